@@ -1,0 +1,258 @@
+"""The experiment as one typed value: Hydra's composition goes in, an `Experiment` comes out, validated.
+
+The dataclasses of all components stand here rather than beside their components, because this module must not
+import torch: `--cfg job`, the plan of a sweep and the display of a finished run need the config and nothing else.
+Values have no defaults here: conf/ holds them, where `--cfg job` shows them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, TypeVar, cast, get_type_hints
+
+from neurogen.errors import UserError, one_of
+
+
+@dataclass
+class DatasetConfig:
+    """A labelled dataset. `load` names a function (config) → RawSplits; see neurogen/data."""
+
+    name: str
+    title: str  # what the instruction calls it
+    load: str
+    path: str | None = field(metadata={"identity": False})  # where the files are; what they are is in the identity
+    resize: int | None  # side length in pixels; null keeps the size
+    limit: int | None  # use only this many training samples (validation included)
+    validation_fraction: float
+    split_seed: int
+
+
+@dataclass
+class TargetConfig:
+    """The architecture f whose parameters are generated. `build` names a function (DataShape, **options) → Module."""
+
+    name: str
+    title: str
+    build: str
+    options: dict[str, Any]
+
+
+@dataclass
+class LoraConfig:
+    rank: int
+    alpha: int
+    target_modules: list[str]
+
+
+@dataclass
+class BackboneConfig:
+    """The language model F; backbone.py says where it is looked for."""
+
+    name: str
+    model: str | None  # hub name or local folder
+    package: str | None  # Python distribution that ships the weights as a GGUF file
+    random: dict[str, int] | None  # sizes of a Llama with random weights, for tests
+    attention: str
+    lora: LoraConfig
+
+
+@dataclass
+class TrainingConfig:
+    """How target networks are trained by gradient descent."""
+
+    epochs: int  # at most; fewer where `patience` epochs bring no better validation loss
+    patience: int
+    batch_size: int
+    lr: float
+    weight_decay: float
+
+
+@dataclass
+class ZooConfig:
+    num_networks: int
+    chunk_size: int  # networks per step, so per array task on a cluster
+    init: str  # shared: same initial weights, other data order; independent: other initial weights too
+    align: str  # none, or rebasin: permute hidden units towards the first network
+    training: TrainingConfig
+
+
+@dataclass
+class ClassicalConfig:
+    """The opponent: the same target on the same data, trained to convergence on validation, from independent seeds."""
+
+    num_networks: int
+    training: TrainingConfig
+
+
+@dataclass
+class GeneratorConfig:
+    order: str  # context_first, or tokens_first (the paper's formula)
+    projection: str  # shared, per_token or low_rank
+    projection_hidden: int  # width of the shared projection's hidden layer; 0: linear
+    projection_rank: int  # rank of projection=low_rank
+    scale: str  # zscore (moments of the zoo) or fan_in (needs no zoo)
+    soft_clip: float | None  # alpha of alpha*tanh(w/alpha); null: off
+    context_samples: int  # samples that the backbone reads
+    context_warmup: float  # fraction of the stage-1 steps that see a stage-2 shaped context
+
+
+@dataclass
+class StageConfig:
+    """Optimisation of one stage. Its length is `steps`, or `epochs` where steps is null."""
+
+    steps: int | None
+    epochs: int | None
+    optimizer: str  # adamw or sgd
+    beta2: float  # adamw's memory of squared gradients
+    lr: float
+    token_lr_scale: float  # the parameter tokens learn this many times as fast as the rest
+    schedule: str  # cosine, or halving every `halve_every` epochs
+    halve_every: int
+    warmup_steps: int
+    weight_decay: float
+    clip_norm: float
+    contexts_per_step: int  # networks generated per step
+    batch_size: int  # samples that the loss of stage 2 reads, per network
+    validate_every: int
+
+
+@dataclass
+class RecipeConfig:
+    name: str
+    inject: StageConfig
+    tune: StageConfig
+
+
+@dataclass
+class EvaluateConfig:
+    num_contexts: int
+
+
+@dataclass
+class Experiment:
+    """One point of a study: one dataset, one target, one backbone, one recipe."""
+
+    name: str
+    seed: int
+    root: str
+    device: str  # auto, cpu or cuda
+    num_threads: int  # 0: one per core
+    checkpoint_every: int  # optimiser steps
+    debug: bool  # show tracebacks of user errors
+    dataset: DatasetConfig
+    target: TargetConfig
+    backbone: BackboneConfig
+    zoo: ZooConfig
+    classical: ClassicalConfig
+    generator: GeneratorConfig
+    recipe: RecipeConfig
+    evaluate: EvaluateConfig
+
+
+@dataclass
+class Request:
+    """What `neurogen.generate` is asked for; its help text says what each key means."""
+
+    generator: str
+    instruction: str | None = None
+    samples: str | None = None
+    test: str | None = None
+    out: str = "network.safetensors"
+    num_networks: int = 1
+    task: str | None = None
+    seed: int = 0
+    device: str = "auto"
+    num_threads: int = 0
+
+
+Section = TypeVar("Section")
+
+
+def typed(section: type[Section], values: Any) -> Section:
+    """A mapping → the dataclass `section`. Raises UserError on unknown keys, missing ones and wrong types."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return cast(Section, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(section), values)))
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or ""
+        raise UserError(f"config {key}: {str(error).splitlines()[0]}{allowed_beside(key, section)}") from error
+
+
+def experiment_from(composed: Any) -> Experiment:
+    """Hydra's DictConfig → validated Experiment. Raises UserError."""
+    experiment = typed(Experiment, composed)
+    validate(experiment)
+    return experiment
+
+
+def allowed_beside(key: str, section: Any = Experiment) -> str:
+    """'; allowed: …' with the fields around `key`, where `key` is not one of them."""
+    *outer, last = key.split(".")
+    for part in outer:
+        section = get_type_hints(section).get(part)
+        if not is_dataclass(section):
+            return ""
+    names = [item.name for item in fields(section)]
+    return "" if last in names else f"; allowed: {', '.join(names)}"
+
+
+def validate(experiment: Experiment) -> None:
+    """Refuse what cannot work, before anything is trained or queued. Raises UserError."""
+    one_of("device", experiment.device, ("auto", "cpu", "cuda"))
+    one_of("zoo.init", experiment.zoo.init, ("shared", "independent"))
+    one_of("zoo.align", experiment.zoo.align, ("none", "rebasin"))
+    generator = experiment.generator
+    one_of("generator.order", generator.order, ("context_first", "tokens_first"))
+    one_of("generator.projection", generator.projection, ("shared", "per_token", "low_rank"))
+    one_of("generator.scale", generator.scale, ("zscore", "fan_in"))
+    for stage_name in ("inject", "tune"):
+        stage: StageConfig = getattr(experiment.recipe, stage_name)
+        one_of(f"recipe.{stage_name}.optimizer", stage.optimizer, ("adamw", "sgd"))
+        one_of(f"recipe.{stage_name}.schedule", stage.schedule, ("cosine", "halving"))
+        if (stage.steps is None) == (stage.epochs is None):
+            raise UserError(f"recipe.{stage_name} has steps={stage.steps} and epochs={stage.epochs}; set exactly one")
+        _require(
+            f"recipe.{stage_name}",
+            stage,
+            positive=(
+                "lr",
+                "token_lr_scale",
+                "contexts_per_step",
+                "batch_size",
+                "validate_every",
+                "halve_every",
+                "clip_norm",
+            ),
+            not_negative=("steps", "epochs", "warmup_steps", "weight_decay"),
+        )
+    if experiment.recipe.inject.steps == 0 and generator.scale == "zscore":
+        raise UserError(
+            "recipe.inject.steps=0 leaves stage 1 out, and generator.scale=zscore needs its zoo; "
+            "add generator.scale=fan_in (and generator.soft_clip=1.0 as in the paper's ablation)"
+        )
+    _require("zoo", experiment.zoo, positive=("num_networks", "chunk_size"))
+    _require("classical", experiment.classical, positive=("num_networks",))
+    for name, training in (("zoo", experiment.zoo.training), ("classical", experiment.classical.training)):
+        _require(f"{name}.training", training, ("epochs", "patience", "batch_size", "lr"), ("weight_decay",))
+    _require("generator", generator, ("projection_rank",), ("projection_hidden", "context_samples"))
+    if generator.soft_clip is not None and generator.soft_clip <= 0:
+        raise UserError(f"generator.soft_clip={generator.soft_clip} must be above 0, or null for none")
+    if not 0 <= generator.context_warmup <= 1:
+        raise UserError(f"generator.context_warmup={generator.context_warmup} must lie between 0 and 1")
+    if not 0 < experiment.dataset.validation_fraction < 1:
+        raise UserError(
+            f"dataset.validation_fraction={experiment.dataset.validation_fraction} must lie between 0 and 1, exclusive"
+        )
+    _require("evaluate", experiment.evaluate, ("num_contexts",))
+    _require("backbone.lora", experiment.backbone.lora, ("rank", "alpha"))
+    if experiment.checkpoint_every < 1:
+        raise UserError(f"checkpoint_every={experiment.checkpoint_every} must be at least 1")
+
+
+def _require(section: str, config: Any, positive: tuple[str, ...] = (), not_negative: tuple[str, ...] = ()) -> None:
+    for name in positive + not_negative:
+        value = getattr(config, name)
+        if value is not None and (value < 0 or (value == 0 and name in positive)):
+            raise UserError(f"{section}.{name}={value} must be {'above' if name in positive else 'at least'} 0")
