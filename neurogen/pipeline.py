@@ -1,0 +1,274 @@
+"""The steps of an experiment, as a graph.
+
+    reference (zoo) ─┬─► inject ─► tune ─► evaluate ─► aggregate
+    classical ───────┴──────────────────────┘
+
+A step's identity is the hash of what determines its result: its fields, the identities of the steps that it needs,
+and the version of its kind. It is picklable and needs no torch until it runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import time
+from abc import ABC
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from neurogen import store
+from neurogen.config import (
+    BackboneConfig,
+    ClassicalConfig,
+    DatasetConfig,
+    EvaluateConfig,
+    Experiment,
+    GeneratorConfig,
+    StageConfig,
+    TargetConfig,
+    TrainingConfig,
+)
+
+if TYPE_CHECKING:
+    from neurogen.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Step(ABC):
+    """`runs` names the function (step, runtime) → metrics that does the work in `folder`."""
+
+    kind: ClassVar[str]
+    version: ClassVar[int]  # raise it when the code changes what the step computes
+    runs: ClassVar[str]
+
+    root: str = field(metadata={"identity": False})
+
+    @property
+    def needs(self) -> tuple[Step, ...]:
+        values = [getattr(self, item.name) for item in fields(self)]
+        found = [item for value in values for item in (value if isinstance(value, tuple) else (value,))]
+        return tuple(item for item in found if isinstance(item, Step))
+
+    @cached_property
+    def key(self) -> str:
+        text = json.dumps([self.kind, self.version, _plain(self, identity=True)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def label(self) -> str:
+        """The readable part of the folder's name."""
+        return self.kind
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.root) / self.kind / f"{self.label}-{self.key}"
+
+    @property
+    def is_done(self) -> bool:
+        return store.is_done(self.folder)
+
+    def metrics(self) -> dict[str, Any]:
+        """What the finished step measured."""
+        found = store.read_json(self.folder / "metrics.json")
+        assert isinstance(found, dict)
+        return found
+
+    def run(self, runtime: Runtime) -> None:
+        """Do the work unless it is done; one process at a time."""
+        with store.exclusive(self.folder):
+            if self.is_done:
+                return
+            about = {"kind": self.kind, "key": self.key, **_plain(self, identity=False)}
+            store.write_json(self.folder / "config.json", about)
+            store.write_json(self.folder / "environment.json", store.environment())
+            module, function = self.runs.split(":")
+            started = time.monotonic()
+            metrics = getattr(importlib.import_module(module), function)(self, runtime)
+            seconds = time.monotonic() - started
+            cost = {"seconds": seconds, "gpu_hours": seconds / 3600 * runtime.num_gpus}
+            store.write_json(self.folder / "metrics.json", {**metrics, **cost})
+            store.mark_done(self.folder)
+
+
+def _plain(config: Any, identity: bool) -> dict[str, Any]:
+    """A dataclass as JSON can hold it, the steps in it as their keys; with `identity` only what determines a result."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Step):
+            return f"{value.kind}-{value.key}"
+        if isinstance(value, tuple):
+            return [plain(item) for item in value]
+        return _plain(value, identity) if is_dataclass(value) else value
+
+    kept = (item.name for item in fields(config) if not identity or item.metadata.get("identity", True))
+    return {name: plain(getattr(config, name)) for name in kept}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a target network is for: the data (with the identity of the files it reads) and the architecture."""
+
+    dataset: DatasetConfig
+    data_identity: str
+    target: TargetConfig
+
+    @property
+    def label(self) -> str:
+        return f"{self.dataset.name}-{self.target.name}"
+
+
+@dataclass(frozen=True)
+class Reference(Step):
+    """Some networks of the zoo, w_i ~ W (paper 3.3.1): seeds first_seed … first_seed + num_networks − 1."""
+
+    kind, version, runs = "reference", 1, "neurogen.zoo:train_reference"
+
+    task: Task
+    init: str
+    training: TrainingConfig
+    seed: int
+    first: int
+    num_networks: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.task.label}-{self.init}"
+
+
+@dataclass(frozen=True)
+class Classical(Step):
+    """The opponent: independent networks trained to convergence on validation."""
+
+    kind, version, runs = "classical", 1, "neurogen.zoo:train_classical"
+
+    task: Task
+    classical: ClassicalConfig
+    seed: int
+
+    @property
+    def label(self) -> str:
+        return self.task.label
+
+
+@dataclass(frozen=True)
+class Inject(Step):
+    """Stage 1 (paper 3.3)."""
+
+    kind, version, runs = "inject", 1, "neurogen.inject:inject"
+
+    task: Task
+    backbone: BackboneConfig
+    generator: GeneratorConfig
+    stage: StageConfig
+    align: str
+    seed: int
+    references: tuple[Reference, ...]
+    checkpoint_every: int = field(metadata={"identity": False})
+
+    @property
+    def label(self) -> str:
+        return f"{self.task.label}-{self.backbone.name}"
+
+
+@dataclass(frozen=True)
+class Tune(Step):
+    """Stage 2 (paper 3.4); without `inject` it is the paper's ablation, stage 2 only."""
+
+    kind, version, runs = "tune", 1, "neurogen.tune:tune"
+
+    task: Task
+    backbone: BackboneConfig
+    generator: GeneratorConfig
+    stage: StageConfig
+    seed: int
+    inject: Inject | None
+    checkpoint_every: int = field(metadata={"identity": False})
+
+    @property
+    def label(self) -> str:
+        return f"{self.task.label}-{self.backbone.name}"
+
+
+@dataclass(frozen=True)
+class Evaluate(Step):
+    """Test accuracy of generated networks beside all comparators."""
+
+    kind, version, runs = "evaluate", 1, "neurogen.evaluate:evaluate"
+
+    task: Task
+    evaluate: EvaluateConfig
+    align: str
+    seed: int
+    references: tuple[Reference, ...]
+    classical: Classical
+    tune: Tune
+    recipe: str
+
+    @property
+    def label(self) -> str:
+        return self.tune.label
+
+
+@dataclass(frozen=True)
+class Aggregate(Step):
+    """Tables and plots over evaluations."""
+
+    kind, version, runs = "sweeps", 1, "neurogen.aggregate:aggregate"
+
+    name: str
+    evaluations: tuple[Evaluate, ...]
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+
+def steps_of(experiment: Experiment) -> Aggregate:
+    """The last step of one experiment; everything else hangs on it. Raises UserError where the data cannot be found."""
+    from neurogen.data import identity
+
+    e, root = experiment, experiment.root
+    task = Task(e.dataset, identity(e.dataset), e.target)
+    references = tuple(
+        Reference(
+            root, task, e.zoo.init, e.zoo.training, e.seed, first, min(e.zoo.chunk_size, e.zoo.num_networks - first)
+        )
+        for first in range(0, e.zoo.num_networks, e.zoo.chunk_size)
+    )
+    classical = Classical(root, task, e.classical, e.seed)
+    inject = None
+    if e.recipe.inject.steps != 0:
+        inject = Inject(
+            root, task, e.backbone, e.generator, e.recipe.inject, e.zoo.align, e.seed, references, e.checkpoint_every
+        )
+    tune = Tune(root, task, e.backbone, e.generator, e.recipe.tune, e.seed, inject, e.checkpoint_every)
+    evaluate = Evaluate(root, task, e.evaluate, e.zoo.align, e.seed, references, classical, tune, e.recipe.name)
+    return Aggregate(root, e.name, (evaluate,))
+
+
+def in_order(last: Step) -> list[Step]:
+    """All steps that `last` hangs on, itself included, each once and after what it needs."""
+    ordered: dict[str, Step] = {}
+
+    def visit(step: Step) -> None:
+        for needed in step.needs:
+            visit(needed)
+        ordered.setdefault(f"{step.kind}-{step.key}", step)
+
+    visit(last)
+    return list(ordered.values())
+
+
+def run_here(last: Step, make_runtime: Callable[[], Runtime]) -> None:
+    """Run what is not done, in this process, one step after the other."""
+    missing = [step for step in in_order(last) if not step.is_done]
+    if not missing:
+        return
+    runtime = make_runtime()
+    for number, step in enumerate(missing, start=1):
+        print(f"[{number}/{len(missing)}] {step.kind} {step.label}", flush=True)
+        step.run(runtime)

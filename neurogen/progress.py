@@ -1,0 +1,52 @@
+"""Progress that a person can read: a bar with rate and remaining time on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from threading import Lock
+from typing import Any
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class Progress:
+    """`with Progress("tune", 100, unit="steps") as progress: progress.advance(1, "loss 0.3")`; threads may share it."""
+
+    def __init__(self, what: str, total: int, unit: str, first: int = 0) -> None:
+        self.what, self.total, self.unit, self.done, self.first = what, total, unit, first, first
+        self.started = self.printed = time.monotonic()
+        self.lock, self.note = Lock(), ""
+        self.bar: Any = None
+        if sys.stderr.isatty():
+            self.bar = tqdm(total=total, initial=first, desc=f"  {what}", unit=f" {unit}", dynamic_ncols=True)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        else:
+            self._line()
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        with self.lock:
+            self.done, self.note = self.done + count, note or self.note
+            if self.bar is not None:
+                self.bar.set_postfix_str(self.note, refresh=False)
+                self.bar.update(count)
+            elif time.monotonic() - self.printed > SECONDS_BETWEEN_LINES:
+                self._line()
+
+    def _line(self) -> None:
+        self.printed = time.monotonic()
+        elapsed = self.printed - self.started
+        parts = [f"{self.done}/{self.total} {self.unit} in {elapsed:.0f} s"]
+        if self.first < self.done < self.total:
+            parts.append(f"about {elapsed * (self.total - self.done) / (self.done - self.first):.0f} s to go")
+        if self.note:
+            parts.append(self.note)
+        print(f"  {self.what}: {', '.join(parts)}", file=sys.stderr, flush=True)

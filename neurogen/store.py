@@ -1,0 +1,130 @@
+"""Every path and every marker of a run.
+
+A step writes into `root/<kind>/<label>-<key>/`. Files appear whole (temporary file, then os.replace), and DONE is
+written last: a folder without it is work in progress, to be continued. An operating-system lock on the folder's
+`.lock` file keeps two processes from working on one step; it is gone when its process is, however that ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neurogen.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DONE = "DONE"
+
+
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a temporary sibling of `path`, then put it in place; nobody ever sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        write(temporary)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_file(path, lambda temporary: temporary.write_text(json.dumps(value, indent=1) + "\n"))
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """A safetensors file, whole or not at all. Raises OSError when the disk is full."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    ready = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(ready, temporary, metadata)
+        except SafetensorError as error:
+            raise OSError(f"cannot write {path}: {error}") from error
+
+    write_file(path, write)
+
+
+def read_json(path: Path) -> Any:
+    """Raises UserError when the file is missing or broken."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); delete the folder {path.parent} to make it again") from error
+
+
+def is_done(folder: Path) -> bool:
+    return (folder / DONE).exists()
+
+
+def mark_done(folder: Path) -> None:
+    write_json(folder / DONE, {"finished": time.time()})
+
+
+@contextmanager
+def exclusive(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process. Where another one holds it, say so and wait until it lets go."""
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"waiting: another process works on {folder}", file=sys.stderr, flush=True)
+            lock.acquire()
+    except PermissionError as error:
+        raise UserError(f"no permission to write {folder}; set root=FOLDER to one that you may write to") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def environment() -> dict[str, Any]:
+    """What a step ran on: versions, commit, host, GPUs."""
+    import torch
+
+    packages = ("neurogen", "torch", "torchvision", "transformers", "peft", "numpy")
+    return {
+        "python": platform.python_version(),
+        "host": platform.node(),
+        "cpu_cores": os.cpu_count(),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "commit": _commit(),
+        "versions": {name: _version(name) for name in packages},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    here = Path(__file__).parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:  # no git on this machine
+        return None
+    return described.stdout.strip() or None
