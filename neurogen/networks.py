@@ -1,0 +1,70 @@
+"""Target networks f: the small classifiers whose parameters are generated.
+
+A builder takes the shape of the data and the options of its YAML file and returns an untrained module. A target of
+your own is one such function, anywhere on the Python path, and one file in conf/target (or --config-dir) naming it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from torch import nn
+
+from neurogen.config import TargetConfig
+from neurogen.data.dataset import DataShape
+from neurogen.errors import UserError
+
+
+def build_network(config: TargetConfig, shape: DataShape) -> nn.Module:
+    """The untrained target. Raises UserError when the builder is not found or cannot take the shape."""
+    module, _, function = config.build.rpartition(".")
+    try:
+        builder = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"target.build={config.build} is no importable function ({error})") from error
+    network = builder(shape, **config.options)
+    assert isinstance(network, nn.Module)
+    return network
+
+
+def lenet(shape: DataShape) -> nn.Module:
+    """LeNet-5 (paper reference [41]) with ReLU and max pooling; images of at least 12×12."""
+    height, width = _feature_map(_feature_map((shape.height, shape.width), 0, 2), 4, 2)
+    if min(height, width) < 1:
+        raise UserError(_too_small("lenet", 12, shape))
+    return nn.Sequential(
+        nn.Conv2d(shape.channels, 6, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(16 * height * width, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, shape.num_classes),
+    )
+
+
+def cnn(shape: DataShape, channels: list[int]) -> nn.Module:
+    """[conv 3×3, ReLU, max pool] per entry of `channels`, global average pooling, linear (paper 4.1)."""
+    if min(shape.height, shape.width) < 2 ** len(channels):
+        raise UserError(_too_small(f"a cnn of {len(channels)} blocks", 2 ** len(channels), shape))
+    layers: list[Any] = []
+    for inputs, outputs in zip([shape.channels, *channels], channels, strict=False):
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels[-1], shape.num_classes))
+
+
+def _feature_map(size: tuple[int, int], shrink: int, pool: int) -> tuple[int, int]:
+    return (size[0] - shrink) // pool, (size[1] - shrink) // pool
+
+
+def _too_small(target: str, least: int, shape: DataShape) -> str:
+    return (
+        f"{target} needs images of at least {least}×{least} pixels, these have {shape.height}×{shape.width}; "
+        f"use another target (cnn, cnn_small) or enlarge them with dataset.resize={max(least, 16)}"
+    )

@@ -1,0 +1,220 @@
+"""The zoo: reference networks w_i ~ W, trained by ordinary gradient descent (paper 3.3.1), and the classical opponent.
+
+Both are trained by the same function with AdamW, each keeping the epoch of its best validation loss. They differ in
+their seeds: a zoo with init=shared starts all networks from the same weights and differs in data order alone, so
+that its mean is a working network; the opponent always starts from weights of its own.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float, Int64
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from neurogen import rebasin, store
+from neurogen.config import TrainingConfig
+from neurogen.data.dataset import Dataset, Split, load_dataset
+from neurogen.errors import UserError
+from neurogen.networks import build_network
+from neurogen.parameters import ParameterLayout
+from neurogen.pipeline import Classical, Reference
+from neurogen.progress import Progress
+from neurogen.runtime import Interrupted, Runtime, seed_of
+
+EVALUATION_BATCH = 2048
+Result = TypeVar("Result")
+
+
+def train_reference(step: Reference, runtime: Runtime) -> dict[str, Any]:
+    """Train one chunk of the zoo; each network is a file, so that a killed step goes on with the next network."""
+    seeds = {
+        number: Seeds(
+            seed_of(step.seed, "zoo", 0 if step.init == "shared" else number), seed_of(step.seed, "order", number)
+        )
+        for number in range(step.first, step.first + step.num_networks)
+    }
+    return _train_all(step, step.training, seeds, runtime)
+
+
+def train_classical(step: Classical, runtime: Runtime) -> dict[str, Any]:
+    """Train the opponents; metrics as of train_reference."""
+    seeds = {
+        number: Seeds(seed_of(step.seed, "classical", number), seed_of(step.seed, "classical order", number))
+        for number in range(step.classical.num_networks)
+    }
+    return _train_all(step, step.classical.training, seeds, runtime)
+
+
+@dataclass(frozen=True)
+class Seeds:
+    init: int
+    order: int
+
+
+def _train_all(
+    step: Reference | Classical, training: TrainingConfig, seeds: dict[int, Seeds], runtime: Runtime
+) -> dict[str, Any]:
+    dataset = load_dataset(step.task.dataset)
+    networks = {number: initialised(step.task.target, dataset, seed.init) for number, seed in seeds.items()}
+    with Progress(f"{step.kind} networks", training.epochs * len(seeds), unit="epochs") as progress:
+
+        def train_one(number: int) -> dict[str, list[float]]:
+            path = network_path(step.folder, number)
+            curve_path = path.with_suffix(".json")
+            if not (path.exists() and curve_path.exists()):
+                network = networks[number]
+                curve = train_network(network, dataset, training, seeds[number].order, runtime, progress)
+                store.write_tensors(path, network.state_dict())
+                store.write_json(curve_path, curve)
+            else:
+                progress.advance(training.epochs)
+            found: dict[str, list[float]] = store.read_json(curve_path)
+            return found
+
+        curves = _side_by_side(train_one, list(seeds), runtime)
+    best = [max(curve["validation_accuracy"]) for curve in curves]
+    return {"fingerprint": dataset.fingerprint, "validation_accuracy": best, "curves": curves}
+
+
+def _side_by_side(work: Callable[[int], Result], numbers: list[int], runtime: Runtime) -> list[Result]:
+    """On a CPU one network per core, each on one thread: the fastest for networks this small, and the bits of a
+    network then do not depend on the number of cores. On a GPU one after the other."""
+    num_workers = runtime.num_threads if runtime.device.type == "cpu" else 1
+    try:
+        with ThreadPoolExecutor(num_workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return list(pool.map(work, numbers))
+    finally:
+        torch.set_num_threads(runtime.num_threads)  # the setting of a thread leaks into the whole process
+
+
+def initialised(target: Any, dataset: Dataset, seed: int) -> nn.Module:
+    """A target network with the initial weights that torch draws from this seed; global generators stay untouched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_network(target, dataset.shape)
+
+
+def train_network(
+    network: nn.Module,
+    dataset: Dataset,
+    training: TrainingConfig,
+    order_seed: int,
+    runtime: Runtime,
+    progress: Progress,
+) -> dict[str, list[float]]:
+    """Train in place by AdamW, keep the weights of the epoch with the best validation loss; returns the curves."""
+    network.to(runtime.device).to(memory_format=torch.channels_last)  # max pooling is faster so
+    optimizer = torch.optim.AdamW(network.parameters(), training.lr, weight_decay=training.weight_decay, fused=True)
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=0.3, patience=max(1, training.patience // 3)
+    )
+    generator = torch.Generator().manual_seed(order_seed)
+    curve: dict[str, list[float]] = {"loss": [], "validation_loss": [], "validation_accuracy": []}
+    best_loss, best_epoch, best = float("inf"), -1, copy.deepcopy(network.state_dict())
+    for epoch in range(training.epochs):
+        order = torch.randperm(len(dataset.train), generator=generator)
+        losses = [
+            _update(network, optimizer, dataset.train, index, runtime) for index in order.split(training.batch_size)
+        ]
+        loss, accuracy = evaluate_network(network, dict(network.named_parameters()), dataset.validation, runtime)
+        schedule.step(loss)
+        for name, value in (
+            ("loss", sum(losses) / len(losses)),
+            ("validation_loss", loss),
+            ("validation_accuracy", accuracy),
+        ):
+            curve[name].append(value)
+        progress.advance(1, f"val. acc. {100 * accuracy:.1f} %")
+        if loss < best_loss:
+            best_loss, best_epoch, best = loss, epoch, copy.deepcopy(network.state_dict())
+        if epoch - best_epoch >= training.patience:
+            progress.advance(training.epochs - epoch - 1)
+            break
+        if runtime.stop.is_set():
+            raise Interrupted
+    network.load_state_dict(best)
+    return curve
+
+
+def _update(
+    network: nn.Module, optimizer: torch.optim.Optimizer, split: Split, index: Tensor, runtime: Runtime
+) -> float:
+    optimizer.zero_grad()
+    logits = network(split.inputs(index).to(runtime.device))
+    loss = nn.functional.cross_entropy(logits, split.labels[index].to(runtime.device))
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+
+
+@torch.no_grad()
+def predict(
+    network: nn.Module, tensors: dict[str, Tensor], split: Split, runtime: Runtime
+) -> Float[Tensor, "samples classes"]:
+    """Logits of `network` with these parameters on a whole split."""
+    parts = torch.arange(len(split)).split(EVALUATION_BATCH)
+    tensors = {name: value.to(runtime.device) for name, value in tensors.items()}
+    return torch.cat(
+        [functional_call(network, tensors, (split.inputs(part).to(runtime.device),)).cpu() for part in parts]
+    )
+
+
+def evaluate_network(
+    network: nn.Module, tensors: dict[str, Tensor], split: Split, runtime: Runtime
+) -> tuple[float, float]:
+    """(cross-entropy, accuracy as a fraction) of `network` with these parameters on a split."""
+    logits = predict(network, tensors, split, runtime)
+    return float(nn.functional.cross_entropy(logits, split.labels)), accuracy_of(logits.argmax(1), split.labels)
+
+
+def accuracy_of(predicted: Int64[Tensor, " samples"], labels: Int64[Tensor, " samples"]) -> float:
+    return float((predicted == labels).double().mean())
+
+
+def network_path(folder: Path, number: int) -> Path:
+    return folder / f"network-{number:04d}.safetensors"
+
+
+def load_network(path: Path, layout: ParameterLayout) -> Float[Tensor, " params"]:
+    """The flat parameters in a file. Raises UserError for a missing, truncated or foreign one."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{path} is missing or broken ({error}); delete the folder {path.parent} and run again to make it anew"
+        ) from error
+    try:
+        return layout.flatten(tensors)
+    except UserError as error:
+        raise UserError(f"{path}: {error}; delete the folder {path.parent} and run again to make it anew") from error
+
+
+def load_zoo(
+    references: tuple[Reference, ...], dataset: Dataset, network: nn.Module, align: str
+) -> Float[Tensor, "networks params"]:
+    """All reference networks, aligned as asked. Raises UserError when they were trained on other data."""
+    layout, rows = ParameterLayout.of(network), []
+    for step in references:
+        require_same_data(step, dataset)
+        rows += [load_network(network_path(step.folder, step.first + n), layout) for n in range(step.num_networks)]
+    zoo = torch.stack(rows)
+    return rebasin.align(network, zoo, layout, seed=references[0].seed) if align == "rebasin" else zoo
+
+
+def require_same_data(step: Reference | Classical, dataset: Dataset) -> None:
+    """Raises UserError when the data is no longer what the step was trained on."""
+    if step.metrics()["fingerprint"] != dataset.fingerprint:
+        raise UserError(
+            f"the data of {dataset.name} has changed since {step.folder} was trained on it; "
+            "restore the data, or delete that folder and run again"
+        )
