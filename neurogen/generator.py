@@ -1,0 +1,107 @@
+"""NeuroGen's method, whole: a language model generates the parameters of a small network.
+
+    instruction ─► EMB_F ────────┐
+    context: images ─► patches ──┤                                           ┌─ stage 1: ‖w_i − w_g‖²   (eq. 1)
+             labels ─► EMB_F ────┼─► F (frozen, LoRA φ) ─► θ ─► z ─► w_g ────┤
+    parameter tokens P ──────────┘      hidden states             scale      └─ stage 2: CE(f(x | w_g), y)   (eq. 2)
+                                        at P's places
+
+Trained are {P, φ, θ} and the patch embedding, in both stages; the backbone stays as it is.
+
+The paper writes the input as [P, e]. In a causal model P's hidden states then never see the instruction or the
+data, so the default order is context first: [instruction, context, P].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from neurogen.backbone import Backbone, PatchEmbedding
+from neurogen.config import GeneratorConfig
+from neurogen.projection import build_projection
+from neurogen.runtime import seed_of
+from neurogen.task import Context, TaskDescription
+
+
+class Generator(nn.Module):
+    """(task, instruction, context) → the parameters w_g of one target network."""
+
+    def __init__(
+        self, backbone: Backbone, tasks: Mapping[str, TaskDescription], config: GeneratorConfig, seed: int
+    ) -> None:
+        super().__init__()
+        self.backbone, self.tasks, self.config = backbone, tasks, config
+        width, std = backbone.hidden_size, backbone.embedding_std
+        layouts = {name: task.layout for name, task in tasks.items()}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_of(seed, "generator"))
+            self.parameter_tokens = nn.ParameterDict(  # P ∈ R^{d1×d}
+                {name: std * torch.randn(len(layout.chunks(width)), width) for name, layout in layouts.items()}
+            )
+            self.projection = build_projection(config, layouts, width)  # θ
+            self.patches = nn.ModuleDict({name: PatchEmbedding(task.shape, width, std) for name, task in tasks.items()})
+        for name, layout in layouts.items():
+            self.register_buffer(f"positions_{name}", layout.positions(width), persistent=False)
+
+    def forward(self, task: str, instruction: str, context: Context | None) -> Float[Tensor, " params"]:
+        """Generated parameters as z-scores; `decode` makes weights of them."""
+        tokens = self.parameter_tokens[task]
+        read = self.read(task, instruction, context)
+        if self.config.order == "context_first":
+            hidden = self.backbone(torch.cat([read, tokens]))[len(read) :]
+        else:
+            hidden = self.backbone(torch.cat([tokens, read]))[: len(tokens)]
+        chunks: Float[Tensor, "tokens width"] = self.projection(hidden, task)
+        return chunks.flatten()[self.get_buffer(f"positions_{task}")]
+
+    def read(self, task: str, instruction: str, context: Context | None) -> Float[Tensor, "tokens hidden"]:
+        """e: the instruction, then every sample as its patches followed by its label."""
+        parts = [self.backbone.embed_text(instruction)]
+        if context is not None and context.labels:
+            images = self.patches[task](context.images.to(self.backbone.device))
+            for image, label in zip(images, context.labels, strict=True):
+                parts += [image, self.backbone.embed_text(f" {label}")]
+        return torch.cat(parts)
+
+    def decode(self, task: str, z: Float[Tensor, " params"]) -> dict[str, Tensor]:
+        """w_g, cut into the tensors of the target."""
+        scale = self.tasks[task].scale
+        return scale.layout.tensors(scale.decode(z))
+
+    @property
+    def trainables(self) -> dict[str, nn.Parameter]:
+        """{P, φ, θ} and the patch embedding, by name."""
+        return {name: value for name, value in self.named_parameters() if value.requires_grad}
+
+
+@dataclass(frozen=True)
+class ZooMoments:
+    """Mean and variance over the zoo of every parameter, as z-scores: all that stage 1 needs of it."""
+
+    mean: Float[Tensor, " params"]
+    variance: Float[Tensor, " params"]
+
+    @staticmethod
+    def of(zoo: Float[Tensor, "networks params"]) -> ZooMoments:
+        return ZooMoments(zoo.mean(0), zoo.var(0, correction=0))
+
+
+def injection_loss(z: Float[Tensor, " params"], zoo: ZooMoments) -> Float[Tensor, ""]:
+    """L1 (eq. 1): (1/N) Σ_i MSE(w_i, w_g) over the whole zoo = MSE(mean, w_g) + mean variance, in O(|w|)."""
+    return ((z - zoo.mean).square() + zoo.variance).mean()
+
+
+def tuning_loss(
+    network: nn.Module,
+    tensors: dict[str, Tensor],
+    inputs: Float[Tensor, "batch channels height width"],
+    labels: Int64[Tensor, " batch"],
+) -> Float[Tensor, ""]:
+    """L2 (eq. 2): cross-entropy of the target f(x | w_g), differentiable with respect to w_g."""
+    return nn.functional.cross_entropy(functional_call(network, tensors, (inputs,)), labels)
