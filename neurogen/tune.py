@@ -1,0 +1,60 @@
+"""Stage 2, Context-Enhanced Instruction Tuning (paper 3.4).
+
+in:  the generator of stage 1 (or a new one, for the paper's ablation), the dataset
+out: a generator whose networks fit the task that instruction and context describe
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+
+from neurogen.data.dataset import Dataset, load_dataset
+from neurogen.generator import Generator, tuning_loss
+from neurogen.generator_folder import build_generator, load_generator, save_generator
+from neurogen.networks import build_network
+from neurogen.parameters import ParameterLayout, Scale
+from neurogen.pipeline import Tune
+from neurogen.runtime import Runtime, generator_of
+from neurogen.task import Context, TaskDescription
+from neurogen.training import Objective, train
+from neurogen.validation import validation_of
+
+
+def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
+    dataset = load_dataset(step.task.dataset)
+    network = build_network(step.task.target, dataset.shape).to(runtime.device)
+    generator = _starting_point(step, dataset, network, runtime)
+    task = generator.tasks[step.task.label]
+    batch_size = min(step.stage.batch_size, len(dataset.train))
+
+    def loss(number: int, which: int) -> Tensor:
+        """eq. 2: few samples are read as context, the loss is taken on many."""
+        random = generator_of(step.seed, "tune", number, which)
+        context = Context.sample(dataset.train, dataset.class_names, step.generator.context_samples, random)
+        batch = dataset.train.sample(batch_size, random)
+        tensors = generator.decode(task.name, generator(task.name, task.instruction, context))
+        inputs, labels = dataset.train.inputs(batch), dataset.train.labels[batch]
+        return tuning_loss(network, tensors, inputs.to(runtime.device), labels.to(runtime.device))
+
+    objective = Objective(
+        name="tune",
+        trainables=generator.trainables,
+        loss=loss,
+        validate=validation_of(generator, task, network, dataset, step.seed, runtime),
+        num_tokens_read=lambda: generator.backbone.num_tokens_read,
+        steps_per_epoch=math.ceil(len(dataset.train) / batch_size),
+    )
+    history = train(objective, step.stage, step.folder, step.checkpoint_every, runtime)
+    save_generator(generator, step.backbone, step.folder)
+    return {"history": history}
+
+
+def _starting_point(step: Tune, dataset: Dataset, network: nn.Module, runtime: Runtime) -> Generator:
+    if step.inject is not None:
+        return load_generator(step.inject.folder, runtime)
+    scale = Scale.of_fan_in(ParameterLayout.of(network), step.generator.soft_clip)
+    task = TaskDescription.of(dataset, step.task.dataset, step.task.target, scale)
+    return build_generator(step.backbone, step.generator, [task], step.seed, runtime)
