@@ -1,0 +1,138 @@
+"""Plots of one evaluation, each as PNG and PDF: curves of both stages, weight distributions, what a network says.
+
+The figures and histograms go to TensorBoard as well, so that one page shows a whole experiment.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from neurogen import store
+from neurogen.data.dataset import Dataset, load_dataset
+from neurogen.parameters import ParameterLayout
+from neurogen.pipeline import Evaluate, Step
+from neurogen.prompts import GENERIC, task_instruction
+from neurogen.runtime import Runtime
+from neurogen.zoo import accuracy_of, initialised, load_network, load_zoo, network_path, predict
+
+CLASSICAL, GENERATED, ZOO, INJECT = "#666666", "#d1495b", "#30638e", "#edae49"
+NUM_PICTURES = 40
+
+
+def draw_all(step: Evaluate, folder: Path, runtime: Runtime) -> None:
+    """curves, weights and predictions of one evaluation, into `folder` and into TensorBoard."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    dataset = load_dataset(step.task.dataset)
+    network = initialised(step.task.target, dataset, 0)
+    layout = ParameterLayout.of(network)
+    zoo = load_zoo(step.references, dataset, network, step.align)
+    count = step.evaluate.num_contexts
+    generated = torch.stack([load_network(network_path(step.folder, number), layout) for number in range(count)])
+    logits = predict(network.to(runtime.device), layout.tensors(generated[0]), dataset.test, runtime)
+    figures = {
+        "curves": curves(step),
+        "weights": weights(zoo, generated, layout),
+        "predictions": predictions(dataset, logits),
+    }
+    with SummaryWriter(str(step.folder)) as writer:
+        task = step.task
+        writer.add_text("instruction/stage 1", GENERIC)
+        writer.add_text("instruction/stage 2", task_instruction(task.target.title, task.dataset.title))
+        for name, part in layout.tensors(generated[0]).items():
+            writer.add_histogram(f"generated/{name}", part)
+        for name, part in layout.tensors(zoo[0]).items():
+            writer.add_histogram(f"zoo/{name}", part)
+        for name, figure in figures.items():
+            save(figure, folder / f"{name}-{step.task.label}-seed{step.seed}")
+            writer.add_figure(name, figure)
+
+
+def save(figure: Figure, path: Path) -> None:
+    for suffix in (".png", ".pdf"):
+        store.write_file(path.with_suffix(suffix), lambda temporary: figure.savefig(temporary, dpi=130))
+
+
+def curves(step: Evaluate) -> Figure:
+    """Loss and validation accuracy over both stages, with the classical networks as a line."""
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    loss_axes, accuracy_axes = figure.subplots(1, 2)
+    stages: list[tuple[Step, str, str]] = [(step.tune, "stage 2 (cross-entropy)", GENERATED)]
+    if step.tune.inject is not None:
+        stages.insert(0, (step.tune.inject, "stage 1 (MSE of z-scores)", INJECT))
+    first = 0.0
+    for stage, label, colour in stages:
+        history = stage.metrics()["history"]
+        style: dict[str, Any] = {"color": colour, "label": label}
+        rows = [row for row in history if "loss" in row]
+        loss_axes.plot([first + row["step"] for row in rows], [row["loss"] for row in rows], **style)
+        rows = [row for row in history if "validation_accuracy" in row]
+        accuracies = [100 * row["validation_accuracy"] for row in rows]
+        accuracy_axes.plot([first + row["step"] for row in rows], accuracies, marker="o", markersize=3, **style)
+        first += history[-1]["step"]
+        for axes in (loss_axes, accuracy_axes):
+            axes.axvline(first, color="#dddddd", linewidth=1, zorder=0)
+    best = [100 * value for value in step.classical.metrics()["validation_accuracy"]]
+    label = f"classical (mean of {len(best)})"
+    accuracy_axes.axhline(sum(best) / len(best), color=CLASSICAL, linestyle="--", label=label)
+    loss_axes.set(xlabel="step", ylabel="training loss", yscale="log", title="loss")
+    accuracy_axes.set(xlabel="step", ylabel="accuracy on validation (%)", ylim=(0, 101), title="accuracy")
+    for axes in (loss_axes, accuracy_axes):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def weights(zoo: Any, generated: Any, layout: ParameterLayout) -> Figure:
+    """Per tensor, the distribution of the zoo's values and of the generated ones."""
+    columns = 4
+    num_rows = math.ceil(len(layout.names) / columns)
+    figure = Figure(figsize=(2.9 * columns, 2.1 * num_rows), layout="constrained")
+    all_axes = figure.subplots(num_rows, columns, squeeze=False).flatten()
+    parts = zip(layout.names, layout.shapes, zoo.split(layout.sizes, 1), generated.split(layout.sizes, 1), strict=True)
+    for axes, (name, shape, *values) in zip(all_axes, parts, strict=False):
+        own, other = (part.flatten().numpy() for part in values)
+        low, high = np.quantile(np.concatenate([own, other]), (0.002, 0.998))
+        bins = np.linspace(low, high if high > low else low + 1e-6, 50)
+        for part, colour, label in ((own, ZOO, "zoo"), (other, GENERATED, "generated")):
+            axes.hist(part, bins=bins, density=True, color=colour, alpha=0.55, label=label)
+        axes.set_title(f"{name} {'×'.join(map(str, shape))}", fontsize=9)
+        axes.set_yticks([])
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    for axes in all_axes[len(layout.names) :]:
+        axes.set_visible(False)
+    all_axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def predictions(dataset: Dataset, logits: Any) -> Figure:
+    """Test images with what the first generated network says; wrong answers first, in red, with the truth behind."""
+    said, labels = logits.argmax(1), dataset.test.labels
+    wrong = torch.nonzero(said != labels).flatten()[: NUM_PICTURES // 4]
+    right = torch.nonzero(said == labels).flatten()
+    shown = torch.cat([wrong, right[:: max(1, len(right) // NUM_PICTURES)]])[:NUM_PICTURES].tolist()
+    columns = 10
+    num_rows = math.ceil(len(shown) / columns)
+    figure = Figure(figsize=(1.1 * columns, 1.35 * num_rows + 0.4), layout="constrained")
+    accuracy = 100 * accuracy_of(said, labels)
+    title = f"what the first generated network says ({accuracy:.1f} % right on {len(labels):,} test images)"
+    figure.suptitle(title, fontsize=10)
+    all_axes = figure.subplots(num_rows, columns, squeeze=False).flatten()
+    for axes in all_axes:
+        axes.set_axis_off()
+    for axes, index in zip(all_axes, shown, strict=False):
+        image = dataset.test.images[index].permute(1, 2, 0).numpy()
+        axes.imshow(image.squeeze(), cmap="gray_r" if image.shape[2] == 1 else None)
+        answer, truth = (dataset.class_names[int(which[index])] for which in (said, labels))
+        if answer == truth:
+            axes.set_title(answer, fontsize=8)
+        else:
+            axes.set_title(f"{answer} (is {truth})", fontsize=8, color=GENERATED)
+    return figure

@@ -1,0 +1,50 @@
+"""What a person sees at the end: the table, and where everything is. Reads finished files only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from neurogen import store
+from neurogen.pipeline import Aggregate
+
+
+def show(last: Aggregate) -> None:
+    """Print the finished experiment. Needs no torch, so that a run that is done answers at once."""
+    console = Console(highlight=False, soft_wrap=True)
+    for row in store.read_json(last.folder / "results.json"):
+        console.print()
+        console.print(_table(row))
+        console.print(
+            f"ratio generated / classical {row['ratio']:.3f}; {row['num_test']:,} test samples; "
+            f"{row['seconds'] / 60:.1f} min in all\n"
+        )
+    places = [("table", last.folder / "results.csv")]
+    places += [("plot", picture) for picture in sorted(last.folder.glob("*.png"))]
+    for evaluation in last.evaluations:
+        places += [("networks", evaluation.folder / "network-*.safetensors"), ("generator", evaluation.tune.folder)]
+    for what, where in places:
+        console.print(f"{what:12} {where}")
+    console.print(f"{'TensorBoard':12} tensorboard --logdir {last.root}")
+
+
+def _table(row: dict[str, Any]) -> Table:
+    title = f"{row['dataset']} · {row['target']} · {row['backbone']} · recipe {row['recipe']}"
+    table = Table(title=title, title_justify="left", min_width=len(title) + 4)
+    table.add_column("network")
+    table.add_column("test accuracy", justify="right")
+    table.add_column("n", justify="right")
+    for name, mean, std, count in (
+        ("classical training", row["classical_mean"], row["classical_std"], row["n_classical"]),
+        ("zoo mean network", row["zoo_mean_network"], None, row["n_seeds"]),
+        ("random initialisation", row["random_init"], None, row["n_expected"]),
+        ("Gaussian of the zoo", row["gaussian_of_zoo"], None, row["n_expected"]),
+        ("generated, after stage 1", row["inject_accuracy"], None, row["n_expected"]),
+        ("generated", row["generated_mean"], row["generated_std"], row["n_ok"]),
+    ):
+        if mean is not None:
+            spread = "" if std is None else f" ± {std:.2f}"
+            table.add_row(name, f"{mean:.2f}{spread} %", str(count), style="bold" if name == "generated" else None)
+    return table

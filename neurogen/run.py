@@ -1,0 +1,98 @@
+"""Run an experiment: config in, finished table out. The only module that imports Hydra.
+
+python -m neurogen.run                            the demo
+python -m neurogen.run dataset=cifar10 target=cnn
+python -m neurogen.run --help
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.errors import HydraException
+
+from neurogen.errors import UserError, one_line
+
+if TYPE_CHECKING:
+    from neurogen.runtime import Runtime
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """The command: errors of the user's in one line, exit status 1; interrupted, 130."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands exceptions on instead of printing its own summary
+    try:
+        compose_and_run()
+    except (UserError, HydraException, OSError) as error:
+        if "debug=true" in sys.argv:
+            raise
+        sys.exit(f"error: {_explained(error)}  [debug=true shows where]")
+
+
+def conf_folder() -> str:
+    """conf/ inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "conf"
+    return str(installed if installed.is_dir() else package.parent / "conf")
+
+
+@hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")
+def compose_and_run(composed: Any) -> None:
+    from neurogen.config import experiment_from
+    from neurogen.pipeline import run_here, steps_of
+    from neurogen.report import show
+
+    experiment = experiment_from(composed)
+    last = steps_of(experiment)
+
+    def make_runtime() -> Runtime:
+        from neurogen.runtime import runtime_here
+
+        runtime = runtime_here(experiment.device, experiment.num_threads)
+        _stop_on_signals(runtime)
+        return runtime
+
+    if not last.is_done:
+        from neurogen.runtime import Interrupted
+
+        try:
+            run_here(last, make_runtime)
+        except (Interrupted, KeyboardInterrupt):
+            print("\nstopped; the same command continues where this one ended", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+    show(last)
+
+
+def _stop_on_signals(runtime: Runtime) -> None:
+    """The first Ctrl-C or SIGTERM lets the running step save; the second ends at once."""
+
+    def stop(number: int, frame: object) -> None:
+        if runtime.stop.is_set():
+            os._exit(INTERRUPTED)
+        runtime.stop.set()
+        print("\nsaving, then stopping (again: stop at once)", file=sys.stderr, flush=True)
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _explained(error: Exception) -> str:
+    """One line; for a key that does not exist, the keys that do instead of Hydra's advice to append it."""
+    from neurogen.config import allowed_beside
+
+    text = one_line(error)
+    unknown = re.match(r"Could not override '([^']+)'", text)
+    if unknown:
+        return f"the config has no key {unknown[1]}{allowed_beside(unknown[1])}"
+    return text.split(" Config search path:")[0]
+
+
+if __name__ == "__main__":
+    main()
