@@ -71,7 +71,8 @@ class TrainingConfig:
 class ZooConfig:
     num_networks: int
     chunk_size: int  # networks per step, so per array task on a cluster
-    init: str  # shared: same initial weights, other data order; independent: other initial weights too
+    init: str  # shared: one start, other data order; independent: other initial weights too
+    shared_epochs: int  # how long the networks of a shared start are trained as one before their orders part
     align: str  # none, or rebasin: permute hidden units towards the first network
     training: TrainingConfig
 
@@ -113,6 +114,7 @@ class StageConfig:
     clip_norm: float
     contexts_per_step: int  # networks generated per step
     batch_size: int  # samples that the loss of stage 2 reads, per network
+    weight_noise: float  # stage 2: noise on the generated parameters while they are judged, in z-scores
     validate_every: int
 
 
@@ -225,14 +227,14 @@ def validate(experiment: Experiment) -> None:
                 "halve_every",
                 "clip_norm",
             ),
-            not_negative=("steps", "epochs", "warmup_steps", "weight_decay"),
+            not_negative=("steps", "epochs", "warmup_steps", "weight_decay", "weight_noise"),
         )
     if experiment.recipe.inject.steps == 0 and generator.scale == "zscore":
         raise UserError(
             "recipe.inject.steps=0 leaves stage 1 out, and generator.scale=zscore needs its zoo; "
             "add generator.scale=fan_in (and generator.soft_clip=1.0 as in the paper's ablation)"
         )
-    _require("zoo", experiment.zoo, positive=("num_networks", "chunk_size"))
+    _require("zoo", experiment.zoo, positive=("num_networks", "chunk_size"), not_negative=("shared_epochs",))
     _require("classical", experiment.classical, positive=("num_networks",))
     for name, training in (("zoo", experiment.zoo.training), ("classical", experiment.classical.training)):
         _require(f"{name}.training", training, ("epochs", "patience", "batch_size", "lr"), ("weight_decay",))

@@ -129,6 +129,7 @@ class Reference(Step):
 
     task: Task
     init: str
+    shared_epochs: int
     training: TrainingConfig
     seed: int
     first: int
@@ -233,12 +234,7 @@ def steps_of(experiment: Experiment) -> Aggregate:
 
     e, root = experiment, experiment.root
     task = Task(e.dataset, identity(e.dataset), e.target)
-    references = tuple(
-        Reference(
-            root, task, e.zoo.init, e.zoo.training, e.seed, first, min(e.zoo.chunk_size, e.zoo.num_networks - first)
-        )
-        for first in range(0, e.zoo.num_networks, e.zoo.chunk_size)
-    )
+    references = _references(experiment, task)
     classical = Classical(root, task, e.classical, e.seed)
     inject = None
     if e.recipe.inject.steps != 0:
@@ -248,6 +244,25 @@ def steps_of(experiment: Experiment) -> Aggregate:
     tune = Tune(root, task, e.backbone, e.generator, e.recipe.tune, e.seed, inject, e.checkpoint_every)
     evaluate = Evaluate(root, task, e.evaluate, e.zoo.align, e.seed, references, classical, tune, e.recipe.name)
     return Aggregate(root, e.name, (evaluate,))
+
+
+def _references(experiment: Experiment, task: Task) -> tuple[Reference, ...]:
+    """The zoo in chunks of `zoo.chunk_size` networks. Its size is no part of a chunk, so a zoo can grow."""
+    root, seed, zoo = experiment.root, experiment.seed, experiment.zoo
+    shared_epochs = zoo.shared_epochs if zoo.init == "shared" else 0
+    return tuple(
+        Reference(
+            root,
+            task,
+            zoo.init,
+            shared_epochs,
+            zoo.training,
+            seed,
+            first,
+            min(zoo.chunk_size, zoo.num_networks - first),
+        )
+        for first in range(0, zoo.num_networks, zoo.chunk_size)
+    )
 
 
 def in_order(last: Step) -> list[Step]:

@@ -89,8 +89,8 @@ def exclusive(folder: Path) -> Iterator[None]:
         except Timeout:
             print(f"waiting: another process works on {folder}", file=sys.stderr, flush=True)
             lock.acquire()
-    except PermissionError as error:
-        raise UserError(f"no permission to write {folder}; set root=FOLDER to one that you may write to") from error
+    except OSError as error:
+        raise UserError(f"cannot write {folder} ({error}); set root=FOLDER to one that you may write to") from error
     try:
         yield
     finally:

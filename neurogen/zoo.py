@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,43 +37,52 @@ Result = TypeVar("Result")
 
 def train_reference(step: Reference, runtime: Runtime) -> dict[str, Any]:
     """Train one chunk of the zoo; each network is a file, so that a killed step goes on with the next network."""
-    seeds = {
-        number: Seeds(
-            seed_of(step.seed, "zoo", 0 if step.init == "shared" else number), seed_of(step.seed, "order", number)
-        )
-        for number in range(step.first, step.first + step.num_networks)
-    }
-    return _train_all(step, step.training, seeds, runtime)
+    dataset = load_dataset(step.task.dataset)
+    numbers = range(step.first, step.first + step.num_networks)
+    if step.init == "shared":
+        start = _shared_start(step, dataset, runtime)
+        networks = {number: copy.deepcopy(start) for number in numbers}
+    else:
+        networks = {n: initialised(step.task.target, dataset, seed_of(step.seed, "zoo", n)) for n in numbers}
+    orders = {number: seed_of(step.seed, "order", number) for number in numbers}
+    return _train_all(step, step.training, dataset, networks, orders, runtime)
+
+
+def _shared_start(step: Reference, dataset: Dataset, runtime: Runtime) -> nn.Module:
+    """Networks that were one for their first epochs stay in one basin: their mean is a network, and a better one."""
+    start, epochs = initialised(step.task.target, dataset, seed_of(step.seed, "zoo", 0)), step.shared_epochs
+    training, order = replace(step.training, epochs=epochs, patience=epochs), seed_of(step.seed, "shared order")
+    if epochs:
+        with Progress("their shared start", epochs, unit="epochs") as progress:
+            side_by_side(lambda _: train_network(start, dataset, training, order, runtime, progress), [0], runtime)
+    return start
 
 
 def train_classical(step: Classical, runtime: Runtime) -> dict[str, Any]:
     """Train the opponents; metrics as of train_reference."""
-    seeds = {
-        number: Seeds(seed_of(step.seed, "classical", number), seed_of(step.seed, "classical order", number))
-        for number in range(step.classical.num_networks)
-    }
-    return _train_all(step, step.classical.training, seeds, runtime)
-
-
-@dataclass(frozen=True)
-class Seeds:
-    init: int
-    order: int
+    dataset = load_dataset(step.task.dataset)
+    numbers = range(step.classical.num_networks)
+    networks = {n: initialised(step.task.target, dataset, seed_of(step.seed, "classical", n)) for n in numbers}
+    orders = {number: seed_of(step.seed, "classical order", number) for number in numbers}
+    return _train_all(step, step.classical.training, dataset, networks, orders, runtime)
 
 
 def _train_all(
-    step: Reference | Classical, training: TrainingConfig, seeds: dict[int, Seeds], runtime: Runtime
+    step: Reference | Classical,
+    training: TrainingConfig,
+    dataset: Dataset,
+    networks: dict[int, nn.Module],
+    orders: dict[int, int],
+    runtime: Runtime,
 ) -> dict[str, Any]:
-    dataset = load_dataset(step.task.dataset)
-    networks = {number: initialised(step.task.target, dataset, seed.init) for number, seed in seeds.items()}
-    with Progress(f"{step.kind} networks", training.epochs * len(seeds), unit="epochs") as progress:
+    with Progress(f"{step.kind} networks", training.epochs * len(networks), unit="epochs") as progress:
 
         def train_one(number: int) -> dict[str, list[float]]:
             path = network_path(step.folder, number)
             curve_path = path.with_suffix(".json")
             if not (path.exists() and curve_path.exists()):
                 network = networks[number]
-                curve = train_network(network, dataset, training, seeds[number].order, runtime, progress)
+                curve = train_network(network, dataset, training, orders[number], runtime, progress)
                 store.write_tensors(path, network.state_dict())
                 store.write_json(curve_path, curve)
             else:
@@ -81,12 +90,12 @@ def _train_all(
             found: dict[str, list[float]] = store.read_json(curve_path)
             return found
 
-        curves = _side_by_side(train_one, list(seeds), runtime)
+        curves = side_by_side(train_one, list(networks), runtime)
     best = [max(curve["validation_accuracy"]) for curve in curves]
     return {"fingerprint": dataset.fingerprint, "validation_accuracy": best, "curves": curves}
 
 
-def _side_by_side(work: Callable[[int], Result], numbers: list[int], runtime: Runtime) -> list[Result]:
+def side_by_side(work: Callable[[int], Result], numbers: list[int], runtime: Runtime) -> list[Result]:
     """On a CPU one network per core, each on one thread: the fastest for networks this small, and the bits of a
     network then do not depend on the number of cores. On a GPU one after the other."""
     num_workers = runtime.num_threads if runtime.device.type == "cpu" else 1

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neurogen.config import DatasetConfig
 from neurogen.data.dataset import RawSplits, stratified
-from neurogen.errors import UserError
+from neurogen.errors import UserError, one_line
 
 DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -81,7 +81,9 @@ def image_folder(config: DatasetConfig) -> RawSplits:
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
-    classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name not in ("train", "test")))
+    classes = tuple(
+        sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name not in ("train", "test"))
+    )
     if not classes:
         raise UserError(f"{folder} has no sub-folders; make one folder per class with its pictures inside")
     return classes
@@ -90,7 +92,7 @@ def _classes(folder: Path) -> tuple[str, ...]:
 def read_pictures(
     folder: Path, classes: tuple[str, ...], channels: int, size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """All pictures of folder/CLASS/*, grey or in colour, resized to (height, width). Raises UserError if one is broken."""
+    """All pictures of folder/CLASS/*, grey or in colour, in (height, width). Raises UserError if one is broken."""
     from PIL import Image, UnidentifiedImageError
 
     mode, (height, width) = ("L" if channels == 1 else "RGB"), size
@@ -123,13 +125,19 @@ def _downloaded(source: Any, config: DatasetConfig, **split: Any) -> Any:
         return source(config.path, **split, download=True)
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"dataset {config.name} is not under dataset.path={config.path} and cannot be downloaded ({error}); "
+            f"dataset {config.name} is not under dataset.path={config.path} and cannot be downloaded "
+            f"({one_line(error)}); "
             f"put torchvision's files there, or use an offline dataset: mnist5k, digits"
         ) from error
 
 
 def _published(
-    config: DatasetConfig, train_images: Any, train_labels: Any, test_images: Any, test_labels: Any, names: tuple[str, ...]
+    config: DatasetConfig,
+    train_images: Any,
+    train_labels: Any,
+    test_images: Any,
+    test_labels: Any,
+    names: tuple[str, ...],
 ) -> RawSplits:
     return RawSplits(
         _resized(np.asarray(train_images), config.resize),

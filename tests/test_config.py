@@ -1,0 +1,121 @@
+"""Every file in conf/ composes and validates; what cannot work is refused before anything is trained."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from neurogen.config import Experiment, GeneratorConfig, experiment_from, typed
+from neurogen.errors import UserError
+from neurogen.networks import build_network
+from neurogen.pipeline import in_order, steps_of
+from neurogen.run import conf_folder
+
+CHOICES = sorted(
+    f"{path.parent.name}={path.stem}" for path in Path(conf_folder()).glob("*/*.yaml") if path.parent.name != "hydra"
+)
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_config_file_composes_and_validates(choice: str, tmp_path: Path) -> None:
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        composed = compose("config", [choice, *([f"dataset.path={tmp_path}"] if "image_folder" in choice else [])])
+    experiment = experiment_from(composed)
+    group, name = choice.split("=")
+    assert getattr(experiment, group).name == name
+
+
+@pytest.mark.parametrize("target", ["lenet", "cnn", "cnn_small"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [12, 28, 32, 33])
+def test_every_target_takes_every_size_and_channel_count(
+    experiment: Callable[..., Experiment], target: str, channels: int, size: int
+) -> None:
+    import torch
+
+    from neurogen.data.dataset import DataShape
+
+    network = build_network(experiment(f"target={target}").target, DataShape(channels, size, size, 7))
+    assert network(torch.zeros(2, channels, size, size)).shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("zoo.init=same", "zoo.init=same is unknown; allowed: shared, independent"),
+        ("zoo.align=all", "allowed: none, rebasin"),
+        ("generator.order=random", "allowed: context_first, tokens_first"),
+        ("generator.projection=dense", "allowed: shared, per_token, low_rank"),
+        ("generator.context_warmup=2", "between 0 and 1"),
+        ("generator.soft_clip=0", "above 0"),
+        ("recipe.tune.optimizer=lion", "allowed: adamw, sgd"),
+        ("recipe.tune.lr=-1", "above 0"),
+        ("recipe.inject.epochs=3", "set exactly one"),
+        ("recipe.inject.steps=0", "add generator.scale=fan_in"),
+        ("dataset.validation_fraction=1", "between 0 and 1"),
+        ("evaluate.num_contexts=0", "above 0"),
+        ("zoo.num_networks=many", "zoo.num_networks"),
+        ("+zoo.colour=red", "allowed: num_networks, chunk_size, init, align, training"),
+        ("device=tpu", "allowed: auto, cpu, cuda"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_what_can(
+    experiment: Callable[..., Experiment], override: str, message: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        experiment(override)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_section_read_back_from_a_file_is_checked_too() -> None:
+    with pytest.raises(UserError, match=r"order.*allowed|Missing|missing"):
+        typed(GeneratorConfig, {"order": "context_first"})
+
+
+def keys(experiment: Experiment) -> dict[str, str]:
+    return {step.kind: step.key for step in in_order(steps_of(experiment))}
+
+
+@pytest.mark.parametrize(
+    ("override", "same"),
+    [
+        ("root=elsewhere", {"reference", "classical", "inject", "tune", "evaluate", "sweeps"}),
+        ("checkpoint_every=7", {"reference", "classical", "inject", "tune", "evaluate", "sweeps"}),
+        ("recipe.tune.steps=9", {"reference", "classical", "inject"}),
+        ("recipe.inject.lr=1", {"reference", "classical"}),
+        ("zoo.align=rebasin", {"reference", "classical"}),
+        ("zoo.init=independent", {"classical"}),
+        ("dataset.limit=500", set()),
+        ("seed=1", set()),
+    ],
+)
+def test_a_step_is_named_by_what_determines_its_result(
+    experiment: Callable[..., Experiment], override: str, same: set[str]
+) -> None:
+    before, after = keys(experiment()), keys(experiment(override))
+    assert {kind for kind in before if before[kind] == after[kind]} == same
+
+
+def test_a_zoo_in_chunks_is_several_steps(experiment: Callable[..., Experiment]) -> None:
+    references = steps_of(experiment("zoo.num_networks=5", "zoo.chunk_size=2")).evaluations[0].references
+    assert [(step.first, step.num_networks) for step in references] == [(0, 2), (2, 2), (4, 1)]
+
+
+def test_steps_are_picklable_and_keep_their_keys(experiment: Callable[..., Experiment]) -> None:
+    import pickle
+
+    step = steps_of(experiment())
+    assert pickle.loads(pickle.dumps(step)).key == step.key  # noqa: S301
+
+
+@pytest.mark.parametrize("module", ["neurogen.run", "neurogen.config", "neurogen.pipeline", "neurogen.report"])
+def test_composing_planning_and_showing_import_no_torch(module: str) -> None:
+    heavy = "{'torch', 'transformers', 'peft', 'matplotlib', 'scipy'} & set(sys.modules)"
+    program = f"import sys, {module}, neurogen.report; assert not ({heavy}), {heavy}"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -1,0 +1,31 @@
+"""The same program after `pip install .`, from any folder, with conf/ in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[1]
+
+
+def test_an_installed_copy_composes_from_any_folder(tmp_path: Path) -> None:
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    install = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--target", site, "."]
+    copy = tmp_path / "checkout"  # so that no build folder appears in the real one
+    subprocess.run(["git", "clone", "--quiet", CHECKOUT, copy], check=True)
+    subprocess.run([*install, "--quiet"], cwd=copy, check=True)
+    program = [sys.executable, "-c", "import neurogen.run; print(neurogen.run.__file__); neurogen.run.main()"]
+    shown = subprocess.run(
+        [*program, "dataset=digits", "target=cnn_small", "--cfg", "job"],
+        cwd=elsewhere,
+        env=os.environ | {"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, *rest = shown.stdout.splitlines()
+    assert first.startswith(str(site))
+    assert "  name: digits" in rest

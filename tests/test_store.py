@@ -1,0 +1,83 @@
+"""Files appear whole or not at all; one process works in a folder at a time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from neurogen import store
+from neurogen.errors import UserError
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "value.json"
+    store.write_json(path, {"a": 1})
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        store.write_file(path, fail)
+    assert store.read_json(path) == {"a": 1}
+    assert [item.name for item in tmp_path.iterdir()] == ["value.json"]
+
+
+def test_a_full_disk_is_an_os_error_and_keeps_what_was_there(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        store.write_json(disk / "metrics.json", {"a": 1})
+        with pytest.raises(OSError, match="No space left"):
+            store.write_tensors(disk / "big.safetensors", {"x": torch.zeros(2**18)})
+        with pytest.raises(OSError, match="No space left"):
+            store.write_json(disk / "metrics.json", {"a": "b" * 2**17})
+        assert store.read_json(disk / "metrics.json") == {"a": 1}
+        assert [item.name for item in disk.iterdir()] == ["metrics.json"]
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text('{"a": ')
+    with pytest.raises(UserError, match=r"metrics.json cannot be read"):
+        store.read_json(tmp_path / "metrics.json")
+
+
+def test_a_second_process_says_that_it_waits_and_a_dead_holder_lets_go(tmp_path: Path) -> None:
+    hold = "import sys, time, pathlib; from neurogen import store\nwith store.exclusive(pathlib.Path(sys.argv[1])):"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", f"{hold}\n print('held', flush=True); time.sleep(60)", tmp_path],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    waiter = subprocess.Popen(
+        [sys.executable, "-c", f"{hold} print('in', flush=True)", tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert waiter.stderr is not None
+    assert "waiting: another process works on" in waiter.stderr.readline()
+    time.sleep(0.5)
+    assert waiter.poll() is None
+    holder.kill()
+    out, _ = waiter.communicate(timeout=30)
+    assert out == "in\n"
+    holder.wait()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*file/step .*set root=FOLDER"), store.exclusive(tmp_path / "file" / "step"):
+        pass
