@@ -64,6 +64,7 @@ class TrainingConfig:
     patience: int
     batch_size: int
     lr: float
+    schedule: str  # plateau: smaller steps where validation stalls, keep the best epoch; constant: keep the last one
     weight_decay: float
 
 
@@ -114,8 +115,8 @@ class StageConfig:
     clip_norm: float
     contexts_per_step: int  # networks generated per step
     batch_size: int  # samples that the loss of stage 2 reads, per network
-    weight_noise: float  # stage 2: noise on the generated parameters while they are judged, in z-scores
     validate_every: int
+    keep: str  # last, or best: the values of the best accuracy on validation
 
 
 @dataclass
@@ -213,6 +214,7 @@ def validate(experiment: Experiment) -> None:
         stage: StageConfig = getattr(experiment.recipe, stage_name)
         one_of(f"recipe.{stage_name}.optimizer", stage.optimizer, ("adamw", "sgd"))
         one_of(f"recipe.{stage_name}.schedule", stage.schedule, ("cosine", "halving"))
+        one_of(f"recipe.{stage_name}.keep", stage.keep, ("last", "best"))
         if (stage.steps is None) == (stage.epochs is None):
             raise UserError(f"recipe.{stage_name} has steps={stage.steps} and epochs={stage.epochs}; set exactly one")
         _require(
@@ -227,7 +229,7 @@ def validate(experiment: Experiment) -> None:
                 "halve_every",
                 "clip_norm",
             ),
-            not_negative=("steps", "epochs", "warmup_steps", "weight_decay", "weight_noise"),
+            not_negative=("steps", "epochs", "warmup_steps", "weight_decay"),
         )
     if experiment.recipe.inject.steps == 0 and generator.scale == "zscore":
         raise UserError(
@@ -237,6 +239,7 @@ def validate(experiment: Experiment) -> None:
     _require("zoo", experiment.zoo, positive=("num_networks", "chunk_size"), not_negative=("shared_epochs",))
     _require("classical", experiment.classical, positive=("num_networks",))
     for name, training in (("zoo", experiment.zoo.training), ("classical", experiment.classical.training)):
+        one_of(f"{name}.training.schedule", training.schedule, ("plateau", "constant"))
         _require(f"{name}.training", training, ("epochs", "patience", "batch_size", "lr"), ("weight_decay",))
     _require("generator", generator, ("projection_rank",), ("projection_hidden", "context_samples"))
     if generator.soft_clip is not None and generator.soft_clip <= 0:

@@ -49,13 +49,12 @@ class Progressed:
 
     step: int = 0
     history: list[Row] = field(default_factory=list)
-    best_loss: float = math.inf
-    best_step: int = 0
-    best: dict[str, Tensor] = field(default_factory=dict)
+    best_accuracy: float = -1.0
+    best: dict[str, Tensor] = field(default_factory=dict)  # empty unless the best values are to be kept
 
 
 def train(objective: Objective, stage: StageConfig, folder: Path, checkpoint_every: int, runtime: Runtime) -> list[Row]:
-    """Run the stage to its end and leave the trainables at their best validated values. Returns the history.
+    """Run the stage to its end and leave the trainables at the values that `stage.keep` asks for. Returns the history.
 
     Raises Interrupted after saving when the stop flag is set, UserError when the loss is no longer finite.
     """
@@ -69,12 +68,13 @@ def train(objective: Objective, stage: StageConfig, folder: Path, checkpoint_eve
         Progress(objective.name, num_steps, unit="steps", first=so_far.step) as progress,
     ):
         if not so_far.history:
-            _record(objective, so_far, {"step": 0.0}, validate=True)
+            _record(objective, so_far, {"step": 0.0}, validate=True, keep=stage.keep)
         while so_far.step < num_steps:
             row = _step(objective, engine, stage, so_far.step, num_steps)
             so_far.step += 1
             last = so_far.step == num_steps
-            _record(objective, so_far, row, validate=last or so_far.step % stage.validate_every == 0)
+            due = last or so_far.step % stage.validate_every == 0
+            _record(objective, so_far, row, due, stage.keep)
             for name, value in row.items():
                 if name != "step":
                     writer.add_scalar(name, value, so_far.step)
@@ -126,12 +126,12 @@ def _step(objective: Objective, engine: Engine, stage: StageConfig, step: int, n
     }
 
 
-def _record(objective: Objective, so_far: Progressed, row: Row, validate: bool) -> None:
-    """Add the row to the history, with the figures on validation where it is time for them; keep the best values."""
+def _record(objective: Objective, so_far: Progressed, row: Row, validate: bool, keep: str) -> None:
+    """Add the row to the history, with the figures on validation where it is time for them."""
     if validate:
         row |= objective.validate()
-        if row["validation_loss"] < so_far.best_loss:
-            so_far.best_loss, so_far.best_step = row["validation_loss"], so_far.step
+        if keep == "best" and row["validation_accuracy"] >= so_far.best_accuracy:
+            so_far.best_accuracy = row["validation_accuracy"]
             so_far.best = {name: value.detach().clone() for name, value in objective.trainables.items()}
     so_far.history.append(row)
 
@@ -143,12 +143,7 @@ def _note(history: list[Row]) -> str:
 
 def _save(engine: Engine, so_far: Progressed, folder: Path) -> None:
     tensors = engine.state() | {f"best/{name}": value for name, value in so_far.best.items()}
-    about = {
-        "step": so_far.step,
-        "history": so_far.history,
-        "best_loss": so_far.best_loss,
-        "best_step": so_far.best_step,
-    }
+    about = {"step": so_far.step, "history": so_far.history, "best_accuracy": so_far.best_accuracy}
     path = folder / f"step-{so_far.step:06d}.safetensors"
     store.write_tensors(path, tensors, {"progress": json.dumps(about)})
     for old in sorted(folder.glob("step-*.safetensors"))[:-CHECKPOINTS_KEPT]:
@@ -167,7 +162,7 @@ def _resume(engine: Engine, trainables: Trainables, folder: Path) -> Progressed:
         best = {name.removeprefix("best/"): value for name, value in state.items() if name.startswith("best/")}
         engine.load({name: value for name, value in state.items() if not name.startswith("best/")})
         print(f"  continuing from step {about['step']}", flush=True)
-        return Progressed(about["step"], about["history"], about["best_loss"], about["best_step"], best)
+        return Progressed(about["step"], about["history"], about["best_accuracy"], best)
     return Progressed()
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from neurogen.data.dataset import Dataset, load_dataset
@@ -32,13 +31,11 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
     batch_size = min(step.stage.batch_size, len(dataset.train))
 
     def loss(number: int, which: int) -> Tensor:
-        """eq. 2: few samples are read as context, the loss is taken on many; noise on w_g favours flat minima."""
+        """eq. 2: few samples are read as context, the loss is taken on many."""
         random = generator_of(step.seed, "tune", number, which)
         context = Context.sample(dataset.train, dataset.class_names, step.generator.context_samples, random)
         batch = dataset.train.sample(batch_size, random)
-        z = generator(task.name, task.instruction, context)
-        z = z + step.stage.weight_noise * torch.randn(z.shape, generator=random).to(z.device)
-        tensors = generator.decode(task.name, z)
+        tensors = generator.decode(task.name, generator(task.name, task.instruction, context))
         inputs, labels = dataset.train.inputs(batch), dataset.train.labels[batch]
         return tuning_loss(network, tensors, inputs.to(runtime.device), labels.to(runtime.device))
 

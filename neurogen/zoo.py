@@ -1,8 +1,9 @@
 """The zoo: reference networks w_i ~ W, trained by ordinary gradient descent (paper 3.3.1), and the classical opponent.
 
-Both are trained by the same function with AdamW, each keeping the epoch of its best validation loss. They differ in
-their seeds: a zoo with init=shared starts all networks from the same weights and differs in data order alone, so
-that its mean is a working network; the opponent always starts from weights of its own.
+Both are trained by the same function with AdamW. The opponent starts from weights of its own and is trained until
+validation stops improving. The networks of a zoo with init=shared are one network for their first epochs and then
+differ in data order alone; at a constant learning rate they go round one basin, and their mean, which is what stage 1
+can learn, lies in its middle (Izmailov et al. 2018; Wortsman et al. 2022).
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ def train_network(
     runtime: Runtime,
     progress: Progress,
 ) -> dict[str, list[float]]:
-    """Train in place by AdamW, keep the weights of the epoch with the best validation loss; returns the curves."""
+    """Train in place by AdamW, keep the weights that the schedule says; returns the curves."""
+    plateau = training.schedule == "plateau"
     network.to(runtime.device).to(memory_format=torch.channels_last)  # max pooling is faster so
     optimizer = torch.optim.AdamW(network.parameters(), training.lr, weight_decay=training.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -136,15 +138,13 @@ def train_network(
             _update(network, optimizer, dataset.train, index, runtime) for index in order.split(training.batch_size)
         ]
         loss, accuracy = evaluate_network(network, dict(network.named_parameters()), dataset.validation, runtime)
-        schedule.step(loss)
-        for name, value in (
-            ("loss", sum(losses) / len(losses)),
-            ("validation_loss", loss),
-            ("validation_accuracy", accuracy),
-        ):
+        if plateau:
+            schedule.step(loss)
+        row = {"loss": sum(losses) / len(losses), "validation_loss": loss, "validation_accuracy": accuracy}
+        for name, value in row.items():
             curve[name].append(value)
         progress.advance(1, f"val. acc. {100 * accuracy:.1f} %")
-        if loss < best_loss:
+        if loss < best_loss or not plateau:
             best_loss, best_epoch, best = loss, epoch, copy.deepcopy(network.state_dict())
         if epoch - best_epoch >= training.patience:
             progress.advance(training.epochs - epoch - 1)

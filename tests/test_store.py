@@ -79,5 +79,8 @@ def test_a_second_process_says_that_it_waits_and_a_dead_holder_lets_go(tmp_path:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write .*file/step .*set root=FOLDER"), store.exclusive(tmp_path / "file" / "step"):
+    with (
+        pytest.raises(UserError, match=r"cannot write .*file/step .*set root=FOLDER"),
+        store.exclusive(tmp_path / "file" / "step"),
+    ):
         pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,11 +65,19 @@ def test_a_stopped_run_ends_in_the_same_bits(tmp_path: Path, stage: StageConfig,
     ]
 
 
-def test_the_best_validated_values_are_kept(tmp_path: Path, stage: StageConfig, runtime: Runtime) -> None:
-    objective = regression()
-    history = train(objective, stage, tmp_path, 100, runtime)
-    best = min(row["validation_loss"] for row in history if "validation_loss" in row)
-    assert objective.validate()["validation_loss"] == best
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_the_values_that_are_kept(tmp_path: Path, stage: StageConfig, runtime: Runtime, keep: str) -> None:
+    """Accuracy rises to 0.9 at the second validation and falls afterwards."""
+    accuracies = iter([0.1, 0.5, 0.9, 0.7, 0.6])
+    objective, seen = regression(), []
+
+    def validate() -> dict[str, float]:
+        seen.append(values(objective).clone())
+        return {"validation_loss": 1.0, "validation_accuracy": next(accuracies)}
+
+    train(replace(objective, validate=validate), replace(stage, keep=keep), tmp_path, 100, runtime)
+    assert torch.equal(values(objective), seen[4] if keep == "last" else seen[2])
+    assert not torch.equal(seen[4], seen[2])
 
 
 def test_the_newest_checkpoints_are_kept_and_a_truncated_one_is_passed_over(
