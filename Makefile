@@ -14,7 +14,7 @@ demo: $(VENV)/installed-demo
 
 # Lint, types and the import contract first: they answer in seconds.
 test: $(VENV)/installed-test lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -75,6 +75,8 @@ def row_of(cell: tuple[str, ...], evaluations: list[Evaluate]) -> dict[str, Any]
         "n_classical": len(classical),
         "num_test": done[0]["num_test"] if done else None,
         "zoo": mean(percent("zoo")),
+        "zoo_std": std(percent("zoo")),
+        "n_zoo": len(percent("zoo")),
         "gaussian_of_zoo": mean(percent("gaussian_of_zoo")),
         "seconds": round(sum(step.metrics()["seconds"] for step in steps.values()), 1),
     }

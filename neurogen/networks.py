@@ -7,6 +7,7 @@ your own is one such function, anywhere on the Python path, and one file in conf
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import Any
 
 from torch import nn
@@ -23,6 +24,11 @@ def build_network(config: TargetConfig, shape: DataShape) -> nn.Module:
         builder = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"target.build={config.build} is no importable function ({error})") from error
+    try:
+        inspect.signature(builder).bind(shape, **config.options)
+    except TypeError as error:
+        allowed = ", ".join(list(inspect.signature(builder).parameters)[1:]) or "none"
+        raise UserError(f"target.options={config.options}: {error}; options of {config.build}: {allowed}") from error
     network = builder(shape, **config.options)
     assert isinstance(network, nn.Module)
     return network
@@ -51,6 +57,8 @@ def lenet(shape: DataShape) -> nn.Module:
 
 def cnn(shape: DataShape, channels: list[int]) -> nn.Module:
     """[conv 3×3, ReLU, max pool] per entry of `channels`, global average pooling, linear (paper 4.1)."""
+    if not channels or min(channels) < 1:
+        raise UserError(f"target.options.channels={channels} needs one number of channels, 1 or more, for every block")
     if min(shape.height, shape.width) < 2 ** len(channels):
         raise UserError(_too_small(f"a cnn of {len(channels)} blocks", 2 ** len(channels), shape))
     layers: list[Any] = []

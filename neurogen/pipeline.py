@@ -31,7 +31,10 @@ from neurogen.config import (
     StageConfig,
     TargetConfig,
     TrainingConfig,
+    TuneConfig,
+    task_name,
 )
+from neurogen.errors import Interrupted
 
 if TYPE_CHECKING:
     from neurogen.runtime import Runtime
@@ -79,9 +82,10 @@ class Step(ABC):
 
     def run(self, runtime: Runtime) -> None:
         """Do the work unless it is done; one process at a time."""
-        with store.exclusive(self.folder):
+        with store.exclusive(self.folder, runtime.stop):
             if self.is_done:
                 return
+            store.remove_temporaries(self.folder)
             about = {"kind": self.kind, "key": self.key, **_plain(self, identity=False)}
             store.write_json(self.folder / "config.json", about)
             store.write_json(self.folder / "environment.json", store.environment())
@@ -118,7 +122,7 @@ class Task:
 
     @property
     def label(self) -> str:
-        return f"{self.dataset.name}-{self.target.name}"
+        return task_name(self.dataset, self.target)
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ class Tune(Step):
     task: Task
     backbone: BackboneConfig
     generator: GeneratorConfig
-    stage: StageConfig
+    stage: TuneConfig
     seed: int
     inject: Inject | None
     checkpoint_every: int = field(metadata={"identity": False})
@@ -285,5 +289,7 @@ def run_here(last: Step, make_runtime: Callable[[], Runtime]) -> None:
         return
     runtime = make_runtime()
     for number, step in enumerate(missing, start=1):
+        if runtime.stop.is_set():
+            raise Interrupted
         print(f"[{number}/{len(missing)}] {step.kind} {step.label}", flush=True)
         step.run(runtime)

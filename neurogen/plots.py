@@ -41,7 +41,7 @@ def draw_all(step: Evaluate, folder: Path, runtime: Runtime) -> None:
         "weights": weights(zoo, generated, layout),
         "predictions": predictions(dataset, logits),
     }
-    with SummaryWriter(str(step.folder)) as writer:
+    with SummaryWriter(str(folder)) as writer:
         task = step.task
         writer.add_text("instruction/stage 1", GENERIC)
         writer.add_text("instruction/stage 2", task_instruction(task.target.title, task.dataset.title))

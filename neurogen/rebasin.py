@@ -17,6 +17,21 @@ from neurogen.parameters import ParameterLayout
 
 Tensors = dict[str, Tensor]
 MAX_SWEEPS = 50
+# What treats every channel alike, so that permuting before it and after it are the same.
+PERMUTABLE = (
+    nn.ReLU,
+    nn.LeakyReLU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Tanh,
+    nn.Sigmoid,
+    nn.Identity,
+    nn.Dropout,
+    nn.Flatten,
+    nn.MaxPool2d,
+    nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d,
+)
 
 
 def align(
@@ -30,7 +45,7 @@ def align(
 
 
 def chain(network: nn.Module) -> list[str]:
-    """Names of the weighted layers, in order, of an nn.Sequential of Linear, Conv2d and layers without parameters."""
+    """Names of the weighted layers, in order, of an nn.Sequential of Linear, Conv2d and PERMUTABLE layers."""
     if not isinstance(network, nn.Sequential):
         raise UserError(
             "zoo.align=rebasin permutes nn.Sequential targets of Linear and Conv2d layers; "
@@ -40,8 +55,12 @@ def chain(network: nn.Module) -> list[str]:
     for name, layer in network.named_children():
         if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1):
             names.append(name)
-        elif list(layer.parameters()):
-            raise UserError(f"zoo.align=rebasin cannot permute a {type(layer).__name__}; set zoo.align=none")
+        elif not isinstance(layer, PERMUTABLE):
+            allowed = ", ".join(kind.__name__ for kind in PERMUTABLE)
+            raise UserError(
+                f"zoo.align=rebasin cannot permute a {type(layer).__name__} (beside Linear and Conv2d: {allowed}); "
+                "set zoo.align=none"
+            )
     return names
 
 

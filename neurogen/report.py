@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -22,12 +26,18 @@ def show(last: Aggregate) -> None:
             f"{row['seconds'] / 60:.1f} min in all\n"
         )
     places = [("table", last.folder / "results.csv")]
-    places += [("plot", picture) for picture in sorted(last.folder.glob("*.png"))]
+    places += [("plot", picture) for picture in sorted(last.folder.glob("[!.]*.png"))]
     for evaluation in last.evaluations:
         places += [("networks", evaluation.folder / "network-*.safetensors"), ("generator", evaluation.tune.folder)]
     for what, where in places:
         console.print(f"{what:12} {where}")
-    console.print(f"{'TensorBoard':12} tensorboard --logdir {last.root}")
+    console.print(f"{'TensorBoard':12} {_tensorboard()} --logdir {last.root}")
+
+
+def _tensorboard() -> str:
+    """The command as it can be typed here: a virtual environment need not be active."""
+    beside = Path(sys.executable).parent / "tensorboard"
+    return os.path.relpath(beside) if beside.exists() and not shutil.which("tensorboard") else "tensorboard"
 
 
 def _table(row: dict[str, Any]) -> Table:
@@ -38,6 +48,7 @@ def _table(row: dict[str, Any]) -> Table:
     table.add_column("n", justify="right")
     for name, mean, std, count in (
         ("classical training", row["classical_mean"], row["classical_std"], row["n_classical"]),
+        ("single zoo network", row["zoo"], row["zoo_std"], row["n_zoo"]),
         ("zoo mean network", row["zoo_mean_network"], None, row["n_seeds"]),
         ("random initialisation", row["random_init"], None, row["n_expected"]),
         ("Gaussian of the zoo", row["gaussian_of_zoo"], None, row["n_expected"]),

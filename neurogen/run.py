@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.errors import HydraException
+from yaml import YAMLError
 
-from neurogen.errors import UserError, one_line
+from neurogen.errors import Interrupted, errors_in_one_line, one_line
 
 if TYPE_CHECKING:
     from neurogen.runtime import Runtime
@@ -28,12 +29,8 @@ INTERRUPTED = 130
 def main() -> None:
     """The command: errors of the user's in one line, exit status 1; interrupted, 130."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands exceptions on instead of printing its own summary
-    try:
+    with errors_in_one_line(HydraException, YAMLError, explain=_explained):
         compose_and_run()
-    except (UserError, HydraException, OSError) as error:
-        if "debug=true" in sys.argv:
-            raise
-        sys.exit(f"error: {_explained(error)}  [debug=true shows where]")
 
 
 def conf_folder() -> str:
@@ -44,6 +41,7 @@ def conf_folder() -> str:
 
 
 @hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")
+@errors_in_one_line()  # in here too, before Hydra reports the exception in its own words
 def compose_and_run(composed: Any) -> None:
     from neurogen.config import experiment_from
     from neurogen.pipeline import run_here, steps_of
@@ -59,14 +57,11 @@ def compose_and_run(composed: Any) -> None:
         _stop_on_signals(runtime)
         return runtime
 
-    if not last.is_done:
-        from neurogen.runtime import Interrupted
-
-        try:
-            run_here(last, make_runtime)
-        except (Interrupted, KeyboardInterrupt):
-            print("\nstopped; the same command continues where this one ended", file=sys.stderr)
-            sys.exit(INTERRUPTED)
+    try:
+        run_here(last, make_runtime)
+    except (Interrupted, KeyboardInterrupt):
+        print("\nstopped; the same command continues where this one ended", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     show(last)
 
 
@@ -83,7 +78,7 @@ def _stop_on_signals(runtime: Runtime) -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
-def _explained(error: Exception) -> str:
+def _explained(error: BaseException) -> str:
     """One line; for a key that does not exist, the keys that do instead of Hydra's advice to append it."""
     from neurogen.config import allowed_beside
 

@@ -17,16 +17,11 @@ from neurogen.engine import Engine, SingleProcess, Trainables
 from neurogen.errors import UserError
 
 
-class Interrupted(Exception):
-    """The stop flag was seen and everything needed to go on was saved."""
-
-
 @dataclass
 class Runtime:
     device: torch.device
     dtype: torch.dtype  # of the frozen backbone; what is trained stays float32
     num_threads: int  # of this process, for what runs on the CPU
-    rank: int = 0
     world_size: int = 1
     stop: Event = field(default_factory=Event)
     engine: Callable[[Trainables, StageConfig], Engine] = SingleProcess

@@ -17,27 +17,49 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from neurogen.errors import UserError
+from neurogen.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 DONE = "DONE"
+TEMPORARY = ".tmp"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises UserError, with the path and what to do, where the disk is full or the folder not writable."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"cannot write {path} ({error}); free some space or set root=FOLDER; the same command then continues"
+        ) from error
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a temporary sibling of `path`, then put it in place; nobody ever sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
-        write(temporary)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{TEMPORARY}{path.suffix}")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(temporary)
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """What a killed process left half written. Only for who holds the folder."""
+    for path in folder.rglob(f".*{TEMPORARY}*"):
+        path.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -45,19 +67,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """A safetensors file, whole or not at all. Raises OSError when the disk is full."""
-    from safetensors import SafetensorError
+    """A safetensors file, whole or not at all."""
     from safetensors.torch import save_file
 
     ready = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-
-    def write(temporary: Path) -> None:
-        try:
-            save_file(ready, temporary, metadata)
-        except SafetensorError as error:
-            raise OSError(f"cannot write {path}: {error}") from error
-
-    write_file(path, write)
+    write_file(path, lambda temporary: save_file(ready, temporary, metadata))
 
 
 def read_json(path: Path) -> Any:
@@ -77,20 +91,26 @@ def mark_done(folder: Path) -> None:
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process. Where another one holds it, say so and wait until it lets go."""
+def exclusive(folder: Path, stop: Event) -> Iterator[None]:
+    """Hold the folder for this process. Where another one holds it, say so and wait until it lets go.
+
+    Raises UserError where the folder cannot be written, Interrupted when the stop flag is set while waiting.
+    """
     from filelock import FileLock, Timeout
 
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            print(f"waiting: another process works on {folder}", file=sys.stderr, flush=True)
-            lock.acquire()
-    except OSError as error:
-        raise UserError(f"cannot write {folder} ({error}); set root=FOLDER to one that you may write to") from error
+        waiting = False
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=0.5 if waiting else 0)
+            except Timeout:
+                if not waiting:
+                    print(f"  waiting: another process works on {folder}", file=sys.stderr, flush=True)
+                waiting = True
+                if stop.is_set():
+                    raise Interrupted from None
     try:
         yield
     finally:
@@ -120,7 +140,9 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
+    if not (here / ".git").exists():  # installed: a repository further up would be somebody else's
+        return None
     try:
         described = subprocess.run(
             ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, check=False

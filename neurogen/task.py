@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from neurogen.config import DatasetConfig, TargetConfig
+from neurogen.config import DatasetConfig, TargetConfig, task_name
 from neurogen.data.dataset import Dataset, DataShape, Split
 from neurogen.networks import build_network
 from neurogen.parameters import ParameterLayout, Scale
@@ -25,16 +25,19 @@ class TaskDescription:
     shape: DataShape
     image_mean: Float[Tensor, "channels 1 1"]
     image_std: Float[Tensor, "channels 1 1"]
+    fingerprint: str  # of the dataset that it was trained on
     scale: Scale
 
     @staticmethod
     def of(dataset: Dataset, config: DatasetConfig, target: TargetConfig, scale: Scale) -> TaskDescription:
         mean, std = dataset.train.mean, dataset.train.std
-        return TaskDescription(config, target, dataset.class_names, dataset.shape, mean, std, scale)
+        return TaskDescription(
+            config, target, dataset.class_names, dataset.shape, mean, std, dataset.fingerprint, scale
+        )
 
     @property
     def name(self) -> str:
-        return f"{self.dataset.name}-{self.target.name}"
+        return task_name(self.dataset, self.target)
 
     @property
     def instruction(self) -> str:
@@ -56,7 +59,10 @@ class Context:
     labels: tuple[str, ...]
 
     @staticmethod
+    def of(split: Split, class_names: tuple[str, ...], index: Int64[Tensor, " samples"]) -> Context:
+        return Context(split.inputs(index), tuple(class_names[label] for label in split.labels[index].tolist()))
+
+    @staticmethod
     def sample(split: Split, class_names: tuple[str, ...], num_samples: int, random: torch.Generator) -> Context:
         """Samples drawn without repetition; all of them where there are fewer."""
-        index = split.sample(num_samples, random)
-        return Context(split.inputs(index), tuple(class_names[label] for label in split.labels[index].tolist()))
+        return Context.of(split, class_names, split.sample(num_samples, random))

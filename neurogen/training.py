@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,9 +21,9 @@ from torch import Tensor
 from neurogen import store
 from neurogen.config import StageConfig
 from neurogen.engine import Engine, Trainables
-from neurogen.errors import UserError
+from neurogen.errors import Interrupted, UserError
 from neurogen.progress import Progress
-from neurogen.runtime import Interrupted, Runtime
+from neurogen.runtime import Runtime
 
 Row = dict[str, float]
 Validate = Callable[[], Row]
@@ -64,7 +63,7 @@ def train(objective: Objective, stage: StageConfig, folder: Path, checkpoint_eve
     so_far = _resume(engine, objective.trainables, folder / "checkpoints")
     num_steps = steps_of(stage, objective.steps_per_epoch)
     with (
-        SummaryWriter(str(folder), purge_step=so_far.step) as writer,
+        SummaryWriter(str(folder), purge_step=so_far.step + 1) as writer,
         Progress(objective.name, num_steps, unit="steps", first=so_far.step) as progress,
     ):
         if not so_far.history:
@@ -154,28 +153,33 @@ def _resume(engine: Engine, trainables: Trainables, folder: Path) -> Progressed:
     """Continue from the newest whole checkpoint; a broken one is named and passed over."""
     for path in sorted(folder.glob("step-*.safetensors"), reverse=True):
         try:
-            state, about = _read(path)
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            state, so_far = _read(path)
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             print(f"  warning: checkpoint {path} is broken ({error}); trying the one before", flush=True)
             continue
-        _refuse_foreign(path, state, trainables)
-        best = {name.removeprefix("best/"): value for name, value in state.items() if name.startswith("best/")}
-        engine.load({name: value for name, value in state.items() if not name.startswith("best/")})
-        print(f"  continuing from step {about['step']}", flush=True)
-        return Progressed(about["step"], about["history"], about["best_accuracy"], best)
+        _refuse_foreign(path, state | {f"best/{name}": value for name, value in so_far.best.items()}, trainables)
+        engine.load(state)
+        print(f"  continuing from step {so_far.step}", flush=True)
+        return so_far
     return Progressed()
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[str, Tensor], Progressed]:
     with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["progress"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        about = json.loads(file.metadata()["progress"])
+    best = {name.removeprefix("best/"): tensors.pop(name) for name in list(tensors) if name.startswith("best/")}
+    return tensors, Progressed(about["step"], about["history"], about["best_accuracy"], best)
 
 
 def _refuse_foreign(path: Path, state: dict[str, Tensor], trainables: Trainables) -> None:
-    expected = {f"value/{name}": tuple(value.shape) for name, value in trainables.items()}
-    found = {name: tuple(value.shape) for name, value in state.items() if name.startswith("value/")}
-    if found != expected:
-        differing = sorted(name for name in expected | found if expected.get(name) != found.get(name))
-        raise UserError(
-            f"checkpoint {path} belongs to another generator: it differs in {', '.join(differing[:3])}; delete it"
-        )
+    """Every value, moment and best value must have the shape of a trainable, and every trainable a value."""
+    shapes = {name: tuple(value.shape) for name, value in trainables.items()}
+    differing = {name for name in shapes if f"value/{name}" not in state}
+    for key, value in state.items():
+        name = key.split("/", 2 if key.startswith("optimizer/") else 1)[-1]
+        if name not in shapes or (value.dim() and tuple(value.shape) != shapes[name]):
+            differing.add(name)
+    if differing:
+        names = ", ".join(sorted(differing)[:3])
+        raise UserError(f"checkpoint {path} belongs to another generator: it differs in {names}; delete it")

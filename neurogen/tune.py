@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from neurogen.data.dataset import Dataset, load_dataset
+from neurogen.data.dataset import Dataset, load_dataset, require_same
 from neurogen.generator import Generator, tuning_loss
 from neurogen.generator_folder import build_generator, load_generator, save_generator
 from neurogen.networks import build_network
@@ -28,13 +28,14 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
     network = build_network(step.task.target, dataset.shape).to(runtime.device)
     generator = _starting_point(step, dataset, network, runtime)
     task = generator.tasks[step.task.label]
+    require_same(dataset, task.fingerprint, step.folder)
     batch_size = min(step.stage.batch_size, len(dataset.train))
 
     def loss(number: int, which: int) -> Tensor:
-        """eq. 2: few samples are read as context, the loss is taken on many."""
+        """eq. 2: the loss is taken on many samples, of which the backbone reads a few."""
         random = generator_of(step.seed, "tune", number, which)
-        context = Context.sample(dataset.train, dataset.class_names, step.generator.context_samples, random)
         batch = dataset.train.sample(batch_size, random)
+        context = Context.of(dataset.train, dataset.class_names, batch[: step.generator.context_samples])
         tensors = generator.decode(task.name, generator(task.name, task.instruction, context))
         inputs, labels = dataset.train.inputs(batch), dataset.train.labels[batch]
         return tuning_loss(network, tensors, inputs.to(runtime.device), labels.to(runtime.device))

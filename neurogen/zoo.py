@@ -1,7 +1,7 @@
 """The zoo: reference networks w_i ~ W, trained by ordinary gradient descent (paper 3.3.1), and the classical opponent.
 
-Both are trained by the same function with AdamW. The opponent starts from weights of its own and is trained until
-validation stops improving. The networks of a zoo with init=shared are one network for their first epochs and then
+Both are trained by the same function with AdamW. The opponent starts from weights of its own, and keeps the epoch that
+is best on validation. The networks of a zoo with init=shared are one network for their first epochs and then
 differ in data order alone; at a constant learning rate they go round one basin, and their mean, which is what stage 1
 can learn, lies in its middle (Izmailov et al. 2018; Wortsman et al. 2022).
 """
@@ -9,6 +9,7 @@ can learn, lies in its middle (Izmailov et al. 2018; Wortsman et al. 2022).
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,13 +25,13 @@ from torch.func import functional_call
 
 from neurogen import rebasin, store
 from neurogen.config import TrainingConfig
-from neurogen.data.dataset import Dataset, Split, load_dataset
-from neurogen.errors import UserError
+from neurogen.data.dataset import Dataset, Split, load_dataset, require_same
+from neurogen.errors import Interrupted, UserError
 from neurogen.networks import build_network
 from neurogen.parameters import ParameterLayout
 from neurogen.pipeline import Classical, Reference
 from neurogen.progress import Progress
-from neurogen.runtime import Interrupted, Runtime, seed_of
+from neurogen.runtime import Runtime, seed_of
 
 EVALUATION_BATCH = 2048
 Result = TypeVar("Result")
@@ -52,7 +53,7 @@ def train_reference(step: Reference, runtime: Runtime) -> dict[str, Any]:
 def _shared_start(step: Reference, dataset: Dataset, runtime: Runtime) -> nn.Module:
     """Networks that were one for their first epochs stay in one basin: their mean is a network, and a better one."""
     start, epochs = initialised(step.task.target, dataset, seed_of(step.seed, "zoo", 0)), step.shared_epochs
-    training, order = replace(step.training, epochs=epochs, patience=epochs), seed_of(step.seed, "shared order")
+    training, order = replace(step.training, epochs=epochs), seed_of(step.seed, "shared order")
     if epochs:
         with Progress("their shared start", epochs, unit="epochs") as progress:
             side_by_side(lambda _: train_network(start, dataset, training, order, runtime, progress), [0], runtime)
@@ -92,8 +93,8 @@ def _train_all(
             return found
 
         curves = side_by_side(train_one, list(networks), runtime)
-    best = [max(curve["validation_accuracy"]) for curve in curves]
-    return {"fingerprint": dataset.fingerprint, "validation_accuracy": best, "curves": curves}
+    kept = [curve["kept_validation_accuracy"][0] for curve in curves]
+    return {"fingerprint": dataset.fingerprint, "validation_accuracy": kept, "curves": curves}
 
 
 def side_by_side(work: Callable[[int], Result], numbers: list[int], runtime: Runtime) -> list[Result]:
@@ -122,37 +123,36 @@ def train_network(
     runtime: Runtime,
     progress: Progress,
 ) -> dict[str, list[float]]:
-    """Train in place by AdamW, keep the weights that the schedule says; returns the curves."""
-    plateau = training.schedule == "plateau"
+    """Train in place by AdamW and keep the epoch that the schedule says. Returns the curves.
+
+    Raises UserError when the loss is no longer finite, Interrupted when the stop flag is set.
+    """
     network.to(runtime.device).to(memory_format=torch.channels_last)  # max pooling is faster so
     optimizer = torch.optim.AdamW(network.parameters(), training.lr, weight_decay=training.weight_decay, fused=True)
-    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
-        optimizer, factor=0.3, patience=max(1, training.patience // 3)
-    )
+    cosine = training.schedule == "cosine"
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.epochs) if cosine else None
     generator = torch.Generator().manual_seed(order_seed)
     curve: dict[str, list[float]] = {"loss": [], "validation_loss": [], "validation_accuracy": []}
-    best_loss, best_epoch, best = float("inf"), -1, copy.deepcopy(network.state_dict())
-    for epoch in range(training.epochs):
-        order = torch.randperm(len(dataset.train), generator=generator)
-        losses = [
-            _update(network, optimizer, dataset.train, index, runtime) for index in order.split(training.batch_size)
-        ]
-        loss, accuracy = evaluate_network(network, dict(network.named_parameters()), dataset.validation, runtime)
-        if plateau:
-            schedule.step(loss)
-        row = {"loss": sum(losses) / len(losses), "validation_loss": loss, "validation_accuracy": accuracy}
+    kept_accuracy, kept = -1.0, copy.deepcopy(network.state_dict())
+    for _ in range(training.epochs):
+        order = torch.randperm(len(dataset.train), generator=generator).split(training.batch_size)
+        loss = sum(_update(network, optimizer, dataset.train, index, runtime) for index in order) / len(order)
+        if not math.isfinite(loss):
+            raise UserError(f"the loss of a target network is {loss}; lower zoo.training.lr or classical.training.lr")
+        if schedule is not None:
+            schedule.step()
+        tensors: dict[str, Tensor] = dict(network.named_parameters())
+        validation_loss, accuracy = evaluate_network(network, tensors, dataset.validation, runtime)
+        row = {"loss": loss, "validation_loss": validation_loss, "validation_accuracy": accuracy}
         for name, value in row.items():
             curve[name].append(value)
+        if accuracy >= kept_accuracy or not cosine:
+            kept_accuracy, kept = accuracy, copy.deepcopy(network.state_dict())
         progress.advance(1, f"val. acc. {100 * accuracy:.1f} %")
-        if loss < best_loss or not plateau:
-            best_loss, best_epoch, best = loss, epoch, copy.deepcopy(network.state_dict())
-        if epoch - best_epoch >= training.patience:
-            progress.advance(training.epochs - epoch - 1)
-            break
         if runtime.stop.is_set():
             raise Interrupted
-    network.load_state_dict(best)
-    return curve
+    network.load_state_dict(kept)
+    return curve | {"kept_validation_accuracy": [kept_accuracy]}
 
 
 def _update(
@@ -214,16 +214,7 @@ def load_zoo(
     """All reference networks, aligned as asked. Raises UserError when they were trained on other data."""
     layout, rows = ParameterLayout.of(network), []
     for step in references:
-        require_same_data(step, dataset)
+        require_same(dataset, step.metrics()["fingerprint"], step.folder)
         rows += [load_network(network_path(step.folder, step.first + n), layout) for n in range(step.num_networks)]
     zoo = torch.stack(rows)
     return rebasin.align(network, zoo, layout, seed=references[0].seed) if align == "rebasin" else zoo
-
-
-def require_same_data(step: Reference | Classical, dataset: Dataset) -> None:
-    """Raises UserError when the data is no longer what the step was trained on."""
-    if step.metrics()["fingerprint"] != dataset.fingerprint:
-        raise UserError(
-            f"the data of {dataset.name} has changed since {step.folder} was trained on it; "
-            "restore the data, or delete that folder and run again"
-        )

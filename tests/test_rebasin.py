@@ -67,6 +67,6 @@ def test_what_is_no_chain_is_refused() -> None:
             super().__init__()
             self.layer = nn.Linear(2, 2)
 
-    for network in (Own(), nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))):
+    for network in (Own(), nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)), nn.Sequential(nn.PixelShuffle(2))):
         with pytest.raises(UserError, match=r"set zoo\.align=none"):
             rebasin.chain(network)

@@ -99,10 +99,15 @@ def test_truncated_and_foreign_networks_are_named(experiment: Composed, runtime:
         load_network(path, layout)
 
 
+def test_a_diverging_network_ends_the_step_with_advice(experiment: Composed, runtime: Runtime) -> None:
+    with pytest.raises(UserError, match=r"the loss of a target network is (nan|inf); lower zoo.training.lr"):
+        reference(experiment("zoo.training.lr=1e30")).run(runtime)
+
+
 def test_data_that_has_changed_is_noticed(experiment: Composed, runtime: Runtime) -> None:
     step = reference(experiment())
     step.run(runtime)
     other = experiment("dataset.limit=500")
     dataset = load_dataset(other.dataset)
-    with pytest.raises(UserError, match=r"the data of digits has changed since"):
+    with pytest.raises(UserError, match=r"the data of digits is not what it was when"):
         load_zoo((step,), dataset, build_network(other.target, dataset.shape), "none")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -90,7 +91,12 @@ def load_dataset(config: DatasetConfig) -> Dataset:
         load = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"dataset.load={config.load} is no importable function ({error})") from error
-    raw: RawSplits = load(config)
+    try:
+        raw: RawSplits = load(config)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"dataset {config.name} needs {error.name}; pip install 'neurogen[demo]' or that package"
+        ) from error
     _refuse_unusable(config, raw)
     generator = np.random.default_rng(config.split_seed)
     chosen = generator.permutation(len(raw.train_labels))[: config.limit]
@@ -122,6 +128,15 @@ def load_dataset(config: DatasetConfig) -> Dataset:
     return Dataset(config.name, config.title, raw.class_names, *parts, digest.hexdigest())
 
 
+def require_same(dataset: Dataset, fingerprint: str, folder: Path) -> None:
+    """Raises UserError when the data is no longer what the step in `folder`, or what it builds on, was trained on."""
+    if dataset.fingerprint != fingerprint:
+        raise UserError(
+            f"the data of {dataset.name} is not what it was when {folder} was trained; restore the data, "
+            "or set another root=FOLDER to train everything on what it is now"
+        )
+
+
 def stratified(
     labels: NDArray[np.int64], fraction: float, generator: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -147,5 +162,6 @@ def _refuse_unusable(config: DatasetConfig, raw: RawSplits) -> None:
         if counts.min() < (2 if what == "training" else 1):
             name = raw.class_names[int(counts.argmin())]
             raise UserError(
-                f"dataset {config.name}: {counts.min()} {what} samples of class {name}; give every class at least two"
+                f"dataset {config.name}: {counts.min()} {what} samples of class {name}; every class needs two for "
+                "training and one for test (three where a fifth of them becomes the test split)"
             )

@@ -119,8 +119,10 @@ def _downloaded(source: Any, config: DatasetConfig, **split: Any) -> Any:
     """A torchvision dataset from config.path, downloaded into it where it is not there yet."""
     try:
         return source(config.path, **split, download=False)
-    except RuntimeError:  # torchvision's word for "not there, or not whole"
+    except RuntimeError:  # torchvision's word for "not there"
         pass
+    except (AssertionError, ValueError, EOFError) as error:
+        raise UserError(f"the files of {config.name} under {config.path} are broken ({error}); delete them") from error
     try:
         return source(config.path, **split, download=True)
     except (OSError, RuntimeError) as error:

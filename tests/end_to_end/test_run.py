@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,8 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from neurogen.aggregate import COLUMNS
-from neurogen.data.dataset import DataShape
+from neurogen.config import Experiment
+from neurogen.data.dataset import DataShape, load_dataset
 from neurogen.networks import cnn
 from tests.conftest import TINY, Program, error_line
 
@@ -26,7 +30,9 @@ def folders(root: Path) -> dict[str, Path]:
     return {path.parent.name: path for path in root.glob("*/*") if path.is_dir()}
 
 
-def test_an_experiment_from_nothing_to_a_table(program: Program, tmp_path: Path) -> None:
+def test_an_experiment_from_nothing_to_a_table(
+    program: Program, experiment: Callable[..., Experiment], tmp_path: Path
+) -> None:
     first = program("run", *TINY)
     assert first.returncode == 0, first.stderr
     steps = folders(tmp_path / "runs")
@@ -46,6 +52,14 @@ def test_an_experiment_from_nothing_to_a_table(program: Program, tmp_path: Path)
         assert word in first.stdout
     assert "tensorboard --logdir runs" in first.stdout
 
+    (row,) = json.loads((steps["sweeps"] / "results.json").read_text())
+    network, test = cnn(DataShape(1, 8, 8, 10), [16, 32]), load_dataset(experiment().dataset).test
+    right = []
+    for number in range(2):  # what the table says is what the files do in plain torch
+        network.load_state_dict(load_file(steps["evaluate"] / f"network-{number:04d}.safetensors"))
+        right.append(100 * float((network(test.inputs()).argmax(1) == test.labels).double().mean()))
+    assert row["generated_mean"] == pytest.approx(sum(right) / 2, abs=0.006)
+
     again = program("run", *TINY)  # the same command shows the same, and touches nothing
     assert again.returncode == 0
     assert again.stdout == first.stdout[first.stdout.index("\ndigits") :]
@@ -60,7 +74,7 @@ def test_tensorboard_shows_scalars_histograms_text_and_figures(program: Program,
         assert scalars <= set(events.Tags()["scalars"])
         assert [event.step for event in events.Scalars("loss")] == list(range(1, 9))
         assert min(event.value for event in events.Scalars("tokens_per_s")) > 0
-    tags = EventAccumulator(str(steps["evaluate"])).Reload().Tags()
+    tags = EventAccumulator(str(steps["sweeps"])).Reload().Tags()
     assert {"curves", "weights", "predictions"} <= set(tags["images"])
     assert any(name.startswith("generated/") for name in tags["histograms"])
     assert any("instruction" in name for name in tags["tensors"])
@@ -97,6 +111,16 @@ def test_killed_at_any_moment_it_ends_in_the_same_bits(program: Program, tmp_pat
     for number in range(2):
         name = f"network-{number:04d}.safetensors"
         assert (disturbed["evaluate"] / name).read_bytes() == (undisturbed["evaluate"] / name).read_bytes()
+
+
+def test_a_deleted_folder_is_made_again_with_the_same_bits(program: Program, tmp_path: Path) -> None:
+    first = program("run", *TINY)
+    steps = folders(tmp_path / "runs")
+    before = (steps["tune"] / "generator.safetensors").read_bytes()
+    shutil.rmtree(steps["tune"])
+    again = program("run", *TINY)
+    assert (steps["tune"] / "generator.safetensors").read_bytes() == before
+    assert again.stdout.endswith(first.stdout[first.stdout.index("\ndigits") :])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -141,6 +165,8 @@ def test_two_processes_share_the_work_and_the_result(tmp_path: Path) -> None:
         (["dataset=image_folder", "dataset.path=/nowhere"], ["/nowhere", "does not exist"]),
         (["dataset=digits", "target=lenet"], ["12×12", "8×8", "dataset.resize"]),
         (["dataset=digits", "target=cnn", "target.options.channels=[1,2,3,4]"], ["16×16", "8×8"]),
+        (["target=cnn", "+target.options.depth=3"], ["depth", "options of neurogen.networks.cnn: channels"]),
+        (["target=cnn", "target.options.channels=[]"], ["target.options.channels=[]"]),
         (["target.build=nowhere.network"], ["target.build=nowhere.network"]),
         (["dataset=digits", "dataset.limit=11"], ["dataset.limit=11", "20"]),
         (["root=/proc/runs"], ["/proc/runs", "set root=FOLDER"]),
@@ -157,7 +183,7 @@ def test_bad_input_is_one_line_that_says_what_to_do(program: Program, arguments:
 
 
 def test_a_traceback_is_there_when_asked_for(program: Program) -> None:
-    process = program("run", "zoo.init=same", "debug=true")
+    process = program("run", "zoo.init=same", NEUROGEN_DEBUG="1")
     assert process.returncode == 1
     assert "Traceback" in process.stderr
 
@@ -173,16 +199,22 @@ def test_no_permission_to_write(program: Program, tmp_path: Path) -> None:
     assert "set root=FOLDER" in line
 
 
-def test_generate_from_a_finished_generator(program: Program, tmp_path: Path) -> None:
+def test_generate_from_a_finished_generator(
+    program: Program, experiment: Callable[..., Experiment], tmp_path: Path
+) -> None:
     assert program("run", *TINY, "recipe.tune.steps=40", "zoo.training.epochs=10").returncode == 0
     generator = f"generator={folders(tmp_path / 'runs')['tune']}"
     process = program("generate", generator, "num_networks=3", "test=own", "instruction=A net: for digits, please?")
     assert process.returncode == 0, process.stderr
     assert "A net: for digits, please?" in process.stdout
+    said = [float(found) for found in re.findall(r"test accuracy ([\d.]+) %", process.stdout)]
     networks = [load_file(tmp_path / f"network-{number}.safetensors") for number in range(3)]
     assert not torch.equal(networks[0]["0.weight"], networks[1]["0.weight"])  # another context, another network
-    own = cnn(DataShape(1, 8, 8, 10), [16, 32])
-    own.load_state_dict(networks[0])  # plain torch, plain safetensors
+    own, test = cnn(DataShape(1, 8, 8, 10), [16, 32]), load_dataset(experiment().dataset).test
+    for network, accuracy in zip(networks, said, strict=True):
+        own.load_state_dict(network)  # plain torch, plain safetensors
+        assert round(100 * float((own(test.inputs()).argmax(1) == test.labels).double().mean()), 2) == accuracy
+    assert min(said) > 60
 
     once = program("generate", generator, "out=again.safetensors", "instruction=A net: for digits, please?")
     assert once.returncode == 0, once.stderr
