@@ -129,6 +129,7 @@ class StageConfig:
 @dataclass
 class TuneConfig(StageConfig):
     batch_size: int  # samples that the loss reads, per network; the first of them are the context
+    anchor: float  # how much of stage 1's loss is kept beside the cross-entropy; 0: none (paper)
 
 
 @dataclass
@@ -241,7 +242,7 @@ def validate(experiment: Experiment) -> None:
     _require("experiment", experiment, ("checkpoint_every",), ("num_threads",))
     _validate_stage("recipe.inject", experiment.recipe.inject)
     _validate_stage("recipe.tune", experiment.recipe.tune)
-    _require("recipe.tune", experiment.recipe.tune, ("batch_size",))
+    _require("recipe.tune", experiment.recipe.tune, ("batch_size",), ("anchor",))
     _validate_generator(experiment.generator, experiment.recipe)
 
 
@@ -270,6 +271,10 @@ def _validate_generator(generator: GeneratorConfig, recipe: RecipeConfig) -> Non
         raise UserError(
             f"generator.context_samples={generator.context_samples} is more than "
             f"recipe.tune.batch_size={recipe.tune.batch_size}, which the context is a part of"
+        )
+    if recipe.inject.steps == 0 and recipe.tune.anchor:
+        raise UserError(
+            "recipe.inject.steps=0 leaves stage 1 out, so there is no zoo to hold on to; set recipe.tune.anchor=0"
         )
     if recipe.inject.steps == 0 and generator.scale == "zscore":
         raise UserError(

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from neurogen.data.dataset import Dataset, load_dataset, require_same
-from neurogen.generator import Generator, tuning_loss
+from neurogen.generator import Generator, ZooMoments, injection_loss, tuning_loss
 from neurogen.generator_folder import build_generator, load_generator, save_generator
 from neurogen.networks import build_network
 from neurogen.parameters import ParameterLayout, Scale
@@ -21,6 +21,7 @@ from neurogen.runtime import Runtime, generator_of
 from neurogen.task import Context, TaskDescription
 from neurogen.training import Objective, train
 from neurogen.validation import validation_of
+from neurogen.zoo import load_zoo
 
 
 def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
@@ -29,6 +30,7 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
     generator = _starting_point(step, dataset, network, runtime)
     task = generator.tasks[step.task.label]
     require_same(dataset, task.fingerprint, step.folder)
+    zoo = _zoo_to_hold_on_to(step, task, dataset, network, runtime)
     batch_size = min(step.stage.batch_size, len(dataset.train))
 
     def loss(number: int, which: int) -> Tensor:
@@ -36,9 +38,10 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
         random = generator_of(step.seed, "tune", number, which)
         batch = dataset.train.sample(batch_size, random)
         context = Context.of(dataset.train, dataset.class_names, batch[: step.generator.context_samples])
-        tensors = generator.decode(task.name, generator(task.name, task.instruction, context))
-        inputs, labels = dataset.train.inputs(batch), dataset.train.labels[batch]
-        return tuning_loss(network, tensors, inputs.to(runtime.device), labels.to(runtime.device))
+        z = generator(task.name, task.instruction, context)
+        inputs, labels = dataset.train.inputs(batch).to(runtime.device), dataset.train.labels[batch].to(runtime.device)
+        fits = tuning_loss(network, generator.decode(task.name, z), inputs, labels)
+        return fits if zoo is None else fits + step.stage.anchor * injection_loss(z, zoo)
 
     objective = Objective(
         name="tune",
@@ -51,6 +54,16 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
     history = train(objective, step.stage, step.folder, step.checkpoint_every, runtime)
     save_generator(generator, step.backbone, step.folder)
     return {"history": history}
+
+
+def _zoo_to_hold_on_to(
+    step: Tune, task: TaskDescription, dataset: Dataset, network: nn.Module, runtime: Runtime
+) -> ZooMoments | None:
+    """With recipe.tune.anchor stage 2 keeps a part of L1: few samples tell less of a good network than a zoo does."""
+    if not step.stage.anchor or step.inject is None:
+        return None
+    zoo = load_zoo(step.inject.references, dataset, network, step.inject.align)
+    return ZooMoments.of(task.scale.encode(zoo).to(runtime.device))
 
 
 def _starting_point(step: Tune, dataset: Dataset, network: nn.Module, runtime: Runtime) -> Generator:

@@ -56,7 +56,7 @@ def test_every_target_takes_every_size_and_channel_count(
         ("recipe.tune.optimizer=lion", "allowed: adamw, sgd"),
         ("recipe.tune.lr=-1", "above 0"),
         ("recipe.inject.epochs=3", "set exactly one"),
-        ("recipe.inject.steps=0", "add generator.scale=fan_in"),
+        ("recipe.inject.steps=0", "set recipe.tune.anchor=0"),
         ("dataset.validation_fraction=1", "between 0 and 1"),
         ("evaluate.num_contexts=0", "above 0"),
         ("zoo.num_networks=many", "zoo.num_networks"),
@@ -80,6 +80,14 @@ def test_what_cannot_work_is_refused_with_what_can(
         experiment(override)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_stage_2_alone_needs_a_scale_of_its_own(experiment: Callable[..., Experiment]) -> None:
+    alone = ["recipe.inject.steps=0", "recipe.tune.anchor=0"]
+    with pytest.raises(UserError, match=r"add generator.scale=fan_in"):
+        experiment(*alone)
+    steps = in_order(steps_of(experiment(*alone, "generator.scale=fan_in", "generator.soft_clip=1.0")))
+    assert "inject" not in {step.kind for step in steps}
 
 
 def test_a_section_read_back_from_a_file_is_checked_too() -> None:
