@@ -9,8 +9,11 @@ into a cache once), the Hugging Face hub.
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 import warnings
+from contextlib import nullcontext, redirect_stderr
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -150,7 +153,8 @@ def _convert(gguf: Path, target: Path) -> Path:
         raise UserError(f"reading {gguf.name} needs the package gguf; pip install 'neurogen[demo]' or gguf") from error
     from transformers import AutoModel, AutoTokenizer
 
-    dequantised = AutoModel.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):  # its bar takes no other hint
+        dequantised = AutoModel.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     config = dequantised.config
     del config.quantization_config
     model = AutoModel.from_config(config)  # a model that came out of a GGUF remembers it, and refuses to be saved

@@ -63,7 +63,9 @@ def curves(step: Evaluate) -> Figure:
     """Loss and validation accuracy over both stages, with the classical networks as a line."""
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     loss_axes, accuracy_axes = figure.subplots(1, 2)
-    stages: list[tuple[Step, str, str]] = [(step.tune, "stage 2 (cross-entropy)", GENERATED)]
+    anchor = step.tune.stage.anchor
+    label = f"stage 2 (cross-entropy + {anchor:g} MSE)" if anchor else "stage 2 (cross-entropy)"
+    stages: list[tuple[Step, str, str]] = [(step.tune, label, GENERATED)]
     if step.tune.inject is not None:
         stages.insert(0, (step.tune.inject, "stage 1 (MSE of z-scores)", INJECT))
     first = 0.0
@@ -85,7 +87,8 @@ def curves(step: Evaluate) -> Figure:
     accuracy_axes.set(xlabel="step", ylabel="accuracy on validation (%)", ylim=(0, 101), title="accuracy")
     for axes in (loss_axes, accuracy_axes):
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=8)
+    loss_axes.legend(frameon=False, fontsize=8)
+    accuracy_axes.legend(frameon=False, fontsize=8, loc="lower right")
     return figure
 
 
@@ -113,11 +116,12 @@ def weights(zoo: Any, generated: Any, layout: ParameterLayout) -> Figure:
 
 
 def predictions(dataset: Dataset, logits: Any) -> Figure:
-    """Test images with what the first generated network says; wrong answers first, in red, with the truth behind."""
+    """Test images with what the first generated network says; first mistakes, in red, then all classes."""
     said, labels = logits.argmax(1), dataset.test.labels
     wrong = torch.nonzero(said != labels).flatten()[: NUM_PICTURES // 4]
     right = torch.nonzero(said == labels).flatten()
-    shown = torch.cat([wrong, right[:: max(1, len(right) // NUM_PICTURES)]])[:NUM_PICTURES].tolist()
+    some = torch.linspace(0, len(right) - 1, min(len(right), NUM_PICTURES - len(wrong))).long()
+    shown = torch.cat([wrong, right[some]]).tolist()
     columns = 10
     num_rows = math.ceil(len(shown) / columns)
     figure = Figure(figsize=(1.1 * columns, 1.35 * num_rows + 0.4), layout="constrained")

@@ -38,7 +38,7 @@ class Progress:
             if self.bar is not None:
                 self.bar.set_postfix_str(self.note, refresh=False)
                 self.bar.update(count)
-            elif time.monotonic() - self.printed > SECONDS_BETWEEN_LINES:
+            elif self.done < self.total and time.monotonic() - self.printed > SECONDS_BETWEEN_LINES:
                 self._line()
 
     def _line(self) -> None:
