@@ -7,7 +7,9 @@ Values have no defaults here: conf/ holds them, where `--cfg job` shows them.
 
 from __future__ import annotations
 
+import importlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, cast, get_type_hints
 
@@ -215,6 +217,16 @@ def allowed_beside(key: str, section: Any = Experiment) -> str:
             return ""
     names = [item.name for item in fields(section)]
     return "" if last in names else f"; allowed: {', '.join(names)}"
+
+
+def named_function(key: str, dotted: str) -> Callable[..., Any]:
+    """The function that the config names, `key`=package.module.function. Raises UserError when there is none."""
+    module, _, function = dotted.rpartition(".")
+    try:
+        found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{key}={dotted} is no importable function ({error})") from error
+    return found
 
 
 def validate(experiment: Experiment) -> None:

@@ -6,24 +6,19 @@ your own is one such function, anywhere on the Python path, and one file in conf
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from typing import Any
 
 from torch import nn
 
-from neurogen.config import TargetConfig
+from neurogen.config import TargetConfig, named_function
 from neurogen.data.dataset import DataShape
 from neurogen.errors import UserError
 
 
 def build_network(config: TargetConfig, shape: DataShape) -> nn.Module:
     """The untrained target. Raises UserError when the builder is not found or cannot take the shape."""
-    module, _, function = config.build.rpartition(".")
-    try:
-        builder = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"target.build={config.build} is no importable function ({error})") from error
+    builder = named_function("target.build", config.build)
     try:
         inspect.signature(builder).bind(shape, **config.options)
     except TypeError as error:

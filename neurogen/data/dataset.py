@@ -8,7 +8,6 @@ the data is no longer what an earlier one was trained on.
 from __future__ import annotations
 
 import hashlib
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from jaxtyping import Float, Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neurogen.config import DatasetConfig
+from neurogen.config import DatasetConfig, named_function
 from neurogen.errors import UserError
 
 
@@ -86,11 +85,7 @@ class Dataset:
 
 def load_dataset(config: DatasetConfig) -> Dataset:
     """Load, limit, split. Raises UserError for an unknown loader, missing files, too few samples or classes."""
-    module, _, function = config.load.rpartition(".")
-    try:
-        load = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"dataset.load={config.load} is no importable function ({error})") from error
+    load = named_function("dataset.load", config.load)
     try:
         raw: RawSplits = load(config)
     except ModuleNotFoundError as error:

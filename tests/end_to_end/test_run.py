@@ -257,6 +257,41 @@ def test_generate_refuses_in_one_line(program: Program, arguments: list[str], pa
         assert part in line
 
 
+OWN = """
+import numpy as np
+from neurogen.data.dataset import RawSplits
+from torch import nn
+
+def stripes(config):
+    images = np.zeros((2, 60, 1, 6, 6), np.uint8)
+    images[:, :30, :, ::2], images[:, 30:, :, :, ::2] = 255, 255
+    labels = np.arange(60) // 30
+    return RawSplits(images[0], labels, images[1], labels, ("lying", "standing"))
+
+def perceptron(shape, hidden):
+    pixels = shape.channels * shape.height * shape.width
+    return nn.Sequential(nn.Flatten(), nn.Linear(pixels, hidden), nn.ReLU(), nn.Linear(hidden, shape.num_classes))
+"""
+
+
+def test_a_dataset_and_a_target_of_the_users_own(program: Program, tmp_path: Path) -> None:
+    """One function and one YAML file each, as the README says."""
+    (tmp_path / "own.py").write_text(OWN)
+    for group, text in {
+        "dataset": "{name: stripes, title: stripes, load: own.stripes, path: null, resize: null, limit: null, "
+        "validation_fraction: 0.1, split_seed: 0}",
+        "target": "{name: perceptron, title: MLP, build: own.perceptron, options: {hidden: 8}}",
+    }.items():
+        (tmp_path / "more" / group).mkdir(parents=True)
+        (tmp_path / "more" / group / f"{'stripes' if group == 'dataset' else 'perceptron'}.yaml").write_text(text)
+    own = ["--config-dir", "more", *TINY[2:], "dataset=stripes", "target=perceptron", "recipe.tune.batch_size=32"]
+    process = program("run", *own, "recipe.tune.steps=20")
+    assert process.returncode == 0, process.stderr
+    (row,) = json.loads(next((tmp_path / "runs").glob("sweeps/*/results.json")).read_text())
+    assert (row["dataset"], row["target"]) == ("stripes", "perceptron")
+    assert row["generated_mean"] > 90  # of two classes that anyone can tell apart
+
+
 @pytest.mark.smollm2
 def test_the_demo_on_a_few_steps(program: Program, tmp_path: Path) -> None:
     """The defaults, the real SmolLM2 and real digits; only shorter."""
