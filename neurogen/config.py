@@ -78,6 +78,9 @@ class TrainingConfig:
     weight_decay: float
 
 
+ZOO_INITS = ("shared", "independent")
+
+
 @dataclass
 class ZooConfig:
     num_networks: int
@@ -137,6 +140,7 @@ class TuneConfig(StageConfig):
 @dataclass
 class RecipeConfig:
     name: str
+    by_zoo_init: dict[str, Any]  # values that `tune` takes over by interpolation, as zoo.init chooses
     inject: StageConfig
     tune: TuneConfig
 
@@ -203,6 +207,7 @@ def typed(section: type[Section], values: Any) -> Section:
 
 def experiment_from(composed: Any) -> Experiment:
     """Hydra's DictConfig → validated Experiment. Raises UserError."""
+    one_of("zoo.init", composed.zoo.init, ZOO_INITS)  # first, because the recipe interpolates by it
     experiment = typed(Experiment, composed)
     validate(experiment)
     return experiment
@@ -237,7 +242,6 @@ def validate(experiment: Experiment) -> None:
             raise UserError(f"{section}name={name} becomes part of a folder's name; use letters, digits, _ and -")
     one_of("device", experiment.device, ("auto", "cpu", "cuda"))
     one_of("backbone.attention", experiment.backbone.attention, ("sdpa", "eager", "flash_attention_2"))
-    one_of("zoo.init", experiment.zoo.init, ("shared", "independent"))
     one_of("zoo.align", experiment.zoo.align, ("none", "rebasin"))
     _require("zoo", experiment.zoo, ("num_networks", "chunk_size"), ("shared_epochs",))
     _require("classical", experiment.classical, ("num_networks",))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from neurogen.config import Experiment, GeneratorConfig, experiment_from, typed
+from neurogen.config import Experiment, GeneratorConfig, TuneConfig, experiment_from, typed
 from neurogen.errors import UserError
 from neurogen.networks import build_network
 from neurogen.pipeline import in_order, steps_of
@@ -80,6 +80,19 @@ def test_what_cannot_work_is_refused_with_what_can(
         experiment(override)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_stage_2_of_the_fast_recipe_follows_the_zoo(experiment: Callable[..., Experiment]) -> None:
+    """Holding on to the mean of independent networks would hold on to no network at all."""
+
+    def tune_of(*overrides: str) -> TuneConfig:
+        with initialize_config_dir(conf_folder(), version_base="1.3"):
+            return experiment_from(compose("config", list(overrides))).recipe.tune
+
+    shared, independent = tune_of(), tune_of("zoo.init=independent")
+    assert shared.anchor > 0 == independent.anchor
+    assert independent.steps > shared.steps
+    assert tune_of("zoo.init=independent", "recipe.tune.steps=7").steps == 7
 
 
 def test_stage_2_alone_needs_a_scale_of_its_own(experiment: Callable[..., Experiment]) -> None:
