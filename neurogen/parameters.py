@@ -61,7 +61,8 @@ class ParameterLayout:
 
     def per_parameter(self, per_tensor: Float[Tensor, " tensors"]) -> Float[Tensor, " params"]:
         """One value per tensor, repeated for each of its parameters."""
-        return per_tensor.repeat_interleave(torch.tensor(self.sizes, device=per_tensor.device))
+        sizes = torch.tensor(self.sizes, device=per_tensor.device)
+        return per_tensor.repeat_interleave(sizes, output_size=self.num_parameters)
 
     def flatten(self, tensors: dict[str, Tensor]) -> Float[Tensor, " params"]:
         """Raises UserError when the tensors are another network's."""

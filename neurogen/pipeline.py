@@ -1,7 +1,7 @@
 """The steps of an experiment, as a graph.
 
-    reference (zoo) ─┬─► inject ─► tune ─► evaluate ─► aggregate
-    classical ───────┴──────────────────────┘
+    embed (texts) ─► reference (zoo) ─┬─► inject ─► tune ─► evaluate ─► aggregate
+                     classical ───────┴──────────────────────┘
 
 A step's identity is the hash of what determines its result: its fields, the identities of the steps that it needs,
 and the version of its kind. It is picklable and needs no torch until it runs.
@@ -28,6 +28,7 @@ from neurogen.config import (
     EvaluateConfig,
     Experiment,
     GeneratorConfig,
+    ModelConfig,
     StageConfig,
     TargetConfig,
     TrainingConfig,
@@ -37,6 +38,7 @@ from neurogen.config import (
 from neurogen.errors import Interrupted
 
 if TYPE_CHECKING:
+    from neurogen.data.dataset import Dataset
     from neurogen.runtime import Runtime
 
 
@@ -52,9 +54,7 @@ class Step(ABC):
 
     @property
     def needs(self) -> tuple[Step, ...]:
-        values = [getattr(self, item.name) for item in fields(self)]
-        found = [item for value in values for item in (value if isinstance(value, tuple) else (value,))]
-        return tuple(item for item in found if isinstance(item, Step))
+        return tuple(step for item in fields(self) for step in _steps_in(getattr(self, item.name)))
 
     @cached_property
     def key(self) -> str:
@@ -98,6 +98,15 @@ class Step(ABC):
             store.mark_done(self.folder)
 
 
+def _steps_in(value: Any) -> list[Step]:
+    """The steps that a field holds: it may be one, a tuple of them, or a `Task` that needs one."""
+    if isinstance(value, Step):
+        return [value]
+    if isinstance(value, tuple):
+        return [step for item in value for step in _steps_in(item)]
+    return _steps_in(value.embed) if isinstance(value, Task) else []
+
+
 def _plain(config: Any, identity: bool) -> dict[str, Any]:
     """A dataclass as JSON can hold it, the steps in it as their keys; with `identity` only what determines a result."""
 
@@ -119,10 +128,33 @@ class Task:
     dataset: DatasetConfig
     data_identity: str
     target: TargetConfig
+    embed: Embed | None  # where the data is text
 
     @property
     def label(self) -> str:
         return task_name(self.dataset, self.target)
+
+    def load(self) -> Dataset:
+        """Raises UserError as the dataset's loader does."""
+        from neurogen.data.dataset import load_images
+        from neurogen.data.tokenised import load_texts
+
+        return load_images(self.dataset) if self.embed is None else load_texts(self.dataset, self.embed.folder)
+
+
+@dataclass(frozen=True)
+class Embed(Step):
+    """Texts as all targets read them: tokens of the backbone's tokenizer, its embedding reduced (paper 4.1)."""
+
+    kind, version, runs = "embed", 1, "neurogen.embed:embed"
+
+    dataset: DatasetConfig
+    data_identity: str
+    model: ModelConfig
+
+    @property
+    def label(self) -> str:
+        return self.dataset.name
 
 
 @dataclass(frozen=True)
@@ -237,7 +269,9 @@ def steps_of(experiment: Experiment) -> Aggregate:
     from neurogen.data import identity
 
     e, root = experiment, experiment.root
-    task = Task(e.dataset, identity(e.dataset), e.target)
+    data = identity(e.dataset)
+    embed = Embed(root, e.dataset, data, e.backbone.source) if e.dataset.text is not None else None
+    task = Task(e.dataset, data, e.target, embed)
     references = _references(experiment, task)
     classical = Classical(root, task, e.classical, e.seed)
     inject = None

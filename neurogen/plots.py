@@ -6,30 +6,34 @@ The figures and histograms go to TensorBoard as well, so that one page shows a w
 from __future__ import annotations
 
 import math
+import textwrap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from neurogen import store
-from neurogen.data.dataset import Dataset, load_dataset
+from neurogen.data.dataset import Dataset
+from neurogen.data.preparation import PADDING, Texts
 from neurogen.parameters import ParameterLayout
 from neurogen.pipeline import Evaluate, Step
+from neurogen.pretrained import load_tokenizer
 from neurogen.prompts import GENERIC, task_instruction
 from neurogen.runtime import Runtime
 from neurogen.zoo import accuracy_of, initialised, load_network, load_zoo, network_path, predict
 
 CLASSICAL, GENERATED, ZOO, INJECT = "#666666", "#d1495b", "#30638e", "#edae49"
-NUM_PICTURES = 40
+NUM_PICTURES, NUM_TEXTS = 40, 24
 
 
 def draw_all(step: Evaluate, folder: Path, runtime: Runtime) -> None:
     """curves, weights and predictions of one evaluation, into `folder` and into TensorBoard."""
     from torch.utils.tensorboard import SummaryWriter
 
-    dataset = load_dataset(step.task.dataset)
+    dataset = step.task.load()
     network = initialised(step.task.target, dataset, 0)
     layout = ParameterLayout.of(network)
     zoo = load_zoo(step.references, dataset, network, step.align)
@@ -39,7 +43,7 @@ def draw_all(step: Evaluate, folder: Path, runtime: Runtime) -> None:
     figures = {
         "curves": curves(step),
         "weights": weights(zoo, generated, layout),
-        "predictions": predictions(dataset, logits),
+        "predictions": predictions(step, dataset, logits),
     }
     with SummaryWriter(str(folder)) as writer:
         task = step.task
@@ -115,28 +119,48 @@ def weights(zoo: Any, generated: Any, layout: ParameterLayout) -> Figure:
     return figure
 
 
-def predictions(dataset: Dataset, logits: Any) -> Figure:
-    """Test images with what the first generated network says; first mistakes, in red, then all classes."""
+def predictions(step: Evaluate, dataset: Dataset, logits: Tensor) -> Figure:
+    """Test samples with what the first generated network says; first mistakes, in red, then all classes."""
     said, labels = logits.argmax(1), dataset.test.labels
-    wrong = torch.nonzero(said != labels).flatten()[: NUM_PICTURES // 4]
+    is_text = isinstance(dataset.test.samples, Texts)
+    count = NUM_TEXTS if is_text else NUM_PICTURES
+    wrong = torch.nonzero(said != labels).flatten()[: count // 4]
     right = torch.nonzero(said == labels).flatten()
-    some = torch.linspace(0, len(right) - 1, min(len(right), NUM_PICTURES - len(wrong))).long()
-    shown = torch.cat([wrong, right[some]]).tolist()
+    some = torch.linspace(0, len(right) - 1, min(len(right), count - len(wrong))).long()
+    shown = torch.cat([wrong, right[some]])
+    captions = []
+    for index in shown.tolist():
+        answer, truth = (dataset.class_names[int(which[index])] for which in (said, labels))
+        captions.append((answer, "black") if answer == truth else (f"{answer} (is {truth})", GENERATED))
+    figure = _texts(step, dataset, shown, captions) if is_text else _pictures(dataset, shown, captions)
+    title = f"{100 * accuracy_of(said, labels):.1f} % right on {len(labels):,} test samples"
+    figure.suptitle(f"what the first generated network says ({title})", fontsize=10)
+    return figure
+
+
+def _pictures(dataset: Dataset, shown: Tensor, captions: list[tuple[str, str]]) -> Figure:
     columns = 10
     num_rows = math.ceil(len(shown) / columns)
     figure = Figure(figsize=(1.1 * columns, 1.35 * num_rows + 0.4), layout="constrained")
-    accuracy = 100 * accuracy_of(said, labels)
-    title = f"what the first generated network says ({accuracy:.1f} % right on {len(labels):,} test images)"
-    figure.suptitle(title, fontsize=10)
     all_axes = figure.subplots(num_rows, columns, squeeze=False).flatten()
     for axes in all_axes:
         axes.set_axis_off()
-    for axes, index in zip(all_axes, shown, strict=False):
-        image = dataset.test.images[index].permute(1, 2, 0).numpy()
-        axes.imshow(image.squeeze(), cmap="gray_r" if image.shape[2] == 1 else None)
-        answer, truth = (dataset.class_names[int(which[index])] for which in (said, labels))
-        if answer == truth:
-            axes.set_title(answer, fontsize=8)
-        else:
-            axes.set_title(f"{answer} (is {truth})", fontsize=8, color=GENERATED)
+    for axes, image, (caption, colour) in zip(all_axes, dataset.test.samples[shown], captions, strict=False):
+        pixels = image.permute(1, 2, 0).numpy()
+        axes.imshow(pixels.squeeze(), cmap="gray_r" if pixels.shape[2] == 1 else None)
+        axes.set_title(caption, fontsize=8, color=colour)
+    return figure
+
+
+def _texts(step: Evaluate, dataset: Dataset, shown: Tensor, captions: list[tuple[str, str]]) -> Figure:
+    assert step.task.embed is not None
+    tokenizer = load_tokenizer(step.task.embed.model)
+    figure = Figure(figsize=(11, 0.28 * len(shown) + 0.6), layout="constrained")
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.set(xlim=(0, 1), ylim=(len(shown), 0))
+    for row, (ids, (caption, colour)) in enumerate(zip(dataset.test.samples[shown], captions, strict=True)):
+        text = " ".join(tokenizer.decode(ids[ids != PADDING]).split())
+        axes.text(0.19, row + 0.5, caption, fontsize=8, color=colour, ha="right", va="center")
+        axes.text(0.21, row + 0.5, textwrap.shorten(text, 120), fontsize=8, va="center", parse_math=False)
     return figure

@@ -6,13 +6,17 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from neurogen import store
 from neurogen.pipeline import Aggregate
+
+if TYPE_CHECKING:
+    from neurogen.config import Experiment
+    from neurogen.estimate import Estimate
 
 
 def show(last: Aggregate) -> None:
@@ -59,3 +63,39 @@ def _table(row: dict[str, Any]) -> Table:
             spread = "" if std is None else f" ± {std:.2f}"
             table.add_row(name, f"{mean:.2f}{spread} %", str(count), style="bold" if name == "generated" else None)
     return table
+
+
+def show_estimate(experiment: Experiment, estimate: Estimate) -> None:
+    """Print what `dry_run=true` found out."""
+    e, gpu = experiment, experiment.gpu
+    title = f"{e.name} · {gpu.name}, {100 * gpu.utilisation:.0f} % of {gpu.peak_tflops:g} TFLOP/s assumed"
+    table = Table(title=title, title_justify="left", show_header=False, min_width=len(title))
+    unused = estimate.published_parameters - estimate.backbone_parameters
+    table.add_row("backbone", f"{estimate.published_parameters:,} parameters" + (f", {unused:,} unused" * bool(unused)))
+    trained = ", ".join(f"{count:,} {what}" for what, count in estimate.trained_parameters.items() if count)
+    table.add_row("trained", trained)
+    table.add_row("target", f"{estimate.target_parameters:,} parameters")
+    table.add_section()
+    for name, stage in estimate.stages.items():
+        table.add_row(
+            name,
+            f"{stage.steps:,} steps × {stage.tokens_per_step:,} tokens, {stage.flops_per_step / 1e12:.3g} TFLOP, "
+            f"{stage.seconds_per_step:.3g} s each: {stage.hours:.2g} h",
+        )
+    table.add_section()
+    parts = {
+        "weights (bfloat16)": estimate.weight_bytes,
+        "trained, gradients, optimiser": estimate.trained_bytes,
+        "activations": max(stage.activation_bytes for stage in estimate.stages.values()),
+    }
+    for name, size in parts.items():
+        table.add_row(name, f"{size / 1e9:.2f} GB")
+    fits = "fits" if estimate.peak_bytes < 0.9 * gpu.memory_gb * 1e9 else "does not fit"
+    table.add_row(
+        "memory per GPU", f"{estimate.peak_bytes / 1e9:.2f} GB: {fits} into {gpu.memory_gb:g} GB", style="bold"
+    )
+    hours = sum(stage.hours for stage in estimate.stages.values())
+    table.add_row("both stages", f"{hours:.2g} GPU-hours", style="bold")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print("an estimate: without the training of reference networks, evaluation and the time to load the model")

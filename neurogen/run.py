@@ -45,9 +45,14 @@ def conf_folder() -> str:
 def compose_and_run(composed: Any) -> None:
     from neurogen.config import experiment_from
     from neurogen.pipeline import run_here, steps_of
-    from neurogen.report import show
+    from neurogen.report import show, show_estimate
 
     experiment = experiment_from(composed)
+    if experiment.dry_run:
+        from neurogen.estimate import estimate
+
+        show_estimate(experiment, estimate(experiment))
+        return
     last = steps_of(experiment)
 
     def make_runtime() -> Runtime:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 
 from neurogen.config import DatasetConfig, TargetConfig, task_name
-from neurogen.data.dataset import Dataset, DataShape, Split
+from neurogen.data.dataset import Dataset, Split
+from neurogen.data.preparation import PADDING, DataShape, Normalisation, TokenEmbedding
 from neurogen.networks import build_network
 from neurogen.parameters import ParameterLayout, Scale
 from neurogen.prompts import task_instruction
@@ -23,16 +24,14 @@ class TaskDescription:
     target: TargetConfig
     class_names: tuple[str, ...]
     shape: DataShape
-    image_mean: Float[Tensor, "channels 1 1"]
-    image_std: Float[Tensor, "channels 1 1"]
+    preparation: Normalisation | TokenEmbedding
     fingerprint: str  # of the dataset that it was trained on
     scale: Scale
 
     @staticmethod
     def of(dataset: Dataset, config: DatasetConfig, target: TargetConfig, scale: Scale) -> TaskDescription:
-        mean, std = dataset.train.mean, dataset.train.std
         return TaskDescription(
-            config, target, dataset.class_names, dataset.shape, mean, std, dataset.fingerprint, scale
+            config, target, dataset.class_names, dataset.shape, dataset.preparation, dataset.fingerprint, scale
         )
 
     @property
@@ -53,16 +52,21 @@ class TaskDescription:
 
 @dataclass(frozen=True)
 class Context:
-    """D_sub as the backbone reads it: a few images and the names of their classes."""
+    """D_sub as the backbone reads it: a few raw samples, images or token ids, and the names of their classes."""
 
-    images: Float[Tensor, "samples channels height width"]
+    samples: UInt8[Tensor, "samples channels height width"] | Int64[Tensor, "samples tokens"]
     labels: tuple[str, ...]
 
     @staticmethod
     def of(split: Split, class_names: tuple[str, ...], index: Int64[Tensor, " samples"]) -> Context:
-        return Context(split.inputs(index), tuple(class_names[label] for label in split.labels[index].tolist()))
+        return Context(split.samples[index], tuple(class_names[label] for label in split.labels[index].tolist()))
 
     @staticmethod
     def sample(split: Split, class_names: tuple[str, ...], num_samples: int, random: torch.Generator) -> Context:
         """Samples drawn without repetition; all of them where there are fewer."""
         return Context.of(split, class_names, split.sample(num_samples, random))
+
+    @property
+    def texts(self) -> list[Int64[Tensor, " tokens"]]:
+        """The token ids of every text, without padding."""
+        return [ids[ids != PADDING] for ids in self.samples]

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from neurogen.data.dataset import Dataset, load_dataset, require_same
+from neurogen.data.dataset import Dataset, require_same
 from neurogen.generator import Generator, ZooMoments, injection_loss, tuning_loss
 from neurogen.generator_folder import build_generator, load_generator, save_generator
 from neurogen.networks import build_network
@@ -25,7 +25,7 @@ from neurogen.zoo import load_zoo
 
 
 def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
-    dataset = load_dataset(step.task.dataset)
+    dataset = step.task.load()
     network = build_network(step.task.target, dataset.shape).to(runtime.device)
     generator = _starting_point(step, dataset, network, runtime)
     task = generator.tasks[step.task.label]

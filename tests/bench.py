@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from neurogen.config import Experiment, experiment_from
-from neurogen.data.dataset import load_dataset
+from neurogen.data.dataset import load_images
 from neurogen.progress import Progress
 from neurogen.run import conf_folder
 from neurogen.runtime import runtime_here
@@ -52,7 +52,7 @@ def zoo_side_by_side(pairs: int) -> tuple[str, ...]:
     """Two LeNets on one thread each at once, against one after the other on all threads."""
     with initialize_config_dir(conf_folder(), version_base="1.3"):
         experiment: Experiment = experiment_from(compose("config", ["zoo.training.epochs=2"]))
-    dataset, runtime = load_dataset(experiment.dataset), runtime_here("cpu")
+    dataset, runtime = load_images(experiment.dataset), runtime_here("cpu")
     numbers = list(range(2))
 
     def train(number: int) -> None:

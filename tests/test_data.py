@@ -16,21 +16,21 @@ from PIL import Image
 
 from neurogen.config import Experiment
 from neurogen.data import identity
-from neurogen.data.dataset import Dataset, load_dataset
+from neurogen.data.dataset import Dataset, load_images
 from neurogen.errors import UserError
 
 Composed = Callable[..., Experiment]
 
 
 def rows(dataset: Dataset, name: str) -> set[bytes]:
-    return {image.numpy().tobytes() for image in getattr(dataset, name).images}
+    return {image.numpy().tobytes() for image in getattr(dataset, name).samples}
 
 
 @pytest.mark.parametrize(("name", "sizes"), [("digits", (1295, 143, 359)), ("mnist5k", (3600, 400, 1000))])
 def test_packaged_datasets_are_split_by_class_without_overlap(
     experiment: Composed, name: str, sizes: tuple[int, ...]
 ) -> None:
-    dataset = load_dataset(experiment(f"dataset={name}").dataset)
+    dataset = load_images(experiment(f"dataset={name}").dataset)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == sizes
     train, validation, test = (
         torch.bincount(getattr(dataset, part).labels) for part in ("train", "validation", "test")
@@ -45,31 +45,31 @@ def test_packaged_datasets_are_split_by_class_without_overlap(
 
 
 def test_the_split_seed_moves_validation_but_never_test(experiment: Composed) -> None:
-    one, other = (load_dataset(experiment(f"dataset.split_seed={seed}").dataset) for seed in (0, 1))
+    one, other = (load_images(experiment(f"dataset.split_seed={seed}").dataset) for seed in (0, 1))
     assert rows(one, "test") == rows(other, "test")
     assert rows(one, "validation") != rows(other, "validation")
     assert one.fingerprint != other.fingerprint
 
 
 def test_limited_data_counts_validation_in(experiment: Composed) -> None:
-    dataset = load_dataset(experiment("dataset.limit=200").dataset)
+    dataset = load_images(experiment("dataset.limit=200").dataset)
     assert len(dataset.train) + len(dataset.validation) == 200
     assert len(dataset.test) == 359
 
 
 def test_resize(experiment: Composed) -> None:
-    assert load_dataset(experiment("dataset.resize=16").dataset).shape.size == (16, 16)
+    assert load_images(experiment("dataset.resize=16").dataset).shape.size == (16, 16)
 
 
 @pytest.mark.parametrize("limit", [5, 20, 25])
 def test_too_few_samples_are_refused(experiment: Composed, limit: int) -> None:
     with pytest.raises(UserError, match=rf"dataset.limit={limit}"):
-        load_dataset(experiment(f"dataset.limit={limit}").dataset)
+        load_images(experiment(f"dataset.limit={limit}").dataset)
 
 
 def test_an_unknown_loader_is_refused(experiment: Composed) -> None:
     with pytest.raises(UserError, match="no importable function"):
-        load_dataset(experiment("dataset.load=neurogen.data.images.nothing").dataset)
+        load_images(experiment("dataset.load=neurogen.data.images.nothing").dataset)
 
 
 def test_torchvision_mnist_from_idx_files(experiment: Composed, tmp_path: Path) -> None:
@@ -81,9 +81,9 @@ def test_torchvision_mnist_from_idx_files(experiment: Composed, tmp_path: Path) 
         labels = (np.arange(count) % 10).astype(np.uint8)
         (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">iiii", 2051, count, 28, 28) + images.tobytes())
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">ii", 2049, count) + labels.tobytes())
-    dataset = load_dataset(experiment("dataset=mnist", f"dataset.path={tmp_path}").dataset)
+    dataset = load_images(experiment("dataset=mnist", f"dataset.path={tmp_path}").dataset)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (180, 20, 40)
-    assert torch.equal(dataset.test.images[:, 0], torch.from_numpy(images))  # the default split, in its order
+    assert torch.equal(dataset.test.samples[:, 0], torch.from_numpy(images))  # the default split, in its order
 
 
 def test_torchvision_cifar10_from_batches(
@@ -105,11 +105,11 @@ def test_torchvision_cifar10_from_batches(
     monkeypatch.setattr(CIFAR10, "train_list", [list(item) for item in listed[:5]])
     monkeypatch.setattr(CIFAR10, "test_list", [list(listed[5])])
     monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": hashlib.md5(meta).hexdigest()})
-    dataset = load_dataset(experiment("dataset=cifar10", f"dataset.path={tmp_path}").dataset)
+    dataset = load_images(experiment("dataset=cifar10", f"dataset.path={tmp_path}").dataset)
     assert dataset.shape == dataclasses.replace(dataset.shape, channels=3, height=32, width=32)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (180, 20, 40)
-    assert torch.equal(dataset.test.images, torch.from_numpy(pixels[5]).reshape(40, 3, 32, 32))
-    assert dataset.train.mean.shape == (3, 1, 1)
+    assert torch.equal(dataset.test.samples, torch.from_numpy(pixels[5]).reshape(40, 3, 32, 32))
+    assert dataset.train.preparation.mean.shape == (3, 1, 1)
 
 
 def test_torchvision_svhn_from_mat_files(experiment: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,9 +123,9 @@ def test_torchvision_svhn_from_mat_files(experiment: Composed, tmp_path: Path, m
         savemat(file, {"X": images, "y": (np.arange(count) % 10 + 1)[:, None].astype(np.uint8)})
         splits[split] = ["no address", file.name, hashlib.md5(file.read_bytes()).hexdigest()]
     monkeypatch.setattr(SVHN, "split_list", splits)
-    dataset = load_dataset(experiment("dataset=svhn", f"dataset.path={tmp_path}").dataset)
+    dataset = load_images(experiment("dataset=svhn", f"dataset.path={tmp_path}").dataset)
     assert (len(dataset.train), len(dataset.test), dataset.shape.channels) == (180, 40, 3)
-    assert torch.equal(dataset.test.images, torch.from_numpy(images.transpose(3, 2, 0, 1).copy()))
+    assert torch.equal(dataset.test.samples, torch.from_numpy(images.transpose(3, 2, 0, 1).copy()))
     assert dataset.test.labels[9] == 0  # the file says 10, which is the digit 0
 
 
@@ -136,7 +136,7 @@ def test_a_dataset_that_is_nowhere_says_what_to_do(
     for protocol in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(protocol, "http://127.0.0.1:9")  # nobody listens there: as good as no network
     with pytest.raises(UserError, match=r"cannot be downloaded.*mnist5k, digits"):
-        load_dataset(experiment(f"dataset={name}", f"dataset.path={tmp_path}").dataset)
+        load_images(experiment(f"dataset={name}", f"dataset.path={tmp_path}").dataset)
 
 
 def pictures(folder: Path, classes: dict[str, int], size: int = 20) -> Path:
@@ -150,7 +150,7 @@ def pictures(folder: Path, classes: dict[str, int], size: int = 20) -> Path:
 
 
 def own(experiment: Composed, folder: Path, *more: str) -> Dataset:
-    return load_dataset(experiment("dataset=image_folder", f"dataset.path={folder}", *more).dataset)
+    return load_images(experiment("dataset=image_folder", f"dataset.path={folder}", *more).dataset)
 
 
 def test_own_pictures_with_and_without_a_test_folder(experiment: Composed, tmp_path: Path) -> None:

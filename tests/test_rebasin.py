@@ -12,7 +12,7 @@ from torch import nn
 from torch.func import functional_call
 
 from neurogen import rebasin
-from neurogen.data.dataset import DataShape
+from neurogen.data.preparation import ImageShape
 from neurogen.errors import UserError
 from neurogen.networks import cnn, lenet
 from neurogen.parameters import ParameterLayout
@@ -49,7 +49,7 @@ def test_aligned_networks_compute_what_they_did(sizes: list[int], image: int, co
 @pytest.mark.parametrize("build", [lambda shape: lenet(shape), lambda shape: cnn(shape, [8, 16, 32])])
 def test_a_permuted_copy_is_put_back_in_place(build) -> None:  # type: ignore[no-untyped-def]
     torch.manual_seed(0)
-    network = build(DataShape(1, 28, 28, 10))
+    network = build(ImageShape(1, 28, 28, 10))
     layout = ParameterLayout.of(network)
     tensors = {name: value.detach() for name, value in network.named_parameters()}
     layers = rebasin.chain(network)

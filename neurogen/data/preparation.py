@@ -1,0 +1,87 @@
+"""What a target network reads: raw samples made into numbers, in the same way for training and generation.
+
+images  bytes [samples, channels, height, width]  ─► Normalisation  ─► pixels with mean 0 and std 1 per channel
+texts   token ids, padded with −1                 ─► TokenEmbedding ─► [samples, tokens, embedding], zeros at padding
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int32, Int64, UInt8
+from torch import Tensor
+
+PADDING = -1
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """What an image target has to know of its data."""
+
+    channels: int
+    height: int
+    width: int
+    num_classes: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.height, self.width
+
+
+@dataclass(frozen=True)
+class TextShape:
+    """What a text target has to know of its data."""
+
+    embedding_dim: int
+    num_classes: int
+
+
+DataShape = ImageShape | TextShape
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Images by the mean and the standard deviation of the training pixels."""
+
+    mean: Float[Tensor, "channels 1 1"]
+    std: Float[Tensor, "channels 1 1"]
+
+    def __call__(
+        self, images: UInt8[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch channels height width"]:
+        return (images.float() / 255 - self.mean) / self.std
+
+
+@dataclass(frozen=True)
+class TokenEmbedding:
+    """The frozen embedding that all text targets share (paper 4.1). Its rows are never zero, so zeros mean padding."""
+
+    table: Float[Tensor, "vocabulary embedding"]
+
+    def __call__(self, ids: Int64[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens embedding"]:
+        return self.table[ids.clamp(min=0)] * (ids != PADDING).unsqueeze(-1)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Tokenised texts without padding: text i is ids[starts[i] : starts[i + 1]]."""
+
+    ids: Int32[Tensor, " tokens"]
+    starts: Int64[Tensor, " texts_and_one"]
+
+    @staticmethod
+    def of(texts: list[list[int]]) -> Texts:
+        lengths = torch.tensor([len(text) for text in texts])
+        ids = torch.tensor([token for text in texts for token in text], dtype=torch.int32)
+        return Texts(ids, torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]))
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, index: Tensor | slice) -> Int64[Tensor, "batch longest"]:
+        """The texts at `index`, padded to the longest of them."""
+        starts, ends = self.starts[:-1][index], self.starts[1:][index]
+        place = starts.unsqueeze(1) + torch.arange(int((ends - starts).max()))
+        ids = self.ids[place.clamp(max=len(self.ids) - 1)].long()
+        return ids.where(place < ends.unsqueeze(1), PADDING)

@@ -1,0 +1,50 @@
+"""A text dataset as the step `embed` leaves it in its folder, and back.
+
+texts.safetensors   ids, starts and labels of every split, and the table of the frozen embedding
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from neurogen import store
+from neurogen.config import DatasetConfig
+from neurogen.data.dataset import Dataset, Split, dataset_of
+from neurogen.data.preparation import Texts, TokenEmbedding
+from neurogen.errors import UserError
+
+FILE = "texts.safetensors"
+SPLITS = ("train", "validation", "test")
+
+
+def save_texts(dataset: Dataset, folder: Path) -> None:
+    """The splits of a tokenised dataset; the table is one for all of them."""
+    assert isinstance(dataset.preparation, TokenEmbedding)
+    tensors = {"table": dataset.preparation.table}
+    for name in SPLITS:
+        split: Split = getattr(dataset, name)
+        assert isinstance(split.samples, Texts)
+        tensors |= {f"{name}.ids": split.samples.ids, f"{name}.starts": split.samples.starts}
+        tensors[f"{name}.labels"] = split.labels
+    store.write_tensors(folder / FILE, tensors, {"class_names": json.dumps(dataset.class_names)})
+
+
+def load_texts(config: DatasetConfig, folder: Path) -> Dataset:
+    """Raises UserError when the file is missing or broken."""
+    try:
+        with safe_open(folder / FILE, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            class_names = tuple(json.loads(file.metadata()["class_names"]))
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{folder / FILE} is missing or broken ({error}); delete the folder {folder} and run again to make it anew"
+        ) from error
+    embedding = TokenEmbedding(tensors["table"])
+    splits = (
+        Split(Texts(tensors[f"{name}.ids"], tensors[f"{name}.starts"]), tensors[f"{name}.labels"], embedding)
+        for name in SPLITS
+    )
+    return dataset_of(config, class_names, *splits)
