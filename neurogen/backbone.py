@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from neurogen.config import BackboneConfig
 from neurogen.errors import UserError
-from neurogen.pretrained import Pretrained, load_pretrained
+from neurogen.pretrained import Pretrained, load_pretrained, require_usable
 from neurogen.runtime import Runtime, seed_of
 
 
@@ -43,7 +43,7 @@ class Backbone(nn.Module):
         table = adapted.get_input_embeddings().weight
         self.hidden_size = int(table.shape[1])
         self.embedding_std = float(table.float().std()) if table.device.type != "meta" else 1.0
-        self.frame = frame_of(tokenizer) if chat_template else ("", "")
+        self.opening = opening_of(tokenizer) if chat_template else ""
         self.num_tokens_read = 0  # by all calls so far
 
     @property
@@ -51,15 +51,15 @@ class Backbone(nn.Module):
         return self.model.get_input_embeddings().weight.device  # type: ignore[no-any-return]
 
     def message(self, parts: Sequence[Part]) -> list[Part]:
-        """The parts as a user's message, in the form that the model was trained to follow."""
-        before, after = self.frame
-        framed: list[Part] = []
-        for part in (before, *parts, after):
-            if isinstance(part, str) and framed and isinstance(framed[-1], str):
-                framed[-1] += part  # tokens do not end where a part does
-            else:
-                framed.append(part)
-        return [part for part in framed if not isinstance(part, str) or part]
+        """The parts as a user's message, in the form that the model was trained to follow. It is left open: parameter
+        tokens are a part of it."""
+        opened: list[Part] = []
+        for part in (self.opening, *parts):
+            if isinstance(part, str) and opened and isinstance(opened[-1], str):
+                opened[-1] += part  # tokens do not end where a part does
+            elif not isinstance(part, str) or part:
+                opened.append(part)
+        return opened
 
     def forward(self, parts: Sequence[Part]) -> list[Float[Tensor, "tokens hidden"]]:
         embedded = [self.embed(part) for part in parts]
@@ -143,18 +143,18 @@ class VisionBackbone(Backbone):
         return [feature.float() for feature in found.pooler_output], grids
 
 
-def frame_of(tokenizer: Any) -> tuple[str, str]:
-    """What the tokenizer's chat template writes before and after a user's message; nothing where there is none."""
+def opening_of(tokenizer: Any) -> str:
+    """What the tokenizer's chat template writes before a user's message; nothing where there is none."""
     if tokenizer.chat_template is None:
-        return "", ""
+        return ""
     mark = "MESSAGE"
-    message = [{"role": "user", "content": mark}]
-    before, after = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True).split(mark)
-    return before, after
+    written: str = tokenizer.apply_chat_template([{"role": "user", "content": mark}], tokenize=False)
+    return written.split(mark)[0]
 
 
 def load_backbone(config: BackboneConfig, runtime: Runtime, seed: int) -> Backbone:
-    """The pretrained model with a fresh LoRA. Raises UserError when the weights are nowhere to be found."""
+    """The pretrained model with a fresh LoRA. Raises UserError when it cannot be had, or is to see and cannot."""
+    require_usable(config)
     pretrained = load_pretrained(config, runtime.dtype, attention_of(config, runtime.device), config.vision)
     return with_lora(pretrained, config, seed).to(runtime.device)
 
@@ -169,16 +169,16 @@ def with_lora(pretrained: Pretrained, config: BackboneConfig, seed: int) -> Back
         target_modules="all-linear" if modules == ["all-linear"] else modules,
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # peft asks transformers for an attribute under its old name
+        # peft asks transformers for an attribute under its old name; checkpointing got another one late in version 5
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
         torch.manual_seed(seed_of(seed, "lora"))
         try:
             adapted = get_peft_model(pretrained.model, lora)
         except ValueError as error:
             raise UserError(f"backbone.lora.target_modules={modules}: {error}") from error
+        if config.gradient_checkpointing:
+            _checkpoint_layers(adapted)
     adapted.peft_config["default"].base_model_name_or_path = config.model  # not the folder it was loaded from here
-    if config.gradient_checkpointing:
-        _checkpoint_layers(adapted)
     if pretrained.image_processor is None:
         return Backbone(adapted, pretrained.tokenizer, config.chat_template)
     return VisionBackbone(adapted, pretrained.tokenizer, config.chat_template, pretrained.image_processor)

@@ -10,8 +10,9 @@ Samples are texts (EMB_F again) or images: F's own vision encoder where it has o
 Trained are {P, φ, θ} and that patch embedding, in both stages; the backbone stays as it is.
 
 The paper writes the input as [P, e]. In a causal model P's hidden states then never see the instruction or the
-data, so the default order is context first: [instruction, context, P]. Instruction and context are a user's message
-in the form of the backbone's chat template.
+data, so the default order is context first: [instruction, context, P]. All of it is a user's message in
+the form of the backbone's chat template; P behind its end, where the answer would begin, learns more slowly
+(docs/log.md).
 """
 
 from __future__ import annotations

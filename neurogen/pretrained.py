@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 
 from neurogen import store
-from neurogen.config import ModelConfig
+from neurogen.config import BackboneConfig, ModelConfig
 from neurogen.errors import UserError, one_line
 
 # The form of a conversation that Qwen's models know, for tokenizers of bytes.
@@ -46,7 +46,7 @@ class Pretrained:
 def load_pretrained(
     config: ModelConfig, dtype: torch.dtype, attention: str = "sdpa", vision: bool = False
 ) -> Pretrained:
-    """Raises UserError when the weights are nowhere to be found, or not to be had, or cannot see."""
+    """Raises UserError when the weights are nowhere to be found, or not to be had."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -55,12 +55,6 @@ def load_pretrained(
         if config.random_seed is not None
         else _found(config, dtype, attention, vision)
     )
-    if vision and not hasattr(loaded.model, "get_image_features"):
-        raise UserError(
-            f"backbone.vision=true, but {config.model or 'this architecture'} reads text only "
-            f"({type(loaded.model).__name__}); set backbone.vision=false, and images come through a trained patch "
-            "embedding, or take a backbone that sees: qwen2_vl_7b, tiny_qwen2_vl"
-        )
     return loaded
 
 
@@ -80,9 +74,32 @@ def architecture_of(config: ModelConfig) -> Any:
     """transformers' config of the model: what the YAML file says, else what is found beside the weights."""
     from transformers import AutoConfig
 
-    if config.architecture is not None:
-        about = dict(config.architecture)
-        return AutoConfig.for_model(about.pop("model_type"), **about)
+    if config.architecture is None:
+        return _published_architecture(config)
+    about = dict(config.architecture)
+    return AutoConfig.for_model(about.pop("model_type"), **about)
+
+
+def require_usable(config: BackboneConfig) -> None:
+    """Raises UserError where the model cannot be had, or is to see and cannot: before a zoo is trained for it."""
+    require_sight(
+        config, architecture_of(config) if config.random_seed is not None else _published_architecture(config)
+    )
+
+
+def require_sight(config: BackboneConfig, architecture: Any) -> None:
+    """Raises UserError where a model that reads text only is to see."""
+    if config.vision and not hasattr(architecture, "vision_config"):
+        raise UserError(
+            f"backbone.vision=true, but {config.model or config.name} ({architecture.model_type}) reads text only; set "
+            "backbone.vision=false, and images come through a trained patch embedding, or take a backbone that sees: "
+            "qwen2_vl_7b, tiny_qwen2_vl"
+        )
+
+
+def _published_architecture(config: ModelConfig) -> Any:
+    from transformers import AutoConfig
+
     try:
         return AutoConfig.from_pretrained(_local(config) or config.model)
     except (OSError, ValueError) as error:
@@ -100,8 +117,7 @@ def _found(config: ModelConfig, dtype: torch.dtype, attention: str, vision: bool
     try:
         model = AutoModel.from_pretrained(source, dtype=dtype, attn_implementation=attention)
         tokenizer = AutoTokenizer.from_pretrained(source)
-        sees = vision and hasattr(model, "get_image_features")
-        return Pretrained(model, tokenizer, AutoImageProcessor.from_pretrained(source) if sees else None)
+        return Pretrained(model, tokenizer, AutoImageProcessor.from_pretrained(source) if vision else None)
     except SafetensorError as error:
         raise UserError(f"the weights of the backbone in {source} are broken ({error}); delete that folder") from error
     except (OSError, ValueError, ImportError) as error:

@@ -56,8 +56,10 @@ def compose_and_run(composed: Any) -> None:
     last = steps_of(experiment)
 
     def make_runtime() -> Runtime:
+        from neurogen.pretrained import require_usable
         from neurogen.runtime import runtime_here
 
+        require_usable(experiment.backbone)
         runtime = runtime_here(experiment.device, experiment.num_threads)
         _stop_on_signals(runtime)
         return runtime

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from neurogen import pretrained
 from neurogen.backbone import load_backbone
@@ -24,6 +28,7 @@ from neurogen.parameters import ParameterLayout, Scale
 from neurogen.patches import PatchEmbedding
 from neurogen.runtime import Runtime
 from neurogen.task import Context, TaskDescription
+from tests.conftest import TINY, Program, error_line
 
 Composed = Callable[..., Experiment]
 
@@ -85,6 +90,122 @@ def test_lora_modules_that_do_not_exist_are_refused(experiment: Composed, runtim
         load_backbone(config, runtime, 0)
 
 
+@pytest.mark.parametrize("chat_template", [True, False])
+def test_instruction_and_context_stand_in_a_user_s_message(
+    experiment: Composed, runtime: Runtime, chat_template: bool
+) -> None:
+    config = experiment(f"backbone.chat_template={chat_template}").backbone
+    loaded = load_backbone(config, runtime, 0)
+    image = torch.randn(4, loaded.hidden_size)
+    start, middle, end = loaded.message(["Do this.", "\n", image, " = 7"])
+    assert middle is image
+    if chat_template:
+        assert (start, end) == ("<|im_start|>user\nDo this.\n", " = 7")  # and parameter tokens go on from here
+        assert loaded.ids("<|im_start|>").tolist() == [256]  # one token, as in training
+    else:
+        assert (start, end) == ("Do this.\n", " = 7")
+
+
+@pytest.mark.smollm2
+def test_smollm2_is_spoken_to_in_its_own_form(experiment: Composed, runtime: Runtime) -> None:
+    """Asked for a capital in its chat format, it begins a sentence about it."""
+    loaded = load_backbone(experiment("backbone=smollm2_135m").backbone, runtime, 0)
+    with torch.no_grad():
+        closing = "<|im_end|>\n<|im_start|>assistant\n"
+        hidden = loaded(loaded.message(["What is the capital of France?", closing]))[-1][-1]
+        embeddings = loaded.model.get_input_embeddings().weight
+        answer = loaded.tokenizer.decode(int((embeddings @ hidden).argmax()))
+    assert answer == "The"  # "The capital of France is Paris."
+    assert loaded.message(["Hi"])[0].startswith("<|im_start|>system\n")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("backbone", ["tiny_llama", "tiny_qwen2_vl"])
+def test_checkpointing_computes_the_same_gradients_with_less_memory(
+    experiment: Composed, runtime: Runtime, backbone: str
+) -> None:
+    def step(checkpointing: bool) -> tuple[Tensor, int]:
+        config = experiment(f"backbone={backbone}", f"backbone.gradient_checkpointing={checkpointing}").backbone
+        loaded, kept = load_backbone(config, runtime, 0), 0
+
+        def keep(tensor: Tensor) -> Tensor:
+            nonlocal kept
+            kept += tensor.numel()
+            return tensor
+
+        with torch.no_grad():
+            for name, value in loaded.named_parameters():
+                if "lora_B" in name:  # zero at first: without it the other half would get no gradient
+                    value.copy_(torch.full_like(value, 0.1))
+        tokens = torch.linspace(-1, 1, 20 * loaded.hidden_size).reshape(20, -1).requires_grad_()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            states = loaded(["Hello", tokens])[-1]
+        states.square().mean().backward()
+        gradients = [value.grad.flatten() for value in (tokens, *loaded.parameters()) if value.grad is not None]
+        return torch.cat(gradients), kept
+
+    (plain, plain_kept), (checkpointed, checkpointed_kept) = step(False), step(True)
+    assert torch.equal(plain, checkpointed)
+    assert plain.abs().min() > 0
+    assert checkpointed_kept < 0.3 * plain_kept
+
+
+GPT2 = "{model_type: gpt2, vocab_size: 264, n_embd: 32, n_layer: 2, n_head: 2, bos_token_id: null, eos_token_id: null}"
+
+
+def test_any_causal_model_will_do(experiment: Composed, runtime: Runtime) -> None:
+    """Another family, other names of modules: LoRA on all linear layers."""
+    config = experiment(
+        "backbone=causal_lm", "backbone.model=null", "backbone.random_seed=0", f"+backbone.architecture={GPT2}"
+    ).backbone
+    loaded = load_backbone(config, runtime, 0)
+    assert type(loaded.model.get_base_model()).__name__ == "GPT2Model"
+    assert sum("lora_A" in name for name, _ in loaded.named_parameters()) == 2 * 4
+    tokens = torch.randn(3, 32)
+    before, after = loaded(["some text", tokens])
+    assert (len(before), len(after)) == (9, 3)
+    assert torch.equal(loaded(["some text"])[0], before) or torch.allclose(loaded(["some text"])[0], before, atol=1e-6)
+
+
+class Hub(BaseHTTPRequestHandler):
+    """A hub that answers as huggingface.co does for a gated model and for one that is not there."""
+
+    def do_HEAD(self) -> None:
+        gated = "gated" in self.path
+        self.send_response(403 if gated else 404)
+        self.send_header("X-Error-Code", "GatedRepo" if gated else "RepoNotFound")
+        self.send_header("X-Error-Message", "refused")
+        self.end_headers()
+
+    do_GET = do_HEAD  # noqa: N815
+
+    def log_message(self, *about: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("org/gated", r"org/gated is gated: ask for access at https://huggingface.co/org/gated, then .*hf auth login"),
+        ("org/nothing", r"the hub has no model org/nothing, or it is private: check backbone.model"),
+    ],
+)
+def test_a_gated_and_a_missing_model_say_how_to_get_access(
+    program: Program, tmp_path: Path, model: str, message: str
+) -> None:
+    """Before a zoo is trained for it."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        address = {
+            "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
+            "HF_HUB_OFFLINE": "0",
+            "HF_HOME": str(tmp_path),
+        }
+        refused = error_line(program("run", *TINY, "backbone=causal_lm", f"backbone.model={model}", **address))
+        hub.shutdown()
+    assert re.search(message, refused), refused
+    assert not list(tmp_path.glob("runs/reference/*/network-*"))
+
+
 @pytest.mark.parametrize("shape", [ImageShape(1, 8, 8, 10), ImageShape(3, 33, 20, 2), ImageShape(1, 28, 28, 10)])
 def test_an_image_is_four_patches_that_see_all_of_it(shape: ImageShape) -> None:
     patches = PatchEmbedding(shape, 16, 0.1)
@@ -96,10 +217,12 @@ def test_an_image_is_four_patches_that_see_all_of_it(shape: ImageShape) -> None:
     assert images.grad.all()
 
 
-@pytest.fixture
-def saved(experiment: Composed, runtime: Runtime, tmp_path: Path) -> tuple[Generator, Context, Path]:
+@pytest.fixture(params=["tiny_llama", "tiny_qwen2_vl"])
+def saved(
+    request: pytest.FixtureRequest, experiment: Composed, runtime: Runtime, tmp_path: Path
+) -> tuple[Generator, Context, Path]:
     """A tiny generator whose LoRA does something, in a folder."""
-    one = experiment()
+    one = experiment(f"backbone={request.param}")
     dataset = load_images(one.dataset)
     scale = Scale.of_fan_in(ParameterLayout.of(build_network(one.target, dataset.shape)), None)
     task = TaskDescription.of(dataset, one.dataset, one.target, scale)

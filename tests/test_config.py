@@ -18,10 +18,14 @@ from neurogen.run import conf_folder
 
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}"
-    for path in Path(conf_folder()).glob("*/[!_]*.yaml")
+    for path in Path(conf_folder()).glob("*/*.yaml")
     if path.parent.name not in ("hydra", "gpu")
 )
-TO_BE_GIVEN = {"image_folder": ["dataset.path=/tmp"], "text_table": ["dataset.path=/tmp"], "causal_lm": ["backbone.model=a/b"]}
+TO_BE_GIVEN = {
+    "image_folder": ["dataset.path=/tmp"],
+    "text_table": ["dataset.path=/tmp"],
+    "causal_lm": ["backbone.model=a/b"],
+}
 TEXT_TARGETS = ("mlp", "rnn")
 
 

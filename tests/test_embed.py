@@ -135,7 +135,7 @@ def test_targets_share_the_embedding_and_lora_does_not_touch_it(experiment: Comp
         return {step.kind: step.key for step in in_order(steps_of(experiment(*TINY_TEXT, *overrides)))}
 
     before = keys()
-    assert list(before)[0] == "embed"
+    assert next(iter(before)) == "embed"
     assert keys("target=rnn")["embed"] == before["embed"]
     other_rank = keys("backbone.lora.rank=2")
     same = {kind for kind in before if before[kind] == other_rank[kind]}

@@ -118,7 +118,9 @@ def test_a_table_of_ones_own(experiment: Composed, tmp_path: Path, suffix: str) 
     assert raw.class_names == ("0", "1", "2")
     assert raw.validation is not None
     assert (len(raw.train), len(raw.validation), len(raw.test)) == (42, 6, 12)
-    read = {text: label for part in (raw.train, raw.test) for text, label in zip(part.samples, part.labels, strict=True)}
+    read = {
+        text: label for part in (raw.train, raw.test) for text, label in zip(part.samples, part.labels, strict=True)
+    }
     assert all(read[text] == int(text.split()[1]) % 3 for text in read)
 
 
@@ -145,7 +147,9 @@ def test_bad_tables_are_named(experiment: Composed, tmp_path: Path) -> None:
             load(experiment, "text_table", f"dataset.path={path}", *OWN, *more)
         assert "\n" not in str(caught.value)
 
-    refused(REVIEWS.rename(columns={"review": "text"}), r"no column review; it has text, stars; set dataset.text.columns")
+    refused(
+        REVIEWS.rename(columns={"review": "text"}), r"no column review; it has text, stars; set dataset.text.columns"
+    )
     refused(REVIEWS.assign(review=["  ", *REVIEWS.review[1:]]), r"sample 1 has an empty text")
     refused(REVIEWS.assign(review=[None, *REVIEWS.review[1:]]), r"sample 1 is no text", name="own.parquet")
     refused("review,stars\nschön,1\n".encode("latin-1"), r"is not UTF-8 .* at byte")
@@ -156,7 +160,11 @@ def test_bad_tables_are_named(experiment: Composed, tmp_path: Path) -> None:
     refused(REVIEWS.assign(stars=1), r"one class only \(1\)")
     refused(REVIEWS.assign(stars=np.linspace(0, 1, 60)), r"label 0.0; a label is a whole number or a word")
     refused(REVIEWS.assign(stars=["", *["a", "b", "c"] * 19, "a", "b"]), r"label ''; a label is")
-    refused(REVIEWS.assign(stars=["x", *["a", "b"] * 29, "a"]), r"label 'x'; allowed: a, b", "dataset.text.class_names=[a,b]")
+    refused(
+        REVIEWS.assign(stars=["x", *["a", "b"] * 29, "a"]),
+        r"label 'x'; allowed: a, b",
+        "dataset.text.class_names=[a,b]",
+    )
     refused(REVIEWS.assign(stars=[7, *[0, 1] * 29, 1]), r"labels \[7\] beside its 2", "dataset.text.class_names=[a,b]")
     many = pandas.concat([REVIEWS] * 20)
     refused(many.assign(stars=[f"name {n}" for n in range(1200)]), r"1,200 different labels; is dataset.text.label")
