@@ -9,6 +9,7 @@ and all positions, those of the parameter tokens too, are its own multimodal rot
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,7 +44,10 @@ class Backbone(nn.Module):
         table = adapted.get_input_embeddings().weight
         self.hidden_size = int(table.shape[1])
         self.embedding_std = float(table.float().std()) if table.device.type != "meta" else 1.0
-        self.opening = opening_of(tokenizer) if chat_template else ""
+        self.opening = torch.empty(0, dtype=torch.int64)  # token ids
+        if chat_template:
+            opening = tokenizer(opening_of(tokenizer), add_special_tokens=False)["input_ids"]
+            self.opening = torch.tensor(opening, dtype=torch.int64)
         self.num_tokens_read = 0  # by all calls so far
 
     @property
@@ -53,11 +57,11 @@ class Backbone(nn.Module):
     def message(self, parts: Sequence[Part]) -> list[Part]:
         """The parts as a user's message, in the form that the model was trained to follow. It is left open: parameter
         tokens are a part of it."""
-        opened: list[Part] = []
-        for part in (self.opening, *parts):
+        opened: list[Part] = [self.opening] if len(self.opening) else []
+        for part in parts:
             if isinstance(part, str) and opened and isinstance(opened[-1], str):
                 opened[-1] += part  # tokens do not end where a part does
-            elif not isinstance(part, str) or part:
+            else:
                 opened.append(part)
         return opened
 
@@ -74,11 +78,8 @@ class Backbone(nn.Module):
         return embedded.float()
 
     def ids(self, part: Part) -> Int64[Tensor, " tokens"]:
-        """Token ids of text, without special ones that the text does not spell out."""
-        if isinstance(part, Tensor):
-            return part
-        assert isinstance(part, str)
-        return torch.tensor(self.tokenizer(part, add_special_tokens=False)["input_ids"], dtype=torch.int64)
+        """Token ids of text."""
+        return part if isinstance(part, Tensor) else torch.tensor(tokenised([part], self.tokenizer)[0])  # type: ignore[list-item]
 
     def run(
         self, sequence: Float[Tensor, "tokens hidden"], positions: Int64[Tensor, "3 1 tokens"] | None
@@ -143,12 +144,21 @@ class VisionBackbone(Backbone):
         return [feature.float() for feature in found.pooler_output], grids
 
 
+def tokenised(texts: list[str], tokenizer: Any) -> list[list[int]]:
+    """Token ids of texts; what looks like a special token in them is text like any other."""
+    found: list[list[int]] = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return found
+
+
 def opening_of(tokenizer: Any) -> str:
     """What the tokenizer's chat template writes before a user's message; nothing where there is none."""
     if tokenizer.chat_template is None:
         return ""
     mark = "MESSAGE"
-    written: str = tokenizer.apply_chat_template([{"role": "user", "content": mark}], tokenize=False)
+    # some templates write today's date, with which a generator would give other networks tomorrow
+    template = re.sub(r"strftime_now\([^)]*\)", "'1 January 2024'", tokenizer.chat_template)
+    message = [{"role": "user", "content": mark}]
+    written: str = tokenizer.apply_chat_template(message, chat_template=template, tokenize=False)
     return written.split(mark)[0]
 
 
@@ -195,9 +205,11 @@ def _checkpoint_layers(model: Any) -> None:
 
 
 def attention_of(config: BackboneConfig, device: torch.device) -> str:
-    """backbone.attention=auto: the fastest implementation that is there."""
+    """backbone.attention=auto: the fastest implementation that is there. Raises UserError for one that is not."""
     from transformers.utils import is_flash_attn_2_available
 
+    if config.attention == "flash_attention_2" and not (device.type == "cuda" and is_flash_attn_2_available()):
+        raise UserError("backbone.attention=flash_attention_2 needs a GPU and the package flash-attn; use sdpa or auto")
     if config.attention != "auto":
         return config.attention
     return "flash_attention_2" if device.type == "cuda" and is_flash_attn_2_available() else "sdpa"

@@ -35,7 +35,8 @@ class TextConfig:
 class SizeConfig:
     """What dry_run=true has to know of data that is not there yet."""
 
-    num_train: int  # validation included
+    num_train: int
+    validation_is_cut: bool  # whether validation is a part of these, or a split of its own
     num_classes: int
     image: list[int] | None  # channels, height, width
 
@@ -104,7 +105,7 @@ class BackboneConfig(ModelConfig):
     vision: bool  # whether it reads images itself; without, they come through a trained patch embedding
     chat_template: bool  # whether instruction and context stand in a user's message, where the tokenizer knows how
     attention: str
-    gradient_checkpointing: bool  # less memory, a third more time
+    gradient_checkpointing: bool = field(metadata={"identity": False})  # less memory, half as much time again
     lora: LoraConfig
 
     @property

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neurogen.backbone import tokenised
 from neurogen.config import DatasetConfig
 from neurogen.data.dataset import Dataset, Split, dataset_of, load_raw
 from neurogen.data.preparation import Texts, TokenEmbedding
@@ -32,7 +33,7 @@ EXAMPLES = 1000  # texts tokenised at a time
 def embed(step: Embed, runtime: Runtime) -> dict[str, Any]:
     about = step.dataset.text
     assert about is not None
-    pretrained = load_pretrained(step.model, runtime.dtype)
+    pretrained = load_pretrained(step.model, "auto")  # as it is stored: the table must not depend on the device
     table, explained = reduced(pretrained.model.get_input_embeddings().weight.detach().float(), about.embedding_dim)
     dataset, lengths = text_dataset(step.dataset, pretrained.tokenizer, TokenEmbedding(table))
     save_texts(dataset, step.folder)
@@ -52,7 +53,7 @@ def text_dataset(config: DatasetConfig, tokenizer: Any, embedding: TokenEmbeddin
     splits = []
     for part in (raw.train, raw.validation, raw.test):
         assert part is not None
-        ids = tokenised(list(part.samples), tokenizer)
+        ids = token_ids(list(part.samples), tokenizer)
         lengths += [len(text) for text in ids]
         splits.append(text_split(ids, part.labels, config, embedding))
     return dataset_of(config, raw.class_names, *splits), lengths
@@ -66,11 +67,11 @@ def text_split(
     return Split(Texts.of(cut), torch.from_numpy(labels), embedding)
 
 
-def tokenised(texts: list[str], tokenizer: Any) -> list[list[int]]:
-    """Token ids without special ones. Raises UserError for a text of which no token is left."""
+def token_ids(texts: list[str], tokenizer: Any) -> list[list[int]]:
+    """Token ids of every text. Raises UserError for a text of which no token is left."""
     found: list[list[int]] = []
     for first in range(0, len(texts), EXAMPLES):
-        found += tokenizer(texts[first : first + EXAMPLES], add_special_tokens=False)["input_ids"]
+        found += tokenised(texts[first : first + EXAMPLES], tokenizer)
     for text, ids in zip(texts, found, strict=True):
         if not ids:
             raise UserError(f"the backbone's tokenizer makes no token of the text {text!r}; mend or remove it")

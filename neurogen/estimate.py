@@ -84,7 +84,9 @@ def estimate(experiment: Experiment, dtype: torch.dtype = torch.bfloat16) -> Est
         network = build_network(e.target, shape_of(e.dataset, size))
         task = meta_task(e, shape_of(e.dataset, size), ParameterLayout.of(network))
         generator = Generator(backbone, {task.name: task}, e.generator, 0)
-    num_train = round((e.dataset.limit or size.num_train) * (1 - e.dataset.validation_fraction))
+    num_train = min(e.dataset.limit or size.num_train, size.num_train)
+    if size.validation_is_cut:
+        num_train = round(num_train * (1 - e.dataset.validation_fraction))
     batch_size = min(e.recipe.tune.batch_size, num_train)
     trained = {name: value.numel() for name, value in generator.trainables.items()}
     parts = {kind: sum(trained[name] for name in trained if part in name) for kind, part in PARTS.items()}
@@ -95,7 +97,7 @@ def estimate(experiment: Experiment, dtype: torch.dtype = torch.bfloat16) -> Est
         trained_parameters=parts,
         target_parameters=task.layout.num_parameters,
         weight_bytes=bytes_of(frozen_of(generator)),
-        trained_bytes=sum(trained.values()) * bytes_per_trained(e.recipe.tune),
+        trained_bytes=sum(trained.values()) * max(map(bytes_per_trained, (e.recipe.inject, e.recipe.tune))),
         stages={
             "inject": stage_cost(e, e.recipe.inject, e.zoo.num_networks, generator, task, network, 0),
             "tune": stage_cost(e, e.recipe.tune, epoch, generator, task, network, batch_size),
@@ -112,6 +114,7 @@ def stage_cost(
     network: nn.Module,
     num_samples: int,
 ) -> StageCost:
+    """Stage 1 (no samples) costs less where it reads the generic instruction alone: this is a step with a context."""
     gpu, backbone, contexts = experiment.gpu, generator.backbone, stage.contexts_per_step
     num_read = tokens_read(experiment, task)
     num_tokens = num_read + len(task.layout.chunks(backbone.hidden_size))
@@ -137,8 +140,8 @@ def bytes_of(values: list[nn.Parameter]) -> int:
 
 
 def bytes_per_trained(stage: StageConfig) -> int:
-    """float32 value and gradient; AdamW keeps two moments more."""
-    return 16 if stage.optimizer == "adamw" else 8
+    """float32 value and gradient; AdamW keeps two moments more, keep=best the best values."""
+    return (16 if stage.optimizer == "adamw" else 8) + (4 if stage.keep == "best" else 0)
 
 
 def meta_backbone(config: BackboneConfig, dtype: torch.dtype) -> Backbone:
@@ -218,8 +221,7 @@ def size_of(dataset: DatasetConfig) -> SizeConfig:
         return dataset.size
     raw = load_raw(dataset)
     image = None if dataset.text is not None else list(raw.train.samples.shape[1:])
-    assert raw.validation is not None
-    return SizeConfig(len(raw.train) + len(raw.validation), len(raw.class_names), image)
+    return SizeConfig(len(raw.train), False, len(raw.class_names), image)
 
 
 def shape_of(dataset: DatasetConfig, size: SizeConfig) -> DataShape:
@@ -267,7 +269,7 @@ def patches_of(shape: DataShape) -> int:
 
 def vision_flops(experiment: Experiment, backbone: Backbone, shape: DataShape) -> int:
     """The encoder's forward pass over the context: 2 per weight and patch, and attention among an image's patches."""
-    if not isinstance(backbone, VisionBackbone):
+    if not isinstance(backbone, VisionBackbone) or not isinstance(shape, ImageShape):
         return 0
     encoder, patches = backbone.whole.visual, patches_of(shape)
     merger = sum(value.numel() for value in encoder.merger.parameters())

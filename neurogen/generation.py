@@ -14,8 +14,8 @@ from neurogen.config import Request
 from neurogen.data.dataset import Dataset, Split, load_images, require_same
 from neurogen.data.images import read_pictures
 from neurogen.data.preparation import ImageShape, TokenEmbedding
-from neurogen.data.texts import read_table
-from neurogen.embed import text_dataset, text_split, tokenised
+from neurogen.data.texts import labelled, read_table
+from neurogen.embed import text_dataset, text_split, token_ids
 from neurogen.errors import UserError
 from neurogen.generator import Generator
 from neurogen.generator_folder import load_generator
@@ -84,11 +84,12 @@ def _read(path: Path, generator: Generator, task: TaskDescription) -> Split:
     assert task.dataset.text is not None
     assert isinstance(task.preparation, TokenEmbedding)
     texts, labels = read_table(path, task.dataset.text)
-    unknown = {str(label) for label in labels} - set(task.class_names)
-    if unknown:
-        raise UserError(f"{path} has the label {sorted(unknown)[0]}; allowed: {', '.join(task.class_names)}")
-    numbers = np.array([task.class_names.index(str(label)) for label in labels])
-    return text_split(tokenised(texts, generator.backbone.tokenizer), numbers, task.dataset, task.preparation)
+    labels = [str(label) if str(label) in task.class_names else label for label in labels]
+    found, _ = labelled({"own": (texts, labels)}, task.class_names, str(path))
+    numbers = found["own"].labels
+    if not np.isin(numbers, range(len(task.class_names))).all():
+        raise UserError(f"{path} has labels beside 0 … {len(task.class_names) - 1} ({', '.join(task.class_names)})")
+    return text_split(token_ids(texts, generator.backbone.tokenizer), numbers, task.dataset, task.preparation)
 
 
 def _paths(out: Path, num_networks: int) -> list[Path]:

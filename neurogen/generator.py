@@ -10,9 +10,8 @@ Samples are texts (EMB_F again) or images: F's own vision encoder where it has o
 Trained are {P, φ, θ} and that patch embedding, in both stages; the backbone stays as it is.
 
 The paper writes the input as [P, e]. In a causal model P's hidden states then never see the instruction or the
-data, so the default order is context first: [instruction, context, P]. All of it is a user's message in
-the form of the backbone's chat template; P behind its end, where the answer would begin, learns more slowly
-(docs/log.md).
+data, so the default order is context first: [instruction, context, P]. All of it is one user's message in the form of
+the backbone's chat template; behind its end, where the answer would begin, P learns more slowly (docs/log.md).
 """
 
 from __future__ import annotations
@@ -50,9 +49,10 @@ class Generator(nn.Module):
                 {name: std * torch.randn(len(layout.chunks(width)), width) for name, layout in layouts.items()}
             )
             self.projection = build_projection(config, layouts, width)  # θ
-            blind = {} if isinstance(backbone, VisionBackbone) else tasks
-            shapes = {name: task.shape for name, task in blind.items() if isinstance(task.shape, ImageShape)}
-            self.patches = nn.ModuleDict({name: PatchEmbedding(shape, width, std) for name, shape in shapes.items()})
+            self.patches = nn.ModuleDict()  # for a backbone without eyes
+            for name, task in tasks.items():
+                if isinstance(task.shape, ImageShape) and not isinstance(backbone, VisionBackbone):
+                    self.patches[name] = PatchEmbedding(task.shape, width, std)
         for name, layout in layouts.items():
             self.register_buffer(f"positions_{name}", layout.positions(width), persistent=False)
 

@@ -8,7 +8,7 @@ adapter/               the LoRA as peft writes it: PeftModel.from_pretrained(bac
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ def save_generator(generator: Generator, backbone: BackboneConfig, folder: Path)
             f"{name}/scale.std": task.scale.std,
         }
         for part in fields(task.preparation):
-            tensors[f"{name}/preparation.{part.name}"] = getattr(task.preparation, part.name)
+            tensors[f"{name}/preparation.{part.name}"] = getattr(task.preparation, part.name).clone()  # may be shared
         described = {part: asdict(getattr(task, part)) for part in ("dataset", "target", "shape")}
         tasks[name] = {**described, "class_names": list(task.class_names), "fingerprint": task.fingerprint}
     store.write_tensors(folder / "generator.safetensors", tensors)
@@ -58,13 +58,13 @@ def save_generator(generator: Generator, backbone: BackboneConfig, folder: Path)
     store.write_json(folder / "generator.json", about)
 
 
-def load_generator(folder: Path, runtime: Runtime) -> Generator:
+def load_generator(folder: Path, runtime: Runtime, gradient_checkpointing: bool = False) -> Generator:
     """A saved generator, ready to generate or to be tuned on. Raises UserError for a broken or foreign folder."""
     tensors = _tensors(folder / "generator.safetensors")
     adapter = _tensors(folder / "adapter" / "adapter_model.safetensors")
     about = store.read_json(folder / "generator.json")
     try:
-        backbone = typed(BackboneConfig, about["backbone"])
+        backbone = replace(typed(BackboneConfig, about["backbone"]), gradient_checkpointing=gradient_checkpointing)
         config = typed(GeneratorConfig, about["generator"])
         tasks = [_task(name, task, tensors, config) for name, task in about["tasks"].items()]
     except (KeyError, TypeError) as error:

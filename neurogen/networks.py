@@ -93,11 +93,14 @@ class LastState(nn.Module):
 
     def __init__(self, embedding_dim: int, hidden: int, num_classes: int) -> None:
         super().__init__()
-        self.recurrent = nn.RNN(embedding_dim, hidden, batch_first=True)
+        self.recurrent = nn.RNNCell(embedding_dim, hidden)  # nn.RNN would rearrange generated weights on a GPU
         self.output = nn.Linear(hidden, num_classes)
 
     def forward(self, texts: Float[Tensor, "batch tokens embedding"]) -> Float[Tensor, "batch classes"]:
-        states, _ = self.recurrent(texts)
+        cell = self.recurrent
+        weights = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]
+        start = texts.new_zeros(1, len(texts), cell.hidden_size)
+        states, _ = torch.rnn_tanh(texts, start, weights, True, 1, 0.0, self.training, False, True)  # batch first
         last = is_token(texts).sum(1) - 1
         logits: Tensor = self.output(states[torch.arange(len(texts), device=texts.device), last])
         return logits

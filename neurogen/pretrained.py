@@ -44,7 +44,7 @@ class Pretrained:
 
 
 def load_pretrained(
-    config: ModelConfig, dtype: torch.dtype, attention: str = "sdpa", vision: bool = False
+    config: ModelConfig, dtype: torch.dtype | str, attention: str = "sdpa", vision: bool = False
 ) -> Pretrained:
     """Raises UserError when the weights are nowhere to be found, or not to be had."""
     from transformers.utils import logging
@@ -65,7 +65,9 @@ def load_tokenizer(config: ModelConfig, local_files_only: bool = False) -> Any:
     if config.random_seed is not None:
         return _byte_tokenizer(architecture_of(config))
     try:
-        return AutoTokenizer.from_pretrained(_local(config) or config.model, local_files_only=local_files_only)
+        return AutoTokenizer.from_pretrained(
+            _local(config) or config.model, local_files_only=local_files_only, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
         raise UserError(_not_found(config, error)) from error
 
@@ -89,11 +91,13 @@ def require_usable(config: BackboneConfig) -> None:
 
 def require_sight(config: BackboneConfig, architecture: Any) -> None:
     """Raises UserError where a model that reads text only is to see."""
-    if config.vision and not hasattr(architecture, "vision_config"):
+    marks = ("vision_config", "image_token_id", "vision_start_token_id", "vision_end_token_id")
+    if config.vision and not all(hasattr(architecture, mark) for mark in marks):
+        what = "sees in another way than Qwen2-VL" if hasattr(architecture, marks[0]) else "reads text only"
         raise UserError(
-            f"backbone.vision=true, but {config.model or config.name} ({architecture.model_type}) reads text only; set "
-            "backbone.vision=false, and images come through a trained patch embedding, or take a backbone that sees: "
-            "qwen2_vl_7b, tiny_qwen2_vl"
+            f"backbone.vision=true, but {config.model or config.name} ({architecture.model_type}) {what}; set "
+            "backbone.vision=false, and images come through a trained patch embedding, or take a backbone of "
+            "Qwen2-VL's kind: qwen2_vl_7b, tiny_qwen2_vl"
         )
 
 
@@ -101,7 +105,7 @@ def _published_architecture(config: ModelConfig) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(_local(config) or config.model)
+        return AutoConfig.from_pretrained(_local(config) or config.model, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(_not_found(config, error)) from error
 
@@ -110,14 +114,15 @@ def cache_folder() -> Path:
     return Path(os.environ.get("NEUROGEN_CACHE", Path.home() / ".cache" / "neurogen"))
 
 
-def _found(config: ModelConfig, dtype: torch.dtype, attention: str, vision: bool) -> Pretrained:
+def _found(config: ModelConfig, dtype: torch.dtype | str, attention: str, vision: bool) -> Pretrained:
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
     source = _local(config) or config.model
     try:
-        model = AutoModel.from_pretrained(source, dtype=dtype, attn_implementation=attention)
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        return Pretrained(model, tokenizer, AutoImageProcessor.from_pretrained(source) if vision else None)
+        form: dict[str, Any] = {"trust_remote_code": False}  # code from the hub is never run
+        model = AutoModel.from_pretrained(source, dtype=dtype, attn_implementation=attention, **form)
+        tokenizer = AutoTokenizer.from_pretrained(source, **form)
+        return Pretrained(model, tokenizer, AutoImageProcessor.from_pretrained(source, **form) if vision else None)
     except SafetensorError as error:
         raise UserError(f"the weights of the backbone in {source} are broken ({error}); delete that folder") from error
     except (OSError, ValueError, ImportError) as error:
@@ -193,13 +198,14 @@ def _convert(gguf: Path, target: Path) -> Path:
     return target
 
 
-def _random(config: ModelConfig, dtype: torch.dtype, attention: str, vision: bool) -> Pretrained:
+def _random(config: ModelConfig, dtype: torch.dtype | str, attention: str, vision: bool) -> Pretrained:
     from transformers import AutoModel, Qwen2VLImageProcessor
 
     about = architecture_of(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.random_seed or 0)
-        model = AutoModel.from_config(about, dtype=dtype, attn_implementation=attention).eval()
+        known = torch.float32 if dtype == "auto" else dtype
+        model = AutoModel.from_config(about, dtype=known, attn_implementation=attention).eval()
     return Pretrained(model, _byte_tokenizer(about), Qwen2VLImageProcessor() if vision else None)
 
 

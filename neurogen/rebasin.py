@@ -13,6 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from neurogen.errors import UserError
+from neurogen.networks import MeanOfTokens
 from neurogen.parameters import ParameterLayout
 
 Tensors = dict[str, Tensor]
@@ -31,6 +32,7 @@ PERMUTABLE = (
     nn.MaxPool2d,
     nn.AvgPool2d,
     nn.AdaptiveAvgPool2d,
+    MeanOfTokens,
 )
 
 

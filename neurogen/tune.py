@@ -68,7 +68,7 @@ def _zoo_to_hold_on_to(
 
 def _starting_point(step: Tune, dataset: Dataset, network: nn.Module, runtime: Runtime) -> Generator:
     if step.inject is not None:
-        return load_generator(step.inject.folder, runtime)
+        return load_generator(step.inject.folder, runtime, step.backbone.gradient_checkpointing)
     scale = Scale.of_fan_in(ParameterLayout.of(network), step.generator.soft_clip)
     task = TaskDescription.of(dataset, step.task.dataset, step.task.target, scale)
     return build_generator(step.backbone, step.generator, [task], step.seed, runtime)

@@ -48,7 +48,6 @@ TINY_TEXT = [
     *TINY,
     "dataset=rotten_tomatoes",
     "target=mlp",
-    "target.options.hidden=16",
     "dataset.limit=600",
     "dataset.text.max_tokens=24",
     "dataset.text.embedding_dim=16",

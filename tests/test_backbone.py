@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from neurogen import pretrained
-from neurogen.backbone import load_backbone
+from neurogen.backbone import load_backbone, opening_of
 from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.data.preparation import ImageShape
@@ -26,6 +26,7 @@ from neurogen.generator_folder import build_generator, load_generator, save_gene
 from neurogen.networks import build_network
 from neurogen.parameters import ParameterLayout, Scale
 from neurogen.patches import PatchEmbedding
+from neurogen.pretrained import load_tokenizer
 from neurogen.runtime import Runtime
 from neurogen.task import Context, TaskDescription
 from tests.conftest import TINY, Program, error_line
@@ -97,13 +98,31 @@ def test_instruction_and_context_stand_in_a_user_s_message(
     config = experiment(f"backbone.chat_template={chat_template}").backbone
     loaded = load_backbone(config, runtime, 0)
     image = torch.randn(4, loaded.hidden_size)
-    start, middle, end = loaded.message(["Do this.", "\n", image, " = 7"])
+    *opening, start, middle, end = loaded.message(["Do this.", "\n", image, " = 7"])
     assert middle is image
+    assert (start, end) == ("Do this.\n", " = 7")  # and parameter tokens go on from here
+    assert len(opening) == chat_template
     if chat_template:
-        assert (start, end) == ("<|im_start|>user\nDo this.\n", " = 7")  # and parameter tokens go on from here
-        assert loaded.ids("<|im_start|>").tolist() == [256]  # one token, as in training
-    else:
-        assert (start, end) == ("Do this.\n", " = 7")
+        (ids,) = opening
+        assert loaded.tokenizer.decode(ids) == "<|im_start|>user\n"
+        assert ids[0] == 256  # one token, as in training
+        assert len(loaded.ids("<|im_start|>")) == 12  # in an instruction it is text like any other
+
+
+def test_a_template_with_a_date_is_the_same_tomorrow(experiment: Composed) -> None:
+    tokenizer = load_tokenizer(experiment().backbone)
+    for template in (
+        "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
+        "Today: {{ date_string }}\n{{ messages[0].content }}",
+        "Today: {{ strftime_now('%d %b %Y') }}\n{{ messages[0].content }}",
+    ):
+        tokenizer.chat_template = template
+        assert opening_of(tokenizer) == "Today: 1 January 2024\n"
+
+
+def test_flash_attention_needs_a_gpu(experiment: Composed, runtime: Runtime) -> None:
+    with pytest.raises(UserError, match=r"flash_attention_2 needs a GPU and the package flash-attn"):
+        load_backbone(experiment("backbone.attention=flash_attention_2").backbone, runtime, 0)
 
 
 @pytest.mark.smollm2
@@ -112,11 +131,12 @@ def test_smollm2_is_spoken_to_in_its_own_form(experiment: Composed, runtime: Run
     loaded = load_backbone(experiment("backbone=smollm2_135m").backbone, runtime, 0)
     with torch.no_grad():
         closing = "<|im_end|>\n<|im_start|>assistant\n"
-        hidden = loaded(loaded.message(["What is the capital of France?", closing]))[-1][-1]
+        ids = torch.tensor(loaded.tokenizer(closing, add_special_tokens=False)["input_ids"])
+        hidden = loaded([*loaded.message(["What is the capital of France?"]), ids])[-1][-1]
         embeddings = loaded.model.get_input_embeddings().weight
         answer = loaded.tokenizer.decode(int((embeddings @ hidden).argmax()))
     assert answer == "The"  # "The capital of France is Paris."
-    assert loaded.message(["Hi"])[0].startswith("<|im_start|>system\n")  # type: ignore[union-attr]
+    assert loaded.tokenizer.decode(loaded.message(["Hi"])[0]).startswith("<|im_start|>system\n")
 
 
 @pytest.mark.parametrize("backbone", ["tiny_llama", "tiny_qwen2_vl"])
@@ -163,7 +183,7 @@ def test_any_causal_model_will_do(experiment: Composed, runtime: Runtime) -> Non
     tokens = torch.randn(3, 32)
     before, after = loaded(["some text", tokens])
     assert (len(before), len(after)) == (9, 3)
-    assert torch.equal(loaded(["some text"])[0], before) or torch.allclose(loaded(["some text"])[0], before, atol=1e-6)
+    torch.testing.assert_close(loaded(["some text"])[0], before)
 
 
 class Hub(BaseHTTPRequestHandler):

@@ -19,7 +19,7 @@ from neurogen.run import conf_folder
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}"
     for path in Path(conf_folder()).glob("*/*.yaml")
-    if path.parent.name not in ("hydra", "gpu")
+    if path.parent.name not in ("hydra", "gpu", "fit")
 )
 TO_BE_GIVEN = {
     "image_folder": ["dataset.path=/tmp"],
@@ -41,6 +41,14 @@ def test_every_config_file_composes_and_validates(choice: str) -> None:
 @pytest.mark.parametrize("gpu", ["a100_40", "a100_80", "h100_80"])
 def test_every_gpu_composes(experiment: Callable[..., Experiment], gpu: str) -> None:
     assert experiment(f"gpu={gpu}").gpu.memory_gb == int(gpu.split("_")[1])
+
+
+@pytest.mark.parametrize(("target", "lr"), [("lenet", 4e-3), ("mlp", 8e-3), ("rnn", 1e-3)])
+def test_the_target_decides_how_it_is_fitted(target: str, lr: float) -> None:
+    dataset = "mnist" if target == "lenet" else "sst2"
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        assert compose("config", [f"dataset={dataset}", f"target={target}"]).zoo.training.lr == lr
+        assert compose("config", [f"dataset={dataset}", f"target={target}", "fit=images"]).zoo.training.lr == 4e-3
 
 
 @pytest.mark.parametrize(("dataset", "target"), [("mnist", "lenet"), ("snli", "mlp")])
@@ -148,6 +156,7 @@ def keys(experiment: Experiment) -> dict[str, str]:
         ("zoo.align=rebasin", {"reference", "classical"}),
         ("zoo.init=independent", {"classical"}),
         ("dataset.limit=500", set()),
+        ("backbone.gradient_checkpointing=true", {"reference", "classical", "inject", "tune", "evaluate", "sweeps"}),
         ("seed=1", set()),
     ],
 )

@@ -13,12 +13,15 @@ from neurogen.config import Experiment
 from neurogen.data.dataset import Dataset
 from neurogen.data.preparation import PADDING, Texts, TextShape, TokenEmbedding
 from neurogen.data.tokenised import load_texts
-from neurogen.embed import reduced, text_dataset
+from neurogen.embed import reduced, text_dataset, token_ids
 from neurogen.errors import UserError
-from neurogen.networks import mlp, rnn
+from neurogen.generator_folder import build_generator, load_generator, save_generator
+from neurogen.networks import build_network, mlp, rnn
+from neurogen.parameters import ParameterLayout, Scale
 from neurogen.pipeline import Embed, in_order, steps_of
 from neurogen.pretrained import load_tokenizer
 from neurogen.runtime import Runtime
+from neurogen.task import Context, TaskDescription
 from tests.conftest import TINY_TEXT
 
 Composed = Callable[..., Experiment]
@@ -41,9 +44,10 @@ def test_the_table_keeps_the_most_variance_and_has_unit_scale() -> None:
 
 
 def test_no_token_looks_like_padding() -> None:
-    table = torch.randn(50, 6)
-    table[7] = table[torch.arange(50) != 7].mean(0)  # exactly in the middle
+    half = torch.randint(-8, 8, (20, 6), generator=torch.Generator().manual_seed(0)).float()
+    table = torch.cat([half, torch.zeros(1, 6), -half])  # the one in the middle is exactly the mean
     kept, _ = reduced(table, 3)
+    assert kept[20].abs().max() < 1e-30
     assert kept.any(1).all()
 
 
@@ -72,7 +76,7 @@ def test_the_mlp_means_over_tokens_and_the_rnn_ends_at_the_last_one() -> None:
     hidden, output = (module for module in bag.children() if isinstance(module, nn.Linear))
     torch.testing.assert_close(bag(padded), output(torch.relu(hidden(x.mean(1)))))
     chain = rnn(TextShape(6, 2), 5)
-    weights = {name.removesuffix("_l0"): value for name, value in chain.recurrent.named_parameters()}  # type: ignore[union-attr,operator]
+    weights = dict(chain.recurrent.named_parameters())  # type: ignore[union-attr,operator]
     state = torch.zeros(5)
     for token in x[0]:
         state = torch.tanh(
@@ -120,6 +124,34 @@ def test_tokens_are_those_of_the_texts(embedded: tuple[Embed, Dataset]) -> None:
     first = tokenizer.decode(dataset.test.samples[:1][0])
     assert len(first) == 24
     assert first.isprintable()
+
+
+def test_what_looks_like_a_special_token_in_a_text_is_text(experiment: Composed) -> None:
+    tokenizer = load_tokenizer(experiment(*TINY_TEXT).backbone)
+    (ids,) = token_ids(["<|im_end|>"], tokenizer)
+    assert len(ids) == 10  # bytes
+    assert tokenizer.convert_tokens_to_ids("<|im_end|>") not in ids
+
+
+def test_a_context_of_nothing_is_possible_with_texts_too(embedded: tuple[Embed, Dataset]) -> None:
+    _, dataset = embedded
+    context = Context.of(dataset.train, dataset.class_names, torch.empty(0, dtype=torch.int64))
+    assert context.labels == ()
+    assert context.samples.shape == (0, 0)
+
+
+def test_two_text_tasks_of_one_table_are_saved_and_loaded(
+    experiment: Composed, runtime: Runtime, embedded: tuple[Embed, Dataset], tmp_path: Path
+) -> None:
+    _, dataset = embedded
+    one, other = experiment(*TINY_TEXT), experiment(*TINY_TEXT, "target=rnn", "target.options.hidden=4")
+    tasks = []
+    for each in (one, other):
+        scale = Scale.of_fan_in(ParameterLayout.of(build_network(each.target, dataset.shape)), None)
+        tasks.append(TaskDescription.of(dataset, each.dataset, each.target, scale))
+    save_generator(build_generator(one.backbone, one.generator, tasks, 0, runtime), one.backbone, tmp_path / "two")
+    loaded = load_generator(tmp_path / "two", runtime)
+    assert list(loaded.tasks) == ["rotten_tomatoes-mlp", "rotten_tomatoes-rnn"]
 
 
 def test_a_broken_file_is_named(embedded: tuple[Embed, Dataset]) -> None:

@@ -72,10 +72,32 @@ def test_memory_counts_weights_trained_values_and_what_autograd_keeps(experiment
     assert found.weight_bytes == 2 * found.backbone_parameters
     assert found.trained_bytes == 16 * sum(found.trained_parameters.values())
     assert bytes_per_trained(experiment("recipe.tune.optimizer=sgd").recipe.tune) == 8
+    assert bytes_per_trained(experiment("recipe.tune.keep=best").recipe.tune) == 20
     kept = found.stages["tune"].activation_bytes
     layer = found.stages["tune"].tokens_per_step * 2 * (2 * 4096 + 3 * 14336)  # some of what a layer keeps
     assert 32 * layer < kept < 32 * 6 * layer
     assert found.peak_bytes == pytest.approx(found.weight_bytes + found.trained_bytes + kept, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "steps"),
+    [
+        ("sst2", 20 * -(-round(67_349 * 0.9) // 512)),
+        ("snli", 20 * -(-549_367 // 512)),
+        ("sst2 dataset.limit=1000", 20 * -(-900 // 512)),
+    ],
+)
+def test_steps_follow_the_size_of_the_data(experiment: Composed, dataset: str, steps: int) -> None:
+    paper = [
+        *f"dataset={dataset} target=mlp recipe=paper dataset.text.embedding_dim=16".split(),
+        "recipe.inject.steps=null", "recipe.tune.steps=null", "recipe.tune.batch_size=512",
+    ]  # fmt: skip
+    assert estimate(experiment(*paper)).stages["tune"].steps == steps
+
+
+def test_texts_on_a_backbone_that_sees(experiment: Composed) -> None:
+    one = experiment("dataset=sst2", "target=mlp", "backbone=tiny_qwen2_vl", "dataset.text.embedding_dim=16")
+    assert estimate(one).stages["tune"].flops_per_step > 0
 
 
 def test_checkpointing_trades_time_for_memory(experiment: Composed) -> None:

@@ -124,6 +124,25 @@ def test_a_table_of_ones_own(experiment: Composed, tmp_path: Path, suffix: str) 
     assert all(read[text] == int(text.split()[1]) % 3 for text in read)
 
 
+def test_a_label_of_minus_one_is_a_label_in_a_table_of_ones_own(experiment: Composed, tmp_path: Path) -> None:
+    path = write(REVIEWS.assign(stars=[-1, 0, 1] * 20), tmp_path / "signed.csv")
+    assert load(experiment, "text_table", f"dataset.path={path}", *OWN).class_names == ("-1", "0", "1")
+
+
+def test_a_quotation_mark_in_a_tsv_is_one(experiment: Composed, tmp_path: Path) -> None:
+    (tmp_path / "own.tsv").write_text("review\tstars\n" + '"good film\t1\nplain film\t0\n' * 20)
+    raw = load(experiment, "text_table", f"dataset.path={tmp_path}/own.tsv", *OWN)
+    assert len(raw.train) + len(raw.test) + (len(raw.validation) if raw.validation else 0) == 40
+    assert set(raw.test.samples) == {'"good film', "plain film"}
+
+
+def test_a_loader_that_does_not_fit_its_config_is_named(experiment: Composed, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"gives no images: bytes .* `defaults: \[/text_dataset@_here_\]`"):
+        load_raw(experiment("dataset.load=neurogen.data.texts.rotten_tomatoes").dataset)
+    with pytest.raises(UserError, match=r"digits gives no texts"):
+        load(experiment, "rotten_tomatoes", "dataset.load=neurogen.data.images.digits")
+
+
 def test_labels_may_be_words(experiment: Composed, tmp_path: Path) -> None:
     table = REVIEWS.assign(stars=["bad", "good", "fair"] * 20)
     (tmp_path / "train.csv").write_text(table.to_csv(index=False))
@@ -159,7 +178,9 @@ def test_bad_tables_are_named(experiment: Composed, tmp_path: Path) -> None:
     refused(REVIEWS, r"no table that is read here; allowed: .csv", name="own.xlsx")
     refused(REVIEWS.assign(stars=1), r"one class only \(1\)")
     refused(REVIEWS.assign(stars=np.linspace(0, 1, 60)), r"label 0.0; a label is a whole number or a word")
-    refused(REVIEWS.assign(stars=["", *["a", "b", "c"] * 19, "a", "b"]), r"label ''; a label is")
+    refused(REVIEWS.assign(stars=["", *["a", "b", "c"] * 19, "a", "b"]), r"sample 1 has no label")
+    refused(REVIEWS.assign(stars=[None, *[0, 1] * 29, 1]), r"sample 1 has no label", name="own.parquet")
+    refused(b"review,stars\n" + b"a film, a good one,1\n" * 9, r"no readable .csv table")
     refused(
         REVIEWS.assign(stars=["x", *["a", "b"] * 29, "a"]),
         r"label 'x'; allowed: a, b",

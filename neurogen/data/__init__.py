@@ -1,4 +1,5 @@
-"""Datasets: one contract (dataset.py), loaders (images.py)."""
+"""Datasets: one contract (dataset.py), loaders (images.py, texts.py), what targets read (preparation.py,
+tokenised.py)."""
 
 from neurogen.data.identity import identity
 

@@ -191,9 +191,26 @@ def stratified(
     return chosen, np.setdiff1d(np.arange(len(labels)), chosen)
 
 
+def _refuse_samples(config: DatasetConfig, part: Labelled) -> None:
+    """What a loader of the user's own may get wrong."""
+    if len(part.samples) != len(part.labels):
+        raise UserError(f"{config.load} gives {len(part.samples):,} samples and {len(part.labels):,} labels")
+    is_text = part.samples.dtype == object and all(isinstance(sample, str) for sample in part.samples)
+    is_image = part.samples.dtype == np.uint8 and part.samples.ndim == 4
+    if config.text is None and not is_image:
+        raise UserError(
+            f"{config.load} gives no images: bytes (uint8) in [samples, channels, height, width]; for texts begin the "
+            "dataset's YAML file with `defaults: [/text_dataset@_here_]`"
+        )
+    if config.text is not None and not is_text:
+        raise UserError(f"{config.load} gives no texts: a list of strings; for images leave dataset.text out")
+
+
 def _refuse_unusable(config: DatasetConfig, raw: RawSplits) -> None:
     num_classes = len(raw.class_names)
     parts = [part for part in (raw.train, raw.validation, raw.test) if part is not None]
+    for part in parts:
+        _refuse_samples(config, part)
     present = set(np.concatenate([part.labels for part in parts]).tolist())
     unknown = present - set(range(num_classes))
     if unknown:

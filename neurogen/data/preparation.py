@@ -82,6 +82,7 @@ class Texts:
     def __getitem__(self, index: Tensor | slice) -> Int64[Tensor, "batch longest"]:
         """The texts at `index`, padded to the longest of them."""
         starts, ends = self.starts[:-1][index], self.starts[1:][index]
-        place = starts.unsqueeze(1) + torch.arange(int((ends - starts).max()))
+        longest = int((ends - starts).max()) if len(starts) else 0
+        place = starts.unsqueeze(1) + torch.arange(longest)
         ids = self.ids[place.clamp(max=len(self.ids) - 1)].long()
         return ids.where(place < ends.unsqueeze(1), PADDING)

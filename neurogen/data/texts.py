@@ -11,6 +11,8 @@ from __future__ import annotations
 import bz2
 import csv
 import io
+import warnings
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -68,21 +70,33 @@ def hub_text(config: DatasetConfig) -> RawSplits:
     for name in dict.fromkeys(("train", "validation", about.test_split)):
         if name in found:
             where = f"{config.path}, split {name}"
-            splits[name] = _pairs({key: found[name][key] for key in found[name].column_names}, about, where)
-    labelled, class_names = _labelled(splits, names, f"dataset {config.name}")
-    own = labelled.get("validation") if about.test_split != "validation" else None
-    return RawSplits(labelled["train"], labelled[about.test_split], class_names, own)
+            columns = {key: found[name][key][:] for key in found[name].column_names}
+            splits[name] = _pairs(_labelled_rows(columns, about, where), about, where)
+    found_splits, class_names = labelled(splits, names, f"dataset {config.name}")
+    own = found_splits.get("validation") if about.test_split != "validation" else None
+    return RawSplits(found_splits["train"], found_splits[about.test_split], class_names, own)
 
 
 def text_table(config: DatasetConfig) -> RawSplits:
     """A table of one's own: PATH with a seeded fifth of each class as test, or PATH/train.* and PATH/test.*."""
     about, path = _text_config(config), Path(config.path or "")
     if path.is_file():
-        labelled, names = _labelled({"all": read_table(path, about)}, about.class_names, f"dataset {config.name}")
-        return with_own_test(labelled["all"], names)
+        whole, names = labelled({"all": read_table(path, about)}, about.class_names, f"dataset {config.name}")
+        return with_own_test(whole["all"], names)
     splits = {name: read_table(_table_in(path, name), about) for name in ("train", "test")}
-    labelled, names = _labelled(splits, about.class_names, f"dataset {config.name}")
-    return RawSplits(labelled["train"], labelled["test"], names)
+    parts, names = labelled(splits, about.class_names, f"dataset {config.name}")
+    return RawSplits(parts["train"], parts["test"], names)
+
+
+def _labelled_rows(columns: Columns, about: TextConfig, where: str) -> Columns:
+    """The rows that have a label. Raises UserError where none has."""
+    labels = columns.get(about.label, [])
+    kept = [row for row, label in enumerate(labels) if label != UNLABELLED]
+    if labels and not kept:
+        raise UserError(f"{where} has no labels (all are {UNLABELLED}); use another split: dataset.text.test_split")
+    if len(kept) < len(labels):
+        print(f"  {where}: {len(labels) - len(kept):,} of {len(labels):,} samples have no label and were left out")
+    return {name: [values[row] for row in kept] for name, values in columns.items()}
 
 
 def read_table(path: Path, about: TextConfig) -> tuple[list[str], list[Any]]:
@@ -94,20 +108,31 @@ def read_table(path: Path, about: TextConfig) -> tuple[list[str], list[Any]]:
     try:
         if path.suffix == ".parquet":
             table = pandas.read_parquet(path)
-        elif path.suffix in (".csv", ".tsv"):  # a text may well be the word NA, so nothing but emptiness is missing
-            separator = "\t" if path.suffix == ".tsv" else ","
-            table = pandas.read_csv(path, sep=separator, keep_default_na=False, dtype=dict.fromkeys(about.columns, str))
+        elif path.suffix in (".csv", ".tsv"):
+            table = _separated(path, about)
         else:
-            table = pandas.read_json(path, lines=True, dtype=False)
+            table = pandas.read_json(path, lines=path.suffix == ".jsonl", dtype=False)
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, pandas.errors.ParserWarning) as error:
         raise UserError(f"{path} is no readable {path.suffix} table ({one_line(error)})") from error
     return _pairs({str(name): table[name].tolist() for name in table.columns}, about, str(path))
 
 
+def _separated(path: Path, about: TextConfig) -> Any:
+    """A text may well be the word NA, so nothing but emptiness is missing; in a TSV a quotation mark is just one."""
+    import pandas
+
+    form: dict[str, Any] = {"sep": "\t", "quoting": csv.QUOTE_NONE} if path.suffix == ".tsv" else {"sep": ","}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pandas.errors.ParserWarning)  # rows with more fields than there are columns
+        return pandas.read_csv(
+            path, keep_default_na=False, index_col=False, dtype=dict.fromkeys(about.columns, str), **form
+        )
+
+
 def _pairs(columns: Columns, about: TextConfig, where: str) -> tuple[list[str], list[Any]]:
-    """Texts, joined where there are several columns, and labels; those without a label are left out."""
+    """Texts, joined where there are several columns, and their labels."""
     missing = [name for name in (*about.columns, about.label) if name not in columns]
     if missing:
         raise UserError(
@@ -115,32 +140,31 @@ def _pairs(columns: Columns, about: TextConfig, where: str) -> tuple[list[str], 
             "set dataset.text.columns=[TEXT] and dataset.text.label=LABEL"
         )
     labels = columns[about.label]
-    rows = [row for row, label in enumerate(labels) if not (isinstance(label, int) and label == UNLABELLED)]
-    if not rows:
-        raise UserError(f"{where} has no labels (all are {UNLABELLED}); use another split: dataset.text.test_split")
-    parts = [columns[name] for name in about.columns]
-    _refuse_rows([row for row in rows if any(not isinstance(part[row], str) for part in parts)], where, "is no text")
-    texts = [about.join.join(part[row].strip() for part in parts) for row in rows]
-    empty = [row for row in rows if not any(part[row].strip() for part in parts)]
-    _refuse_rows(empty, where, "has an empty text")
-    return texts, [labels[row] for row in rows]
+    pairs = list(zip(*(columns[name] for name in about.columns), strict=True))
+    _refuse_rows([not all(isinstance(part, str) for part in pair) for pair in pairs], where, "is no text")
+    _refuse_rows([not any(part.strip() for part in pair) for pair in pairs], where, "has an empty text")
+    _refuse_rows([label is None or label == "" or label != label for label in labels], where, "has no label")
+    if any(isinstance(label, float) for label in labels) and all(float(label).is_integer() for label in labels):
+        labels = [int(label) for label in labels]  # a column that once had a gap
+    return [about.join.join(part.strip() for part in pair) for pair in pairs], labels
 
 
-def _refuse_rows(rows: list[int], where: str, what: str) -> None:
+def _refuse_rows(wrong: list[bool], where: str, what: str) -> None:
+    rows = [row for row, is_wrong in enumerate(wrong) if is_wrong]
     if rows:
         more = f" (and {len(rows) - 1:,} more)" if len(rows) > 1 else ""
         raise UserError(f"{where}: sample {rows[0] + 1}{more} {what}; mend or remove it")
 
 
-def _labelled(
-    splits: dict[str, tuple[list[str], list[Any]]], names: list[str] | None, where: str
+def labelled(
+    splits: dict[str, tuple[list[str], list[Any]]], names: Sequence[str] | None, where: str
 ) -> tuple[dict[str, Labelled], tuple[str, ...]]:
     """Labels as numbers 0 … classes − 1, and the classes' names: those given, or the labels themselves, sorted."""
     given = [label for _, labels in splits.values() for label in labels]
     if names is not None and all(isinstance(label, int) for label in given):
         numbers = {label: label for label in set(given)}
     else:
-        wrong = [label for label in given if not isinstance(label, (int, str)) or label == ""]
+        wrong = [label for label in given if not isinstance(label, (int, str))]
         if wrong:
             raise UserError(f"{where} has the label {wrong[0]!r}; a label is a whole number or a word")
         values = (

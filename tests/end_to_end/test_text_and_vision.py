@@ -51,8 +51,10 @@ def test_a_text_cell_from_nothing_to_networks(
     assert own.returncode == 0, own.stderr
     assert "n = 2551" in own.stdout
     assert program(*asked, "test=reviews.csv").stdout.count("n = 12") == 1
+    reviews.assign(label=[0, 1] * 6).to_parquet(tmp_path / "numbers.parquet")  # as the hub has it
+    assert program(*asked, "test=numbers.parquet").stdout.count("n = 12") == 1
     (tmp_path / "other.csv").write_text("text,label\na film,good\n")
-    assert "label good; allowed: rotten, fresh" in error_line(program(*asked, "test=other.csv"))
+    assert "label 'good'; allowed: rotten, fresh" in error_line(program(*asked, "test=other.csv"))
 
     if target == "rnn":  # what the file holds is a network of plain torch, on the embedding that the generator holds
         (embed,) = (tmp_path / "runs").glob("embed/*")
