@@ -178,7 +178,9 @@ def _convert(gguf: Path, target: Path) -> Path:
     except ModuleNotFoundError as error:
         raise UserError(f"reading {gguf.name} needs the package gguf; pip install 'neurogen[demo]' or gguf") from error
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):  # its bar takes no other hint
         dequantised = AutoModel.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     config = dequantised.config
