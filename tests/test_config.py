@@ -19,7 +19,7 @@ from neurogen.run import conf_folder
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}"
     for path in Path(conf_folder()).glob("*/*.yaml")
-    if path.parent.name not in ("hydra", "gpu", "fit")
+    if path.parent.name not in ("hydra", "gpu", "fit", "cluster")
 )
 TO_BE_GIVEN = {
     "image_folder": ["dataset.path=/tmp"],
@@ -133,7 +133,7 @@ def test_stage_2_alone_needs_a_scale_of_its_own(experiment: Callable[..., Experi
     alone = ["recipe.inject.steps=0", "recipe.tune.anchor=0"]
     with pytest.raises(UserError, match=r"add generator.scale=fan_in"):
         experiment(*alone)
-    steps = in_order(steps_of(experiment(*alone, "generator.scale=fan_in", "generator.soft_clip=1.0")))
+    steps = in_order(steps_of([experiment(*alone, "generator.scale=fan_in", "generator.soft_clip=1.0")]))
     assert "inject" not in {step.kind for step in steps}
 
 
@@ -143,7 +143,7 @@ def test_a_section_read_back_from_a_file_is_checked_too() -> None:
 
 
 def keys(experiment: Experiment) -> dict[str, str]:
-    return {step.kind: step.key for step in in_order(steps_of(experiment))}
+    return {step.kind: step.key for step in in_order(steps_of([experiment]))}
 
 
 @pytest.mark.parametrize(
@@ -168,14 +168,14 @@ def test_a_step_is_named_by_what_determines_its_result(
 
 
 def test_a_zoo_in_chunks_is_several_steps(experiment: Callable[..., Experiment]) -> None:
-    references = steps_of(experiment("zoo.num_networks=5", "zoo.chunk_size=2")).evaluations[0].references
+    references = steps_of([experiment("zoo.num_networks=5", "zoo.chunk_size=2")]).evaluations[0].references
     assert [(step.first, step.num_networks) for step in references] == [(0, 2), (2, 2), (4, 1)]
 
 
 def test_steps_are_picklable_and_keep_their_keys(experiment: Callable[..., Experiment]) -> None:
     import pickle
 
-    step = steps_of(experiment())
+    step = steps_of([experiment()])
     assert pickle.loads(pickle.dumps(step)).key == step.key  # noqa: S301
 
 

@@ -93,7 +93,7 @@ def test_a_hidden_layer_of_nothing_is_refused(build: Callable[[TextShape, int], 
 
 @pytest.fixture
 def embedded(experiment: Composed, runtime: Runtime) -> tuple[Embed, Dataset]:
-    (step, *_) = in_order(steps_of(experiment(*TINY_TEXT)))
+    (step, *_) = in_order(steps_of([experiment(*TINY_TEXT)]))
     assert isinstance(step, Embed)
     step.run(runtime)
     return step, load_texts(step.dataset, step.folder)
@@ -164,7 +164,7 @@ def test_a_broken_file_is_named(embedded: tuple[Embed, Dataset]) -> None:
 
 def test_targets_share_the_embedding_and_lora_does_not_touch_it(experiment: Composed) -> None:
     def keys(*overrides: str) -> dict[str, str]:
-        return {step.kind: step.key for step in in_order(steps_of(experiment(*TINY_TEXT, *overrides)))}
+        return {step.kind: step.key for step in in_order(steps_of([experiment(*TINY_TEXT, *overrides)]))}
 
     before = keys()
     assert next(iter(before)) == "embed"

@@ -26,7 +26,7 @@ def test_iou_of_wrong_predictions() -> None:
 
 def test_two_seeds_meet_in_one_row(experiment: Callable[..., Experiment], runtime: Runtime) -> None:
     """Means and deviations are over all networks of all seeds, in percent."""
-    evaluations = tuple(steps_of(experiment(f"seed={seed}")).evaluations[0] for seed in (0, 1))
+    evaluations = tuple(steps_of([experiment(f"seed={seed}")]).evaluations[0] for seed in (0, 1))
     last = Aggregate(evaluations[0].root, "two", evaluations)
     for step in in_order(last):
         step.run(runtime)

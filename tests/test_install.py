@@ -17,7 +17,7 @@ def test_an_installed_copy_composes_from_any_folder(tmp_path: Path) -> None:
     install = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--target", site, "."]
     copy = tmp_path / "checkout"  # so that no build folder appears in the real one
     copy.mkdir()
-    for name in ("neurogen", "conf", "setup.cfg", "pyproject.toml", "README.md"):
+    for name in ("neurogen", "hpc", "hydra_plugins", "conf", "setup.cfg", "pyproject.toml", "README.md"):
         source = CHECKOUT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
     subprocess.run([*install, "--quiet"], cwd=copy, check=True)

@@ -21,7 +21,7 @@ Composed = Callable[..., Experiment]
 
 
 def reference(experiment: Experiment) -> Reference:
-    return steps_of(experiment).evaluations[0].references[0]
+    return steps_of([experiment]).evaluations[0].references[0]
 
 
 def zoo_of(experiment: Experiment, runtime: Runtime) -> torch.Tensor:
@@ -59,7 +59,7 @@ def in_own_folder(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def
 def test_chunks_of_a_zoo_are_the_zoo(experiment: Composed, runtime: Runtime) -> None:
     whole = zoo_of(experiment(), runtime)
     chunked = experiment("zoo.chunk_size=2")
-    steps = steps_of(chunked).evaluations[0].references
+    steps = steps_of([chunked]).evaluations[0].references
     for step in steps:
         step.run(runtime)
     dataset = load_images(chunked.dataset)

@@ -1,0 +1,1 @@
+"""The cluster: a graph of steps becomes SLURM jobs, or local processes. Knows nothing of neural networks."""

@@ -1,0 +1,139 @@
+"""What runs on a node: one step of a batch, out of the file that was written before it was submitted.
+
+    python -m hpc BATCH_FOLDER [INDEX]
+
+The first SIGUSR2 (the time limit comes near) or SIGTERM (preempted, cancelled) lets the step save. After SIGUSR2 the
+job puts itself back into the queue, at most `max_requeues` times. Exit status 0 means that the step is done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+from hpc.graph import Step, identity
+
+PAYLOAD = "payload.pkl"
+STOPPED = 130
+SIGN_OF_LIFE_S = 15.0
+
+
+@dataclass(frozen=True)
+class Payload:
+    """The steps of a batch and how to make what they run on; every field pickles by reference to its module."""
+
+    steps: tuple[Step, ...]
+    make_runtime: Callable[[], Any]  # the runtime has a flag `stop` that a signal sets
+    interrupted: type[BaseException]  # what a step raises after it saved
+    refused: type[BaseException]  # what a step raises where a line for the user says it all
+    max_requeues: int
+
+    def write(self, folder: Path) -> None:
+        (folder / PAYLOAD).write_bytes(pickle.dumps(self))
+
+    @staticmethod
+    def read(folder: Path) -> Payload:
+        found = pickle.loads((folder / PAYLOAD).read_bytes())  # noqa: S301  (written by the submission beside it)
+        assert isinstance(found, Payload)
+        return found
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One run of one step: its beginning is on disk while it runs, its end when it could still say so."""
+
+    started: float
+    ended: float  # while it runs, and where it was killed: the last sign of it
+    exit_status: int | None
+    message: str
+
+    @property
+    def seconds(self) -> float:
+        return max(0.0, self.ended - self.started)
+
+
+def attempts_of(folder: Path, index: int) -> list[Attempt]:
+    """All attempts at a step of the batch in `folder`, the oldest first."""
+    found = []
+    for path in folder.glob(f"attempt-{index}-*.json"):
+        values = json.loads(path.read_text())
+        found.append(Attempt(**{**values, "ended": values["ended"] or path.stat().st_mtime}))
+    return sorted(found, key=lambda attempt: attempt.started)
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    index = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+    payload, started = Payload.read(folder), time.time()
+    path = folder / f"attempt-{index}-{started:.3f}.json"
+    _note(path, Attempt(started, 0.0, None, ""))
+    alive = Event()
+    Thread(target=_show_life, args=(path, alive), daemon=True).start()
+    status, message = 1, "it ended with a traceback; see its log"
+    try:
+        status, message = run(payload, index)
+    finally:
+        alive.set()
+        _note(path, Attempt(started, time.time(), status, message))
+    sys.exit(status)
+
+
+def _note(path: Path, attempt: Attempt) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(asdict(attempt)) + "\n")
+    os.replace(temporary, path)
+
+
+def _show_life(path: Path, over: Event) -> None:
+    """Where an attempt is killed, its file's time says until when it lived."""
+    while not over.wait(SIGN_OF_LIFE_S):
+        os.utime(path)
+
+
+def run(payload: Payload, index: int) -> tuple[int, str]:
+    """Run the step; returns the exit status, and why it is not 0."""
+    step = payload.steps[index]
+    runtime = payload.make_runtime()
+    near_limit = False
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal near_limit
+        near_limit = near_limit or number == signal.SIGUSR2
+        runtime.stop.set()
+        print(f"signal {signal.Signals(number).name}: saving, then stopping", flush=True)
+
+    for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    print(f"{identity(step)} {step.label} on {os.uname().nodename}, {time.strftime('%Y-%m-%d %H:%M:%S')}", flush=True)
+    try:
+        step.run(runtime)
+    except payload.interrupted:
+        if near_limit and not _requeue(payload.max_requeues):
+            return STOPPED, "out of time, and put back into the queue as often as cluster.max_requeues allows"
+        return STOPPED, "stopped by a signal, saved"
+    except payload.refused as error:
+        message = " ".join(str(error).split())
+        print(f"error: {message}", file=sys.stderr, flush=True)
+        return int(getattr(error, "exit_status", 1)), message
+    return 0, ""
+
+
+def _requeue(max_requeues: int) -> bool:
+    job, restarts = os.environ.get("SLURM_JOB_ID"), int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    if job is None:
+        return False
+    if restarts >= max_requeues:
+        print(f"ran out of time {restarts + 1} times (cluster.max_requeues={max_requeues}); giving up", flush=True)
+        return False
+    subprocess.run(["scontrol", "requeue", job], check=True)
+    return True

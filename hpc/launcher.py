@@ -1,0 +1,122 @@
+"""From the points of a sweep to jobs: compose, merge, submit; then let go, or wait and return what was measured."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import OmegaConf
+
+from hpc.cluster import cluster_from
+from hpc.graph import identity
+from hpc.job import Payload
+from hpc.queue import Queue
+from hpc.scheduler import require_slurm
+from hpc.study import Study
+from hpc.submission import Submitted, submit
+
+POLL_S = 5.0
+LONGEST_POLL_S = 60.0
+
+
+def launch(
+    where: str, plan: str, configs: Sequence[Any], overrides: Sequence[Sequence[str]], cluster: Any, wait: bool
+) -> list[JobReturn]:
+    """Every point's JobReturn; with `wait` it has the point's figure."""
+    configs = [OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]) for config in configs]
+    module, _, function = plan.rpartition(".")
+    study: Study = getattr(importlib.import_module(module), function)(configs, overrides)
+    site = cluster_from(dict(OmegaConf.to_container(OmegaConf.create(cluster), resolve=True)))  # type: ignore[arg-type]
+    if where == "slurm":
+        require_slurm()
+        show(study, submit(study, site))
+        if wait:
+            wait_until_over(study)
+    else:
+        run_locally(study, site.array_parallelism)
+    values = study.values() if wait or where == "local" else [None] * len(configs)
+    return [
+        JobReturn(overrides=list(own), cfg=config, status=JobStatus.COMPLETED, _return_value=value)
+        for own, config, value in zip(overrides, configs, values, strict=True)
+    ]
+
+
+def show(study: Study, submitted: Submitted) -> None:
+    """One line per kind of what was submitted, and where to look."""
+    kinds: dict[str, list[int]] = {}
+    for record in submitted.new:
+        kinds.setdefault(record.kind, []).append(len(record.steps))
+    print(
+        f"{len(study.configs)} points, {len(study.steps)} steps: {len(submitted.done)} done, "
+        f"{len(submitted.in_flight)} in the queue already, {sum(map(sum, kinds.values()))} submitted"
+    )
+    for kind, sizes in kinds.items():
+        ids = ", ".join(str(record.job_id) for record in submitted.new if record.kind == kind)
+        print(f"  {kind:10} {sum(sizes):4} steps in {len(sizes)} jobs: {ids}")
+    print(f"results      {study.last.folder}\nstatus       python -m neurogen.status {study.last.folder}")
+
+
+def wait_until_over(study: Study) -> None:
+    """Stay until the last step has ended; raises nothing for what failed, which the table says."""
+    from hpc.status import Overview
+
+    pause, before = POLL_S, ""
+    while True:
+        overview = Overview.of(study.last.folder)
+        line = overview.line()
+        if line != before:
+            print(f"  {line}", flush=True)
+            pause, before = POLL_S, line
+        if study.last.is_done or overview.is_over:
+            return
+        time.sleep(pause)
+        pause = min(LONGEST_POLL_S, 1.5 * pause)
+
+
+def run_locally(study: Study, parallel: int) -> None:
+    """The graph as processes of this machine; one step's failure stops only what hangs on it."""
+    place = Queue(study.root).place(f"local-{study.last.key}")
+    place.mkdir(parents=True, exist_ok=True)
+    study.write_manifest()
+    steps = [step for step in study.steps if not step.is_done]
+    Payload(tuple(steps), study.make_runtime, study.interrupted, study.refused, 0).write(place)
+    failed: set[str] = set()
+    left, running = dict(enumerate(steps)), dict[Future[int], int]()
+    with ThreadPoolExecutor(parallel) as pool:
+        while left or running:
+            for index, step in list(left.items()):
+                needs = {identity(needed) for needed in step.needs}
+                if step is study.last:
+                    if len(left) > 1 or running:
+                        continue  # it also tells what failed
+                elif needs & failed:
+                    failed.add(identity(step))
+                    del left[index]
+                    continue
+                if step is study.last or all(needed.is_done for needed in step.needs):
+                    running[pool.submit(_process, place, index, step)] = index
+                    del left[index]
+            done, _ = wait_for(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                step = steps[running.pop(future)]
+                if future.result() != 0:
+                    failed.add(identity(step))
+
+
+def _process(place: Path, index: int, step: Any) -> int:
+    log = place / f"{identity(step)}.log"
+    print(f"  {step.kind} {step.label}: {log}", flush=True)
+    with log.open("ab") as file:
+        command = [sys.executable, "-u", "-m", "hpc", str(place), str(index)]
+        status = subprocess.run(command, stdout=file, stderr=file, check=False).returncode
+    if status:
+        print(f"  {step.kind} {step.label}: failed with status {status}, see {log}", file=sys.stderr, flush=True)
+    return status

@@ -1,0 +1,111 @@
+"""What was submitted under a root, by anybody: one record per batch in root/queue/, written before its sbatch.
+
+A record without a job id is an intent: the submission was interrupted before, or after, the scheduler heard of it.
+The scheduler is asked by the batch's name, which is unique, and the record completed or taken back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from hpc.scheduler import States, TaskState
+
+RECORD = "record.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One batch in the queue."""
+
+    name: str
+    kind: str
+    steps: tuple[str, ...]  # identities; their places are the indices of an array
+    labels: tuple[str, ...]
+    folders: tuple[str, ...]
+    after: tuple[str, ...]  # names of the batches that it waits for
+    is_array: bool
+    gpus: int  # of one task
+    submitted: float
+    by: str
+    job_id: str | None = None
+
+    def states(self, known: States) -> dict[str, TaskState]:
+        """By step identity, what squeue says."""
+        found = {}
+        for task in known.get(self.name, []):
+            if task.job_id == self.job_id:
+                whole = range(len(self.steps)) if task.index is None else [task.index]
+                found.update({self.steps[index]: task for index in whole if index < len(self.steps)})
+        return found
+
+
+class Queue:
+    """The records under one root."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "queue"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """One submission at a time, by whomever."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"  waiting: another submission is at work on {self.folder}", file=sys.stderr, flush=True)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def records(self) -> list[Record]:
+        found = [self._read(path) for path in self.folder.glob(f"*/{RECORD}")]
+        return sorted(found, key=lambda record: record.submitted)
+
+    def place(self, name: str) -> Path:
+        return self.folder / name
+
+    def write(self, record: Record) -> None:
+        path = self.place(record.name) / RECORD
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(asdict(record), indent=1) + "\n")
+        os.replace(temporary, path)
+
+    def forget(self, record: Record) -> None:
+        """What the scheduler refused was never in the queue."""
+        (self.place(record.name) / RECORD).unlink()
+
+    def settle(self, known: States) -> None:
+        """Complete the intents that the scheduler knows of; take back the others."""
+        for record in self.records():
+            if record.job_id is None:
+                heard_of = known.get(record.name)
+                if heard_of:
+                    self.write(replace(record, job_id=heard_of[-1].job_id))
+                else:
+                    self.forget(record)
+
+    @staticmethod
+    def _read(path: Path) -> Record:
+        values: dict[str, Any] = json.loads(path.read_text())
+        lists = ("steps", "labels", "folders", "after")
+        return Record(**(values | {name: tuple(values[name]) for name in lists}))
+
+
+def new_record(name: str, kind: str, steps: list[tuple[str, str, Path]], after: list[str], gpus: int) -> Record:
+    identities, labels, folders = zip(*[(one, label, str(folder)) for one, label, folder in steps], strict=True)
+    user = os.environ.get("USER") or str(os.getuid())
+    return Record(name, kind, identities, labels, folders, tuple(after), len(steps) > 1, gpus, time.time(), user)

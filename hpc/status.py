@@ -1,0 +1,165 @@
+"""What ran, runs, waits, failed and is missing: from the manifest, the records of the queue, and one scheduler query.
+
+    done      its marker is there
+    running, pending (why)    the scheduler says so
+    failed (why)              submitted, over, and not done: the scheduler's or accounting's word, else the job's own
+    missing                   never submitted
+
+What nobody knows is said to be unknown.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hpc import scheduler
+from hpc.errors import ClusterError
+from hpc.job import attempts_of
+from hpc.queue import Queue, Record
+from hpc.scheduler import TaskState
+from hpc.study import MANIFEST
+from hpc.submission import log_path
+
+# What people call the ends that SLURM knows.
+ENDS = {
+    "OUT_OF_MEMORY": "out of memory: raise cluster.steps.{kind}.mem_gb",
+    "TIMEOUT": "out of time: raise cluster.steps.{kind}.timeout_min",
+    "NODE_FAIL": "its node failed",
+    "BOOT_FAIL": "its node did not boot",
+    "DEADLINE": "its deadline passed",
+    "PREEMPTED": "preempted, and not put back into the queue",
+}
+
+
+@dataclass(frozen=True)
+class StepStatus:
+    identity: str
+    kind: str
+    label: str
+    state: str
+    why: str
+    elapsed_s: float  # of all attempts
+    gpu_hours: float
+    wasted_gpu_hours: float  # of attempts that did not end with the step done
+    job: str
+    log: str
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A study at one moment."""
+
+    folder: Path
+    steps: tuple[StepStatus, ...]
+
+    @staticmethod
+    def of(folder: Path) -> Overview:
+        """Raises ClusterError where there is no manifest."""
+        path = folder / MANIFEST
+        if not path.is_file():
+            raise ClusterError(f"{folder} has no {MANIFEST}; give the folder of a sweep, root/sweeps/NAME")
+        manifest = json.loads(path.read_text())
+        queue = Queue(Path(manifest["root"]))
+        latest: dict[str, list[Record]] = {}
+        for record in queue.records():
+            for step in record.steps:
+                latest.setdefault(step, []).append(record)
+        known = _known(latest)
+        ended = _ended(manifest["steps"], latest)
+        return Overview(folder, tuple(_status(step, latest, known, ended, queue) for step in manifest["steps"]))
+
+    @property
+    def counts(self) -> Counter[str]:
+        return Counter(step.state for step in self.steps)
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing waits or runs."""
+        return not (self.counts["pending"] or self.counts["running"])
+
+    def line(self) -> str:
+        return ", ".join(f"{count} {state}" for state, count in sorted(self.counts.items()))
+
+    def as_json(self) -> str:
+        return json.dumps({"folder": str(self.folder), "steps": [asdict(step) for step in self.steps]}, indent=1)
+
+
+def _known(latest: dict[str, list[Record]]) -> scheduler.States:
+    try:
+        return scheduler.query(record.name for records in latest.values() for record in records)
+    except (ClusterError, FileNotFoundError):
+        return {}  # no scheduler here: what is not done is unknown
+
+
+def _ended(steps: list[dict[str, Any]], latest: dict[str, list[Record]]) -> dict[str, list[TaskState]]:
+    """Accounting's word on the last jobs of what is not done; nothing where there is no accounting."""
+    ids = [
+        str(latest[step["identity"]][-1].job_id)
+        for step in steps
+        if step["identity"] in latest and not Path(step["marker"]).exists()
+    ]
+    try:
+        return scheduler.history(ids) or {}
+    except FileNotFoundError:
+        return {}
+
+
+def _status(
+    step: dict[str, Any],
+    latest: dict[str, list[Record]],
+    known: scheduler.States,
+    ended: dict[str, list[TaskState]],
+    queue: Queue,
+) -> StepStatus:
+    records = latest.get(step["identity"], [])
+    state, why = _state(step, records, known, ended, queue)
+    elapsed = gpu_hours = wasted = 0.0
+    for record in records:
+        attempts = attempts_of(queue.place(record.name), record.steps.index(step["identity"]))
+        for attempt in attempts:
+            elapsed += attempt.seconds
+            gpu_hours += attempt.seconds / 3600 * record.gpus
+            wasted += attempt.seconds / 3600 * record.gpus * (attempt.exit_status != 0 and state != "running")
+    job = log = ""
+    if records:
+        index = records[-1].steps.index(step["identity"])
+        job = f"{records[-1].job_id}_{index}" if records[-1].is_array else str(records[-1].job_id)
+        log = str(log_path(records[-1], queue.place(records[-1].name), index))
+    return StepStatus(step["identity"], step["kind"], step["label"], state, why, elapsed, gpu_hours, wasted, job, log)
+
+
+def _state(
+    step: dict[str, Any],
+    records: list[Record],
+    known: scheduler.States,
+    ended: dict[str, list[TaskState]],
+    queue: Queue,
+) -> tuple[str, str]:
+    if Path(step["marker"]).exists():
+        return "done", ""
+    if not records:
+        return "missing", "never submitted"
+    record = records[-1]
+    index = record.steps.index(step["identity"])
+    task = record.states(known).get(step["identity"])
+    if task is not None and task.is_active:
+        state = "pending" if task.state in scheduler.PENDING else "running"
+        if task.reason == "DependencyNeverSatisfied":
+            return "failed", "what it needs failed"
+        return state, task.reason if state == "pending" else task.node
+    of_task = [one for one in ended.get(str(record.job_id), []) if one.index in (index, None)]
+    word = of_task[-1].state if of_task else (task.state if task is not None else "")
+    if word in ENDS:
+        return "failed", ENDS[word].format(kind=step["kind"])
+    attempts = attempts_of(queue.place(record.name), index)
+    if attempts and attempts[-1].message:
+        return "failed", attempts[-1].message
+    if word == "CANCELLED":
+        return "failed", "cancelled" if attempts else "cancelled: what it needs failed, or by hand"
+    if word:
+        return "failed", f"the scheduler says {word}; see its log"
+    return "unknown", "over, and neither its marker nor the scheduler says how"

@@ -1,0 +1,93 @@
+"""What a plan gives the launcher: the merged graph of a sweep, and how its steps are run.
+
+The manifest says the same on disk, in the folder of the last step. It is written before anything is submitted, and is
+all that `status` needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpc.graph import Step, identity, in_order
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Study:
+    """`last` is the step that everything hangs on; it runs when all others have ended, however they ended."""
+
+    last: Step
+    root: Path
+    make_runtime: Callable[[], Any]
+    interrupted: type[BaseException]
+    refused: type[BaseException]
+    packages: tuple[str, ...]  # whose code goes with the sweep
+    configs: tuple[str, ...]  # of the sweep's points, as YAML
+    overrides: tuple[tuple[str, ...], ...]
+    values: Callable[[], Sequence[float | None]]  # one per point, once the study is done
+
+    @property
+    def steps(self) -> list[Step]:
+        return in_order([self.last])
+
+    def write_manifest(self) -> Path:
+        """Where the study stands, with the composed configs beside it."""
+        path = self.last.folder / MANIFEST
+        path.parent.mkdir(parents=True, exist_ok=True)
+        steps = [
+            {
+                "identity": identity(step),
+                "kind": step.kind,
+                "label": step.label,
+                "folder": str(step.folder.absolute()),
+                "marker": str(step.marker.absolute()),
+                "needs": [identity(needed) for needed in step.needs],
+            }
+            for step in self.steps
+        ]
+        values = {"root": str(self.root.absolute()), "points": [list(one) for one in self.overrides], "steps": steps}
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps(values, indent=1) + "\n")
+        os.replace(temporary, path)
+        configs = path.parent / "configs"
+        configs.mkdir(exist_ok=True)
+        for number, text in enumerate(self.configs):
+            (configs / f"{number:04d}.yaml").write_text(text)
+        return path
+
+    def snapshot(self) -> Path:
+        """A copy of the code, named by its content: what is edited later does not change what waits in a queue."""
+        sources = [source_of(package) for package in self.packages]
+        files = sorted(path for source in sources for path in source.rglob("*.py"))
+        digest = hashlib.sha256()
+        for path in files:
+            digest.update(str(path).encode() + path.read_bytes())
+        place = self.root.absolute() / "code" / digest.hexdigest()[:12]
+        if place.exists():
+            return place
+        temporary = place.with_name(f".{place.name}.{os.getpid()}")
+        for source in sources:
+            shutil.copytree(source, temporary / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+        try:
+            os.replace(temporary, place)
+        except OSError:
+            if not place.exists():
+                raise
+            shutil.rmtree(temporary)  # another submission of the same code was first
+        return place
+
+
+def source_of(package: str) -> Path:
+    found = importlib.util.find_spec(package)
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent

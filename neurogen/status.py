@@ -1,0 +1,129 @@
+"""What ran, runs and failed of a sweep; like run.py a door, which ties neurogen to hpc.
+
+python -m neurogen.status                     the newest sweep under runs/
+python -m neurogen.status runs/sweeps/NAME --watch
+python -m neurogen.status --help
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+
+from hpc.errors import ClusterError
+from hpc.status import Overview, StepStatus
+from hpc.study import MANIFEST
+
+COLOURS = {"done": "green", "running": "cyan", "pending": "yellow", "failed": "red", "unknown": "magenta"}
+SECONDS_BETWEEN_POLLS = 10.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What ran, runs and failed of a sweep.")
+    parser.add_argument("sweep", nargs="?", type=Path, help="its folder; left out: the newest under --root")
+    parser.add_argument("--root", type=Path, default=Path("runs"))
+    parser.add_argument("--watch", action="store_true", help="show it again and again until everything is over")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--logs", metavar="STEP", help="follow the log of a step (the beginning of its name is enough)")
+    parser.add_argument("--cancel", action="store_true", help="take what waits or runs out of the queue")
+    arguments = parser.parse_args()
+    try:
+        show(arguments, arguments.sweep or newest(arguments.root))
+    except ClusterError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def newest(root: Path) -> Path:
+    found = sorted(root.glob(f"sweeps/*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise ClusterError(f"there is no sweep under {root}/sweeps; give its folder, or --root")
+    return found[-1].parent
+
+
+def show(arguments: argparse.Namespace, folder: Path) -> None:
+    overview = Overview.of(folder)
+    if arguments.json:
+        print(overview.as_json())
+    elif arguments.logs:
+        follow(overview, arguments.logs)
+    elif arguments.cancel:
+        cancel(overview)
+    elif arguments.watch and sys.stdout.isatty():
+        with Live(table_of(overview), refresh_per_second=1) as live:
+            while not overview.is_over:
+                time.sleep(SECONDS_BETWEEN_POLLS)
+                overview = Overview.of(folder)
+                live.update(table_of(overview))
+    else:
+        Console(highlight=False, soft_wrap=True).print(table_of(overview))
+        while arguments.watch and not overview.is_over:
+            time.sleep(SECONDS_BETWEEN_POLLS)
+            overview = Overview.of(folder)
+            print(overview.line(), flush=True)
+
+
+def table_of(overview: Overview) -> Group:
+    parts: list[RenderableType] = [str(overview.folder)]
+    undone = [step for step in overview.steps if step.state != "done"]
+    if undone:
+        steps = Table(*"step state elapsed job why".split(), box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+        for step in undone:
+            style = COLOURS.get(step.state)
+            steps.add_row(step.identity, step.state, clock(step.elapsed_s), step.job, step.why, style=style)
+        parts.append(steps)
+    parts += [f"{step.identity}: {step.log}" for step in undone if step.state == "failed" and Path(step.log).is_file()]
+    titles = "stage done running pending failed other elapsed GPU-h wasted".split()
+    stages = Table(*titles, box=box.SIMPLE_HEAD, padding=0, pad_edge=False, collapse_padding=True)
+    for kind, members in by_kind(overview).items():
+        counts = [sum(step.state == state for step in members) for state in ("done", "running", "pending", "failed")]
+        stages.add_row(
+            kind,
+            *map(str, counts),
+            str(len(members) - sum(counts)),
+            clock(sum(step.elapsed_s for step in members)),
+            f"{sum(step.gpu_hours for step in members):.2f}",
+            f"{sum(step.wasted_gpu_hours for step in members):.2f}",
+        )
+    return Group(*parts, stages)
+
+
+def by_kind(overview: Overview) -> dict[str, list[StepStatus]]:
+    found: dict[str, list[StepStatus]] = defaultdict(list)
+    for step in overview.steps:
+        found[step.kind].append(step)
+    return found
+
+
+def clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+
+
+def follow(overview: Overview, name: str) -> None:
+    found = [step for step in overview.steps if step.identity.startswith(name) or f"{step.kind} {step.label}" == name]
+    if len(found) != 1 or not found[0].log:
+        known = ", ".join(step.identity for step in (found or overview.steps) if step.log)
+        raise ClusterError(f"{name} names {len(found)} steps that have a log; allowed: {known or 'none was submitted'}")
+    subprocess.run(["tail", "--lines=+1", "--follow=name", "--retry", found[0].log], check=False)
+
+
+def cancel(overview: Overview) -> None:
+    jobs = [step.job for step in overview.steps if step.state in ("pending", "running")]
+    if jobs:
+        subprocess.run(["scancel", *jobs], check=True)
+    print(f"{len(jobs)} steps taken out of the queue; the same command as before puts them back")
+
+
+if __name__ == "__main__":
+    main()

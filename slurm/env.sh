@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# What every template here begins with; edit it for your site, or set these in the environment that submits.
+#   NEUROGEN_VENV    virtual environment with neurogen            (default: .venv beside the repository's setup.cfg)
+#   NEUROGEN_SETUP   shell lines before it, e.g. "module load cuda"
+
+if [[ -n "${NEUROGEN_SETUP:-}" ]]; then
+    eval "$NEUROGEN_SETUP"
+fi
+NEUROGEN_VENV="${NEUROGEN_VENV:-$PWD/.venv}"
+if [[ ! -x "$NEUROGEN_VENV/bin/python" ]]; then
+    echo "error: there is no $NEUROGEN_VENV/bin/python; set NEUROGEN_VENV" >&2
+    exit 1
+fi
+export PATH="$NEUROGEN_VENV/bin:$PATH"
+export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"
+export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}" # since SLURM 22.05 srun is not told

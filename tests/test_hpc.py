@@ -1,0 +1,151 @@
+"""The cluster's side without a cluster: graphs, batches, a site's config, and the same graph as local processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from hpc.cluster import Cluster, cluster_from
+from hpc.errors import ClusterError
+from hpc.graph import Batch, batches, identity, in_order
+from hpc.queue import new_record
+from hpc.scheduler import seconds
+from hpc.submission import dependencies, script_of
+from neurogen.config import Experiment
+from neurogen.pipeline import steps_of
+from neurogen.run import conf_folder
+from tests.conftest import TINY, Program
+
+Composed = Callable[..., Experiment]
+
+
+def site(*overrides: str) -> Cluster:
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        return cluster_from(OmegaConf.to_container(compose("config", list(overrides)).cluster))  # type: ignore[arg-type]
+
+
+def graph(experiment: Composed, *points: str) -> list[Any]:
+    return in_order([steps_of([experiment(*point.split()) for point in points])])
+
+
+def test_points_that_share_steps_share_them(experiment: Composed) -> None:
+    """Three learning rates of stage 2: one zoo, one stage 1, three of the rest, one table."""
+    steps = graph(experiment, *(f"recipe.tune.lr={lr}" for lr in ("1e-3", "2e-3", "3e-3")))
+    kinds = [step.kind for step in steps]
+    assert {kind: kinds.count(kind) for kind in kinds} == {
+        "reference": 1, "classical": 1, "inject": 1, "tune": 3, "evaluate": 3, "sweeps": 1,
+    }  # fmt: skip
+    places = {identity(step): place for place, step in enumerate(steps)}
+    assert all(places[identity(needed)] < places[identity(step)] for step in steps for needed in step.needs)
+
+
+def test_networks_of_a_task_are_one_array(experiment: Composed) -> None:
+    steps = graph(experiment, "zoo.num_networks=5 zoo.chunk_size=1", "zoo.num_networks=5 zoo.chunk_size=1 seed=1")
+    found = batches(steps, max_array=100)
+    assert [(batch.kind, len(batch.steps)) for batch in found[:2]] == [("reference", 6), ("inject", 1)]
+    assert len(found) == 2 * 4 + 1  # never one per network
+    assert [len(batch.steps) for batch in batches(steps, max_array=4) if batch.kind in ("reference", "classical")] == [
+        4, 2, 4, 2,
+    ]  # fmt: skip
+    names = [batch.name for batch in found]
+    assert len(set(names)) == len(names)
+    assert names == [batch.name for batch in batches(steps, max_array=100)]
+
+
+def test_dependencies_name_whole_jobs_or_the_tasks_that_are_needed() -> None:
+    array = new_record("a", "reference", [(f"s{n}", "", Path("x")) for n in range(3)], [], 0)
+    alone = new_record("b", "inject", [("t", "", Path("x"))], [], 0)
+    array, alone = (
+        record.__class__(**{**record.__dict__, "job_id": job}) for record, job in ((array, "7"), (alone, "9"))
+    )
+    assert dependencies([(array, 0), (array, 1), (array, 2), (alone, 0)], "afterok") == "afterok:7:9"
+    assert dependencies([(array, 2), (array, 0)], "afterany") == "afterany:7_0:7_2"
+    assert dependencies([], "afterok") is None
+
+
+def test_a_script_asks_for_what_the_site_says(experiment: Composed, tmp_path: Path) -> None:
+    cluster = site("cluster.partition=gpu", "cluster.setup=[module load cuda]", "cluster.steps.tune.timeout_min=77")
+    (tune,) = (step for step in graph(experiment, "seed=0") if step.kind == "tune")
+    text = script_of(Batch((tune,)), "name", tmp_path, cluster, "afterok:5", tmp_path / "code")
+    for line in (
+        "#SBATCH --partition=gpu",
+        "#SBATCH --time=77",
+        "#SBATCH --gpus-per-node=1",
+        "#SBATCH --dependency=afterok:5",
+        "#SBATCH --kill-on-invalid-dep=yes",
+        "#SBATCH --job-name=name",
+        "module load cuda",
+        "export OMP_NUM_THREADS=8",
+    ):
+        assert line in text.splitlines(), text
+    assert "kill-on-invalid-dep" not in script_of(Batch((tune,)), "name", tmp_path, cluster, None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+cluster.colour=red", "unknown colour; allowed: account"),
+        ("+cluster.steps.tune.colour=red", "cluster.steps.tune: unknown colour"),
+        ("cluster.steps.tune.mem_gb=0", "cluster.steps.tune.mem_gb=0 must be a number, at least 1"),
+        ("~cluster.steps.default", "cluster.steps has no default"),
+        ("cluster.max_array=0", "cluster.max_array=0 must be at least 1"),
+    ],
+)
+def test_a_site_that_makes_no_sense_is_refused(override: str, message: str) -> None:
+    with pytest.raises(ClusterError, match=message):
+        site(override)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("0:07", 7), ("1:02:03", 3723), ("2-00:00:01", 172801), ("INVALID", 0)])
+def test_elapsed_times_are_read(text: str, expected: int) -> None:
+    assert seconds(text) == expected
+
+
+def test_the_same_graph_as_local_processes(program: Program, tmp_path: Path) -> None:
+    """Two points that share a zoo; one cannot work, the other is in the table; status and aggregate read it."""
+    arguments = [
+        "-m",
+        *TINY,
+        "hydra/launcher=local",
+        "cluster=here",
+        "recipe.tune.lr=1e-3,1e30",
+        "recipe.tune.clip_norm=1e30",
+    ]
+    process = program("run", *arguments)
+    assert process.returncode == 0, process.stderr
+    assert "tune digits-cnn_small-tiny_llama: failed with status 1" in process.stderr
+    (folder,) = (tmp_path / "runs").glob("sweeps/*")
+    (row,) = json.loads((folder / "results.json").read_text())
+    assert (row["status"], row["n_ok"], row["n_expected"]) == ("incomplete", 2, 4)
+    assert len(list((tmp_path / "runs").glob("reference/*"))) == 1
+    assert r"\begin{tabular}" in (folder / "results.tex").read_text()
+    assert list(folder.glob("hparams-*/events*"))
+
+    by_hand = program("aggregate", str(folder))
+    assert by_hand.returncode == 3
+    assert "1 of 2 evaluations are missing" in by_hand.stderr
+    shown = program("status", "--json")
+    states = {step["identity"].split("-")[0]: step["state"] for step in json.loads(shown.stdout)["steps"]}
+    assert states["reference"] == "done"
+
+
+def test_no_sbatch_says_what_to_do(program: Program, tmp_path: Path) -> None:
+    process = program("run", "-m", *TINY, "seed=0,1", "hydra/launcher=slurm", PATH=str(tmp_path))
+    assert process.returncode == 1
+    assert "there is no sbatch on this machine" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_planning_300_points_imports_no_torch() -> None:
+    program = (
+        "import sys, hpc.launcher, hpc.status, hpc.submission, neurogen.pipeline; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
