@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from neurogen.runtime import Runtime
 
 INTERRUPTED = 130
+SLURM = "hydra/launcher=slurm"
 
 
 def main() -> None:
@@ -35,6 +36,7 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands exceptions on instead of printing its own summary
     with errors_in_one_line(HydraException, YAMLError, ClusterError, explain=_explained):
         _register_launchers()
+        sys.argv[:] = with_cluster(sys.argv)
         compose_and_run()
 
 
@@ -48,6 +50,15 @@ def _register_launchers() -> None:
 
         for launcher in (neurogen_launcher.StudySlurmLauncher, neurogen_launcher.StudyLocalLauncher):
             Plugins.instance().register(launcher)
+
+
+def with_cluster(arguments: list[str]) -> list[str]:
+    """What goes to SLURM goes to conf/cluster/a100.yaml where no cluster is named: here, since Hydra lets no launcher
+    choose another group."""
+    if SLURM not in arguments or any(word.startswith("cluster=") for word in arguments):
+        return arguments
+    place = arguments.index(SLURM)
+    return [*arguments[:place], "cluster=a100", *arguments[place:]]
 
 
 def conf_folder() -> str:

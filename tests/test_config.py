@@ -14,12 +14,12 @@ from neurogen.config import Experiment, GeneratorConfig, TuneConfig, experiment_
 from neurogen.errors import UserError
 from neurogen.networks import build_network
 from neurogen.pipeline import in_order, steps_of
-from neurogen.run import conf_folder
+from neurogen.run import conf_folder, with_cluster
 
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}"
     for path in Path(conf_folder()).glob("*/*.yaml")
-    if path.parent.name not in ("hydra", "gpu", "fit", "cluster")
+    if path.parent.name not in ("hydra", "gpu", "fit", "cluster", "scale", "modality")
 )
 TO_BE_GIVEN = {
     "image_folder": ["dataset.path=/tmp"],
@@ -49,6 +49,27 @@ def test_the_target_decides_how_it_is_fitted(target: str, lr: float) -> None:
     with initialize_config_dir(conf_folder(), version_base="1.3"):
         assert compose("config", [f"dataset={dataset}", f"target={target}"]).zoo.training.lr == lr
         assert compose("config", [f"dataset={dataset}", f"target={target}", "fit=images"]).zoo.training.lr == 4e-3
+
+
+@pytest.mark.parametrize(
+    ("words", "backbone", "cluster"),
+    [
+        ("", "smollm2_135m", "here"),
+        ("dataset=sst2", "smollm2_135m", "here"),
+        ("hydra/launcher=local", "smollm2_135m", "here"),
+        ("hydra/launcher=slurm", "qwen2_vl_7b", "a100"),
+        ("hydra/launcher=slurm dataset=sst2", "llama3_8b", "a100"),
+        ("hydra/launcher=slurm cluster=here", "smollm2_135m", "here"),
+        ("hydra/launcher=slurm dataset=sst2 scale=small", "smollm2_135m", "a100"),
+        ("hydra/launcher=slurm backbone=tiny_llama", "tiny_llama", "a100"),
+        ("scale=large dataset=snli target=rnn", "llama3_8b", "here"),
+    ],
+)
+def test_the_launcher_and_the_dataset_decide_the_default_backbone(words: str, backbone: str, cluster: str) -> None:
+    overrides = [word for word in with_cluster(words.split()) if not word.startswith("hydra/")]
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        composed = compose("config", overrides)
+    assert (composed.backbone.name, composed.cluster.name) == (backbone, cluster)
 
 
 @pytest.mark.parametrize(("dataset", "target"), [("mnist", "lenet"), ("snli", "mlp")])

@@ -72,7 +72,9 @@ def test_dependencies_name_whole_jobs_or_the_tasks_that_are_needed() -> None:
 
 
 def test_a_script_asks_for_what_the_site_says(experiment: Composed, tmp_path: Path) -> None:
-    cluster = site("cluster.partition=gpu", "cluster.setup=[module load cuda]", "cluster.steps.tune.timeout_min=77")
+    cluster = site(
+        "cluster=a100", "cluster.partition=gpu", "cluster.setup=[module load cuda]", "cluster.steps.tune.timeout_min=77"
+    )
     (tune,) = (step for step in graph(experiment, "seed=0") if step.kind == "tune")
     text = script_of(Batch((tune,)), "name", tmp_path, cluster, "afterok:5", tmp_path / "code")
     for line in (
@@ -93,8 +95,8 @@ def test_a_script_asks_for_what_the_site_says(experiment: Composed, tmp_path: Pa
     ("override", "message"),
     [
         ("+cluster.colour=red", "unknown colour; allowed: account"),
-        ("+cluster.steps.tune.colour=red", "cluster.steps.tune: unknown colour"),
-        ("cluster.steps.tune.mem_gb=0", "cluster.steps.tune.mem_gb=0 must be a number, at least 1"),
+        ("+cluster.steps.default.colour=red", "cluster.steps.default: unknown colour"),
+        ("cluster.steps.default.mem_gb=0", "cluster.steps.default.mem_gb=0 must be a number, at least 1"),
         ("~cluster.steps.default", "cluster.steps has no default"),
         ("cluster.max_array=0", "cluster.max_array=0 must be at least 1"),
     ],
