@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from hpc.errors import ClusterError
@@ -41,6 +42,10 @@ class Cluster:
     def resources(self, kind: str) -> Resources:
         return self.steps.get(kind, self.steps["default"])
 
+    def without(self, nodes: Sequence[str]) -> Cluster:
+        """The same site, these nodes left out too."""
+        return replace(self, exclude=",".join([*filter(None, [self.exclude]), *nodes]) or None)
+
 
 def cluster_from(values: dict[str, Any]) -> Cluster:
     """Plain values → Cluster. Raises ClusterError on unknown, missing and impossible ones."""
@@ -52,7 +57,7 @@ def cluster_from(values: dict[str, Any]) -> Cluster:
         asked = {**values["steps"]["default"], **own}
         _refuse_keys(f"cluster.steps.{kind}", asked, Resources)
         for name, value in asked.items():
-            least = 0 if name == "gpus_per_node" else 1
+            least = {"gpus_per_node": 0, "mem_gb": 0.01}.get(name, 1)
             if not isinstance(value, (int, float)) or value < least:
                 raise ClusterError(f"cluster.steps.{kind}.{name}={value} must be a number, at least {least}")
         steps[kind] = Resources(**asked)

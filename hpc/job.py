@@ -22,6 +22,7 @@ from threading import Event, Thread
 from typing import Any
 
 from hpc.graph import Step, identity
+from hpc.queue import Queue
 
 PAYLOAD = "payload.pkl"
 STOPPED = 130
@@ -56,6 +57,7 @@ class Attempt:
     ended: float  # while it runs, and where it was killed: the last sign of it
     exit_status: int | None
     message: str
+    node: str
 
     @property
     def seconds(self) -> float:
@@ -76,15 +78,21 @@ def main() -> None:
     index = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
     payload, started = Payload.read(folder), time.time()
     path = folder / f"attempt-{index}-{started:.3f}.json"
-    _note(path, Attempt(started, 0.0, None, ""))
-    alive = Event()
-    Thread(target=_show_life, args=(path, alive), daemon=True).start()
-    status, message = 1, "it ended with a traceback; see its log"
+    node = os.environ.get("SLURMD_NODENAME", os.uname().nodename)
+    _note(path, Attempt(started, 0.0, None, "", node))
+    over = Event()
+    Thread(target=_show_life, args=(path, over), daemon=True).start()
+    status, message = 1, ""
     try:
         status, message = run(payload, index)
     finally:
-        alive.set()
-        _note(path, Attempt(started, time.time(), status, message))
+        over.set()
+        error = sys.exc_info()[1]
+        if error is not None:
+            message = f"{type(error).__name__}: {' '.join(str(error).split())[:200]} (traceback in its log)"
+        _note(path, Attempt(started, time.time(), status, message, node))
+        if status not in (0, STOPPED) and "SLURM_JOB_ID" in os.environ:
+            Queue(folder.parent.parent).cancel_what_needs(identity(payload.steps[index]), message)
     sys.exit(status)
 
 

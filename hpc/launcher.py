@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from hpc.cluster import cluster_from
 from hpc.graph import identity
 from hpc.job import Payload
+from hpc.preview import preview
 from hpc.queue import Queue
 from hpc.scheduler import require_slurm
 from hpc.study import Study
@@ -30,19 +31,24 @@ LONGEST_POLL_S = 60.0
 def launch(
     where: str, plan: str, configs: Sequence[Any], overrides: Sequence[Sequence[str]], cluster: Any, wait: bool
 ) -> list[JobReturn]:
-    """Every point's JobReturn; with `wait` it has the point's figure."""
+    """Every point's JobReturn; with `wait` it has the point's figure. Local processes are always waited for."""
+    wait = wait or where == "local"
     configs = [OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]) for config in configs]
     module, _, function = plan.rpartition(".")
     study: Study = getattr(importlib.import_module(module), function)(configs, overrides)
     site = cluster_from(dict(OmegaConf.to_container(OmegaConf.create(cluster), resolve=True)))  # type: ignore[arg-type]
-    if where == "slurm":
+    if study.dry_run:
+        preview(study, site)
+        study.show_estimates()
+        wait = False
+    elif where == "slurm":
         require_slurm()
         show(study, submit(study, site))
         if wait:
             wait_until_over(study)
     else:
         run_locally(study, site.array_parallelism)
-    values = study.values() if wait or where == "local" else [None] * len(configs)
+    values = study.values() if wait else [None] * len(configs)
     return [
         JobReturn(overrides=list(own), cfg=config, status=JobStatus.COMPLETED, _return_value=value)
         for own, config, value in zip(overrides, configs, values, strict=True)
@@ -61,6 +67,9 @@ def show(study: Study, submitted: Submitted) -> None:
     for kind, sizes in kinds.items():
         ids = ", ".join(str(record.job_id) for record in submitted.new if record.kind == kind)
         print(f"  {kind:10} {sum(sizes):4} steps in {len(sizes)} jobs: {ids}")
+    others = sorted({record.code for record in submitted.in_flight.values() if record.code != submitted.code})
+    if others:
+        print(f"  of those in the queue already, some run other code than this submission's: {', '.join(others)}")
     print(f"results      {study.last.folder}\nstatus       python -m neurogen.status {study.last.folder}")
 
 

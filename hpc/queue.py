@@ -18,9 +18,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from hpc import scheduler
 from hpc.scheduler import States, TaskState
 
 RECORD = "record.json"
+CANCELLED = "cancelled.txt"
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,12 @@ class Record:
     labels: tuple[str, ...]
     folders: tuple[str, ...]
     after: tuple[str, ...]  # names of the batches that it waits for
+    needs: tuple[str, ...]  # identities of the steps that must be done for it to run
     is_array: bool
     gpus: int  # of one task
     submitted: float
     by: str
+    code: str  # which snapshot it runs
     job_id: str | None = None
 
     def states(self, known: States) -> dict[str, TaskState]:
@@ -88,6 +92,24 @@ class Queue:
         """What the scheduler refused was never in the queue."""
         (self.place(record.name) / RECORD).unlink()
 
+    def cancel_what_needs(self, failed: str, why: str) -> None:
+        """Take out of SLURM's queue what waits for a step that failed, and what waits for that, and say why."""
+        hopeless, found, records = {failed}, list[Record](), self.records()
+        grows = True
+        while grows:
+            new = [one for one in records if hopeless & set(one.needs) and one not in found and one.job_id]
+            found += new
+            hopeless |= {step for record in new for step in record.steps}
+            grows = bool(new)
+        for record in found:
+            (self.place(record.name) / CANCELLED).write_text(f"{failed} failed: {why}\n")
+        if found:
+            scheduler.cancel(str(record.job_id) for record in found)
+
+    def why_cancelled(self, record: Record) -> str:
+        path = self.place(record.name) / CANCELLED
+        return path.read_text().strip() if path.exists() else ""
+
     def settle(self, known: States) -> None:
         """Complete the intents that the scheduler knows of; take back the others."""
         for record in self.records():
@@ -101,11 +123,21 @@ class Queue:
     @staticmethod
     def _read(path: Path) -> Record:
         values: dict[str, Any] = json.loads(path.read_text())
-        lists = ("steps", "labels", "folders", "after")
+        lists = ("steps", "labels", "folders", "after", "needs")
         return Record(**(values | {name: tuple(values[name]) for name in lists}))
 
 
-def new_record(name: str, kind: str, steps: list[tuple[str, str, Path]], after: list[str], gpus: int) -> Record:
+def new_record(
+    name: str,
+    kind: str,
+    steps: list[tuple[str, str, Path]],
+    after: list[str] | None = None,
+    needs: list[str] | None = None,
+    gpus: int = 0,
+    code: str = "",
+) -> Record:
+    """`steps` are identities with labels and folders."""
     identities, labels, folders = zip(*[(one, label, str(folder)) for one, label, folder in steps], strict=True)
-    user = os.environ.get("USER") or str(os.getuid())
-    return Record(name, kind, identities, labels, folders, tuple(after), len(steps) > 1, gpus, time.time(), user)
+    by = os.environ.get("USER") or str(os.getuid())
+    lists = identities, labels, folders, tuple(after or ()), tuple(needs or ())
+    return Record(name, kind, *lists, is_array=len(steps) > 1, gpus=gpus, submitted=time.time(), by=by, code=code)

@@ -17,6 +17,7 @@ from hpc.errors import ClusterError
 
 PENDING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD")
 RUNNING = ("RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
+BAD_NODE = ("NODE_FAIL", "BOOT_FAIL")
 # What a controller says that is busy, restarting or not reached; the request may have been carried out all the same.
 AMBIGUOUS = ("timed out", "Unable to contact slurm controller", "Connection refused", "Zero Bytes were transmitted")
 ATTEMPTS = 6
@@ -38,7 +39,12 @@ class TaskState:
 
     @property
     def is_active(self) -> bool:
-        return self.state in PENDING + RUNNING
+        return self.state in PENDING + RUNNING and not self.is_stuck
+
+    @property
+    def is_stuck(self) -> bool:
+        """It waits for what has failed, at a site that leaves such jobs in the queue."""
+        return self.state in PENDING and self.reason == "DependencyNeverSatisfied"
 
 
 States = dict[str, list[TaskState]]  # by the job's name
@@ -87,6 +93,13 @@ def history(job_ids: Iterable[str]) -> dict[str, list[TaskState]] | None:
         task = TaskState(job_id, number, state.split()[0], state, int(elapsed or 0), gpus, node=node)
         found.setdefault(job_id, []).append(task)
     return found
+
+
+def cancel(job_ids: Iterable[str]) -> None:
+    """Raises ClusterError."""
+    ids = list(job_ids)
+    if ids:
+        ask(["scancel", *ids])
 
 
 def ask(command: list[str], attempts: int = ATTEMPTS) -> str:

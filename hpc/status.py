@@ -28,11 +28,13 @@ from hpc.submission import log_path
 ENDS = {
     "OUT_OF_MEMORY": "out of memory: raise cluster.steps.{kind}.mem_gb",
     "TIMEOUT": "out of time: raise cluster.steps.{kind}.timeout_min",
-    "NODE_FAIL": "its node failed",
-    "BOOT_FAIL": "its node did not boot",
+    "NODE_FAIL": "{node} failed; run again leaves it out",
+    "BOOT_FAIL": "{node} did not boot; run again leaves it out",
     "DEADLINE": "its deadline passed",
     "PREEMPTED": "preempted, and not put back into the queue",
 }
+NEVER_RAN = "cancelled: what it needs failed, or by hand"
+LAST_BYTES = 20_000
 
 
 @dataclass(frozen=True)
@@ -146,20 +148,36 @@ def _state(
     record = records[-1]
     index = record.steps.index(step["identity"])
     task = record.states(known).get(step["identity"])
+    if task is not None and task.is_stuck:
+        return "failed", queue.why_cancelled(record) or "what it needs failed"
     if task is not None and task.is_active:
         state = "pending" if task.state in scheduler.PENDING else "running"
-        if task.reason == "DependencyNeverSatisfied":
-            return "failed", "what it needs failed"
         return state, task.reason if state == "pending" else task.node
     of_task = [one for one in ended.get(str(record.job_id), []) if one.index in (index, None)]
     word = of_task[-1].state if of_task else (task.state if task is not None else "")
+    node = of_task[-1].node if of_task else (task.node if task is not None else "")
+    place = queue.place(record.name)
+    attempts, log = attempts_of(place, index), log_path(record, place, index)
     if word in ENDS:
-        return "failed", ENDS[word].format(kind=step["kind"])
-    attempts = attempts_of(queue.place(record.name), index)
-    if attempts and attempts[-1].message:
+        return "failed", ENDS[word].format(kind=step["kind"], node=node)
+    if attempts and attempts[-1].exit_status is not None:
         return "failed", attempts[-1].message
+    if word != "COMPLETED" and _ran_out_of_memory(log):
+        return "failed", ENDS["OUT_OF_MEMORY"].format(kind=step["kind"])
     if word == "CANCELLED":
-        return "failed", "cancelled" if attempts else "cancelled: what it needs failed, or by hand"
+        return "failed", queue.why_cancelled(record) or ("cancelled" if attempts else NEVER_RAN)
+    if word and not attempts:
+        return "failed", f"{word} before it began: does {node or 'its node'} see {place}, and this Python?"
     if word:
         return "failed", f"the scheduler says {word}; see its log"
     return "unknown", "over, and neither its marker nor the scheduler says how"
+
+
+def _ran_out_of_memory(log: Path) -> bool:
+    """What SLURM writes where it does not say so in the job's state."""
+    if not log.is_file():
+        return False
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LAST_BYTES))
+        text = file.read().decode(errors="replace")
+    return any(word in text for word in ("oom_kill", "oom-kill", "exceeded memory limit"))

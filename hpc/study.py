@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpc.errors import ClusterError
 from hpc.graph import Step, identity, in_order
 
 MANIFEST = "manifest.json"
@@ -30,10 +31,12 @@ class Study:
     make_runtime: Callable[[], Any]
     interrupted: type[BaseException]
     refused: type[BaseException]
-    packages: tuple[str, ...]  # whose code goes with the sweep
+    packages: tuple[str, ...]  # and modules whose code goes with the sweep
     configs: tuple[str, ...]  # of the sweep's points, as YAML
     overrides: tuple[tuple[str, ...], ...]
     values: Callable[[], Sequence[float | None]]  # one per point, once the study is done
+    dry_run: bool  # only say what it would be
+    show_estimates: Callable[[], None]
 
     @property
     def steps(self) -> list[Step]:
@@ -65,18 +68,25 @@ class Study:
         return path
 
     def snapshot(self) -> Path:
-        """A copy of the code, named by its content: what is edited later does not change what waits in a queue."""
-        sources = [source_of(package) for package in self.packages]
-        files = sorted(path for source in sources for path in source.rglob("*.py"))
+        """A copy of the code, named by its content: what is edited later does not change what waits in a queue.
+
+        Raises ClusterError where a package cannot be imported.
+        """
+        files = {
+            path: Path(source.name) / path.relative_to(source)
+            for source in map(source_of, self.packages)
+            for path in (sorted(source.rglob("*.py")) if source.is_dir() else [source])
+        }
         digest = hashlib.sha256()
-        for path in files:
-            digest.update(str(path).encode() + path.read_bytes())
+        for path, name in files.items():
+            digest.update(f"{name} {path.stat().st_size}\n".encode() + path.read_bytes())
         place = self.root.absolute() / "code" / digest.hexdigest()[:12]
         if place.exists():
             return place
         temporary = place.with_name(f".{place.name}.{os.getpid()}")
-        for source in sources:
-            shutil.copytree(source, temporary / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+        for path, name in files.items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, temporary / name)
         try:
             os.replace(temporary, place)
         except OSError:
@@ -87,7 +97,11 @@ class Study:
 
 
 def source_of(package: str) -> Path:
+    """The folder of a package, the file of a module."""
     found = importlib.util.find_spec(package)
-    assert found is not None
+    if found is None:
+        raise ClusterError(f"{package} cannot be imported here, so no job could; is its folder on PYTHONPATH?")
+    if found.submodule_search_locations:
+        return Path(found.submodule_search_locations[0])
     assert found.origin is not None
-    return Path(found.origin).parent
+    return Path(found.origin)

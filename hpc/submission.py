@@ -15,13 +15,13 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hpc import scheduler
 from hpc.cluster import Cluster
 from hpc.errors import ClusterError
-from hpc.graph import Batch, batches, identity
+from hpc.graph import Batch, Step, batches, identity
 from hpc.job import Payload
 from hpc.queue import Queue, Record, new_record
 from hpc.study import Study
@@ -32,8 +32,9 @@ class Submitted:
     """What a submission came to."""
 
     new: tuple[Record, ...]
-    in_flight: tuple[str, ...]  # identities of steps that were in the queue already
+    in_flight: dict[str, Record]  # by identity, steps that were in the queue already
     done: tuple[str, ...]
+    code: str
 
 
 def submit(study: Study, cluster: Cluster) -> Submitted:
@@ -42,78 +43,101 @@ def submit(study: Study, cluster: Cluster) -> Submitted:
     with queue.held(), without_job_environment():
         study.write_manifest()
         code = study.snapshot()
-        known = scheduler.query(record.name for record in queue.records())
-        queue.settle(known)
-        waiting = in_flight(queue, scheduler.query(record.name for record in queue.records()))
-        steps = study.steps
-        missing = [step for step in steps[:-1] if not step.is_done and identity(step) not in waiting]
-        new = []
-        for batch in batches(missing, cluster.max_array):
-            record = _submit_batch(batch, waiting, study, cluster, queue, code, "afterok")
-            new.append(record)
-            waiting.update({step: (record, index) for index, step in enumerate(record.steps)})
-        flying = tuple(step for step in map(identity, steps[:-1]) if step in waiting and not _is_new(step, new))
-        if (new or flying or not study.last.is_done) and identity(study.last) not in waiting:
-            new.append(_submit_batch(Batch((study.last,)), waiting, study, cluster, queue, code, "afterany"))
-        elif new:
-            new.append(_replace_last(study, waiting, cluster, queue, code))
-    return Submitted(tuple(new), flying, tuple(identity(step) for step in steps if step.is_done))
+        queue.settle(scheduler.query(record.name for record in queue.records()))
+        records = queue.records()
+        known = scheduler.query(record.name for record in records)
+        waiting = in_flight(records, known)
+        own = study.steps
+        identities = {identity(step) for step in own}
+        scheduler.cancel(stuck(records, known, identities))
+        before = {step: record for step, (record, _) in waiting.items() if step in identities}
+        bad = failed_nodes(records, known, identities)
+        submission = _Submission(study, cluster, queue, code, waiting, bad)
+        for batch in batches(
+            [step for step in own[:-1] if not step.is_done and identity(step) not in waiting], cluster.max_array
+        ):
+            submission.add(batch, batch.needs, "afterok")
+        if submission.new or (not study.last.is_done and identity(study.last) not in waiting):
+            old = waiting.pop(identity(study.last), None)
+            if old is not None:  # it waits already, but not for what was submitted just now
+                scheduler.cancel([str(old[0].job_id)])
+                del before[identity(study.last)]
+            submission.add(Batch((study.last,)), own[:-1], "afterany")
+    return Submitted(tuple(submission.new), before, tuple(identity(step) for step in own if step.is_done), code.name)
 
 
-def in_flight(queue: Queue, known: scheduler.States) -> dict[str, tuple[Record, int]]:
+def in_flight(records: Sequence[Record], known: scheduler.States) -> dict[str, tuple[Record, int]]:
     """By step identity, the job that waits or runs for it."""
-    found = {}
-    for record in queue.records():
-        for step, task in record.states(known).items():
-            if task.is_active:
-                found[step] = (record, record.steps.index(step))
-    return found
+    return {
+        step: (record, record.steps.index(step))
+        for record in records
+        for step, task in record.states(known).items()
+        if task.is_active
+    }
 
 
-def _is_new(step: str, new: Sequence[Record]) -> bool:
-    return any(step in record.steps for record in new)
+def stuck(records: Sequence[Record], known: scheduler.States, identities: set[str]) -> list[str]:
+    """Jobs that wait for what has failed, and would wait for ever."""
+    return [
+        str(record.job_id)
+        for record in records
+        if identities & set(record.steps) and any(task.is_stuck for task in record.states(known).values())
+    ]
 
 
-def _replace_last(
-    study: Study, waiting: dict[str, tuple[Record, int]], cluster: Cluster, queue: Queue, code: Path
-) -> Record:
-    """The last step waits already, but not for what was submitted just now."""
-    old, _ = waiting.pop(identity(study.last))
-    scheduler.ask(["scancel", str(old.job_id)])
-    return _submit_batch(Batch((study.last,)), waiting, study, cluster, queue, code, "afterany")
+def failed_nodes(records: Sequence[Record], known: scheduler.States, identities: set[str]) -> list[str]:
+    """Nodes that failed under one of these steps, as far as squeue or accounting remember."""
+    own = [record for record in records if identities & set(record.steps)]
+    tasks = [task for record in own for task in record.states(known).values()]
+    remembered = scheduler.history(str(record.job_id) for record in own) or {}
+    tasks += [task for attempts in remembered.values() for task in attempts]
+    return sorted({task.node for task in tasks if task.state in scheduler.BAD_NODE and task.node})
 
 
-def _submit_batch(
-    batch: Batch,
-    waiting: dict[str, tuple[Record, int]],
-    study: Study,
-    cluster: Cluster,
-    queue: Queue,
-    code: Path,
-    dependency: str,
-) -> Record:
-    needed = study.steps[:-1] if dependency == "afterany" else batch.needs
-    depends_on = [waiting[identity(step)] for step in needed if identity(step) in waiting]
-    name = f"{batch.name}-{uuid.uuid4().hex[:6]}"
-    place = queue.place(name)
-    place.mkdir(parents=True)
-    steps = [(identity(step), step.label, step.folder.absolute()) for step in batch.steps]
-    after = list(dict.fromkeys(record.name for record, _ in depends_on))
-    resources = cluster.resources(batch.kind)
-    record = new_record(name, batch.kind, steps, after, resources.gpus_per_node * resources.nodes)
-    Payload(batch.steps, study.make_runtime, study.interrupted, study.refused, cluster.max_requeues).write(place)
-    script = place / "job.sh"
-    script.write_text(script_of(batch, name, place, cluster, dependencies(depends_on, dependency), code))
-    queue.write(record)
-    try:
-        record = replace(record, job_id=_sbatch(script, name))
-    except ClusterError as error:
-        queue.forget(record)
-        raise ClusterError(
-            f"{error}; {_hint(str(error), cluster)}nothing of what was submitted before is lost"
-        ) from error
-    queue.write(record)
-    return record
+@dataclass
+class _Submission:
+    """One submission under way: what it works with, and what it has submitted."""
+
+    study: Study
+    cluster: Cluster
+    queue: Queue
+    code: Path
+    waiting: dict[str, tuple[Record, int]]
+    bad_nodes: list[str]
+    new: list[Record] = field(default_factory=list)
+
+    def add(self, batch: Batch, needed: Sequence[Step], dependency: str) -> None:
+        """Write what the job needs, then call sbatch; forget it again if the site refuses it."""
+        needed = [step for step in needed if identity(step) in self.waiting]
+        depends_on = [self.waiting[identity(step)] for step in needed]
+        name = f"{batch.name}-{uuid.uuid4().hex[:6]}"
+        place = self.queue.place(name)
+        place.mkdir(parents=True)
+        study, resources = self.study, self.cluster.resources(batch.kind)
+        record = new_record(
+            name,
+            batch.kind,
+            [(identity(step), step.label, step.folder.absolute()) for step in batch.steps],
+            after=list(dict.fromkeys(record.name for record, _ in depends_on)),
+            needs=[identity(step) for step in needed] if dependency == "afterok" else [],
+            gpus=resources.gpus_per_node * resources.nodes,
+            code=self.code.name,
+        )
+        payload = Payload(batch.steps, study.make_runtime, study.interrupted, study.refused, self.cluster.max_requeues)
+        payload.write(place)
+        script = place / "job.sh"
+        cluster = self.cluster.without(self.bad_nodes)
+        script.write_text(script_of(batch, name, place, cluster, dependencies(depends_on, dependency), self.code))
+        self.queue.write(record)
+        try:
+            record = replace(record, job_id=_sbatch(script, name))
+        except ClusterError as error:
+            self.queue.forget(record)
+            hint = _hint(str(error), cluster)
+            raise ClusterError(f"{error}; {hint}nothing of what was submitted before is lost") from error
+        self.queue.write(record)
+        self.new.append(record)
+        self.waiting.update({step: (record, index) for index, step in enumerate(record.steps)})
 
 
 def dependencies(depends_on: Sequence[tuple[Record, int]], kind: str) -> str | None:
@@ -135,7 +159,8 @@ def script_of(batch: Batch, name: str, place: Path, cluster: Cluster, dependency
     from submitit.slurm.slurm import _make_sbatch_string
 
     asked = cluster.resources(batch.kind)
-    additional = dict(cluster.additional) | {"requeue": True}
+    additional = {"requeue": True} | cluster.additional
+    additional = {name: value for name, value in additional.items() if value is not False}  # False: the site's way
     if cluster.kill_on_invalid_dep and dependency:
         additional["kill-on-invalid-dep"] = "yes"
     exports = [f"export {key}={shlex.quote(str(value))}" for key, value in cluster.environment.items()]

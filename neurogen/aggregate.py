@@ -2,16 +2,19 @@
 
 python -m neurogen.aggregate runs/sweeps/NAME       the tables of a sweep again, by hand
 
-One row per dataset × target × backbone × recipe; evaluations of several seeds meet in one row. Accuracies in percent.
+One row per dataset × target × backbone × recipe × whatever else the sweep varies; evaluations of several seeds meet in
+one row. Accuracies in percent.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +23,20 @@ from neurogen.errors import Incomplete, UserError, errors_in_one_line
 from neurogen.pipeline import Aggregate, Evaluate, in_order, steps_of
 from neurogen.runtime import Runtime
 
-COLUMNS = (
-    "dataset target backbone recipe status n_ok n_expected classical_mean classical_std generated_mean generated_std "
-    "zoo_mean_network random_init ratio inject_accuracy max_iou zoo_iou gpu_hours"
-).split()
+NAMES = ("dataset", "target", "backbone", "recipe", "settings")
+COLUMNS = [
+    *NAMES,
+    *"status n_ok n_expected classical_mean classical_std generated_mean generated_std zoo_mean_network".split(),
+    *"random_init ratio inject_accuracy max_iou zoo_iou gpu_hours".split(),
+]
 
 
 def aggregate(step: Aggregate, runtime: Runtime) -> dict[str, Any]:
-    cells: dict[tuple[str, ...], list[Evaluate]] = defaultdict(list)
-    for evaluation in step.evaluations:
-        cells[cell_of(evaluation)].append(evaluation)
-    rows = [row_of(cell, evaluations) for cell, evaluations in cells.items()]
+    rows = [row_of(cell, evaluations) for cell, evaluations in cells_of(step.evaluations).items()]
     write_tables(rows, step.folder)
     write_hparams(rows, step.folder)
+    if len(rows) > 1:
+        plots.save(plots.comparison(rows), step.folder / "comparison")
     missing = [evaluation for evaluation in step.evaluations if not evaluation.is_done]
     for evaluation in step.evaluations:
         if evaluation not in missing:
@@ -58,12 +62,51 @@ def accuracies_of(evaluations: Sequence[Evaluate]) -> list[float | None]:
     ]
 
 
-def cell_of(evaluation: Evaluate) -> tuple[str, ...]:
-    task = evaluation.task
-    return task.dataset.name, task.target.name, evaluation.tune.backbone.name, evaluation.recipe
+Cell = tuple[str, str, str, str, str]
 
 
-def row_of(cell: tuple[str, ...], evaluations: list[Evaluate]) -> dict[str, Any]:
+def cells_of(evaluations: Sequence[Evaluate]) -> dict[Cell, list[Evaluate]]:
+    """By dataset, target, backbone, recipe, and what else differs between evaluations that share these."""
+    named: dict[tuple[str, str, str, str], list[Evaluate]] = defaultdict(list)
+    for one in evaluations:
+        named[one.task.dataset.name, one.task.target.name, one.tune.backbone.name, one.recipe].append(one)
+    cells: dict[Cell, list[Evaluate]] = defaultdict(list)
+    for names, members in named.items():
+        settings = [settings_of(member) for member in members]
+        varied = [key for key in settings[0] if len({str(own.get(key)) for own in settings}) > 1]
+        for member, own in zip(members, settings, strict=True):
+            cells[*names, " ".join(f"{key}={own.get(key)}" for key in varied)].append(member)
+    return cells
+
+
+def settings_of(evaluation: Evaluate) -> dict[str, Any]:
+    """Everything but seeds that determines the evaluation, by the names that the command line has for it."""
+    e, zoo = evaluation, evaluation.references[0]
+    sections: dict[str, Any] = {
+        "dataset": e.task.dataset,
+        "target": e.task.target,
+        "backbone": e.tune.backbone,
+        "zoo.training": zoo.training,
+        "classical": e.classical.classical,
+        "generator": e.tune.generator,
+        "recipe.inject": e.tune.inject and e.tune.inject.stage,
+        "recipe.tune": e.tune.stage,
+        "evaluate": e.evaluate,
+    }
+    found = {f"{name}.{key}": value for name, part in sections.items() if part for key, value in flat(asdict(part))}
+    num_networks = sum(reference.num_networks for reference in e.references)
+    return found | {"zoo.num_networks": num_networks, "zoo.init": zoo.init, "zoo.align": e.align}
+
+
+def flat(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}.{inner}", one) for inner, one in flat(value))
+        else:
+            yield key, value
+
+
+def row_of(cell: Cell, evaluations: list[Evaluate]) -> dict[str, Any]:
     """The means and deviations over all networks of all seeds of one cell."""
     done = [evaluation.metrics() for evaluation in evaluations if evaluation.is_done]
 
@@ -78,7 +121,7 @@ def row_of(cell: tuple[str, ...], evaluations: list[Evaluate]) -> dict[str, Any]
 
     classical, generated = percent("classical"), percent("generated")
     steps = {step.folder: step for evaluation in evaluations for step in in_order(evaluation) if step.is_done}
-    row: dict[str, Any] = dict(zip(("dataset", "target", "backbone", "recipe"), cell, strict=True))
+    row: dict[str, Any] = dict(zip(NAMES, cell, strict=True))
     row |= {
         "status": "ok" if len(done) == len(evaluations) else "incomplete",
         "n_ok": len(generated),
@@ -129,13 +172,13 @@ def write_tables(rows: list[dict[str, Any]], folder: Path) -> None:
 def latex(rows: list[dict[str, Any]]) -> str:
     """A table for a paper: a row per cell, accuracies with their deviations."""
     lines = [
-        r"\begin{tabular}{llllrr}",
+        r"\begin{tabular}{lllllrr}",
         r"\hline",
-        r"dataset & target & backbone & recipe & classical & generated \\",
+        r"dataset & target & backbone & recipe & settings & classical & generated \\",
         r"\hline",
     ]
     for row in rows:
-        cells = [str(row[name]).replace("_", r"\_") for name in ("dataset", "target", "backbone", "recipe")]
+        cells = [str(row[name]).replace("_", r"\_") for name in NAMES]
         for name in ("classical", "generated"):
             mean, std = row[f"{name}_mean"], row[f"{name}_std"]
             cells.append("--" if mean is None else f"${mean:.2f}" + ("$" if std is None else rf" \pm {std:.2f}$"))
@@ -148,11 +191,10 @@ def write_hparams(rows: list[dict[str, Any]], folder: Path) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     for row in rows:
-        names = ("dataset", "target", "backbone", "recipe")
         measured = {name: row[name] for name in ("classical_mean", "generated_mean") if row[name] is not None}
         with SummaryWriter(str(folder)) as writer:
-            run = "-".join(str(row[name]) for name in names)
-            writer.add_hparams({name: row[name] for name in names}, measured, run_name=f"hparams-{run}")
+            run = re.sub(r"[^\w.=-]+", "-", "-".join(row[name] for name in NAMES).rstrip("-"))
+            writer.add_hparams({name: row[name] for name in NAMES}, measured, run_name=f"hparams-{run}")
 
 
 def main() -> None:

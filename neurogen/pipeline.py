@@ -276,7 +276,7 @@ class Evaluate(Step):
 class Aggregate(Step):
     """Tables and plots over evaluations."""
 
-    kind, version, runs = "sweeps", 1, "neurogen.aggregate:aggregate"
+    kind, version, runs = "sweeps", 2, "neurogen.aggregate:aggregate"
 
     name: str
     evaluations: tuple[Evaluate, ...]

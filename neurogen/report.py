@@ -46,6 +46,8 @@ def _tensorboard() -> str:
 
 def _table(row: dict[str, Any]) -> Table:
     title = f"{row['dataset']} · {row['target']} · {row['backbone']} · recipe {row['recipe']}"
+    if row["settings"]:
+        title += f" · {row['settings']}"
     table = Table(title=title, title_justify="left", min_width=len(title) + 4)
     table.add_column("network")
     table.add_column("test accuracy", justify="right")

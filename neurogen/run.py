@@ -25,6 +25,7 @@ from neurogen.errors import Interrupted, errors_in_one_line, one_line
 
 if TYPE_CHECKING:
     from hpc.study import Study
+    from neurogen.config import Experiment
     from neurogen.runtime import Runtime
 
 INTERRUPTED = 130
@@ -107,24 +108,50 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
 
     from hpc.study import Study
     from neurogen.aggregate import accuracies_of
-    from neurogen.config import experiment_from
+    from neurogen.config import experiment_from, named_function
     from neurogen.errors import Interrupted, UserError
     from neurogen.pipeline import evaluation_of, steps_of
     from neurogen.runtime import runtime_here
 
     experiments = [experiment_from(point) for point in composed]
     first = experiments[0]
+    functions = {e.dataset.load: "dataset.load" for e in experiments} | {
+        e.target.build: "target.build" for e in experiments
+    }
+    for function, key in functions.items():
+        named_function(key, function)  # what cannot be imported here, no job could
     return Study(
         last=steps_of(experiments),
         root=Path(first.root),
         make_runtime=partial(runtime_here, first.device, first.num_threads),
         interrupted=Interrupted,
         refused=UserError,
-        packages=("neurogen", "hpc"),
+        packages=tuple(sorted({"neurogen", "hpc", *(function.split(".")[0] for function in functions)})),
         configs=tuple(OmegaConf.to_yaml(point, resolve=True) for point in composed),
         overrides=tuple(tuple(own) for own in overrides),
         values=lambda: accuracies_of([evaluation_of(experiment) for experiment in experiments]),
+        dry_run=first.dry_run,
+        show_estimates=lambda: _show_estimates(experiments),
     )
+
+
+def _show_estimates(experiments: Sequence[Experiment]) -> None:
+    """A table for every kind of point, and the hours of all stages, each counted once."""
+    from neurogen.estimate import Estimate, estimate
+    from neurogen.pipeline import evaluation_of
+    from neurogen.report import show_estimate
+
+    known: dict[str, Estimate] = {}
+    hours: dict[str, float] = {}
+    for e in experiments:
+        stages = [(one.steps, one.epochs, one.contexts_per_step) for one in (e.recipe.inject, e.recipe.tune)]
+        alike = repr((e.dataset, e.target, e.backbone, e.generator, e.gpu, stages, e.recipe.tune.batch_size))
+        if alike not in known:
+            known[alike] = estimate(e)
+            show_estimate(e, known[alike])
+        tune = evaluation_of(e).tune
+        hours |= {step.key: known[alike].stages[step.kind].hours for step in (tune, tune.inject) if step is not None}
+    print(f"all points: {sum(hours.values()):.3g} GPU-hours in {len(hours)} stages")
 
 
 def _stop_on_signals(runtime: Runtime) -> None:

@@ -19,6 +19,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
+from hpc import scheduler
 from hpc.errors import ClusterError
 from hpc.status import Overview, StepStatus
 from hpc.study import MANIFEST
@@ -120,8 +121,7 @@ def follow(overview: Overview, name: str) -> None:
 
 def cancel(overview: Overview) -> None:
     jobs = [step.job for step in overview.steps if step.state in ("pending", "running")]
-    if jobs:
-        subprocess.run(["scancel", *jobs], check=True)
+    scheduler.cancel(jobs)
     print(f"{len(jobs)} steps taken out of the queue; the same command as before puts them back")
 
 

@@ -61,8 +61,8 @@ def test_networks_of_a_task_are_one_array(experiment: Composed) -> None:
 
 
 def test_dependencies_name_whole_jobs_or_the_tasks_that_are_needed() -> None:
-    array = new_record("a", "reference", [(f"s{n}", "", Path("x")) for n in range(3)], [], 0)
-    alone = new_record("b", "inject", [("t", "", Path("x"))], [], 0)
+    array = new_record("a", "reference", [(f"s{n}", "", Path("x")) for n in range(3)])
+    alone = new_record("b", "inject", [("t", "", Path("x"))])
     array, alone = (
         record.__class__(**{**record.__dict__, "job_id": job}) for record, job in ((array, "7"), (alone, "9"))
     )
@@ -96,7 +96,7 @@ def test_a_script_asks_for_what_the_site_says(experiment: Composed, tmp_path: Pa
     [
         ("+cluster.colour=red", "unknown colour; allowed: account"),
         ("+cluster.steps.default.colour=red", "cluster.steps.default: unknown colour"),
-        ("cluster.steps.default.mem_gb=0", "cluster.steps.default.mem_gb=0 must be a number, at least 1"),
+        ("cluster.steps.default.mem_gb=0", "cluster.steps.default.mem_gb=0 must be a number, at least 0.01"),
         ("~cluster.steps.default", "cluster.steps has no default"),
         ("cluster.max_array=0", "cluster.max_array=0 must be at least 1"),
     ],
@@ -125,8 +125,12 @@ def test_the_same_graph_as_local_processes(program: Program, tmp_path: Path) -> 
     assert process.returncode == 0, process.stderr
     assert "tune digits-cnn_small-tiny_llama: failed with status 1" in process.stderr
     (folder,) = (tmp_path / "runs").glob("sweeps/*")
-    (row,) = json.loads((folder / "results.json").read_text())
-    assert (row["status"], row["n_ok"], row["n_expected"]) == ("incomplete", 2, 4)
+    rows = {row["settings"]: row for row in json.loads((folder / "results.json").read_text())}
+    assert {settings: (row["status"], row["n_ok"], row["n_expected"]) for settings, row in rows.items()} == {
+        "recipe.tune.lr=0.001": ("ok", 2, 2),
+        "recipe.tune.lr=1e+30": ("incomplete", 0, 2),
+    }
+    assert (folder / "comparison.png").stat().st_size > 5000
     assert len(list((tmp_path / "runs").glob("reference/*"))) == 1
     assert r"\begin{tabular}" in (folder / "results.tex").read_text()
     assert list(folder.glob("hparams-*/events*"))

@@ -114,7 +114,7 @@ class Lab:
         if self.accounting:
             accounting = (
                 f"AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=localhost\n"
-                f"AccountingStoragePort={ports[-2]}\nAccountingStorageTRES=gres/gpu\nJobAcctGatherType=jobacct_gather/linux\n"
+                f"AccountingStoragePort={ports[-2]}\nAccountingStorageTRES=gres/gpu\n"
             )
         return f"""\
 ClusterName=lab
@@ -141,6 +141,9 @@ MaxArraySize={MAX_ARRAY_SIZE}
 MinJobAge=120
 KillWait=10
 ReturnToService=2
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=2
+JobAcctGatherParams=OverMemoryKill
 SlurmdTimeout=30
 MpiDefault=none
 {accounting}\
