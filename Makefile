@@ -12,14 +12,15 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constra
 demo: $(VENV)/installed-demo
 	$(BIN)/python -m neurogen.run
 
-# Lint, types and the import contract first: they answer in seconds.
+# Lint, types and the import contract first: they answer in seconds. Sweeps run on a real SLURM of two nodes, which is
+# installed and started where it can be (root, Debian); elsewhere those tests are skipped.
 test: $(VENV)/installed-test lint
+	$(BIN)/python slurm/lab/lab.py install --accounting --if-possible
 	$(BIN)/python -m pytest --numprocesses auto
 
-# Sweeps on a real SLURM of two nodes, started on this machine: root and Debian; a quarter of an hour on two cores.
 test-slurm: $(VENV)/installed-test
-	$(BIN)/python slurm/lab/lab.py install --if-possible
-	NEUROGEN_LAB=1 $(BIN)/python -m pytest tests/slurm
+	$(BIN)/python slurm/lab/lab.py install --accounting --if-possible
+	$(BIN)/python -m pytest tests/slurm
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

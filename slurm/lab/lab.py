@@ -25,6 +25,8 @@ from pathlib import Path
 
 PACKAGES = ["slurm-wlm", "munge"]
 ACCOUNTING_PACKAGES = ["slurmdbd", "slurm-wlm-mysql-plugin", "mariadb-server"]
+NEEDED = ("slurmctld", "slurmd", "sbatch", "munged")
+FOR_ACCOUNTING = ("slurmdbd", "mariadbd")
 FOLDER = Path("/tmp/neurogen-lab")
 GPUS_PER_NODE = 2
 CPUS_PER_NODE = 4
@@ -41,16 +43,22 @@ def main() -> None:
     parser.add_argument("--accounting", action="store_true")
     parser.add_argument("--if-possible", action="store_true", help="install nothing where it needs a password")
     arguments = parser.parse_args()
-    if arguments.command == "install" and arguments.if_possible:
-        if shutil.which("slurmctld") is not None:
-            return
-        if os.geteuid() != 0 or shutil.which("apt-get") is None:
-            print("SLURM is not installed, and installing it needs root and apt-get; its tests will be skipped")
-            return
-    if os.geteuid() != 0:
-        sys.exit("error: the lab's daemons need root; run it with sudo")
     lab = Lab(arguments.folder.absolute(), arguments.nodes, arguments.accounting)
-    {"install": lab.install, "start": lab.start, "stop": lab.stop, "status": lab.status}[arguments.command]()
+    try:
+        if os.geteuid() != 0:
+            raise LabError("installing SLURM and running its daemons need root")
+        {"install": lab.install, "start": lab.start, "stop": lab.stop, "status": lab.status}[arguments.command]()
+    except LabError as error:
+        if not (arguments.command == "install" and arguments.if_possible):
+            sys.exit(f"error: {error}")
+        print(f"{error}; tests that need a SLURM will be skipped")
+    if arguments.command == "start":
+        for name, value in lab.environment.items():
+            print(f"export {name}={value}")
+
+
+class LabError(Exception):
+    """What the machine lacks, in one line."""
 
 
 class Lab:
@@ -64,16 +72,31 @@ class Lab:
         """What SLURM's commands and the jobs' submitters need."""
         return {"SLURM_CONF": str(self.folder / "slurm.conf")}
 
+    @property
+    def missing(self) -> list[str]:
+        """Programs that are not installed."""
+        return [name for name in NEEDED + FOR_ACCOUNTING * self.accounting if shutil.which(name) is None]
+
     def install(self) -> None:
+        """Nothing where everything is there. Raises LabError."""
+        if not self.missing:
+            return
+        if shutil.which("apt-get") is None:
+            raise LabError(f"{', '.join(self.missing)} are not installed, and there is no apt-get")
         packages = PACKAGES + (ACCOUNTING_PACKAGES if self.accounting else [])
         apt = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "update", "-qq"], check=True, env=apt)
-        subprocess.run(["apt-get", "install", "-qq", "-y", "--no-install-recommends", *packages], check=True, env=apt)
+        for command in (
+            ["apt-get", "update", "-qq"],
+            ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *packages],
+        ):
+            done = subprocess.run(command, env=apt, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                raise LabError(f"{' '.join(command[:2])} failed: {' '.join(done.stderr.split())[-300:]}")
 
     def start(self) -> None:
-        """Write the configuration, start the daemons, wait until every node is idle."""
-        if shutil.which("slurmctld") is None or shutil.which("munged") is None:
-            sys.exit("error: SLURM is not installed; run `slurm/lab/lab.py install` first")
+        """Write the configuration, start the daemons, wait until every node is idle. Raises LabError."""
+        if self.missing:
+            raise LabError(f"{', '.join(self.missing)} not installed; run `slurm/lab/lab.py install` first")
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
         for name in ("state", "log", "run", "gpu"):
@@ -95,8 +118,6 @@ class Lab:
             (self.folder / "spool" / f"n{number}").mkdir(parents=True)
             self._spawn(f"n{number}", "slurmd", "-D", "-N", f"n{number}")
         self._wait_for("every node to be idle", self._all_idle)
-        for name, value in self.environment.items():
-            print(f"export {name}={value}")
 
     def stop(self) -> None:
         """End what `start` started, the newest first; jobs end with it."""
@@ -141,6 +162,7 @@ MaxArraySize={MAX_ARRAY_SIZE}
 MinJobAge=120
 KillWait=10
 ReturnToService=2
+EnforcePartLimits=ALL
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=2
 JobAcctGatherParams=OverMemoryKill
@@ -149,8 +171,8 @@ MpiDefault=none
 {accounting}\
 NodeName=n[1-{self.nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{ports[1]}-{ports[self.nodes]}] \
 CPUs={CPUS_PER_NODE} RealMemory={MEMORY_MB_PER_NODE} Gres=gpu:a100:{GPUS_PER_NODE}
-PartitionName=low Nodes=ALL Default=YES PriorityTier=1 DefMemPerCPU=1000 MaxTime=7-0
-PartitionName=high Nodes=ALL PriorityTier=10 DefMemPerCPU=1000 MaxTime=7-0
+PartitionName=low Nodes=ALL Default=YES PriorityTier=1 DefMemPerCPU=1000 MaxTime=1-0
+PartitionName=high Nodes=ALL PriorityTier=10 DefMemPerCPU=1000 MaxTime=1-0
 """
 
     def _start_munge(self) -> None:
@@ -166,20 +188,16 @@ PartitionName=high Nodes=ALL PriorityTier=10 DefMemPerCPU=1000 MaxTime=7-0
         )
 
     def _start_accounting(self, database_port: int, dbd_port: int) -> None:
-        data, run = self.folder / "database", self.folder / "mariadb.sock"
+        data = self.folder / "database"
+        run = data / "mariadb.sock"
         data.mkdir()
-        shutil.chown(data, "mysql", "mysql")
-        self.folder.chmod(0o755)
-        (self.folder / "log").chmod(0o777)
         subprocess.run(
-            ["mariadb-install-db", "--user=mysql", f"--datadir={data}", "--skip-test-db"],
+            ["mariadb-install-db", "--user=root", f"--datadir={data}", "--skip-test-db"],
             check=True,
             capture_output=True,
         )
-        socket_folder = self.folder / "database"
-        run = socket_folder / "mariadb.sock"
         self._spawn(
-            "mariadb", "mariadbd", "--no-defaults", "--user=mysql", f"--datadir={data}", f"--socket={run}",
+            "mariadb", "mariadbd", "--no-defaults", "--user=root", f"--datadir={data}", f"--socket={run}",
             f"--port={database_port}", "--bind-address=127.0.0.1", "--innodb-buffer-pool-size=64M",
         )  # fmt: skip
         self._wait_for("MariaDB", run.exists)
@@ -226,7 +244,7 @@ PartitionName=high Nodes=ALL PriorityTier=10 DefMemPerCPU=1000 MaxTime=7-0
         while not ready():
             if time.monotonic() > deadline:
                 self.stop()
-                sys.exit(f"error: waited {PATIENCE_S} s for {what}; the logs are in {self.folder}/log")
+                raise LabError(f"waited {PATIENCE_S} s for {what}; the logs are in {self.folder}/log")
             time.sleep(0.2)
 
 
@@ -251,7 +269,7 @@ def free_ports(count: int) -> list[int]:
     for first in range(17000, 30000, count):
         if not any(answers(port) for port in range(first, first + count)):
             return list(range(first, first + count))
-    sys.exit("error: no free ports between 17000 and 30000")
+    raise LabError("no free ports between 17000 and 30000")
 
 
 def answers(port: int) -> bool:

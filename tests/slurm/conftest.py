@@ -3,21 +3,23 @@ cannot run."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from slurm.lab.lab import Lab
+from slurm.lab.lab import Lab, LabError
 from tests.conftest import TINY
 
-NEEDED = ("slurmctld", "slurmd", "sbatch", "munged")
 REPOSITORY = Path(__file__).parents[2]
+PLUGINS = Path(__file__).parent / "plugins"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -30,15 +32,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The running cluster; SLURM_CONF is set while it lives."""
-    missing = [name for name in NEEDED if shutil.which(name) is None]
-    if "NEUROGEN_LAB" not in os.environ:
-        pytest.skip("it takes a quarter of an hour; `make test-slurm` runs it")
     if os.geteuid() != 0:
         pytest.skip("a SLURM of our own needs root")
-    if missing:
-        pytest.skip(f"SLURM is not installed ({', '.join(missing)} missing); `slurm/lab/lab.py install` does it")
-    cluster = Lab(tmp_path_factory.mktemp("lab"), nodes=2)
-    cluster.start()
+    cluster = Lab(tmp_path_factory.mktemp("lab"), nodes=2, accounting=True)
+    cluster.accounting = not cluster.missing
+    try:
+        cluster.start()
+    except LabError as error:
+        pytest.skip(str(error))
     os.environ.update(cluster.environment)
     yield cluster
     for name in cluster.environment:
@@ -59,22 +60,79 @@ SMALL = [
 ]
 
 
+def submission(folder: Path, *arguments: str, before: Sequence[str] = (), **environment: str) -> dict[str, Any]:
+    """What subprocess needs to run `python -m neurogen.run -m …` on the lab, with its root in `folder`."""
+    return {
+        "args": [*before, sys.executable, "-m", "neurogen.run", "-m", *SMALL, f"root={folder}/runs", *arguments],
+        "cwd": REPOSITORY,
+        "env": os.environ | {"HF_HUB_OFFLINE": "1"} | environment,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
+
+
 @pytest.fixture
-def sweep(lab: Lab, tmp_path: Path) -> Sweep:
+def sweep(lab: Lab, tmp_path: Path) -> Iterator[Sweep]:
     """sweep("key=a,b", …) → the finished `python -m neurogen.run -m …` on the lab, under a root of its own."""
 
-    def submitted(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "neurogen.run", "-m", *SMALL, f"root={tmp_path}/runs", *arguments],
-            cwd=REPOSITORY,
-            env=os.environ | {"HF_HUB_OFFLINE": "1"} | environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+    def submitted(*arguments: str, before: Sequence[str] = (), **environment: str) -> subprocess.CompletedProcess[str]:
+        how = submission(tmp_path, *arguments, before=before, **environment)
+        return subprocess.run(**how, timeout=600, check=False)
 
-    return submitted
+    yield submitted
+    subprocess.run(["scancel", "--quiet", *(line.split()[0] for line in queue())], check=False)
+    wait_for("an empty queue", lambda: not active())
+
+
+def results(root: Path) -> list[dict[str, Any]]:
+    found = list(root.glob("sweeps/*/results.json"))
+    return json.loads(found[0].read_text()) if found else []
+
+
+def done(root: Path) -> bool:
+    return bool(list(root.glob("sweeps/*/DONE")))
+
+
+def queue() -> list[str]:
+    """Job, name, state, reason, node."""
+    command = ["squeue", "--noheader", "--all", "--format=%i %j %T %r %N"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def active() -> list[str]:
+    """What of ours still waits or runs; a job that waits for what failed does neither."""
+    ended = ("DependencyNeverSatisfied", "CANCELLED", "COMPLETED", "FAILED", "TIMEOUT", "NODE_FAIL")
+    return [line for line in queue() if not any(word in line for word in ended)]
+
+
+def status(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "neurogen.status", str(folder), *arguments],
+        cwd=REPOSITORY, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def steps(folder: Path) -> list[dict[str, Any]]:
+    return json.loads(status(folder, "--json").stdout)["steps"]
+
+
+def states(folder: Path) -> dict[str, str]:
+    return {step["identity"]: step["state"] for step in steps(folder)}
+
+
+def reasons(folder: Path) -> dict[str, str]:
+    """Why what failed has failed, by kind."""
+    return {step["kind"]: step["why"] for step in steps(folder) if step["state"] == "failed"}
+
+
+def wrapped(folder: Path, program: str, script: str) -> str:
+    """A PATH on which `program` is this shell script, in which REAL is the real one."""
+    place = folder / "bin" / program
+    place.parent.mkdir(exist_ok=True)
+    place.write_text("#!/bin/sh\n" + script.replace("REAL", shutil.which(program) or program) + "\n")
+    place.chmod(0o755)
+    return f"{place.parent}:{os.environ['PATH']}"
 
 
 def wait_for(what: str, ready: Callable[[], object], patience_s: float = 300) -> None:

@@ -1,0 +1,16 @@
+"""An ordinary Hydra program, which knows nothing of plans."""
+
+import os
+
+import hydra
+from omegaconf import DictConfig
+
+
+@hydra.main(version_base="1.3", config_path=None)
+def main(config: DictConfig) -> int:
+    print("JOB", os.environ.get("SLURM_JOB_ID"), config.number, flush=True)
+    return int(config.number)
+
+
+if __name__ == "__main__":
+    main()

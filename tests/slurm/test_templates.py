@@ -1,0 +1,71 @@
+"""The sbatch templates, run as they stand: the same artifacts without the launcher."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from slurm.lab.lab import Lab
+from tests.conftest import TINY
+from tests.slurm.conftest import REPOSITORY, active, done, results, wait_for
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> dict[str, str]:
+    """A folder with nothing but the templates, and what env.sh asks for."""
+    shutil.copytree(REPOSITORY / "slurm", tmp_path / "slurm", ignore=shutil.ignore_patterns("lab"))
+    options = "--mem=1500M --cpus-per-task=1 --time=10"
+    return os.environ | {"NEUROGEN_VENV": sys.prefix, "NEUROGEN_SBATCH": options, "HF_HUB_OFFLINE": "1"}
+
+
+def test_the_chain_of_templates_makes_the_table(lab: Lab, site: dict[str, str], tmp_path: Path) -> None:
+    overrides = [*TINY, f"root={tmp_path}/runs", "zoo.chunk_size=1"]
+    process = subprocess.run(
+        ["slurm/sweep.sh", *overrides], cwd=tmp_path, env=site, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    assert re.fullmatch(r"networks \d+, stages \d+, table \d+\n", process.stdout)
+    wait_for("the table", lambda: done(tmp_path / "runs") or not active())
+    logs = "\n".join(path.read_text() for path in tmp_path.glob("*.log"))
+    (row,) = results(tmp_path / "runs")
+    assert (row["n_ok"], row["n_zoo"]) == (2, 3), logs
+    assert len(list(tmp_path.glob("neurogen-reference-*_*.log"))) == 2  # an array of two
+
+
+def test_tensorboard_on_a_node_says_how_to_reach_it(lab: Lab, site: dict[str, str], tmp_path: Path) -> None:
+    command = ["sbatch", "--parsable", "--mem=1500M", "slurm/tensorboard.sbatch", str(tmp_path)]
+    job = subprocess.run(command, cwd=tmp_path, env=site, capture_output=True, text=True, check=True).stdout.strip()
+    log = tmp_path / f"neurogen-tensorboard-{job}.log"
+    try:
+        wait_for("the line", lambda: log.exists() and log.read_text().count("\n") >= 2)
+        assert "http://localhost" in log.read_text(), log.read_text()
+        tunnel, port = re.findall(r"ssh -N -L (\d+):\S+:(\d+) \S+@\S+", log.read_text())[0]
+        assert tunnel == port
+
+        def answers() -> bool:
+            try:
+                return b"TensorBoard" in urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5).read()
+            except OSError:
+                return False
+
+        wait_for("the page", answers)
+    finally:
+        subprocess.run(["scancel", job], check=True)
+
+
+def test_shellcheck_has_nothing_to_say() -> None:
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed")
+    scripts = sorted([*REPOSITORY.glob("slurm/*.sbatch"), *REPOSITORY.glob("slurm/*.sh")])
+    assert len(scripts) == 6
+    done = subprocess.run(
+        ["shellcheck", "-x", *map(str, scripts)], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout

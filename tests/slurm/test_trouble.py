@@ -1,0 +1,135 @@
+"""What goes wrong on a real SLURM: what fails, what the site refuses, what interrupts a submission."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from slurm.lab.lab import Lab
+from tests.slurm.conftest import Sweep, active, queue, reasons, results, states, wait_for, wrapped
+
+
+@pytest.mark.parametrize("kill", ["true", "false"])
+def test_a_failure_stops_only_what_hangs_on_it(sweep: Sweep, tmp_path: Path, kill: str) -> None:
+    """One of two points cannot work; the other is in a partial table. Also where the site cancels no dependants."""
+    arguments = ["recipe.tune.lr=1e-3,1e30", "recipe.tune.clip_norm=1e30", f"cluster.kill_on_invalid_dep={kill}"]
+    arguments += ["recipe.inject.steps=2", "recipe.tune.steps=3"]
+    assert sweep(*arguments).returncode == 0
+    (folder,) = (tmp_path / "runs" / "sweeps").iterdir()
+    wait_for("the partial table", lambda: results(tmp_path / "runs"))
+    wait_for("the end", lambda: not active())
+    rows = {row["settings"]: (row["status"], row["n_ok"]) for row in results(tmp_path / "runs")}
+    assert rows == {"recipe.tune.lr=0.001": ("ok", 2), "recipe.tune.lr=1e+30": ("incomplete", 0)}
+    assert not (folder / "DONE").exists()
+    failed = reasons(folder)
+    assert "the loss is nan" in failed["tune"]
+    assert re.match(r"tune-\w+ failed: .*the loss is nan", failed["evaluate"]), failed
+    assert "1 of 2 evaluations are missing" in failed["sweeps"]
+    again = sweep(*arguments)
+    assert re.search(r"tune +1 steps", again.stdout), again.stdout
+    assert not re.search(r"(reference|inject) +\d+ steps", again.stdout), again.stdout
+
+
+def test_out_of_memory_and_out_of_time_are_told_apart(sweep: Sweep, tmp_path: Path) -> None:
+    """The networks get too little of one or of the other; nothing is put back into the queue."""
+    endless = ["zoo.training.epochs=100000", "classical.training.epochs=100000"]
+    limits = ["cluster.steps.default.timeout_min=1", "cluster.signal_delay_s=1", "cluster.max_requeues=0"]
+    assert sweep(*endless, *limits, "seed=0").returncode == 0
+    assert sweep(*endless, "seed=1", "cluster.steps.default.mem_gb=0.1").returncode == 0
+    wait_for("the end", lambda: not active())
+    memory, time = sorted(
+        (reasons(folder)["reference"] for folder in (tmp_path / "runs" / "sweeps").iterdir()),
+        key=lambda why: "time" in why,
+    )
+    assert memory == "out of memory: raise cluster.steps.reference.mem_gb"
+    assert time.startswith("out of time")
+
+
+def test_a_node_that_failed_is_left_out(sweep: Sweep, tmp_path: Path, lab: Lab) -> None:
+    arguments = ["zoo.training.epochs=100000", "classical.training.epochs=100000"]
+    arguments += ["+cluster.additional.requeue=false", "+cluster.additional.no_requeue=true"]
+    assert sweep(*arguments).returncode == 0
+    (folder,) = (tmp_path / "runs" / "sweeps").iterdir()
+    wait_for("the networks", lambda: any("ng-reference" in line and "RUNNING" in line for line in queue()))
+    (node,) = {line.split()[-1] for line in queue() if "RUNNING" in line}
+    subprocess.run(["scontrol", "update", f"nodename={node}", "state=down", "reason=test"], check=True)
+    try:
+        wait_for("the end", lambda: not active())
+        assert reasons(folder)["reference"] == f"{node} failed; run again leaves it out"
+        assert sweep(*arguments).returncode == 0
+    finally:
+        subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=False)
+    script = max((tmp_path / "runs" / "queue").glob("ng-reference*/job.sh"), key=lambda path: path.stat().st_mtime)
+    assert f"#SBATCH --exclude={node}" in script.read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cluster.partition=nowhere"], "set cluster.partition (now nowhere)"),
+        (["cluster.steps.default.mem_gb=9999"], "lower cluster.steps.default"),
+        (["cluster.steps.default.timeout_min=9999"], "lower cluster.steps.default.timeout_min"),
+        (["zoo.num_networks=150", "zoo.chunk_size=1", "cluster.max_array=1000"], "lower cluster.max_array (now 1000)"),
+        (["cluster.steps.default.nodes=0"], "cluster.steps.default.nodes=0 must be a number, at least 1"),
+        (["+cluster.colour=red"], "unknown colour; allowed: account"),
+        (["dataset.load=nowhere.load"], "dataset.load=nowhere.load is no importable function"),
+    ],
+)
+def test_what_cannot_work_is_said_in_one_line(sweep: Sweep, tmp_path: Path, arguments: list[str], message: str) -> None:
+    process = sweep(*arguments)
+    assert process.returncode == 1
+    assert message in process.stderr
+    assert "Traceback" not in process.stderr
+    assert not active()
+
+
+def test_a_folder_that_nodes_do_not_see_is_named(sweep: Sweep, tmp_path: Path) -> None:
+    """What sbatch cannot know: nobody wrote a log, or a sign of life."""
+    assert sweep("zoo.training.epochs=4", "+cluster.additional.begin=now+5").returncode == 0
+    (folder,) = (tmp_path / "runs" / "sweeps").iterdir()
+    for place in (tmp_path / "runs" / "queue").iterdir():
+        if place.is_dir():
+            (place / "payload.pkl").rename(place / "elsewhere.pkl")
+    wait_for("the end", lambda: not active())
+    assert re.search(r"before it began: does n\d see .*, and this Python", reasons(folder)["reference"])
+
+
+def test_a_submission_that_was_interrupted_is_completed(sweep: Sweep, tmp_path: Path, lab: Lab) -> None:
+    """It is killed half-way, after sbatch was heard and before its answer was written down."""
+    calls = tmp_path / "calls"
+    path = wrapped(
+        tmp_path,
+        "sbatch",
+        f'echo call >> {calls}\nif [ $(wc -l < {calls}) = 2 ]; then REAL "$@"; kill -9 $PPID; exit 1; fi\n'
+        'exec REAL "$@"',
+    )
+    killed = sweep("zoo.training.epochs=400", PATH=path)
+    assert killed.returncode == -9
+    again = sweep("zoo.training.epochs=400")
+    assert again.returncode == 0, again.stderr
+    (folder,) = (tmp_path / "runs" / "sweeps").iterdir()
+    names = {line.split()[1].split("-")[1] for line in active()}
+    assert names == {"reference", "inject", "tune", "evaluate", "sweeps"}
+    assert len({line.split()[0].split("_")[0] for line in active()}) == 5, queue()
+    assert not {"missing", "failed", "unknown"} & set(states(folder).values())
+
+
+def test_an_ambiguous_answer_is_not_a_second_job(sweep: Sweep, tmp_path: Path) -> None:
+    """The controller took the job and the answer timed out: the job is found by its name."""
+    calls = tmp_path / "calls"
+    said = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
+    path = wrapped(
+        tmp_path,
+        "sbatch",
+        f"echo call >> {calls}\n"
+        f'if [ $(wc -l < {calls}) = 1 ]; then REAL "$@" > /dev/null; echo "{said}" >&2; exit 1; fi\n'
+        'exec REAL "$@"',
+    )
+    process = sweep("zoo.training.epochs=400", PATH=path)
+    assert process.returncode == 0, process.stderr
+    assert "asking whether" in process.stderr
+    assert len(calls.read_text().splitlines()) == 5  # networks, inject, tune, evaluate, aggregation
+    assert len({line.split()[0].split("_")[0] for line in active()}) == 5
