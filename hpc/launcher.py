@@ -33,7 +33,6 @@ def launch(
 ) -> list[JobReturn]:
     """Every point's JobReturn; with `wait` it has the point's figure. Local processes are always waited for."""
     wait = wait or where == "local"
-    configs = [OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]) for config in configs]
     module, _, function = plan.rpartition(".")
     study: Study = getattr(importlib.import_module(module), function)(configs, overrides)
     site = cluster_from(dict(OmegaConf.to_container(OmegaConf.create(cluster), resolve=True)))  # type: ignore[arg-type]

@@ -41,7 +41,7 @@ def preview(study: Study, cluster: Cluster) -> None:
         what = f"{batch.kind} {batch.steps[0].label}"
         cells = (number, len(batch.steps), after, *numbers, f"{asked.mem_gb:g}", asked.timeout_min, what)
         table.add_row(*map(str, cells))
-        dependency = ":".join(["afterany" if is_last else "afterok", *(f"<job {one}>" for one in needed)])
+        dependency = ":".join(["afterany" if is_last else "afterok", *(f"JOB{one}" for one in needed)])
         scripts.setdefault(batch.kind, script(batch, study, cluster, dependency if needed else None))
     console = Console(highlight=False, soft_wrap=True, markup=False, width=140)
     done = len(steps) - len(missing)

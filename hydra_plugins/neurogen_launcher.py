@@ -1,4 +1,4 @@
-"""hydra/launcher=slurm and hydra/launcher=local: a sweep as one job graph. What they do stands in hpc/launcher.py.
+"""Hydra's plugins: hydra/launcher=slurm and =local, a sweep as one job graph. What they do stands in hpc/launcher.py.
 
 Without a plan they are the launchers of hydra-submitit-launcher, unchanged.
 """
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_submitit_launcher.config import LocalQueueConf, SlurmQueueConf
@@ -51,10 +52,10 @@ class PlanningLauncher(BaseSubmititLauncher):
         if self.plan is None:
             return super().launch(job_overrides, initial_job_idx)
         from hpc.launcher import launch
+        from hpc.points import compose
 
         assert self.hydra_context is not None
-        loader = self.hydra_context.config_loader
-        configs = [loader.load_sweep_config(self.config, list(overrides)) for overrides in job_overrides]
+        configs = compose(self.hydra_context.config_loader, self.config, job_overrides)
         return launch(self.where, self.plan, configs, job_overrides, self.cluster, self.wait)
 
 
@@ -64,3 +65,10 @@ class StudySlurmLauncher(PlanningLauncher, SlurmLauncher):
 
 class StudyLocalLauncher(PlanningLauncher, LocalLauncher):
     where = "local"
+
+
+class StudySweeper(BasicSweeper):
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """A launcher with a plan composes every point before it submits the first, so once is enough."""
+        if getattr(self.launcher, "plan", None) is None:
+            super().validate_batch_is_legal(batch)

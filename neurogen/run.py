@@ -36,21 +36,20 @@ def main() -> None:
     """The command: errors of the user's in one line, exit status 1; interrupted, 130."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands exceptions on instead of printing its own summary
     with errors_in_one_line(HydraException, YAMLError, ClusterError, explain=_explained):
-        _register_launchers()
+        if {"-m", "--multirun"} & set(sys.argv):
+            _register_plugins()
         sys.argv[:] = with_cluster(sys.argv)
         compose_and_run()
 
 
-def _register_launchers() -> None:
-    """Hydra finds plugins by walking a folder, which an editable install does not have; so they are told to it. Only
-    where one is asked for: a run in this process needs none of it."""
-    if any(word.startswith("hydra/launcher=") for word in sys.argv):
-        from hydra.core.plugins import Plugins
+def _register_plugins() -> None:
+    """Hydra finds plugins by walking a folder, which an editable install does not have; so they are told to it."""
+    from hydra.core.plugins import Plugins
 
-        from hydra_plugins import neurogen_launcher
+    from hydra_plugins import neurogen_launcher as plugins
 
-        for launcher in (neurogen_launcher.StudySlurmLauncher, neurogen_launcher.StudyLocalLauncher):
-            Plugins.instance().register(launcher)
+    for plugin in (plugins.StudySlurmLauncher, plugins.StudyLocalLauncher, plugins.StudySweeper):
+        Plugins.instance().register(plugin)
 
 
 def with_cluster(arguments: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,11 +12,15 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from hpc.cluster import Cluster, cluster_from
 from hpc.errors import ClusterError
 from hpc.graph import Batch, batches, identity, in_order
+from hpc.points import compose as compose_points
 from hpc.queue import new_record
 from hpc.scheduler import seconds
 from hpc.submission import dependencies, script_of
@@ -106,6 +111,29 @@ def test_a_site_that_makes_no_sense_is_refused(override: str, message: str) -> N
         site(override)
 
 
+def test_points_are_composed_as_hydra_composes_them() -> None:
+    """Choices of files once, values set on copies: the same configs as from composing every point by itself."""
+    points = [
+        ["dataset=digits", "seed=1", "recipe.tune.lr=1e-3"],
+        ["dataset=digits", "seed=2", "recipe.tune.lr=2e-3"],
+        ["dataset=sst2", "target=rnn", "fit=mlp", "name=a-b", "only=[tune,evaluate]"],
+        ["dataset=sst2", "dataset.limit=7", "++dataset.text.max_tokens=9", "cluster=a100", "+cluster.environment.A=b"],
+        ["scale=large", "cluster=a100", "~cluster.steps.tune", "backbone.lora={rank: 2}", "recipe=paper", "root='a b'"],
+        ["seed=3", "cluster.setup=['module load x','y']", "target.options={}", "dataset.title='${name} of'"],
+    ]
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        whole = loader.load_configuration("config", [], RunMode.MULTIRUN)
+        found = compose_points(loader, whole, points)
+        for point, config in zip(points, found, strict=True):
+            alone = loader.load_sweep_config(whole, point)
+            expected = OmegaConf.masked_copy(alone, [key for key in alone if key != "hydra"])
+            assert OmegaConf.to_container(config) == OmegaConf.to_container(expected), point
+        for wrong in ("recipe.tune.nothing=1", "dataset=nothing", "fit@nowhere=mlp"):
+            with pytest.raises(HydraException):
+                compose_points(loader, whole, [["seed=1"], ["seed=2", wrong]])
+
+
 @pytest.mark.parametrize(("text", "expected"), [("0:07", 7), ("1:02:03", 3723), ("2-00:00:01", 172801), ("INVALID", 0)])
 def test_elapsed_times_are_read(text: str, expected: int) -> None:
     assert seconds(text) == expected
@@ -141,6 +169,24 @@ def test_the_same_graph_as_local_processes(program: Program, tmp_path: Path) -> 
     shown = program("status", "--json")
     states = {step["identity"].split("-")[0]: step["state"] for step in json.loads(shown.stdout)["steps"]}
     assert states["reference"] == "done"
+
+
+def test_a_preview_shows_graph_scripts_and_estimates(program: Program, tmp_path: Path) -> None:
+    """The user's command as it stands: the paper's backbones, on A100s. No scheduler and no model is asked."""
+    process = program("run", "-m", "dataset=mnist,sst2", "hydra/launcher=slurm", "dry_run=true", PATH=str(tmp_path))
+    assert process.returncode == 0, process.stderr
+    assert "2 points, 12 steps, 0 of them done; 10 jobs to submit" in process.stdout
+    for expected in (
+        r"0 +2 +1 +1 +8 +32 +120 +reference mnist-lenet-shared",
+        r"9 +1 +everything .*sweeps mnist\+sst2-2-points",
+        r"#SBATCH --dependency=afterany:JOB0:JOB1",
+        r"#SBATCH --array=0-1%2",
+        r"mnist-lenet-qwen2_vl_7b-fast .* A100 80GB",
+        r"sst2-mlp-llama3_8b-fast",
+        r"all points: [\d.]+ GPU-hours in 4 stages",
+    ):
+        assert re.search(expected, process.stdout), (expected, process.stdout)
+    assert not (tmp_path / "runs" / "queue").exists()
 
 
 def test_no_sbatch_says_what_to_do(program: Program, tmp_path: Path) -> None:
