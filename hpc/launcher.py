@@ -15,6 +15,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
+from hpc import scheduler
 from hpc.cluster import cluster_from
 from hpc.graph import identity
 from hpc.job import Payload
@@ -85,6 +86,7 @@ def wait_until_over(study: Study) -> None:
             pause, before = POLL_S, line
         if study.last.is_done or overview.is_over:
             return
+        scheduler.cancel(overview.stuck)  # or the last step, which waits for them, would wait for ever too
         time.sleep(pause)
         pause = min(LONGEST_POLL_S, 1.5 * pause)
 

@@ -57,6 +57,7 @@ class Overview:
 
     folder: Path
     steps: tuple[StepStatus, ...]
+    stuck: tuple[str, ...]  # jobs that wait for what has failed, and would wait for ever
 
     @staticmethod
     def of(folder: Path) -> Overview:
@@ -72,7 +73,14 @@ class Overview:
                 latest.setdefault(step, []).append(record)
         known = _known(latest)
         ended = _ended(manifest["steps"], latest)
-        return Overview(folder, tuple(_status(step, latest, known, ended, queue) for step in manifest["steps"]))
+        stuck = {
+            str(records[-1].job_id)
+            for step in manifest["steps"]
+            for records in [latest.get(step["identity"])]
+            if records and any(task.is_stuck for task in records[-1].states(known).values())
+        }
+        steps = tuple(_status(step, latest, known, ended, queue) for step in manifest["steps"])
+        return Overview(folder, steps, tuple(sorted(stuck)))
 
     @property
     def counts(self) -> Counter[str]:

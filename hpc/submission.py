@@ -46,16 +46,16 @@ def submit(study: Study, cluster: Cluster) -> Submitted:
         queue.settle(scheduler.query(record.name for record in queue.records()))
         records = queue.records()
         known = scheduler.query(record.name for record in records)
-        waiting = in_flight(records, known)
         own = study.steps
         identities = {identity(step) for step in own}
-        scheduler.cancel(stuck(records, known, identities))
+        done = {identity(step) for step in own if step.is_done}
+        waiting = in_flight(records, known)
+        scheduler.cancel(take_out_hopeless(waiting, done, identities) + stuck(records, known, identities))
         before = {step: record for step, (record, _) in waiting.items() if step in identities}
         bad = failed_nodes(records, known, identities)
         submission = _Submission(study, cluster, queue, code, waiting, bad)
-        for batch in batches(
-            [step for step in own[:-1] if not step.is_done and identity(step) not in waiting], cluster.max_array
-        ):
+        missing = [step for step in own[:-1] if identity(step) not in done | set(waiting)]
+        for batch in batches(missing, cluster.max_array):
             submission.add(batch, batch.needs, "afterok")
         if submission.new or (not study.last.is_done and identity(study.last) not in waiting):
             old = waiting.pop(identity(study.last), None)
@@ -74,6 +74,27 @@ def in_flight(records: Sequence[Record], known: scheduler.States) -> dict[str, t
         for step, task in record.states(known).items()
         if task.is_active
     }
+
+
+def take_out_hopeless(waiting: dict[str, tuple[Record, int]], done: set[str], identities: set[str]) -> list[str]:
+    """Remove from `waiting` those of these steps that wait for a job which ended without doing what they need; returns
+    their jobs."""
+    jobs: list[str] = []
+    while True:
+        hopeless = {
+            record.name: str(record.job_id)
+            for step, (record, _) in waiting.items()
+            if step in identities
+            and any(
+                needed not in done and (needed not in waiting or waiting[needed][0].name not in record.after)
+                for needed in record.needs
+            )
+        }
+        if not hopeless:
+            return jobs
+        jobs += hopeless.values()
+        for step in [step for step, (record, _) in waiting.items() if record.name in hopeless]:
+            del waiting[step]
 
 
 def stuck(records: Sequence[Record], known: scheduler.States, identities: set[str]) -> list[str]:

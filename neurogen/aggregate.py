@@ -20,7 +20,7 @@ from typing import Any
 
 from neurogen import plots, store
 from neurogen.errors import Incomplete, UserError, errors_in_one_line
-from neurogen.pipeline import Aggregate, Evaluate, in_order, steps_of
+from neurogen.pipeline import Aggregate, Evaluate, Tune, in_order, steps_of
 from neurogen.runtime import Runtime
 
 NAMES = ("dataset", "target", "backbone", "recipe", "settings")
@@ -55,11 +55,21 @@ def why_missing(evaluation: Evaluate) -> str:
 
 
 def accuracies_of(evaluations: Sequence[Evaluate]) -> list[float | None]:
-    """Mean accuracy of what was generated, in percent, for every evaluation that is done."""
-    return [
-        100 * statistics.fmean(evaluation.metrics()["generated"]) if evaluation.is_done else None
-        for evaluation in evaluations
+    """What a search may choose by: accuracy on validation after stage 2, in percent, of every evaluation that is done.
+
+    Test accuracies are in the table, where nothing is chosen by them.
+    """
+    return [accuracy_on_validation(evaluation.tune) if evaluation.is_done else None for evaluation in evaluations]
+
+
+def accuracy_on_validation(tune: Tune) -> float | None:
+    """Of the values that stage 2 kept; None where it was not validated."""
+    measured: list[float] = [
+        row["validation_accuracy"] for row in tune.metrics()["history"] if "validation_accuracy" in row
     ]
+    if not measured:
+        return None
+    return 100 * (max(measured) if tune.stage.keep == "best" else measured[-1])
 
 
 Cell = tuple[str, str, str, str, str]

@@ -121,7 +121,7 @@ def follow(overview: Overview, name: str) -> None:
 
 def cancel(overview: Overview) -> None:
     jobs = [step.job for step in overview.steps if step.state in ("pending", "running")]
-    scheduler.cancel(jobs)
+    scheduler.cancel([*jobs, *overview.stuck])
     print(f"{len(jobs)} steps taken out of the queue; the same command as before puts them back")
 
 

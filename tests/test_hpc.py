@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -21,9 +22,9 @@ from hpc.cluster import Cluster, cluster_from
 from hpc.errors import ClusterError
 from hpc.graph import Batch, batches, identity, in_order
 from hpc.points import compose as compose_points
-from hpc.queue import new_record
+from hpc.queue import Record, new_record
 from hpc.scheduler import seconds
-from hpc.submission import dependencies, script_of
+from hpc.submission import dependencies, script_of, take_out_hopeless
 from neurogen.config import Experiment
 from neurogen.pipeline import steps_of
 from neurogen.run import conf_folder
@@ -74,6 +75,23 @@ def test_dependencies_name_whole_jobs_or_the_tasks_that_are_needed() -> None:
     assert dependencies([(array, 0), (array, 1), (array, 2), (alone, 0)], "afterok") == "afterok:7:9"
     assert dependencies([(array, 2), (array, 0)], "afterany") == "afterany:7_0:7_2"
     assert dependencies([], "afterok") is None
+
+
+def test_what_waits_for_a_job_that_failed_is_not_in_flight() -> None:
+    """a failed in job A; b waits for A and c for b, hopelessly. d waits for what is done, e for a job that runs."""
+
+    def record(name: str, *needs: str, after: list[str]) -> Record:
+        new = new_record(f"job-{name}", "tune", [(name, "", Path("x"))], after, list(needs))
+        return dataclasses.replace(new, job_id=name)
+
+    b, c = record("b", "a", after=["job-a"]), record("c", "b", after=["job-b"])
+    d, e = record("d", "z", after=["job-z"]), record("e", "d", after=["job-d"])
+    waiting = {one.steps[0]: (one, 0) for one in (b, c, d, e)}
+    assert sorted(take_out_hopeless(waiting, {"z"}, set("abcdez"))) == ["b", "c"]
+    assert set(waiting) == {"d", "e"}
+    waiting = {"a": (record("a", after=[]), 0), "b": (b, 0)}  # a runs again, in another job than the one b waits for
+    waiting["a"] = (dataclasses.replace(waiting["a"][0], name="job-a-again"), 0)
+    assert take_out_hopeless(waiting, set(), set("ab")) == ["b"]
 
 
 def test_a_script_asks_for_what_the_site_says(experiment: Composed, tmp_path: Path) -> None:

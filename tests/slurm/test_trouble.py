@@ -34,18 +34,23 @@ def test_a_failure_stops_only_what_hangs_on_it(sweep: Sweep, tmp_path: Path, kil
 
 
 def test_out_of_memory_and_out_of_time_are_told_apart(sweep: Sweep, tmp_path: Path) -> None:
-    """The networks get too little of one or of the other; nothing is put back into the queue."""
+    """The networks get too little of one or of the other. At a site that leaves dependants waiting, run again helps."""
     endless = ["zoo.training.epochs=100000", "classical.training.epochs=100000"]
     limits = ["cluster.steps.default.timeout_min=1", "cluster.signal_delay_s=1", "cluster.max_requeues=0"]
     assert sweep(*endless, *limits, "seed=0").returncode == 0
-    assert sweep(*endless, "seed=1", "cluster.steps.default.mem_gb=0.1").returncode == 0
-    wait_for("the end", lambda: not active())
+    hungry = [*endless, "seed=1", "cluster.steps.default.mem_gb=0.1", "cluster.kill_on_invalid_dep=false"]
+    assert sweep(*hungry).returncode == 0
+    wait_for("the networks", lambda: not any("ng-reference" in line for line in active()))
     memory, time = sorted(
         (reasons(folder)["reference"] for folder in (tmp_path / "runs" / "sweeps").iterdir()),
         key=lambda why: "time" in why,
     )
     assert memory == "out of memory: raise cluster.steps.reference.mem_gb"
     assert time.startswith("out of time")
+    assert any("DependencyNeverSatisfied" in line for line in queue())  # the second's stages, for ever
+    again = sweep(*hungry)
+    assert "0 in the queue already, 6 submitted" in again.stdout, again.stdout + again.stderr
+    assert not any("DependencyNeverSatisfied" in line for line in queue())
 
 
 def test_a_node_that_failed_is_left_out(sweep: Sweep, tmp_path: Path, lab: Lab) -> None:
