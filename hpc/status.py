@@ -11,6 +11,7 @@ What nobody knows is said to be unknown.
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -131,9 +132,11 @@ def _status(
     for record in records:
         attempts = attempts_of(queue.place(record.name), record.steps.index(step["identity"]))
         for attempt in attempts:
-            elapsed += attempt.seconds
-            gpu_hours += attempt.seconds / 3600 * record.gpus
-            wasted += attempt.seconds / 3600 * record.gpus * (attempt.exit_status != 0 and state != "running")
+            runs = state == "running" and record is records[-1] and attempt is attempts[-1]
+            seconds = time.time() - attempt.started if runs else attempt.seconds
+            elapsed += seconds
+            gpu_hours += seconds / 3600 * record.gpus
+            wasted += seconds / 3600 * record.gpus * (attempt.exit_status != 0 and not runs)
     job = log = ""
     if records:
         index = records[-1].steps.index(step["identity"])

@@ -11,7 +11,7 @@ import argparse
 import subprocess
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from rich import box
@@ -25,6 +25,8 @@ from hpc.status import Overview, StepStatus
 from hpc.study import MANIFEST
 
 COLOURS = {"done": "green", "running": "cyan", "pending": "yellow", "failed": "red", "unknown": "magenta"}
+WIDTH_OF_A_FILE = 140
+MANY_OF_A_KIND = ("pending", "missing")
 SECONDS_BETWEEN_POLLS = 10.0
 
 
@@ -67,7 +69,9 @@ def show(arguments: argparse.Namespace, folder: Path) -> None:
                 overview = Overview.of(folder)
                 live.update(table_of(overview))
     else:
-        Console(highlight=False, soft_wrap=True).print(table_of(overview))
+        console = Console(highlight=False, soft_wrap=True)
+        console.width = console.width if console.is_terminal else WIDTH_OF_A_FILE
+        console.print(table_of(overview))
         while arguments.watch and not overview.is_over:
             time.sleep(SECONDS_BETWEEN_POLLS)
             overview = Overview.of(folder)
@@ -77,11 +81,16 @@ def show(arguments: argparse.Namespace, folder: Path) -> None:
 def table_of(overview: Overview) -> Group:
     parts: list[RenderableType] = [str(overview.folder)]
     undone = [step for step in overview.steps if step.state != "done"]
+    alike = Counter((step.kind, step.state, step.why) for step in undone if step.state in MANY_OF_A_KIND)
     if undone:
-        steps = Table(*"step state elapsed job why".split(), box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+        steps = Table(*"step what state elapsed job why".split(), box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+        steps.columns[0].no_wrap, steps.columns[0].min_width = True, 22  # whole, since --logs takes it
         for step in undone:
-            style = COLOURS.get(step.state)
-            steps.add_row(step.identity, step.state, clock(step.elapsed_s), step.job, step.why, style=style)
+            if step.state not in MANY_OF_A_KIND:
+                cells = step.identity, step.label, step.state, clock(step.elapsed_s), step.job, step.why
+                steps.add_row(*cells, style=COLOURS.get(step.state))
+        for (kind, state, why), count in alike.items():
+            steps.add_row(f"{count} {kind}", "", state, "", "", why, style=COLOURS.get(state))
         parts.append(steps)
     parts += [f"{step.identity}: {step.log}" for step in undone if step.state == "failed" and Path(step.log).is_file()]
     titles = "stage done running pending failed other elapsed GPU-h wasted".split()
