@@ -46,7 +46,8 @@ def draw_all(step: Evaluate, folder: Path, runtime: Runtime) -> None:
         "weights": weights(zoo, generated, layout),
         "predictions": predictions(step, dataset, logits),
     }
-    with SummaryWriter(str(folder)) as writer:
+    point = f"{step.label}-seed{step.seed}-{step.key[:6]}"
+    with SummaryWriter(str(folder / f"point-{point}")) as writer:
         task = step.task
         writer.add_text("instruction/stage 1", GENERIC)
         writer.add_text("instruction/stage 2", task_instruction(task.target.title, task.dataset.title))
@@ -55,7 +56,7 @@ def draw_all(step: Evaluate, folder: Path, runtime: Runtime) -> None:
         for name, part in layout.tensors(zoo[0]).items():
             writer.add_histogram(f"zoo/{name}", part)
         for name, figure in figures.items():
-            save(figure, folder / f"{name}-{step.label}-seed{step.seed}-{step.key[:6]}")
+            save(figure, folder / f"{name}-{point}")
             writer.add_figure(name, figure)
 
 

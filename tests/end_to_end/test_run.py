@@ -75,7 +75,8 @@ def test_tensorboard_shows_scalars_histograms_text_and_figures(program: Program,
         assert scalars <= set(events.Tags()["scalars"])
         assert [event.step for event in events.Scalars("loss")] == list(range(1, 9))
         assert min(event.value for event in events.Scalars("tokens_per_s")) > 0
-    tags = EventAccumulator(str(steps["sweeps"])).Reload().Tags()
+    (point,) = steps["sweeps"].glob("point-*")
+    tags = EventAccumulator(str(point)).Reload().Tags()
     assert {"curves", "weights", "predictions"} <= set(tags["images"])
     assert any(name.startswith("generated/") for name in tags["histograms"])
     assert any("instruction" in name for name in tags["tensors"])
