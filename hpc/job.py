@@ -21,6 +21,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+from hpc.errors import ClusterError
 from hpc.graph import Step, identity
 from hpc.queue import Queue
 
@@ -92,8 +93,16 @@ def main() -> None:
             message = f"{type(error).__name__}: {' '.join(str(error).split())[:200]} (traceback in its log)"
         _note(path, Attempt(started, time.time(), status, message, node))
         if status not in (0, STOPPED) and "SLURM_JOB_ID" in os.environ:
-            Queue(folder.parent.parent).cancel_what_needs(identity(payload.steps[index]), message)
+            _cancel_what_needs(payload.steps[index], folder, message)
     sys.exit(status)
+
+
+def _cancel_what_needs(step: Step, folder: Path, why: str) -> None:
+    """SLURM may do it too, later and without a reason; so nothing is lost where it cannot be asked from here."""
+    try:
+        Queue(folder.parent.parent).cancel_what_needs(identity(step), folder.name, why)
+    except (ClusterError, OSError) as error:
+        print(f"could not cancel what hangs on this step: {error}", file=sys.stderr, flush=True)
 
 
 def _note(path: Path, attempt: Attempt) -> None:

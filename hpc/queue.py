@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -35,13 +35,13 @@ class Record:
     labels: tuple[str, ...]
     folders: tuple[str, ...]
     after: tuple[str, ...]  # names of the batches that it waits for
-    needs: tuple[str, ...]  # identities of the steps that must be done for it to run
     is_array: bool
     gpus: int  # of one task
     submitted: float
     by: str
-    code: str  # which snapshot it runs
     job_id: str | None = None
+    needs: tuple[str, ...] = ()  # identities of the steps that must be done for it to run
+    code: str = ""  # which snapshot it runs
 
     def states(self, known: States) -> dict[str, TaskState]:
         """By step identity, what squeue says."""
@@ -92,19 +92,20 @@ class Queue:
         """What the scheduler refused was never in the queue."""
         (self.place(record.name) / RECORD).unlink()
 
-    def cancel_what_needs(self, failed: str, why: str) -> None:
-        """Take out of SLURM's queue what waits for a step that failed, and what waits for that, and say why."""
-        hopeless, found, records = {failed}, list[Record](), self.records()
+    def cancel_what_needs(self, step: str, name: str, why: str) -> None:
+        """Take out of SLURM's queue what waits for this step of the batch `name`, and what waits for that; say why."""
+        hopeless, failed, found = {step}, {name}, list[Record]()
+        records = [one for one in self.records() if one.job_id is not None]
         grows = True
         while grows:
-            new = [one for one in records if hopeless & set(one.needs) and one not in found and one.job_id]
+            new = [one for one in records if hopeless & set(one.needs) and failed & set(one.after) and one not in found]
+            hopeless |= {waiting for record in new for waiting in record.steps}
+            failed |= {record.name for record in new}
             found += new
-            hopeless |= {step for record in new for step in record.steps}
             grows = bool(new)
         for record in found:
-            (self.place(record.name) / CANCELLED).write_text(f"{failed} failed: {why}\n")
-        if found:
-            scheduler.cancel(str(record.job_id) for record in found)
+            (self.place(record.name) / CANCELLED).write_text(f"{step} failed: {why}\n")
+        scheduler.cancel(str(record.job_id) for record in found)
 
     def why_cancelled(self, record: Record) -> str:
         path = self.place(record.name) / CANCELLED
@@ -124,20 +125,30 @@ class Queue:
     def _read(path: Path) -> Record:
         values: dict[str, Any] = json.loads(path.read_text())
         lists = ("steps", "labels", "folders", "after", "needs")
-        return Record(**(values | {name: tuple(values[name]) for name in lists}))
+        return Record(**(values | {name: tuple(values[name]) for name in lists if name in values}))
 
 
 def new_record(
     name: str,
     kind: str,
     steps: list[tuple[str, str, Path]],
-    after: list[str] | None = None,
-    needs: list[str] | None = None,
+    after: Sequence[str] = (),
+    needs: Sequence[str] = (),
     gpus: int = 0,
     code: str = "",
 ) -> Record:
     """`steps` are identities with labels and folders."""
-    identities, labels, folders = zip(*[(one, label, str(folder)) for one, label, folder in steps], strict=True)
-    by = os.environ.get("USER") or str(os.getuid())
-    lists = identities, labels, folders, tuple(after or ()), tuple(needs or ())
-    return Record(name, kind, *lists, is_array=len(steps) > 1, gpus=gpus, submitted=time.time(), by=by, code=code)
+    return Record(
+        name,
+        kind,
+        steps=tuple(step for step, _, _ in steps),
+        labels=tuple(label for _, label, _ in steps),
+        folders=tuple(str(folder) for _, _, folder in steps),
+        after=tuple(after),
+        is_array=len(steps) > 1,
+        gpus=gpus,
+        submitted=time.time(),
+        by=os.environ.get("USER") or str(os.getuid()),
+        needs=tuple(needs),
+        code=code,
+    )

@@ -49,12 +49,12 @@ def submit(study: Study, cluster: Cluster) -> Submitted:
         own = study.steps
         identities = {identity(step) for step in own}
         done = {identity(step) for step in own if step.is_done}
-        waiting = in_flight(records, known)
+        waiting = {step: job for step, job in in_flight(records, known).items() if step not in done}
         scheduler.cancel(take_out_hopeless(waiting, done, identities) + stuck(records, known, identities))
         before = {step: record for step, (record, _) in waiting.items() if step in identities}
         bad = failed_nodes(records, known, identities)
         submission = _Submission(study, cluster, queue, code, waiting, bad)
-        missing = [step for step in own[:-1] if identity(step) not in done | set(waiting)]
+        missing = [step for step in own[:-1] if identity(step) not in {*done, *waiting}]
         for batch in batches(missing, cluster.max_array):
             submission.add(batch, batch.needs, "afterok")
         if submission.new or (not study.last.is_done and identity(study.last) not in waiting):

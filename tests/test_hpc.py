@@ -21,10 +21,12 @@ from omegaconf import OmegaConf
 from hpc.cluster import Cluster, cluster_from
 from hpc.errors import ClusterError
 from hpc.graph import Batch, batches, identity, in_order
+from hpc.launcher import show
 from hpc.points import compose as compose_points
 from hpc.queue import Record, new_record
 from hpc.scheduler import seconds
-from hpc.submission import dependencies, script_of, take_out_hopeless
+from hpc.study import Study
+from hpc.submission import Submitted, dependencies, script_of, take_out_hopeless
 from neurogen.config import Experiment
 from neurogen.pipeline import steps_of
 from neurogen.run import conf_folder
@@ -40,6 +42,22 @@ def site(*overrides: str) -> Cluster:
 
 def graph(experiment: Composed, *points: str) -> list[Any]:
     return in_order([steps_of([experiment(*point.split()) for point in points])])
+
+
+def a_study(experiment: Composed, root: Path, *packages: str) -> Study:
+    return Study(
+        last=steps_of([experiment()]),
+        root=root,
+        make_runtime=dict,
+        interrupted=KeyError,
+        refused=ValueError,
+        packages=packages,
+        configs=("",),
+        overrides=((),),
+        values=list,
+        dry_run=False,
+        show_estimates=dict,
+    )
 
 
 def test_points_that_share_steps_share_them(experiment: Composed) -> None:
@@ -92,6 +110,34 @@ def test_what_waits_for_a_job_that_failed_is_not_in_flight() -> None:
     waiting = {"a": (record("a", after=[]), 0), "b": (b, 0)}  # a runs again, in another job than the one b waits for
     waiting["a"] = (dataclasses.replace(waiting["a"][0], name="job-a-again"), 0)
     assert take_out_hopeless(waiting, set(), set("ab")) == ["b"]
+
+
+def test_the_code_goes_with_the_sweep(experiment: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named by its content, a user's own module with it: what is edited later is another copy."""
+    module = tmp_path / "weather_data.py"
+    module.write_text("VERSION = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    study = a_study(experiment, tmp_path, "hpc", "weather_data")
+    first = study.snapshot()
+    assert (first / "weather_data.py").read_text() == "VERSION = 1\n"
+    assert (first / "hpc" / "job.py").is_file()
+    assert study.snapshot() == first
+    module.write_text("VERSION = 2\n")
+    assert study.snapshot() != first
+    assert (first / "weather_data.py").read_text() == "VERSION = 1\n"
+    with pytest.raises(ClusterError, match="nowhere_data cannot be imported here, so no job could"):
+        dataclasses.replace(study, packages=("nowhere_data",)).snapshot()
+
+
+def test_other_code_in_the_queue_is_said(
+    experiment: Composed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = a_study(experiment, tmp_path)
+    old = new_record("a", "tune", [("tune-1", "", tmp_path)], code="0ld")
+    show(study, Submitted(new=(), in_flight={"tune-1": old}, done=(), code="new"))
+    assert "some run other code than this submission's: 0ld" in capsys.readouterr().out
+    show(study, Submitted(new=(), in_flight={"tune-1": old}, done=(), code="0ld"))
+    assert "other code" not in capsys.readouterr().out
 
 
 def test_a_script_asks_for_what_the_site_says(experiment: Composed, tmp_path: Path) -> None:
