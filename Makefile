@@ -12,12 +12,13 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constra
 demo: $(VENV)/installed-demo
 	$(BIN)/python -m neurogen.run
 
-# Lint, types and the import contract first: they answer in seconds. Sweeps run on a real SLURM of two nodes, which is
-# installed and started where it can be (root, Debian); elsewhere those tests are skipped.
+# Lint, types and the import contract first: they answer in seconds.
 test: $(VENV)/installed-test lint
-	$(BIN)/python slurm/lab/lab.py install --accounting --if-possible
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --ignore tests/slurm
+	$(MAKE) test-slurm
 
+# Sweeps on a real SLURM of two nodes, which is installed and started where it can be (root, Debian); elsewhere they are
+# skipped. By themselves, since their jobs need the cores.
 test-slurm: $(VENV)/installed-test
 	$(BIN)/python slurm/lab/lab.py install --accounting --if-possible
 	$(BIN)/python -m pytest tests/slurm
