@@ -80,7 +80,7 @@ def sweep(lab: Lab, tmp_path: Path) -> Iterator[Sweep]:
         return subprocess.run(**how, timeout=600, check=False)
 
     yield submitted
-    subprocess.run(["scancel", "--quiet", *(line.split()[0] for line in queue())], check=False)
+    subprocess.run(["scancel", "--quiet", *{line.split()[0].split("_")[0] for line in queue()}], check=False)
     wait_for("an empty queue", lambda: not active())
 
 
