@@ -10,8 +10,9 @@ from __future__ import annotations
 import sys
 from dataclasses import fields
 
-from neurogen.config import Request, typed
+from neurogen.config import Request
 from neurogen.errors import UserError, errors_in_one_line
+from neurogen.experiment import typed
 
 HELP = """Generate the parameters of a network in one forward pass of a finished generator.
 

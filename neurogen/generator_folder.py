@@ -19,9 +19,10 @@ from torch import Tensor
 
 from neurogen import store
 from neurogen.backbone import load_backbone
-from neurogen.config import BackboneConfig, DatasetConfig, GeneratorConfig, TargetConfig, typed
+from neurogen.config import BackboneConfig, DatasetConfig, GeneratorConfig, TargetConfig
 from neurogen.data.preparation import ImageShape, Normalisation, TextShape, TokenEmbedding
 from neurogen.errors import UserError
+from neurogen.experiment import typed
 from neurogen.generator import Generator
 from neurogen.networks import build_network
 from neurogen.parameters import ParameterLayout, Scale

@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from neurogen.config import TargetConfig, named_function
+from neurogen.config import TargetConfig
 from neurogen.data.preparation import DataShape, ImageShape, TextShape
 from neurogen.errors import UserError
+from neurogen.experiment import named_function
 
 
 def build_network(config: TargetConfig, shape: DataShape) -> nn.Module:

@@ -20,10 +20,11 @@ from neurogen import store
 from neurogen.data.dataset import Dataset
 from neurogen.data.preparation import PADDING, Texts
 from neurogen.parameters import ParameterLayout
-from neurogen.pipeline import Evaluate, Step
+from neurogen.pipeline import Evaluate
 from neurogen.pretrained import load_tokenizer
 from neurogen.prompts import GENERIC, task_instruction
 from neurogen.runtime import Runtime
+from neurogen.step import Step
 from neurogen.zoo import accuracy_of, initialised, load_network, load_zoo, network_path, predict
 
 CLASSICAL, GENERATED, ZOO, INJECT = "#666666", "#d1495b", "#30638e", "#edae49"

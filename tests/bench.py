@@ -18,8 +18,9 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 from rich.table import Table
 
-from neurogen.config import Experiment, experiment_from
+from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
+from neurogen.experiment import experiment_from
 from neurogen.progress import Progress
 from neurogen.run import conf_folder
 from neurogen.runtime import runtime_here

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from neurogen.config import Experiment, GeneratorConfig, TuneConfig, experiment_from, typed
+from neurogen.config import Experiment, GeneratorConfig, TuneConfig
 from neurogen.errors import UserError
+from neurogen.experiment import experiment_from, typed
 from neurogen.networks import build_network
 from neurogen.pipeline import in_order, steps_of
 from neurogen.run import conf_folder, with_cluster

@@ -19,9 +19,10 @@ from jaxtyping import Float, Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neurogen.config import DatasetConfig, named_function
+from neurogen.config import DatasetConfig
 from neurogen.data.preparation import DataShape, ImageShape, Normalisation, Texts, TextShape, TokenEmbedding
 from neurogen.errors import UserError
+from neurogen.experiment import named_function
 
 TEST_FRACTION = 0.2  # where a source has no test split of its own
 TEST_SEED = 0  # fixed, so that dataset.split_seed never moves a sample between train and test

@@ -1,0 +1,171 @@
+"""What Hydra composed goes in, a validated `Experiment` comes out.
+
+What cannot work is refused here, before anything is trained or queued, with what was given, what is allowed and what
+to do.
+
+Like config.py it imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, cast, get_type_hints
+
+from neurogen.config import BackboneConfig, Experiment, GeneratorConfig, RecipeConfig, StageConfig
+from neurogen.errors import UserError, one_of
+
+KINDS = ("embed", "reference", "classical", "inject", "tune", "evaluate", "sweeps")
+MODALITIES = ("image", "text")
+ZOO_INITS = ("shared", "independent")
+
+Section = TypeVar("Section")
+
+
+def typed(section: type[Section], values: Any) -> Section:
+    """A mapping → the dataclass `section`. Raises UserError on unknown keys, missing ones and wrong types."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return cast(Section, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(section), values)))
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or ""
+        raise UserError(f"config {key}: {str(error).splitlines()[0]}{allowed_beside(key, section)}") from error
+
+
+def experiment_from(composed: Any) -> Experiment:
+    """Hydra's DictConfig → validated Experiment. Raises UserError."""
+    one_of("zoo.init", composed.zoo.init, ZOO_INITS)  # first, because the recipe interpolates by it
+    experiment = typed(Experiment, composed)
+    validate(experiment)
+    return experiment
+
+
+def allowed_beside(key: str, section: Any = Experiment) -> str:
+    """'; allowed: …' with the fields around `key`, where `key` is not one of them."""
+    *outer, last = key.split(".")
+    for part in outer:
+        section = get_type_hints(section).get(part)
+        if not is_dataclass(section):
+            return ""
+    names = [item.name for item in fields(section)]
+    return "" if last in names else f"; allowed: {', '.join(names)}"
+
+
+def named_function(key: str, dotted: str) -> Callable[..., Any]:
+    """The function that the config names, `key`=package.module.function. Raises UserError when there is none."""
+    module, _, function = dotted.rpartition(".")
+    try:
+        found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"{key}={dotted} is no importable function ({error})") from error
+    return found
+
+
+def validate(experiment: Experiment) -> None:
+    """Refuse what cannot work, before anything is trained or queued. Raises UserError."""
+    for section in ("dataset.", "target.", "backbone.", "recipe.", ""):
+        name = getattr(experiment, section[:-1]).name if section else experiment.name
+        if not re.fullmatch(r"[\w-]+", name):
+            raise UserError(f"{section}name={name} becomes part of a folder's name; use letters, digits, _ and -")
+    one_of("device", experiment.device, ("auto", "cpu", "cuda"))
+    for kind in experiment.only or []:
+        one_of("only", kind, KINDS)
+    _require("experiment", experiment, ("num_parts",), ("part",))
+    if experiment.part >= experiment.num_parts:
+        raise UserError(f"part={experiment.part} must be below num_parts={experiment.num_parts}")
+    _validate_modality(experiment)
+    _validate_backbone(experiment.backbone)
+    one_of("zoo.align", experiment.zoo.align, ("none", "rebasin"))
+    _require("zoo", experiment.zoo, ("num_networks", "chunk_size"), ("shared_epochs",))
+    _require("classical", experiment.classical, ("num_networks",))
+    for name, training in (("zoo", experiment.zoo.training), ("classical", experiment.classical.training)):
+        one_of(f"{name}.training.schedule", training.schedule, ("cosine", "constant"))
+        _require(f"{name}.training", training, ("epochs", "batch_size", "lr"), ("weight_decay",))
+    if not 0 < experiment.dataset.validation_fraction < 1:
+        raise UserError(
+            f"dataset.validation_fraction={experiment.dataset.validation_fraction} must lie between 0 and 1, exclusive"
+        )
+    _require("dataset", experiment.dataset, ("resize", "limit"), ("split_seed",))
+    _require("evaluate", experiment.evaluate, ("num_contexts",))
+    _require("experiment", experiment, ("checkpoint_every",), ("num_threads",))
+    _require(
+        "gpu", experiment.gpu, ("memory_gb", "peak_tflops", "bandwidth_tb_per_s", "utilisation"), ("ms_per_layer",)
+    )
+    _validate_stage("recipe.inject", experiment.recipe.inject)
+    _validate_stage("recipe.tune", experiment.recipe.tune)
+    _require("recipe.tune", experiment.recipe.tune, ("batch_size",), ("anchor",))
+    _validate_generator(experiment.generator, experiment.recipe)
+
+
+def _validate_modality(experiment: Experiment) -> None:
+    dataset, target = experiment.dataset, experiment.target
+    one_of("target.modality", target.modality, MODALITIES)
+    if dataset.modality != target.modality:
+        fitting = {"image": "lenet, cnn, cnn_small", "text": "mlp, rnn"}[dataset.modality]
+        raise UserError(
+            f"dataset {dataset.name} is {dataset.modality}, target {target.name} classifies {target.modality}; "
+            f"use target={fitting.replace(', ', ' or target=')}"
+        )
+    if dataset.text is not None:
+        if not dataset.text.columns:
+            raise UserError("dataset.text.columns=[] names no text; give at least one column")
+        _require("dataset.text", dataset.text, ("max_tokens", "embedding_dim"))
+
+
+def _validate_backbone(backbone: BackboneConfig) -> None:
+    one_of("backbone.attention", backbone.attention, ("auto", "sdpa", "eager", "flash_attention_2"))
+    _require("backbone.lora", backbone.lora, ("rank", "alpha"))
+    if not backbone.lora.target_modules:
+        raise UserError("backbone.lora.target_modules=[] adapts nothing; name modules, or [all-linear]")
+    if backbone.random_seed is None and backbone.model is None:
+        raise UserError("backbone.model=null and backbone.random_seed=null leave no weights; give one of them")
+    if backbone.random_seed is not None and backbone.architecture is None:
+        raise UserError("backbone.random_seed draws weights of backbone.architecture, which is null; describe it")
+
+
+def _validate_stage(section: str, stage: StageConfig) -> None:
+    one_of(f"{section}.optimizer", stage.optimizer, ("adamw", "sgd"))
+    one_of(f"{section}.schedule", stage.schedule, ("cosine", "halving"))
+    one_of(f"{section}.keep", stage.keep, ("last", "best"))
+    if (stage.steps is None) == (stage.epochs is None):
+        raise UserError(f"{section} has steps={stage.steps} and epochs={stage.epochs}; set exactly one")
+    if not 0 <= stage.beta2 < 1:
+        raise UserError(f"{section}.beta2={stage.beta2} must lie between 0 and 1, 1 excluded")
+    positive = ("lr", "token_lr_scale", "contexts_per_step", "validate_every", "halve_every", "clip_norm")
+    _require(section, stage, positive, ("steps", "epochs", "warmup_steps", "weight_decay"))
+
+
+def _validate_generator(generator: GeneratorConfig, recipe: RecipeConfig) -> None:
+    one_of("generator.order", generator.order, ("context_first", "tokens_first"))
+    one_of("generator.projection", generator.projection, ("shared", "per_token", "low_rank"))
+    one_of("generator.scale", generator.scale, ("zscore", "fan_in"))
+    _require("generator", generator, ("projection_rank",), ("projection_hidden", "context_samples"))
+    if generator.soft_clip is not None and generator.soft_clip <= 0:
+        raise UserError(f"generator.soft_clip={generator.soft_clip} must be above 0, or null for none")
+    if not 0 <= generator.context_warmup <= 1:
+        raise UserError(f"generator.context_warmup={generator.context_warmup} must lie between 0 and 1")
+    if generator.context_samples > recipe.tune.batch_size:
+        raise UserError(
+            f"generator.context_samples={generator.context_samples} is more than "
+            f"recipe.tune.batch_size={recipe.tune.batch_size}, which the context is a part of"
+        )
+    if recipe.inject.steps == 0 and recipe.tune.anchor:
+        raise UserError(
+            "recipe.inject.steps=0 leaves stage 1 out, so there is no zoo to hold on to; set recipe.tune.anchor=0"
+        )
+    if recipe.inject.steps == 0 and generator.scale == "zscore":
+        raise UserError(
+            "recipe.inject.steps=0 leaves stage 1 out, and generator.scale=zscore needs its zoo; "
+            "add generator.scale=fan_in (and generator.soft_clip=1.0 as in the paper's ablation)"
+        )
+
+
+def _require(section: str, config: Any, positive: tuple[str, ...] = (), not_negative: tuple[str, ...] = ()) -> None:
+    for name in positive + not_negative:
+        value = getattr(config, name)
+        if value is not None and (value < 0 or (value == 0 and name in positive)):
+            raise UserError(f"{section}.{name}={value} must be {'above' if name in positive else 'at least'} 0")
