@@ -3,7 +3,8 @@
     python -m hpc BATCH_FOLDER [INDEX]
 
 The first SIGUSR2 (the time limit comes near) or SIGTERM (preempted, cancelled) lets the step save. After SIGUSR2 the
-job puts itself back into the queue, at most `max_requeues` times. Exit status 0 means that the step is done.
+job puts itself back into the queue, at most `max_requeues` times. Exit status 0 means that the step is done, 130 that
+it was stopped, 124 that it ran out of time for good.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -27,6 +28,7 @@ from hpc.queue import Queue
 
 PAYLOAD = "payload.pkl"
 STOPPED = 130
+OUT_OF_TIME = 124
 SIGN_OF_LIFE_S = 15.0
 
 
@@ -58,7 +60,7 @@ class Attempt:
     ended: float  # while it runs, and where it was killed: the last sign of it
     exit_status: int | None
     message: str
-    node: str
+    requeued: bool = False  # it ran out of time, and the job was put back into the queue
 
     @property
     def seconds(self) -> float:
@@ -66,10 +68,11 @@ class Attempt:
 
 
 def attempts_of(folder: Path, index: int) -> list[Attempt]:
-    """All attempts at a step of the batch in `folder`, the oldest first."""
+    """All attempts at a step of the batch in `folder`, the oldest first, whichever version of the code noted them."""
     found = []
+    names = {item.name for item in fields(Attempt)}
     for path in folder.glob(f"attempt-{index}-*.json"):
-        values = json.loads(path.read_text())
+        values = {name: value for name, value in json.loads(path.read_text()).items() if name in names}
         found.append(Attempt(**{**values, "ended": values["ended"] or path.stat().st_mtime}))
     return sorted(found, key=lambda attempt: attempt.started)
 
@@ -79,8 +82,8 @@ def main() -> None:
     index = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
     payload, started = Payload.read(folder), time.time()
     path = folder / f"attempt-{index}-{started:.3f}.json"
-    node = os.environ.get("SLURMD_NODENAME", os.uname().nodename)
-    _note(path, Attempt(started, 0.0, None, "", node))
+    requeues_left = payload.max_requeues - sum(attempt.requeued for attempt in attempts_of(folder, index))
+    _note(path, Attempt(started, 0.0, None, ""))
     over = Event()
     Thread(target=_show_life, args=(path, over), daemon=True).start()
     status, message = 1, ""
@@ -91,10 +94,14 @@ def main() -> None:
         error = sys.exc_info()[1]
         if error is not None:
             message = f"{type(error).__name__}: {' '.join(str(error).split())[:200]} (traceback in its log)"
-        _note(path, Attempt(started, time.time(), status, message, node))
-        if status not in (0, STOPPED) and "SLURM_JOB_ID" in os.environ:
-            _cancel_what_needs(payload.steps[index], folder, message)
-    sys.exit(status)
+        ended = Attempt(started, time.time(), status, message)
+        if status == OUT_OF_TIME:
+            ended = _put_back(ended, path, requeues_left)
+            print(ended.message, flush=True)
+        _note(path, ended)
+        if ended.exit_status not in (0, STOPPED) and "SLURM_JOB_ID" in os.environ:
+            _cancel_what_needs(payload.steps[index], folder, ended.message)
+    sys.exit(ended.exit_status)
 
 
 def _cancel_what_needs(step: Step, folder: Path, why: str) -> None:
@@ -135,9 +142,7 @@ def run(payload: Payload, index: int) -> tuple[int, str]:
     try:
         step.run(runtime)
     except payload.interrupted:
-        if near_limit and not _requeue(payload.max_requeues):
-            return STOPPED, "out of time, and put back into the queue as often as cluster.max_requeues allows"
-        return STOPPED, "stopped by a signal, saved"
+        return (OUT_OF_TIME, "out of time") if near_limit else (STOPPED, "stopped by a signal, saved")
     except payload.refused as error:
         message = " ".join(str(error).split())
         print(f"error: {message}", file=sys.stderr, flush=True)
@@ -145,12 +150,17 @@ def run(payload: Payload, index: int) -> tuple[int, str]:
     return 0, ""
 
 
-def _requeue(max_requeues: int) -> bool:
-    job, restarts = os.environ.get("SLURM_JOB_ID"), int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+def _put_back(ended: Attempt, path: Path, requeues_left: int) -> Attempt:
+    """The attempt that ran out of time, with what became of its job. An array's other tasks stay where they are."""
+    job, array = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_ARRAY_JOB_ID")
     if job is None:
-        return False
-    if restarts >= max_requeues:
-        print(f"ran out of time {restarts + 1} times (cluster.max_requeues={max_requeues}); giving up", flush=True)
-        return False
-    subprocess.run(["scontrol", "requeue", job], check=True)
-    return True
+        return ended
+    if requeues_left <= 0:
+        return replace(ended, message="out of time, as often as cluster.max_requeues allows")
+    requeued = replace(ended, exit_status=STOPPED, message="out of time, back in the queue", requeued=True)
+    _note(path, requeued)  # first, since SLURM ends this process too
+    name = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else job
+    done = subprocess.run(["scontrol", "requeue", name], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return requeued
+    return replace(ended, message=f"out of time, and not put back into the queue: {' '.join(done.stderr.split())}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -22,6 +21,7 @@ from hpc.job import Payload
 from hpc.preview import preview
 from hpc.queue import Queue
 from hpc.scheduler import require_slurm
+from hpc.status import watch
 from hpc.study import Study
 from hpc.submission import Submitted, submit
 
@@ -67,7 +67,8 @@ def show(study: Study, submitted: Submitted) -> None:
     for kind, sizes in kinds.items():
         ids = ", ".join(str(record.job_id) for record in submitted.new if record.kind == kind)
         print(f"  {kind:10} {sum(sizes):4} steps in {len(sizes)} jobs: {ids}")
-    others = sorted({record.code for record in submitted.in_flight.values() if record.code != submitted.code})
+    codes = {record.code for record in submitted.in_flight.values()} - {submitted.code}
+    others = sorted(code or "an older version's" for code in codes)
     if others:
         print(f"  of those in the queue already, some run other code than this submission's: {', '.join(others)}")
     print(f"results      {study.last.folder}\nstatus       python -m neurogen.status {study.last.folder}")
@@ -75,20 +76,13 @@ def show(study: Study, submitted: Submitted) -> None:
 
 def wait_until_over(study: Study) -> None:
     """Stay until the last step has ended; raises nothing for what failed, which the table says."""
-    from hpc.status import Overview
-
-    pause, before = POLL_S, ""
-    while True:
-        overview = Overview.of(study.last.folder)
-        line = overview.line()
-        if line != before:
-            print(f"  {line}", flush=True)
-            pause, before = POLL_S, line
-        if study.last.is_done or overview.is_over:
-            return
-        scheduler.cancel(overview.stuck)  # or the last step, which waits for them, would wait for ever too
-        time.sleep(pause)
-        pause = min(LONGEST_POLL_S, 1.5 * pause)
+    before = ""
+    for overview in watch(study.last.folder, POLL_S, LONGEST_POLL_S):
+        if overview.line() != before:
+            before = overview.line()
+            print(f"  {before}", flush=True)
+        if not overview.is_over:
+            scheduler.cancel(overview.stuck)  # or the last step, which waits for them, would wait for ever too
 
 
 def run_locally(study: Study, parallel: int) -> None:

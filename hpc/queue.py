@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from hpc import scheduler
+from hpc.errors import ClusterError
 from hpc.scheduler import States, TaskState
 
 RECORD = "record.json"
@@ -61,14 +62,19 @@ class Queue:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """One submission at a time, by whomever."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """One submission at a time, by whomever. Raises ClusterError where this account may not write."""
         lock = FileLock(self.folder / ".lock")
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             print(f"  waiting: another submission is at work on {self.folder}", file=sys.stderr, flush=True)
             lock.acquire()
+        except PermissionError as error:
+            raise ClusterError(
+                f"{error.filename} is not yours to write; whoever shares a root needs a common group, a folder with "
+                "chmod g+ws, and umask 002"
+            ) from error
         try:
             yield
         finally:
@@ -93,7 +99,10 @@ class Queue:
         (self.place(record.name) / RECORD).unlink()
 
     def cancel_what_needs(self, step: str, name: str, why: str) -> None:
-        """Take out of SLURM's queue what waits for this step of the batch `name`, and what waits for that; say why."""
+        """Take out of SLURM's queue what waits for this step of the batch `name`, and what waits for that; say why.
+
+        Jobs of other accounts stay; SLURM's own way with them is kill-on-invalid-dep.
+        """
         hopeless, failed, found = {step}, {name}, list[Record]()
         records = [one for one in self.records() if one.job_id is not None]
         grows = True

@@ -11,19 +11,21 @@ What nobody knows is said to be unknown.
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hpc import scheduler
-from hpc.errors import ClusterError
-from hpc.job import attempts_of
+from hpc.errors import ClusterError, Unanswered
+from hpc.job import STOPPED, attempts_of
 from hpc.queue import Queue, Record
-from hpc.scheduler import TaskState
 from hpc.study import MANIFEST
-from hpc.submission import log_path
+from hpc.submission import in_flight, log_path
 
 # What people call the ends that SLURM knows.
 ENDS = {
@@ -47,7 +49,7 @@ class StepStatus:
     why: str
     elapsed_s: float  # of all attempts
     gpu_hours: float
-    wasted_gpu_hours: float  # of attempts that did not end with the step done
+    wasted_gpu_hours: float  # of attempts that ended with the step neither done nor saved
     job: str
     log: str
 
@@ -62,11 +64,8 @@ class Overview:
 
     @staticmethod
     def of(folder: Path) -> Overview:
-        """Raises ClusterError where there is no manifest."""
-        path = folder / MANIFEST
-        if not path.is_file():
-            raise ClusterError(f"{folder} has no {MANIFEST}; give the folder of a sweep, root/sweeps/NAME")
-        manifest = json.loads(path.read_text())
+        """Raises ClusterError where there is no manifest, Unanswered where the scheduler does not answer."""
+        manifest = read_manifest(folder)
         queue = Queue(Path(manifest["root"]))
         latest: dict[str, list[Record]] = {}
         for record in queue.records():
@@ -99,31 +98,81 @@ class Overview:
         return json.dumps({"folder": str(self.folder), "steps": [asdict(step) for step in self.steps]}, indent=1)
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Raises ClusterError."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ClusterError(f"{folder} has no {MANIFEST}; give the folder of a sweep, root/sweeps/NAME")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def watch(folder: Path, pause_s: float, longest_pause_s: float) -> Iterator[Overview]:
+    """A sweep at one moment after the other until it is over; the pauses grow while nothing changes.
+
+    Over is what is seen so twice, since a marker may take a moment to be seen from another machine. Where the
+    controller does not answer, it is waited for.
+    """
+    pause, before, last_was_over = pause_s, "", False
+    while True:
+        try:
+            overview = Overview.of(folder)
+        except Unanswered as error:
+            print(f"  {error}; asking again", file=sys.stderr, flush=True)
+        else:
+            yield overview
+            if overview.is_over and (last_was_over or overview.steps[-1].state == "done"):
+                return
+            last_was_over = overview.is_over
+            if overview.line() != before:
+                pause, before = pause_s, overview.line()
+        time.sleep(pause)
+        pause = min(longest_pause_s, 1.5 * pause)
+
+
+def cancel(folder: Path) -> tuple[list[str], list[str], list[str]]:
+    """Take what waits or runs for a sweep out of the queue. Returns the identities of the steps that were taken out, of
+    those that another sweep beside it waits for and keeps, and of those that other accounts submitted."""
+    queue = Queue(Path(read_manifest(folder)["root"]))
+    with queue.held():
+        overview = Overview.of(folder)
+        records = queue.records()
+        flying = in_flight(records, scheduler.query(record.name for record in records))
+        wanted = {
+            step["identity"]
+            for path in folder.absolute().parent.glob(f"*/{MANIFEST}")
+            if path.parent != folder.absolute()
+            for steps in [json.loads(path.read_text())["steps"]]
+            if steps[-1]["identity"] in flying
+            for step in steps
+        }
+        active = {step.identity: step.job for step in overview.steps if step.state in ("pending", "running")}
+        own = {step: job for step, job in active.items() if step not in wanted}
+        refused = scheduler.cancel([*own.values(), *overview.stuck])
+    taken = [step for step, job in own.items() if job not in refused]
+    return taken, [step for step in active if step in wanted], [step for step, job in own.items() if job in refused]
+
+
 def _known(latest: dict[str, list[Record]]) -> scheduler.States:
-    try:
-        return scheduler.query(record.name for records in latest.values() for record in records)
-    except (ClusterError, FileNotFoundError):
+    if shutil.which("squeue") is None:
         return {}  # no scheduler here: what is not done is unknown
+    return scheduler.query(record.name for records in latest.values() for record in records)
 
 
-def _ended(steps: list[dict[str, Any]], latest: dict[str, list[Record]]) -> dict[str, list[TaskState]]:
+def _ended(steps: list[dict[str, Any]], latest: dict[str, list[Record]]) -> scheduler.States:
     """Accounting's word on the last jobs of what is not done; nothing where there is no accounting."""
-    ids = [
+    return scheduler.history(
         str(latest[step["identity"]][-1].job_id)
         for step in steps
         if step["identity"] in latest and not Path(step["marker"]).exists()
-    ]
-    try:
-        return scheduler.history(ids) or {}
-    except FileNotFoundError:
-        return {}
+    )
 
 
 def _status(
     step: dict[str, Any],
     latest: dict[str, list[Record]],
     known: scheduler.States,
-    ended: dict[str, list[TaskState]],
+    ended: scheduler.States,
     queue: Queue,
 ) -> StepStatus:
     records = latest.get(step["identity"], [])
@@ -136,7 +185,7 @@ def _status(
             seconds = time.time() - attempt.started if runs else attempt.seconds
             elapsed += seconds
             gpu_hours += seconds / 3600 * record.gpus
-            wasted += seconds / 3600 * record.gpus * (attempt.exit_status != 0 and not runs)
+            wasted += seconds / 3600 * record.gpus * (attempt.exit_status not in (0, STOPPED) and not runs)
     job = log = ""
     if records:
         index = records[-1].steps.index(step["identity"])
@@ -149,7 +198,7 @@ def _state(
     step: dict[str, Any],
     records: list[Record],
     known: scheduler.States,
-    ended: dict[str, list[TaskState]],
+    ended: scheduler.States,
     queue: Queue,
 ) -> tuple[str, str]:
     if Path(step["marker"]).exists():
@@ -164,9 +213,11 @@ def _state(
     if task is not None and task.is_active:
         state = "pending" if task.state in scheduler.PENDING else "running"
         return state, task.reason if state == "pending" else task.node
-    of_task = [one for one in ended.get(str(record.job_id), []) if one.index in (index, None)]
+    of_task = [one for one in ended.get(record.name, []) if one.index in (index, None)]
     word = of_task[-1].state if of_task else (task.state if task is not None else "")
     node = of_task[-1].node if of_task else (task.node if task is not None else "")
+    if word in scheduler.PENDING + scheduler.RUNNING:
+        return "unknown", f"accounting says {word}, and squeue does not list it"
     place = queue.place(record.name)
     attempts, log = attempts_of(place, index), log_path(record, place, index)
     if word in ENDS:

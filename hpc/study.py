@@ -20,6 +20,7 @@ from hpc.errors import ClusterError
 from hpc.graph import Step, identity, in_order
 
 MANIFEST = "manifest.json"
+LARGEST_COPY = 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -70,23 +71,29 @@ class Study:
     def snapshot(self) -> Path:
         """A copy of the code, named by its content: what is edited later does not change what waits in a queue.
 
-        Raises ClusterError where a package cannot be imported.
+        Large files (data, compiled modules) are linked to where they are. Raises ClusterError where a package cannot be
+        imported.
         """
         files = {
             path: Path(source.name) / path.relative_to(source)
             for source in map(source_of, self.packages)
-            for path in (sorted(source.rglob("*.py")) if source.is_dir() else [source])
+            for path in (sorted(source.rglob("*")) if source.is_dir() else [source])
+            if path.is_file() and "__pycache__" not in path.parts
         }
         digest = hashlib.sha256()
         for path, name in files.items():
-            digest.update(f"{name} {path.stat().st_size}\n".encode() + path.read_bytes())
+            content = bytes(path) if is_large(path) else path.read_bytes()
+            digest.update(f"{name} {len(content)}\n".encode() + content)
         place = self.root.absolute() / "code" / digest.hexdigest()[:12]
         if place.exists():
             return place
         temporary = place.with_name(f".{place.name}.{os.getpid()}")
         for path, name in files.items():
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, temporary / name)
+            if is_large(path):
+                (temporary / name).symlink_to(path.resolve())
+            else:
+                shutil.copyfile(path, temporary / name)
         try:
             os.replace(temporary, place)
         except OSError:
@@ -94,6 +101,10 @@ class Study:
                 raise
             shutil.rmtree(temporary)  # another submission of the same code was first
         return place
+
+
+def is_large(path: Path) -> bool:
+    return path.stat().st_size > LARGEST_COPY
 
 
 def source_of(package: str) -> Path:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from hpc import scheduler
 from hpc.cluster import Cluster
-from hpc.errors import ClusterError
+from hpc.errors import ClusterError, Unanswered
 from hpc.graph import Batch, Step, batches, identity
 from hpc.job import Payload
 from hpc.queue import Queue, Record, new_record
@@ -50,20 +50,28 @@ def submit(study: Study, cluster: Cluster) -> Submitted:
         identities = {identity(step) for step in own}
         done = {identity(step) for step in own if step.is_done}
         waiting = {step: job for step, job in in_flight(records, known).items() if step not in done}
-        scheduler.cancel(take_out_hopeless(waiting, done, identities) + stuck(records, known, identities))
+        _cancel(take_out_hopeless(waiting, known, done, identities) + stuck(records, known, identities))
         before = {step: record for step, (record, _) in waiting.items() if step in identities}
-        bad = failed_nodes(records, known, identities)
-        submission = _Submission(study, cluster, queue, code, waiting, bad)
+        submission = _Submission(study, cluster, queue, code, waiting, failed_nodes(records, known, identities))
         missing = [step for step in own[:-1] if identity(step) not in {*done, *waiting}]
         for batch in batches(missing, cluster.max_array):
             submission.add(batch, batch.needs, "afterok")
-        if submission.new or (not study.last.is_done and identity(study.last) not in waiting):
-            old = waiting.pop(identity(study.last), None)
-            if old is not None:  # it waits already, but not for what was submitted just now
-                scheduler.cancel([str(old[0].job_id)])
-                del before[identity(study.last)]
+        last = waiting.get(identity(study.last))
+        upstream = {waiting[identity(step)][0].name for step in own[:-1] if identity(step) in waiting}
+        if last is not None and not upstream <= set(last[0].after):  # it would not wait for all of them
+            _cancel([last[0]])
+            del waiting[identity(study.last)], before[identity(study.last)]
+        if identity(study.last) not in waiting and (upstream or not study.last.is_done):
             submission.add(Batch((study.last,)), own[:-1], "afterany")
     return Submitted(tuple(submission.new), before, tuple(identity(step) for step in own if step.is_done), code.name)
+
+
+def _cancel(records: Sequence[Record]) -> None:
+    """What belongs to others stays, and is named; it does no harm to what is submitted instead."""
+    refused = scheduler.cancel(str(record.job_id) for record in records)
+    for record in records:
+        if record.job_id in refused:
+            print(f"  job {record.job_id} hangs in the queue; only {record.by} may cancel it", file=sys.stderr)
 
 
 def in_flight(records: Sequence[Record], known: scheduler.States) -> dict[str, tuple[Record, int]]:
@@ -76,43 +84,52 @@ def in_flight(records: Sequence[Record], known: scheduler.States) -> dict[str, t
     }
 
 
-def take_out_hopeless(waiting: dict[str, tuple[Record, int]], done: set[str], identities: set[str]) -> list[str]:
+def take_out_hopeless(
+    waiting: dict[str, tuple[Record, int]], known: scheduler.States, done: set[str], identities: set[str]
+) -> list[Record]:
     """Remove from `waiting` those of these steps that wait for a job which ended without doing what they need; returns
-    their jobs."""
-    jobs: list[str] = []
+    their jobs. What runs is not asked: it has what it needs, even where its marker is not to be seen from here yet."""
+    found: list[Record] = []
     while True:
         hopeless = {
-            record.name: str(record.job_id)
+            record.name: record
             for step, (record, _) in waiting.items()
             if step in identities
+            and all(task.state in scheduler.PENDING for task in record.states(known).values())
             and any(
                 needed not in done and (needed not in waiting or waiting[needed][0].name not in record.after)
                 for needed in record.needs
             )
         }
         if not hopeless:
-            return jobs
-        jobs += hopeless.values()
+            return found
+        found += hopeless.values()
         for step in [step for step, (record, _) in waiting.items() if record.name in hopeless]:
             del waiting[step]
 
 
-def stuck(records: Sequence[Record], known: scheduler.States, identities: set[str]) -> list[str]:
+def stuck(records: Sequence[Record], known: scheduler.States, identities: set[str]) -> list[Record]:
     """Jobs that wait for what has failed, and would wait for ever."""
     return [
-        str(record.job_id)
+        record
         for record in records
         if identities & set(record.steps) and any(task.is_stuck for task in record.states(known).values())
     ]
 
 
 def failed_nodes(records: Sequence[Record], known: scheduler.States, identities: set[str]) -> list[str]:
-    """Nodes that failed under one of these steps, as far as squeue or accounting remember."""
-    own = [record for record in records if identities & set(record.steps)]
-    tasks = [task for record in own for task in record.states(known).values()]
-    remembered = scheduler.history(str(record.job_id) for record in own) or {}
-    tasks += [task for attempts in remembered.values() for task in attempts]
-    return sorted({task.node for task in tasks if task.state in scheduler.BAD_NODE and task.node})
+    """Nodes that failed when one of these steps was tried last, as far as squeue or accounting remember; never all
+    that the site has."""
+    newest = {step: record for record in records for step in record.steps if step in identities}
+    remembered = scheduler.history(str(record.job_id) for record in newest.values())
+    found = {
+        task.node
+        for step, record in newest.items()
+        for task in [*record.states(known).values(), *remembered.get(record.name, [])]
+        if task.state in scheduler.BAD_NODE and task.index in (None, record.steps.index(step))
+    }
+    site = scheduler.nodes() if found else set()
+    return sorted(found & site) if site - found else []
 
 
 @dataclass
@@ -128,7 +145,7 @@ class _Submission:
     new: list[Record] = field(default_factory=list)
 
     def add(self, batch: Batch, needed: Sequence[Step], dependency: str) -> None:
-        """Write what the job needs, then call sbatch; forget it again if the site refuses it."""
+        """Write what the job needs, then call sbatch; forget it again only where the site refuses it."""
         needed = [step for step in needed if identity(step) in self.waiting]
         depends_on = [self.waiting[identity(step)] for step in needed]
         name = f"{batch.name}-{uuid.uuid4().hex[:6]}"
@@ -152,6 +169,8 @@ class _Submission:
         self.queue.write(record)
         try:
             record = replace(record, job_id=_sbatch(script, name))
+        except Unanswered as error:  # it may be in the queue; whoever submits next asks for its name
+            raise Unanswered(f"{error}; run again later: what was submitted is found, nothing is lost") from error
         except ClusterError as error:
             self.queue.forget(record)
             hint = _hint(str(error), cluster)
@@ -225,7 +244,10 @@ def log_path(record: Record, place: Path, index: int) -> Path:
 
 
 def _sbatch(script: Path, name: str) -> str:
-    """The id of the job that this script is now, however often the controller had to be asked."""
+    """The id of the job that this script is now, however often the controller had to be asked.
+
+    Raises ClusterError where the site refuses it, Unanswered where the job may be in the queue or not.
+    """
     for attempt in range(scheduler.ATTEMPTS):
         done = subprocess.run(["sbatch", "--parsable", str(script)], capture_output=True, text=True, check=False)
         if done.returncode == 0:
@@ -237,12 +259,13 @@ def _sbatch(script: Path, name: str) -> str:
             raise ClusterError(message.removeprefix("sbatch: error: "))
         print(f"  {message}; asking whether {name} is in the queue all the same", file=sys.stderr, flush=True)
         time.sleep(scheduler.pause(attempt))
-        heard_of = scheduler.query([name]).get(name)
+        try:
+            heard_of = scheduler.query([name]).get(name)
+        except ClusterError as error:
+            raise Unanswered(f"{message}, and then {error}") from error
         if heard_of:
             return heard_of[-1].job_id
-    raise ClusterError(
-        f"sbatch did not get through to the controller in {scheduler.ATTEMPTS} attempts; run again later"
-    )
+    raise Unanswered(f"sbatch did not get through to the controller in {scheduler.ATTEMPTS} attempts")
 
 
 def _hint(message: str, cluster: Cluster) -> str:

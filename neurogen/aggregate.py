@@ -72,6 +72,7 @@ def accuracy_on_validation(tune: Tune) -> float | None:
     return 100 * (max(measured) if tune.stage.keep == "best" else measured[-1])
 
 
+WITHOUT_STAGE_1 = {"steps": 0}
 Cell = tuple[str, str, str, str, str]
 
 
@@ -83,10 +84,16 @@ def cells_of(evaluations: Sequence[Evaluate]) -> dict[Cell, list[Evaluate]]:
     cells: dict[Cell, list[Evaluate]] = defaultdict(list)
     for names, members in named.items():
         settings = [settings_of(member) for member in members]
-        varied = [key for key in settings[0] if len({str(own.get(key)) for own in settings}) > 1]
+        keys = dict.fromkeys(key for own in settings for key in own)
+        varied = [key for key in keys if len({str(own.get(key)) for own in settings if tells(own, key)}) > 1]
         for member, own in zip(members, settings, strict=True):
-            cells[*names, " ".join(f"{key}={own.get(key)}" for key in varied)].append(member)
+            cells[*names, " ".join(f"{key}={own.get(key)}" for key in varied if tells(own, key))].append(member)
     return cells
+
+
+def tells(settings: dict[str, Any], key: str) -> bool:
+    """Where stage 1 is left out, only that is told of it."""
+    return key in settings or not key.startswith("recipe.inject.")
 
 
 def settings_of(evaluation: Evaluate) -> dict[str, Any]:
@@ -99,13 +106,22 @@ def settings_of(evaluation: Evaluate) -> dict[str, Any]:
         "zoo.training": zoo.training,
         "classical": e.classical.classical,
         "generator": e.tune.generator,
-        "recipe.inject": e.tune.inject and e.tune.inject.stage,
+        "recipe.inject": e.tune.inject.stage if e.tune.inject else WITHOUT_STAGE_1,
         "recipe.tune": e.tune.stage,
         "evaluate": e.evaluate,
     }
-    found = {f"{name}.{key}": value for name, part in sections.items() if part for key, value in flat(asdict(part))}
+    found = {
+        f"{name}.{key}": value
+        for name, part in sections.items()
+        for key, value in flat(part if isinstance(part, dict) else asdict(part))
+    }
     num_networks = sum(reference.num_networks for reference in e.references)
-    return found | {"zoo.num_networks": num_networks, "zoo.init": zoo.init, "zoo.align": e.align}
+    return found | {
+        "zoo.num_networks": num_networks,
+        "zoo.init": zoo.init,
+        "zoo.shared_epochs": zoo.shared_epochs,
+        "zoo.align": e.align,
+    }
 
 
 def flat(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -211,7 +227,7 @@ def main() -> None:
     """The tables of a sweep from the configs that were kept with it."""
     from omegaconf import OmegaConf
 
-    from neurogen.config import experiment_from
+    from neurogen.experiment import experiment_from
     from neurogen.report import show
     from neurogen.runtime import runtime_here
 

@@ -21,7 +21,7 @@ from hydra.errors import HydraException
 from yaml import YAMLError
 
 from hpc.errors import ClusterError
-from neurogen.errors import Interrupted, errors_in_one_line, one_line
+from neurogen.errors import Interrupted, UserError, errors_in_one_line, one_line
 
 if TYPE_CHECKING:
     from hpc.study import Study
@@ -37,6 +37,8 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands exceptions on instead of printing its own summary
     with errors_in_one_line(HydraException, YAMLError, ClusterError, explain=_explained):
         if {"-m", "--multirun"} & set(sys.argv):
+            if any(word == "-c" or word.startswith("--cfg") for word in sys.argv):
+                raise UserError("--cfg shows the config of one point; leave out -m and give every key one value")
             _register_plugins()
         sys.argv[:] = with_cluster(sys.argv)
         compose_and_run()
@@ -71,7 +73,7 @@ def conf_folder() -> str:
 @hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")
 @errors_in_one_line()  # in here too, before Hydra reports the exception in its own words
 def compose_and_run(composed: Any) -> None:
-    from neurogen.config import experiment_from
+    from neurogen.experiment import experiment_from
     from neurogen.pipeline import chosen, run_here, steps_of
     from neurogen.report import show, show_estimate
 
@@ -107,8 +109,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
 
     from hpc.study import Study
     from neurogen.aggregate import accuracies_of
-    from neurogen.config import experiment_from, named_function
-    from neurogen.errors import Interrupted, UserError
+    from neurogen.experiment import experiment_from, named_function
     from neurogen.pipeline import evaluation_of, steps_of
     from neurogen.runtime import runtime_here
 
@@ -168,7 +169,7 @@ def _stop_on_signals(runtime: Runtime) -> None:
 
 def _explained(error: BaseException) -> str:
     """One line; for a key that does not exist, the keys that do instead of Hydra's advice to append it."""
-    from neurogen.config import allowed_beside
+    from neurogen.experiment import allowed_beside
 
     text = one_line(error)
     unknown = re.match(r"Could not override '([^']+)'", text)

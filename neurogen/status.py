@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -19,9 +18,8 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
-from hpc import scheduler
 from hpc.errors import ClusterError
-from hpc.status import Overview, StepStatus
+from hpc.status import Overview, StepStatus, cancel, watch
 from hpc.study import MANIFEST
 
 COLOURS = {"done": "green", "running": "cyan", "pending": "yellow", "failed": "red", "unknown": "magenta"}
@@ -55,26 +53,24 @@ def newest(root: Path) -> Path:
 
 
 def show(arguments: argparse.Namespace, folder: Path) -> None:
-    overview = Overview.of(folder)
+    if arguments.cancel:
+        show_cancelled(*cancel(folder))
+        return
+    moments = watch(folder, SECONDS_BETWEEN_POLLS, SECONDS_BETWEEN_POLLS)
+    overview = next(moments) if arguments.watch else Overview.of(folder)
     if arguments.json:
         print(overview.as_json())
     elif arguments.logs:
         follow(overview, arguments.logs)
-    elif arguments.cancel:
-        cancel(overview)
     elif arguments.watch and sys.stdout.isatty():
         with Live(table_of(overview), refresh_per_second=1) as live:
-            while not overview.is_over:
-                time.sleep(SECONDS_BETWEEN_POLLS)
-                overview = Overview.of(folder)
+            for overview in moments:
                 live.update(table_of(overview))
     else:
         console = Console(highlight=False, soft_wrap=True)
         console.width = console.width if console.is_terminal else WIDTH_OF_A_FILE
         console.print(table_of(overview))
-        while arguments.watch and not overview.is_over:
-            time.sleep(SECONDS_BETWEEN_POLLS)
-            overview = Overview.of(folder)
+        for overview in moments if arguments.watch else ():
             print(overview.line(), flush=True)
 
 
@@ -128,10 +124,11 @@ def follow(overview: Overview, name: str) -> None:
     subprocess.run(["tail", "--lines=+1", "--follow=name", "--retry", found[0].log], check=False)
 
 
-def cancel(overview: Overview) -> None:
-    jobs = [step.job for step in overview.steps if step.state in ("pending", "running")]
-    scheduler.cancel([*jobs, *overview.stuck])
-    print(f"{len(jobs)} steps taken out of the queue; the same command as before puts them back")
+def show_cancelled(taken: list[str], wanted: list[str], of_others: list[str]) -> None:
+    print(f"{len(taken)} steps taken out of the queue; the same command as before puts them back")
+    for steps, why in ((wanted, "another sweep waits for them"), (of_others, "other accounts submitted them")):
+        if steps:
+            print(f"{len(steps)} stay, since {why}: {', '.join(steps)}")
 
 
 if __name__ == "__main__":

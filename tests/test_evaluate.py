@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from neurogen.aggregate import COLUMNS
+from neurogen.aggregate import COLUMNS, cells_of
 from neurogen.config import Experiment
 from neurogen.evaluate import iou
 from neurogen.pipeline import Aggregate, in_order, steps_of
@@ -22,6 +22,29 @@ def test_iou_of_wrong_predictions() -> None:
     assert iou(a, a) == 1
     nothing = torch.zeros(4, dtype=torch.bool)
     assert (iou(nothing, a), iou(nothing, nothing)) == (0, 1)
+
+
+def test_what_differs_but_for_seeds_is_a_row_of_its_own(experiment: Callable[..., Experiment]) -> None:
+    """Also what only some points have: stage 1 and its settings."""
+    points = (
+        "recipe.inject.steps=0 recipe.tune.anchor=0 generator.scale=fan_in",
+        "recipe.inject.lr=1e-3 recipe.tune.anchor=0 generator.scale=fan_in",
+        "recipe.inject.lr=2e-3 recipe.tune.anchor=0 generator.scale=fan_in",
+        "recipe.inject.lr=2e-3 recipe.tune.anchor=0 generator.scale=fan_in zoo.shared_epochs=0",
+    )
+    experiments = [experiment(*point.split(), f"seed={seed}") for point in points for seed in (0, 1)]
+    cells = cells_of(steps_of(experiments).evaluations)
+    assert [len(members) for members in cells.values()] == [2, 2, 2, 2]
+    epochs = experiments[0].zoo.shared_epochs
+    assert [set(settings.split()) for *_, settings in cells] == [
+        set(text.split())
+        for text in (
+            f"recipe.inject.steps=0 zoo.shared_epochs={epochs}",
+            f"recipe.inject.steps=8 recipe.inject.lr=0.001 zoo.shared_epochs={epochs}",
+            f"recipe.inject.steps=8 recipe.inject.lr=0.002 zoo.shared_epochs={epochs}",
+            "recipe.inject.steps=8 recipe.inject.lr=0.002 zoo.shared_epochs=0",
+        )
+    ]
 
 
 def test_two_seeds_meet_in_one_row(experiment: Callable[..., Experiment], runtime: Runtime) -> None:

@@ -21,16 +21,17 @@ from omegaconf import OmegaConf
 from hpc.cluster import Cluster, cluster_from
 from hpc.errors import ClusterError
 from hpc.graph import Batch, batches, identity, in_order
+from hpc.job import attempts_of
 from hpc.launcher import show
 from hpc.points import compose as compose_points
 from hpc.queue import Record, new_record
-from hpc.scheduler import seconds
+from hpc.scheduler import TaskState, indices_of, seconds
 from hpc.study import Study
 from hpc.submission import Submitted, dependencies, script_of, take_out_hopeless
 from neurogen.config import Experiment
 from neurogen.pipeline import steps_of
 from neurogen.run import conf_folder
-from tests.conftest import TINY, Program
+from tests.conftest import TINY, Program, error_line
 
 Composed = Callable[..., Experiment]
 
@@ -105,20 +106,29 @@ def test_what_waits_for_a_job_that_failed_is_not_in_flight() -> None:
     b, c = record("b", "a", after=["job-a"]), record("c", "b", after=["job-b"])
     d, e = record("d", "z", after=["job-z"]), record("e", "d", after=["job-d"])
     waiting = {one.steps[0]: (one, 0) for one in (b, c, d, e)}
-    assert sorted(take_out_hopeless(waiting, {"z"}, set("abcdez"))) == ["b", "c"]
+    assert [one.name for one in take_out_hopeless(waiting, {}, {"z"}, set("abcdez"))] == ["job-b", "job-c"]
     assert set(waiting) == {"d", "e"}
+    waiting, runs = {"b": (b, 0)}, {"job-b": [TaskState("b", None, "RUNNING", "", 5)]}  # so a is done, just not seen
+    assert take_out_hopeless(waiting, runs, set(), {"a", "b"}) == []
     waiting = {"a": (record("a", after=[]), 0), "b": (b, 0)}  # a runs again, in another job than the one b waits for
     waiting["a"] = (dataclasses.replace(waiting["a"][0], name="job-a-again"), 0)
-    assert take_out_hopeless(waiting, set(), set("ab")) == ["b"]
+    assert [one.name for one in take_out_hopeless(waiting, {}, set(), set("ab"))] == ["job-b"]
 
 
 def test_the_code_goes_with_the_sweep(experiment: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Named by its content, a user's own module with it: what is edited later is another copy."""
     module = tmp_path / "weather_data.py"
     module.write_text("VERSION = 1\n")
+    package = tmp_path / "weather_model"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "stations.json").write_text("[1]")
+    (package / "weights.bin").write_bytes(bytes(2**20 + 1))
     monkeypatch.syspath_prepend(str(tmp_path))
-    study = a_study(experiment, tmp_path, "hpc", "weather_data")
+    study = a_study(experiment, tmp_path, "hpc", "weather_data", "weather_model")
     first = study.snapshot()
+    assert (first / "weather_model" / "stations.json").read_text() == "[1]"
+    assert (first / "weather_model" / "weights.bin").readlink() == package / "weights.bin"
     assert (first / "weather_data.py").read_text() == "VERSION = 1\n"
     assert (first / "hpc" / "job.py").is_file()
     assert study.snapshot() == first
@@ -198,6 +208,22 @@ def test_points_are_composed_as_hydra_composes_them() -> None:
                 compose_points(loader, whole, [["seed=1"], ["seed=2", wrong]])
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"), [("", [None]), ("3", [3]), ("[0,2-4%2]", [0, 2, 3, 4]), ("[7]", [7]), ("[1-2]", [1, 2])]
+)
+def test_tasks_that_sacct_names_are_read(text: str, expected: list[int | None]) -> None:
+    assert list(indices_of(text)) == expected
+
+
+def test_attempts_that_other_versions_noted_are_read(tmp_path: Path) -> None:
+    (tmp_path / "attempt-0-1.json").write_text(
+        '{"started": 1, "ended": 3, "exit_status": 1, "message": "", "node": "n1"}'
+    )
+    (attempt,) = attempts_of(tmp_path, 0)
+    assert attempt.seconds == 2
+    assert not attempt.requeued
+
+
 @pytest.mark.parametrize(("text", "expected"), [("0:07", 7), ("1:02:03", 3723), ("2-00:00:01", 172801), ("INVALID", 0)])
 def test_elapsed_times_are_read(text: str, expected: int) -> None:
     assert seconds(text) == expected
@@ -258,6 +284,11 @@ def test_no_sbatch_says_what_to_do(program: Program, tmp_path: Path) -> None:
     assert process.returncode == 1
     assert "there is no sbatch on this machine" in process.stderr
     assert "Traceback" not in process.stderr
+
+
+def test_the_config_of_a_whole_sweep_is_refused_in_one_line(program: Program) -> None:
+    process = program("run", "-m", "seed=0,1", "hydra/launcher=slurm", "--cfg", "job")
+    assert error_line(process).startswith("error: --cfg shows the config of one point; leave out -m")
 
 
 def test_planning_300_points_imports_no_torch() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from slurm.lab.lab import Lab, LabError
+from slurm.lab.lab import Lab
 from tests.conftest import TINY
 
 REPOSITORY = Path(__file__).parents[2]
@@ -33,12 +33,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """The running cluster; SLURM_CONF is set while it lives."""
     if os.geteuid() != 0:
         pytest.skip("a SLURM of our own needs root")
-    cluster = Lab(tmp_path_factory.mktemp("lab"), nodes=2, accounting=True)
-    cluster.accounting = not cluster.missing
-    try:
-        cluster.start()
-    except LabError as error:
-        pytest.skip(str(error))
+    cluster = Lab(tmp_path_factory.mktemp("lab"), nodes=2)
+    if cluster.missing:
+        pytest.skip(f"{', '.join(cluster.missing)} not installed; run `slurm/lab/lab.py install` first")
+    cluster.accounting = not Lab(cluster.folder, accounting=True).missing
+    cluster.start()
     os.environ.update(cluster.environment)
     yield cluster
     for name in cluster.environment:
