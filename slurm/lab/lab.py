@@ -7,7 +7,8 @@
 
 Every node is a slurmd of its own on this host. Jobs of the partition `high` preempt those of `low` (the default), which
 are requeued. GPUs are device files that lead nowhere; CUDA_VISIBLE_DEVICES is set for jobs as on a real node. With
---accounting, slurmdbd and a MariaDB server run as well, and sacct answers. Everything lives in one folder (--folder).
+--accounting, slurmdbd and a MariaDB server run as well, and sacct answers. Everything lives in one folder (--folder),
+which `start` makes anew.
 """
 
 from __future__ import annotations
@@ -98,9 +99,18 @@ class Lab:
         if self.missing:
             raise LabError(f"{', '.join(self.missing)} not installed; run `slurm/lab/lab.py install` first")
         self.stop()
+        if self.folder.exists() and any(self.folder.iterdir()) and not (self.folder / "run").is_dir():
+            raise LabError(f"{self.folder} is not empty, and no lab was there; give another --folder")
         shutil.rmtree(self.folder, ignore_errors=True)
-        for name in ("state", "log", "run", "gpu"):
+        for name in ("run", "state", "log", "gpu"):
             (self.folder / name).mkdir(parents=True)
+        try:
+            self._start_daemons()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start_daemons(self) -> None:
         for number in range(GPUS_PER_NODE):
             os.mknod(self.folder / "gpu" / f"gpu{number}", 0o666 | 0o020000, os.makedev(1, 3))
         self._start_munge()
@@ -123,7 +133,9 @@ class Lab:
         """End what `start` started, the newest first; jobs end with it."""
         pids = sorted((self.folder / "run").glob("*.pid"), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in pids:
-            end(int(path.read_text()))
+            pid, started = path.read_text().split()
+            if started == start_of(int(pid)):  # else the number has been given to another process since
+                end(int(pid))
             path.unlink()
 
     def status(self) -> None:
@@ -191,11 +203,7 @@ PartitionName=high Nodes=ALL PriorityTier=10 DefMemPerCPU=1000 MaxTime=1-0
         data = self.folder / "database"
         run = data / "mariadb.sock"
         data.mkdir()
-        subprocess.run(
-            ["mariadb-install-db", "--user=root", f"--datadir={data}", "--skip-test-db"],
-            check=True,
-            capture_output=True,
-        )
+        self._run("mariadb-install-db", "--user=root", f"--datadir={data}", "--skip-test-db")
         self._spawn(
             "mariadb", "mariadbd", "--no-defaults", "--user=root", f"--datadir={data}", f"--socket={run}",
             f"--port={database_port}", "--bind-address=127.0.0.1", "--innodb-buffer-pool-size=64M",
@@ -230,22 +238,32 @@ PartitionName=high Nodes=ALL PriorityTier=10 DefMemPerCPU=1000 MaxTime=1-0
         return {**os.environ, **self.environment}
 
     def _run(self, *command: str) -> str:
-        return subprocess.run(command, env=self._env, check=True, capture_output=True, text=True).stdout
+        done = subprocess.run(command, env=self._env, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise LabError(f"{command[0]} failed: {' '.join((done.stderr or done.stdout).split())[-300:]}")
+        return done.stdout
 
     def _spawn(self, name: str, *command: str) -> None:
         with (self.folder / "log" / f"{name}.out").open("wb") as log:
             process = subprocess.Popen(
                 command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        (self.folder / "run" / f"{name}.pid").write_text(str(process.pid))
+        (self.folder / "run" / f"{name}.pid").write_text(f"{process.pid} {start_of(process.pid)}")
 
     def _wait_for(self, what: str, ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not ready():
             if time.monotonic() > deadline:
-                self.stop()
                 raise LabError(f"waited {PATIENCE_S} s for {what}; the logs are in {self.folder}/log")
             time.sleep(0.2)
+
+
+def start_of(pid: int) -> str:
+    """When the process started, in ticks since the machine did; "" where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except FileNotFoundError:
+        return ""
 
 
 def end(pid: int) -> None:
