@@ -34,6 +34,7 @@ CPUS_PER_NODE = 4
 MEMORY_MB_PER_NODE = 16000
 MAX_ARRAY_SIZE = 101
 PATIENCE_S = 60
+MARK = ".neurogen-lab"  # of a folder that may be removed
 
 
 def main() -> None:
@@ -99,11 +100,12 @@ class Lab:
         if self.missing:
             raise LabError(f"{', '.join(self.missing)} not installed; run `slurm/lab/lab.py install` first")
         self.stop()
-        if self.folder.exists() and any(self.folder.iterdir()) and not (self.folder / "run").is_dir():
+        if self.folder.exists() and any(self.folder.iterdir()) and not (self.folder / MARK).exists():
             raise LabError(f"{self.folder} is not empty, and no lab was there; give another --folder")
         shutil.rmtree(self.folder, ignore_errors=True)
         for name in ("run", "state", "log", "gpu"):
             (self.folder / name).mkdir(parents=True)
+        (self.folder / MARK).touch()
         try:
             self._start_daemons()
         except BaseException:
