@@ -20,6 +20,10 @@ class Resources:
     mem_gb: float
     timeout_min: int
 
+    @property
+    def num_ranks(self) -> int:
+        return self.nodes * self.tasks_per_node
+
 
 @dataclass(frozen=True)
 class Cluster:

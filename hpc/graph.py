@@ -30,6 +30,9 @@ class Step(Protocol):
     def array(self) -> str | None: ...  # steps with the same one are submitted as one array; None: alone
 
     @property
+    def shared(self) -> bool: ...  # whether the ranks of one job may work on it together
+
+    @property
     def folder(self) -> Path: ...
 
     @property

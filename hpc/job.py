@@ -9,27 +9,29 @@ it was stopped, 124 that it ran out of time for good.
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
+from hpc.attempts import Attempt, Diary
+from hpc.distributed import Place, runtime_of_ranks
 from hpc.errors import ClusterError
 from hpc.graph import Step, identity
 from hpc.queue import Queue
+from hpc.study import Study
+from hpc.zero import Zero, alone
 
 PAYLOAD = "payload.pkl"
 STOPPED = 130
 OUT_OF_TIME = 124
-SIGN_OF_LIFE_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Payload:
     make_runtime: Callable[[], Any]  # the runtime has a flag `stop` that a signal sets
     interrupted: type[BaseException]  # what a step raises after it saved
     refused: type[BaseException]  # what a step raises where a line for the user says it all
+    zero: Zero
     max_requeues: int
 
     def write(self, folder: Path) -> None:
@@ -52,53 +55,29 @@ class Payload:
         return found
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """One run of one step: its beginning is on disk while it runs, its end when it could still say so."""
-
-    started: float
-    ended: float  # while it runs, and where it was killed: the last sign of it
-    exit_status: int | None
-    message: str
-    requeued: bool = False  # it ran out of time, and the job was put back into the queue
-
-    @property
-    def seconds(self) -> float:
-        return max(0.0, self.ended - self.started)
-
-
-def attempts_of(folder: Path, index: int) -> list[Attempt]:
-    """All attempts at a step of the batch in `folder`, the oldest first, whichever version of the code noted them."""
-    found = []
-    names = {item.name for item in fields(Attempt)}
-    for path in folder.glob(f"attempt-{index}-*.json"):
-        values = {name: value for name, value in json.loads(path.read_text()).items() if name in names}
-        found.append(Attempt(**{**values, "ended": values["ended"] or path.stat().st_mtime}))
-    return sorted(found, key=lambda attempt: attempt.started)
+def payload_of(study: Study, steps: Sequence[Step], max_requeues: int) -> Payload:
+    return Payload(tuple(steps), study.make_runtime, study.interrupted, study.refused, study.zero, max_requeues)
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
     index = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
-    payload, started = Payload.read(folder), time.time()
-    path = folder / f"attempt-{index}-{started:.3f}.json"
-    requeues_left = payload.max_requeues - sum(attempt.requeued for attempt in attempts_of(folder, index))
-    _note(path, Attempt(started, 0.0, None, ""))
-    over = Event()
-    Thread(target=_show_life, args=(path, over), daemon=True).start()
+    payload, place, diary = Payload.read(folder), Place.of(os.environ), Diary(folder, index)
+    if place.rank != 0:
+        sys.exit(run(payload, index, place, diary)[0])
+    diary.begin()
     status, message = 1, ""
     try:
-        status, message = run(payload, index)
+        status, message = run(payload, index, place, diary)
     finally:
-        over.set()
         error = sys.exc_info()[1]
         if error is not None:
             message = f"{type(error).__name__}: {' '.join(str(error).split())[:200]} (traceback in its log)"
-        ended = Attempt(started, time.time(), status, message)
+        ended = replace(diary.attempt, ended=time.time(), exit_status=status, message=message)
         if status == OUT_OF_TIME:
-            ended = _put_back(ended, path, requeues_left)
+            ended = _put_back(ended, diary, payload.max_requeues - diary.num_requeued)
             print(ended.message, flush=True)
-        _note(path, ended)
+        diary.end(ended)
         if ended.exit_status not in (0, STOPPED) and "SLURM_JOB_ID" in os.environ:
             _cancel_what_needs(payload.steps[index], folder, ended.message)
     sys.exit(ended.exit_status)
@@ -112,45 +91,33 @@ def _cancel_what_needs(step: Step, folder: Path, why: str) -> None:
         print(f"could not cancel what hangs on this step: {error}", file=sys.stderr, flush=True)
 
 
-def _note(path: Path, attempt: Attempt) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(asdict(attempt)) + "\n")
-    os.replace(temporary, path)
-
-
-def _show_life(path: Path, over: Event) -> None:
-    """Where an attempt is killed, its file's time says until when it lived."""
-    while not over.wait(SIGN_OF_LIFE_S):
-        os.utime(path)
-
-
-def run(payload: Payload, index: int) -> tuple[int, str]:
-    """Run the step; returns the exit status, and why it is not 0."""
-    step = payload.steps[index]
-    runtime = payload.make_runtime()
-    near_limit = False
+def run(payload: Payload, index: int, place: Place, diary: Diary) -> tuple[int, str]:
+    """Run the step, on every rank; returns the exit status, and why it is not 0."""
+    step, stops, near_limit = payload.steps[index], Event(), False
 
     def stop(number: int, frame: object) -> None:
         nonlocal near_limit
         near_limit = near_limit or number == signal.SIGUSR2
-        runtime.stop.set()
+        stops.set()
         print(f"signal {signal.Signals(number).name}: saving, then stopping", flush=True)
 
     for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     print(f"{identity(step)} {step.label} on {os.uname().nodename}, {time.strftime('%Y-%m-%d %H:%M:%S')}", flush=True)
     try:
-        step.run(runtime)
+        zero = payload.zero if step.shared else alone(payload.zero)
+        with runtime_of_ranks(payload.make_runtime, zero, place, stops, diary.note_lost) as runtime:
+            step.run(runtime)
     except payload.interrupted:
         return (OUT_OF_TIME, "out of time") if near_limit else (STOPPED, "stopped by a signal, saved")
-    except payload.refused as error:
+    except (payload.refused, ClusterError) as error:
         message = " ".join(str(error).split())
         print(f"error: {message}", file=sys.stderr, flush=True)
         return int(getattr(error, "exit_status", 1)), message
     return 0, ""
 
 
-def _put_back(ended: Attempt, path: Path, requeues_left: int) -> Attempt:
+def _put_back(ended: Attempt, diary: Diary, requeues_left: int) -> Attempt:
     """The attempt that ran out of time, with what became of its job. An array's other tasks stay where they are."""
     job, array = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_ARRAY_JOB_ID")
     if job is None:
@@ -158,7 +125,7 @@ def _put_back(ended: Attempt, path: Path, requeues_left: int) -> Attempt:
     if requeues_left <= 0:
         return replace(ended, message="out of time, as often as cluster.max_requeues allows")
     requeued = replace(ended, exit_status=STOPPED, message="out of time, back in the queue", requeued=True)
-    _note(path, requeued)  # first, since SLURM ends this process too
+    diary.note(requeued)  # first, since SLURM ends this process too
     name = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else job
     done = subprocess.run(["scontrol", "requeue", name], capture_output=True, text=True, check=False)
     if done.returncode == 0:

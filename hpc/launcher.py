@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from hpc import scheduler
 from hpc.cluster import cluster_from
 from hpc.graph import identity
-from hpc.job import Payload
+from hpc.job import payload_of
 from hpc.preview import preview
 from hpc.queue import Queue
 from hpc.scheduler import require_slurm
@@ -91,7 +91,7 @@ def run_locally(study: Study, parallel: int) -> None:
     place.mkdir(parents=True, exist_ok=True)
     study.write_manifest()
     steps = [step for step in study.steps if not step.is_done]
-    Payload(tuple(steps), study.make_runtime, study.interrupted, study.refused, 0).write(place)
+    payload_of(study, steps, max_requeues=0).write(place)
     failed: set[str] = set()
     left, running = dict(enumerate(steps)), dict[Future[int], int]()
     with ThreadPoolExecutor(parallel) as pool:

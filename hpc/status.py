@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from hpc import scheduler
+from hpc.attempts import attempts_of
 from hpc.errors import ClusterError, Unanswered
-from hpc.job import STOPPED, attempts_of
+from hpc.job import STOPPED
 from hpc.queue import Queue, Record
 from hpc.study import MANIFEST
 from hpc.submission import in_flight, log_path

@@ -18,6 +18,7 @@ from typing import Any
 
 from hpc.errors import ClusterError
 from hpc.graph import Step, identity, in_order
+from hpc.zero import Zero
 
 MANIFEST = "manifest.json"
 LARGEST_COPY = 2**20  # bytes
@@ -36,6 +37,7 @@ class Study:
     configs: tuple[str, ...]  # of the sweep's points, as YAML
     overrides: tuple[tuple[str, ...], ...]
     values: Callable[[], Sequence[float | None]]  # one per point, once the study is done
+    zero: Zero  # how several ranks share a step
     dry_run: bool  # only say what it would be
     show_estimates: Callable[[], None]
 

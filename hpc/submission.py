@@ -22,7 +22,7 @@ from hpc import scheduler
 from hpc.cluster import Cluster
 from hpc.errors import ClusterError, Unanswered
 from hpc.graph import Batch, Step, batches, identity
-from hpc.job import Payload
+from hpc.job import payload_of
 from hpc.queue import Queue, Record, new_record
 from hpc.study import Study
 
@@ -39,6 +39,7 @@ class Submitted:
 
 def submit(study: Study, cluster: Cluster) -> Submitted:
     """Put everything that is missing into the queue. Raises ClusterError; what was submitted stays on record."""
+    require_possible(study, cluster)
     queue = Queue(study.root)
     with queue.held(), without_job_environment():
         study.write_manifest()
@@ -64,6 +65,22 @@ def submit(study: Study, cluster: Cluster) -> Submitted:
         if identity(study.last) not in waiting and (upstream or not study.last.is_done):
             submission.add(Batch((study.last,)), own[:-1], "afterany")
     return Submitted(tuple(submission.new), before, tuple(identity(step) for step in own if step.is_done), code.name)
+
+
+def require_possible(study: Study, cluster: Cluster) -> None:
+    """Raises ClusterError where several processes are asked for, for what one has to do."""
+    for step in study.steps:
+        asked = cluster.resources(step.kind)
+        if asked.num_ranks > 1 and not step.shared:
+            raise ClusterError(
+                f"cluster.steps.{step.kind} asks for {asked.nodes} nodes × {asked.tasks_per_node} tasks, but a "
+                f"{step.kind} step is the work of one process; set nodes=1 and tasks_per_node=1 there"
+            )
+        if asked.num_ranks > 1 and not study.zero.stage:
+            raise ClusterError(
+                f"cluster.steps.{step.kind} asks for {asked.num_ranks} ranks, which zero=none cannot put to work; set "
+                "zero=stage1, stage2 or stage3"
+            )
 
 
 def _cancel(records: Sequence[Record]) -> None:
@@ -161,8 +178,7 @@ class _Submission:
             gpus=resources.gpus_per_node * resources.nodes,
             code=self.code.name,
         )
-        payload = Payload(batch.steps, study.make_runtime, study.interrupted, study.refused, self.cluster.max_requeues)
-        payload.write(place)
+        payload_of(study, batch.steps, self.cluster.max_requeues).write(place)
         script = place / "job.sh"
         cluster = self.cluster.without(self.bad_nodes)
         script.write_text(script_of(batch, name, place, cluster, dependencies(depends_on, dependency), self.code))
@@ -224,6 +240,7 @@ def script_of(batch: Batch, name: str, place: Path, cluster: Cluster, dependency
         array_parallelism=cluster.array_parallelism,
         map_count=len(batch.steps) if len(batch.steps) > 1 else None,
         stderr_to_stdout=True,
+        srun_args=["--kill-on-bad-exit=1"],  # one rank that ends badly ends all
         setup=[
             *cluster.setup,
             *exports,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,8 +166,13 @@ def opening_of(tokenizer: Any) -> str:
 def load_backbone(config: BackboneConfig, runtime: Runtime, seed: int) -> Backbone:
     """The pretrained model with a fresh LoRA. Raises UserError when it cannot be had, or is to see and cannot."""
     require_usable(config)
-    pretrained = load_pretrained(config, runtime.dtype, attention_of(config, runtime.device), config.vision)
-    return with_lora(pretrained, config, seed).to(runtime.device)
+    # random weights are drawn whole: in shares they would be others
+    shared = runtime.sharded_loading(runtime.dtype) if config.random_seed is None else nullcontext()
+    with shared:
+        pretrained = load_pretrained(config, runtime.dtype, attention_of(config, runtime.device), config.vision)
+    with runtime.whole([pretrained.model.get_input_embeddings().weight]):
+        backbone = with_lora(pretrained, config, seed)
+    return backbone.to(runtime.device)
 
 
 def with_lora(pretrained: Pretrained, config: BackboneConfig, seed: int) -> Backbone:

@@ -214,6 +214,7 @@ class Experiment:
     num_parts: int
     gpu: GpuConfig
     cluster: dict[str, Any]  # for the launcher of a sweep: hpc.cluster.Cluster
+    zero: dict[str, Any]  # for several ranks: hpc.zero.Zero
     dataset: DatasetConfig
     target: TargetConfig
     backbone: BackboneConfig

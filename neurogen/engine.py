@@ -1,4 +1,4 @@
-"""The engine: whoever holds the trained values and updates them. The training loop does not know which one it has.
+"""The engine: whoever runs the module, holds its trained values and updates them. The loop does not know which it has.
 
 This file has that of one process; an engine over many satisfies the same Protocol from outside.
 """
@@ -6,7 +6,7 @@ This file has that of one process; an engine over many satisfies the same Protoc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,19 +17,52 @@ Trainables = Mapping[str, nn.Parameter]
 
 
 class Engine(Protocol):
-    """What the loop needs of whoever holds the parameters and updates them."""
+    """What the loop needs. With several ranks all of them call the same methods in the same order."""
 
-    def backward(self, loss: Tensor) -> None: ...
+    @property
+    def contexts(self) -> range:
+        """Which of the step's contexts this process computes."""
+        ...
+
+    def __call__(self, *inputs: Any) -> Tensor:
+        """The module's forward pass, for a loss."""
+        ...
+
+    def backward(self, loss: Tensor) -> None:
+        """Of one context. The gradients of all contexts of all ranks are averaged."""
+        ...
 
     def update(self, lr: float) -> float:
         """One optimiser step at this learning rate; returns the gradient norm before clipping."""
         ...
 
-    def state(self) -> dict[str, Tensor]:
-        """Everything to continue from: trained values and optimiser state, by name."""
+    def values(self) -> dict[str, Tensor]:
+        """Copies of the trained values, whole, by name."""
         ...
 
-    def load(self, state: dict[str, Tensor]) -> None: ...
+    def moments(self) -> dict[str, Tensor]:
+        """The optimiser's state, whole, as 'moment/name'."""
+        ...
+
+    def numel(self, value: nn.Parameter) -> int:
+        """How many numbers a parameter has, also where this process does not hold it."""
+        ...
+
+    def release(self) -> None:
+        """Training is over: the module holds the trained values, whole."""
+        ...
+
+
+class MakeEngine(Protocol):
+    def __call__(
+        self, module: nn.Module, optimizer: torch.optim.Optimizer, stage: StageConfig, moments: Mapping[str, Tensor]
+    ) -> Engine:
+        """`moments` are those that another engine had, or none."""
+        ...
+
+
+def trainables_of(module: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: value for name, value in module.named_parameters() if value.requires_grad}
 
 
 def optimizer_of(trainables: Trainables, stage: StageConfig) -> torch.optim.Optimizer:
@@ -37,8 +70,9 @@ def optimizer_of(trainables: Trainables, stage: StageConfig) -> torch.optim.Opti
     tokens = [value for name, value in trainables.items() if name.startswith("parameter_tokens.")]
     rest = [value for name, value in trainables.items() if not name.startswith("parameter_tokens.")]
     groups = [
-        {"params": rest, "lr_scale": 1.0},
-        {"params": tokens, "lr_scale": stage.token_lr_scale},
+        {"params": values, "lr_scale": scale}
+        for values, scale in ((rest, 1.0), (tokens, stage.token_lr_scale))
+        if values
     ]
     if stage.optimizer == "adamw":
         return torch.optim.AdamW(groups, stage.lr, (0.9, stage.beta2), weight_decay=stage.weight_decay)
@@ -48,14 +82,29 @@ def optimizer_of(trainables: Trainables, stage: StageConfig) -> torch.optim.Opti
 class SingleProcess:
     """Engine of one process: torch's optimiser on float32 values."""
 
-    def __init__(self, trainables: Trainables, stage: StageConfig) -> None:
-        self.trainables, self.clip_norm = trainables, stage.clip_norm
-        self.optimizer = optimizer_of(trainables, stage)
+    def __init__(
+        self, module: nn.Module, optimizer: torch.optim.Optimizer, stage: StageConfig, moments: Mapping[str, Tensor]
+    ) -> None:
+        self.module, self.optimizer, self.clip_norm = module, optimizer, stage.clip_norm
+        self.contexts = range(stage.contexts_per_step)
+        self.trainables = trainables_of(module)
+        for key, saved in moments.items():
+            moment, _, name = key.partition("/")
+            value = self.trainables[name]
+            # torch keeps the number of steps on the CPU, whatever the device of the values
+            self.optimizer.state[value][moment] = saved if moment == "step" else saved.to(value.device)
+
+    def __call__(self, *inputs: Any) -> Tensor:
+        found: Tensor = self.module(*inputs)
+        return found
 
     def backward(self, loss: Tensor) -> None:
-        loss.backward()
+        (loss / len(self.contexts)).backward()
 
     def update(self, lr: float) -> float:
+        for value in self.trainables.values():
+            if value.grad is None:  # of a step in which nobody read it: 0, as an engine over many ranks has it
+                value.grad = torch.zeros_like(value)
         norm = nn.utils.clip_grad_norm_(self.trainables.values(), self.clip_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
@@ -63,21 +112,18 @@ class SingleProcess:
         self.optimizer.zero_grad()
         return float(norm)
 
-    def state(self) -> dict[str, Tensor]:
-        state = {f"value/{name}": value.detach() for name, value in self.trainables.items()}
-        for name, value in self.trainables.items():
-            for key, moment in self.optimizer.state[value].items():
-                state[f"optimizer/{key}/{name}"] = moment
-        return state
+    def values(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.trainables.items()}
 
-    def load(self, state: dict[str, Tensor]) -> None:
-        for key, saved in state.items():
-            kind, _, rest = key.partition("/")
-            if kind == "value":
-                with torch.no_grad():
-                    self.trainables[rest].copy_(saved)
-            else:
-                moment, _, name = rest.partition("/")
-                value = self.trainables[name]
-                # torch keeps the number of steps on the CPU, whatever the device of the values
-                self.optimizer.state[value][moment] = saved if moment == "step" else saved.to(value.device)
+    def moments(self) -> dict[str, Tensor]:
+        return {
+            f"{moment}/{name}": state
+            for name, value in self.trainables.items()
+            for moment, state in self.optimizer.state[value].items()
+        }
+
+    def numel(self, value: nn.Parameter) -> int:
+        return value.numel()
+
+    def release(self) -> None:
+        pass

@@ -101,6 +101,15 @@ def validate(experiment: Experiment) -> None:
     _validate_generator(experiment.generator, experiment.recipe)
 
 
+def require_shares(stage_name: str, stage: StageConfig, num_ranks: int) -> None:
+    """Raises UserError where ranks cannot share the contexts of a step equally: the global batch is the recipe's."""
+    if stage.contexts_per_step % num_ranks:
+        raise UserError(
+            f"recipe.{stage_name}.contexts_per_step={stage.contexts_per_step} cannot be shared by {num_ranks} ranks; "
+            f"set it to a multiple of {num_ranks}, or start fewer (nodes × tasks_per_node)"
+        )
+
+
 def _validate_modality(experiment: Experiment) -> None:
     dataset, target = experiment.dataset, experiment.target
     one_of("target.modality", target.modality, MODALITIES)

@@ -27,6 +27,7 @@ from torch.func import functional_call
 from neurogen.backbone import Backbone, Part, Picture, VisionBackbone
 from neurogen.config import GeneratorConfig
 from neurogen.data.preparation import ImageShape
+from neurogen.engine import trainables_of
 from neurogen.patches import PatchEmbedding
 from neurogen.projection import build_projection
 from neurogen.runtime import seed_of
@@ -45,9 +46,10 @@ class Generator(nn.Module):
         layouts = {name: task.layout for name, task in tasks.items()}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(seed, "generator"))
-            self.parameter_tokens = nn.ParameterDict(  # P ∈ R^{d1×d}
-                {name: std * torch.randn(len(layout.chunks(width)), width) for name, layout in layouts.items()}
-            )
+            self.parameter_tokens = nn.ModuleDict()  # P ∈ R^{d1×d}, a row per chunk of the target's parameters
+            for name, layout in layouts.items():
+                tokens = std * torch.randn(len(layout.chunks(width)), width)
+                self.parameter_tokens[name] = nn.Embedding.from_pretrained(tokens, freeze=False)
             self.projection = build_projection(config, layouts, width)  # θ
             self.patches = nn.ModuleDict()  # for a backbone without eyes
             for name, task in tasks.items():
@@ -55,13 +57,14 @@ class Generator(nn.Module):
                     self.patches[name] = PatchEmbedding(task.shape, width, std)
         for name, layout in layouts.items():
             self.register_buffer(f"positions_{name}", layout.positions(width), persistent=False)
+            self.register_buffer(f"rows_{name}", torch.arange(len(layout.chunks(width))), persistent=False)
 
     def forward(self, task: str, instruction: str, context: Context | None) -> Float[Tensor, " params"]:
         """Generated parameters as z-scores; `decode` makes weights of them."""
         return self.generate(task, self.message(task, instruction, context))
 
     def generate(self, task: str, message: list[Part]) -> Float[Tensor, " params"]:
-        tokens = self.parameter_tokens[task]
+        tokens = self.parameter_tokens[task](self.get_buffer(f"rows_{task}"))
         if self.config.order == "context_first":
             hidden = self.backbone([*message, tokens])[-1]
         else:
@@ -93,7 +96,7 @@ class Generator(nn.Module):
     @property
     def trainables(self) -> dict[str, nn.Parameter]:
         """{P, φ, θ} and the patch embedding, where there is one, by name."""
-        return {name: value for name, value in self.named_parameters() if value.requires_grad}
+        return trainables_of(self)
 
 
 @dataclass(frozen=True)

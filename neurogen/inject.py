@@ -19,7 +19,7 @@ from neurogen.pipeline import Inject
 from neurogen.prompts import GENERIC
 from neurogen.runtime import Runtime, generator_of
 from neurogen.task import Context, TaskDescription
-from neurogen.training import Objective, train
+from neurogen.training import Generate, Objective, passes_of, train
 from neurogen.validation import validation_of
 from neurogen.zoo import evaluate_network, load_zoo
 
@@ -35,24 +35,26 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
     generator = build_generator(step.backbone, step.generator, [task], step.seed, runtime)
     moments = ZooMoments.of(scale.encode(zoo).to(runtime.device))
 
-    def loss(number: int, which: int) -> Tensor:
-        """eq. 1, half of the time under the generic instruction, else under a context as stage 2 will show it."""
-        random = generator_of(step.seed, "inject", number, which)
+    def loss(generate: Generate, number: int, which: int) -> Tensor:
+        """eq. 1, half of the steps under the generic instruction, else under contexts as stage 2 will show them."""
         instruction, context = GENERIC, None
-        if float(torch.rand((), generator=random)) < step.generator.context_warmup:
-            instruction = task.instruction
+        chance = torch.rand((), generator=generator_of(step.seed, "inject", number))  # one for all ranks
+        if float(chance) < step.generator.context_warmup:
+            instruction, random = task.instruction, generator_of(step.seed, "inject", number, which)
             context = Context.sample(dataset.train, dataset.class_names, step.generator.context_samples, random)
-        return injection_loss(generator(task.name, instruction, context), moments)
+        return injection_loss(generate(task.name, instruction, context), moments)
 
     objective = Objective(
         name="inject",
-        trainables=generator.trainables,
+        module=generator,
         loss=loss,
         validate=validation_of(generator, task, network, dataset, step.seed, runtime),
         num_tokens_read=lambda: generator.backbone.num_tokens_read,
+        passes_per_step=passes_of(step.backbone),
         steps_per_epoch=len(zoo),
     )
     history = train(objective, step.stage, step.folder, step.checkpoint_every, runtime)
-    save_generator(generator, step.backbone, step.folder)
+    if runtime.is_first:
+        save_generator(generator, step.backbone, step.folder)
     _, zoo_mean = evaluate_network(network, layout.tensors(zoo.mean(0)), dataset.validation, runtime)
     return {"history": history, "zoo_mean_validation_accuracy": zoo_mean}

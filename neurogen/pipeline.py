@@ -9,7 +9,7 @@ Equal steps of several experiments are one step.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -122,7 +122,7 @@ class Classical(Step):
 class Inject(Step):
     """Stage 1 (paper 3.3)."""
 
-    kind, version, runs = "inject", 1, "neurogen.inject:inject"
+    kind, version, runs, shared = "inject", 2, "neurogen.inject:inject", True
 
     task: Task
     backbone: BackboneConfig
@@ -142,7 +142,7 @@ class Inject(Step):
 class Tune(Step):
     """Stage 2 (paper 3.4); without `inject` it is the paper's ablation, stage 2 only."""
 
-    kind, version, runs = "tune", 1, "neurogen.tune:tune"
+    kind, version, runs, shared = "tune", 2, "neurogen.tune:tune", True
 
     task: Task
     backbone: BackboneConfig
@@ -271,14 +271,15 @@ def chosen(last: Step, only: Sequence[str] | None, part: int, num_parts: int) ->
     return [*needed.values(), *(step for step in steps if step.key not in needed)]
 
 
-def run_here(steps: Sequence[Step], make_runtime: Callable[[], Runtime]) -> None:
-    """Run what is not done, in this process, one step after the other."""
-    missing = [step for step in steps if not step.is_done]
-    if not missing:
-        return
-    runtime = make_runtime()
-    for number, step in enumerate(missing, start=1):
-        if runtime.stop.is_set():
+def run_here(steps: Sequence[Step], runtime: Runtime) -> None:
+    """Run the steps in this process, one after the other; with several ranks, what one process does is rank 0's."""
+    for number, step in enumerate(steps, start=1):
+        if runtime.any_stops():
             raise Interrupted
-        print(f"[{number}/{len(missing)}] {step.kind} {step.label}", flush=True)
-        step.run(runtime)
+        if runtime.is_first:
+            print(f"[{number}/{len(steps)}] {step.kind} {step.label}", flush=True)
+        if step.shared:
+            step.run(runtime)
+        elif runtime.is_first:
+            step.run(runtime.alone())
+        runtime.ranks.first(None)  # the others wait for rank 0

@@ -70,21 +70,29 @@ class PlaceEmbedding(nn.Module):
 
 
 class TokenwiseProjection(nn.Module):
-    """A matrix per token, whole or as a product of two of rank `rank`."""
+    """Of every task, a matrix per token."""
 
     def __init__(self, layouts: Mapping[str, ParameterLayout], width: int, rank: int | None) -> None:
         super().__init__()
-        self.bias, self.down, self.up = nn.ParameterDict(), nn.ParameterDict(), nn.ParameterDict()
-        for name, layout in layouts.items():
-            num_tokens = len(layout.chunks(width))
-            self.bias[name] = nn.Parameter(torch.zeros(num_tokens, width))
-            self.up[name] = nn.Parameter(torch.randn(num_tokens, rank or width, width) * (3 * (rank or width)) ** -0.5)
-            if rank is not None:
-                self.down[name] = nn.Parameter(torch.randn(num_tokens, width, rank) * width**-0.5)
+        self.tasks = nn.ModuleDict(
+            {name: TokenMatrices(len(layout.chunks(width)), width, rank) for name, layout in layouts.items()}
+        )
 
     def forward(self, states: Float[Tensor, "tokens hidden"], task: str) -> Float[Tensor, "tokens hidden"]:
-        states = rms_norm(states)
-        if task in self.down:
-            states = torch.einsum("th,thr->tr", states, self.down[task])
-        projected: Tensor = torch.einsum("tr,trv->tv", states, self.up[task]) + self.bias[task]
+        projected: Tensor = self.tasks[task](rms_norm(states))
         return projected
+
+
+class TokenMatrices(nn.Module):
+    """A matrix per token, whole or as a product of two of rank `rank`."""
+
+    def __init__(self, num_tokens: int, width: int, rank: int | None) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(num_tokens, width))
+        self.up = nn.Parameter(torch.randn(num_tokens, rank or width, width) * (3 * (rank or width)) ** -0.5)
+        self.down = nn.Parameter(torch.randn(num_tokens, width, rank) * width**-0.5) if rank is not None else None
+
+    def forward(self, states: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hidden"]:
+        if self.down is not None:
+            states = torch.einsum("th,thr->tr", states, self.down)
+        return torch.einsum("tr,trv->tv", states, self.up) + self.bias

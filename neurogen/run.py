@@ -11,9 +11,11 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import hydra
@@ -24,6 +26,7 @@ from hpc.errors import ClusterError
 from neurogen.errors import Interrupted, UserError, errors_in_one_line, one_line
 
 if TYPE_CHECKING:
+    from hpc.distributed import Place
     from hpc.study import Study
     from neurogen.config import Experiment
     from neurogen.runtime import Runtime
@@ -73,6 +76,7 @@ def conf_folder() -> str:
 @hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")
 @errors_in_one_line()  # in here too, before Hydra reports the exception in its own words
 def compose_and_run(composed: Any) -> None:
+    from hpc.distributed import Place
     from neurogen.experiment import experiment_from
     from neurogen.pipeline import chosen, run_here, steps_of
     from neurogen.report import show, show_estimate
@@ -84,34 +88,47 @@ def compose_and_run(composed: Any) -> None:
         show_estimate(experiment, estimate(experiment))
         return
     last = steps_of([experiment])
-
-    def make_runtime() -> Runtime:
-        from neurogen.pretrained import require_usable
-        from neurogen.runtime import runtime_here
-
-        require_usable(experiment.backbone)
-        runtime = runtime_here(experiment.device, experiment.num_threads)
-        _stop_on_signals(runtime)
-        return runtime
-
-    try:
-        run_here(chosen(last, experiment.only, experiment.part, experiment.num_parts), make_runtime)
-    except (Interrupted, KeyboardInterrupt):
-        print("\nstopped; the same command continues where this one ended", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    if last.is_done:
+    steps = [step for step in chosen(last, experiment.only, experiment.part, experiment.num_parts) if not step.is_done]
+    place = Place.of(os.environ)
+    if steps:
+        try:
+            with runtime_of(experiment, place) as runtime:
+                run_here(steps, runtime)
+        except (Interrupted, KeyboardInterrupt):
+            print("\nstopped; the same command continues where this one ended", file=sys.stderr)
+            sys.exit(INTERRUPTED)
+    if last.is_done and place.rank == 0:
         show(last)
+
+
+def runtime_of(experiment: Experiment, place: Place) -> AbstractContextManager[Runtime]:
+    """This process, or one rank of those that torchrun or srun started together."""
+    from hpc.distributed import runtime_of_ranks
+    from hpc.zero import zero_from
+    from neurogen.pretrained import require_usable
+
+    require_usable(experiment.backbone)
+    stop = Event()
+    _stop_on_signals(stop)
+    return runtime_of_ranks(make_runtime_of(experiment), zero_from(experiment.zero), place, stop)
+
+
+def make_runtime_of(experiment: Experiment) -> Callable[[], Runtime]:
+    from neurogen.runtime import runtime_here
+
+    return partial(runtime_here, experiment.device, experiment.num_threads, experiment.gpu.peak_tflops)
 
 
 def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
     """The points of a sweep as one graph, for a launcher of hpc. Raises UserError for the first that cannot work."""
     from omegaconf import OmegaConf
 
+    from hpc.cluster import cluster_from
     from hpc.study import Study
+    from hpc.zero import zero_from
     from neurogen.aggregate import accuracies_of
-    from neurogen.experiment import experiment_from, named_function
+    from neurogen.experiment import experiment_from, named_function, require_shares
     from neurogen.pipeline import evaluation_of, steps_of
-    from neurogen.runtime import runtime_here
 
     experiments = [experiment_from(point) for point in composed]
     first = experiments[0]
@@ -120,16 +137,21 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
     }
     for function, key in functions.items():
         named_function(key, function)  # what cannot be imported here, no job could
+    site = cluster_from(first.cluster)
+    for e in experiments:
+        for kind, stage in (("inject", e.recipe.inject), ("tune", e.recipe.tune)):
+            require_shares(kind, stage, site.resources(kind).num_ranks)
     return Study(
         last=steps_of(experiments),
         root=Path(first.root),
-        make_runtime=partial(runtime_here, first.device, first.num_threads),
+        make_runtime=make_runtime_of(first),
         interrupted=Interrupted,
         refused=UserError,
         packages=tuple(sorted({"neurogen", "hpc", *(function.split(".")[0] for function in functions)})),
         configs=tuple(OmegaConf.to_yaml(point, resolve=True) for point in composed),
         overrides=tuple(tuple(own) for own in overrides),
         values=lambda: accuracies_of([evaluation_of(experiment) for experiment in experiments]),
+        zero=zero_from(first.zero),
         dry_run=first.dry_run,
         show_estimates=lambda: _show_estimates(experiments),
     )
@@ -154,13 +176,13 @@ def _show_estimates(experiments: Sequence[Experiment]) -> None:
     print(f"all points: {sum(hours.values()):.3g} GPU-hours in {len(hours)} stages")
 
 
-def _stop_on_signals(runtime: Runtime) -> None:
+def _stop_on_signals(flag: Event) -> None:
     """The first Ctrl-C or SIGTERM lets the running step save; the second ends at once."""
 
     def stop(number: int, frame: object) -> None:
-        if runtime.stop.is_set():
+        if flag.is_set():
             os._exit(INTERRUPTED)
-        runtime.stop.set()
+        flag.set()
         print("\nsaving, then stopping (again: stop at once)", file=sys.stderr, flush=True)
 
     signal.signal(signal.SIGINT, stop)

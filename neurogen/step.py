@@ -11,6 +11,7 @@ import importlib
 import json
 import time
 from abc import ABC
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ class Step(ABC):
     kind: ClassVar[str]
     version: ClassVar[int]  # raise it when the code changes what the step computes
     runs: ClassVar[str]
+    shared: ClassVar[bool] = False  # whether the ranks of a job may work on it together
 
     root: str = field(metadata={"identity": False})
 
@@ -70,21 +72,25 @@ class Step(ABC):
         return found
 
     def run(self, runtime: Runtime) -> None:
-        """Do the work unless it is done; one process at a time."""
-        with store.exclusive(self.folder, runtime.stop):
-            if self.is_done:
+        """Do the work unless it is done; one process at a time, or the ranks of one job, of which the first writes."""
+        with store.exclusive(self.folder, runtime.stop) if runtime.is_first else nullcontext():
+            if runtime.ranks.first(self.is_done):
                 return
-            store.remove_temporaries(self.folder)
-            about = {"kind": self.kind, "key": self.key, **plain(self, identity=False)}
-            store.write_json(self.folder / "config.json", about)
-            store.write_json(self.folder / "environment.json", store.environment())
+            if runtime.is_first:
+                store.remove_temporaries(self.folder)
+                about = {"kind": self.kind, "key": self.key, **plain(self, identity=False)}
+                store.write_json(self.folder / "config.json", about)
+                environment = store.environment() | {"ranks": runtime.ranks.size}
+                store.write_json(self.folder / "environment.json", environment)
             module, function = self.runs.split(":")
             started = time.monotonic()
             metrics = getattr(importlib.import_module(module), function)(self, runtime)
             seconds = time.monotonic() - started
-            cost = {"seconds": seconds, "gpu_hours": seconds / 3600 * runtime.num_gpus}
-            store.write_json(self.folder / "metrics.json", {**metrics, **cost})
-            store.mark_done(self.folder)
+            if runtime.is_first:
+                cost = {"seconds": seconds, "gpu_hours": seconds / 3600 * runtime.num_gpus}
+                store.write_json(self.folder / "metrics.json", {**metrics, **cost})
+                store.mark_done(self.folder)
+            runtime.ranks.first(None)  # nobody leaves before it is done
 
 
 def _steps_in(value: Any) -> list[Step]:

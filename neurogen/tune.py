@@ -19,7 +19,7 @@ from neurogen.parameters import ParameterLayout, Scale
 from neurogen.pipeline import Tune
 from neurogen.runtime import Runtime, generator_of
 from neurogen.task import Context, TaskDescription
-from neurogen.training import Objective, train
+from neurogen.training import Generate, Objective, passes_of, train
 from neurogen.validation import validation_of
 from neurogen.zoo import load_zoo
 
@@ -33,26 +33,28 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
     zoo = _zoo_to_hold_on_to(step, task, dataset, network, runtime)
     batch_size = min(step.stage.batch_size, len(dataset.train))
 
-    def loss(number: int, which: int) -> Tensor:
+    def loss(generate: Generate, number: int, which: int) -> Tensor:
         """eq. 2: the loss is taken on many samples, of which the backbone reads a few."""
         random = generator_of(step.seed, "tune", number, which)
         batch = dataset.train.sample(batch_size, random)
         context = Context.of(dataset.train, dataset.class_names, batch[: step.generator.context_samples])
-        z = generator(task.name, task.instruction, context)
+        z = generate(task.name, task.instruction, context)
         inputs, labels = dataset.train.inputs(batch).to(runtime.device), dataset.train.labels[batch].to(runtime.device)
         fits = tuning_loss(network, generator.decode(task.name, z), inputs, labels)
         return fits if zoo is None else fits + step.stage.anchor * injection_loss(z, zoo)
 
     objective = Objective(
         name="tune",
-        trainables=generator.trainables,
+        module=generator,
         loss=loss,
         validate=validation_of(generator, task, network, dataset, step.seed, runtime),
         num_tokens_read=lambda: generator.backbone.num_tokens_read,
+        passes_per_step=passes_of(step.backbone),
         steps_per_epoch=math.ceil(len(dataset.train) / batch_size),
     )
     history = train(objective, step.stage, step.folder, step.checkpoint_every, runtime)
-    save_generator(generator, step.backbone, step.folder)
+    if runtime.is_first:
+        save_generator(generator, step.backbone, step.folder)
     return {"history": history}
 
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from neurogen.config import Experiment, StageConfig
-from neurogen.engine import SingleProcess
+from neurogen.engine import SingleProcess, optimizer_of, trainables_of
 from neurogen.errors import Interrupted, UserError
 from neurogen.runtime import Runtime, generator_of
-from neurogen.training import Objective, learning_rate, steps_of, train
+from neurogen.training import Generate, Objective, learning_rate, steps_of, train
 
 Composed = Callable[..., Experiment]
 
@@ -32,21 +32,24 @@ def regression(width: int = 3, stop_at: int | None = None, runtime: Runtime | No
         model.weight.fill_(0.1)
         model.bias.zero_()
 
-    def loss(step: int, context: int) -> Tensor:
+    def loss(run: Generate, step: int, context: int) -> Tensor:
         if step == stop_at and runtime is not None:
             runtime.stop.set()
         x = torch.randn(8, width, generator=generator_of(0, step, context))
-        error: Tensor = (model(x) - x.sum(1, keepdim=True)).square().mean()
+        error: Tensor = (run(x) - x.sum(1, keepdim=True)).square().mean()
         return error
 
     def validate() -> dict[str, float]:
-        return {"validation_loss": loss(10_000, 0).item(), "validation_accuracy": float(model.bias.abs().sum() == 0)}
+        return {
+            "validation_loss": loss(model, 10_000, 0).item(),
+            "validation_accuracy": float(model.bias.abs().sum() == 0),
+        }
 
-    return Objective("tune", dict(model.named_parameters()), loss, validate, lambda: 0, steps_per_epoch=4)
+    return Objective("tune", model, loss, validate, lambda: 0, passes_per_step=2, steps_per_epoch=4)
 
 
 def values(objective: Objective) -> Tensor:
-    return torch.cat([value.detach().flatten() for value in objective.trainables.values()])
+    return torch.cat([value.detach().flatten() for value in objective.module.parameters()])
 
 
 @pytest.mark.parametrize("keep", ["last", "best"])
@@ -133,8 +136,11 @@ def test_the_learning_rates_of_both_recipes(experiment: Composed) -> None:
 def test_parameter_tokens_learn_faster_and_gradients_are_clipped(experiment: Composed) -> None:
     """Two values with the same gradient, one of them a token: one step of SGD from 0 shows rate and clipping."""
     stage = experiment("recipe.tune.optimizer=sgd", "recipe.tune.token_lr_scale=20").recipe.tune
-    named = {"parameter_tokens.task": nn.Parameter(torch.zeros(1)), "projection.head": nn.Parameter(torch.zeros(1))}
-    engine = SingleProcess(named, stage)
+    module = nn.Module()
+    module.parameter_tokens = nn.ParameterDict({"task": torch.zeros(1)})
+    module.projection = nn.ParameterDict({"head": torch.zeros(1)})
+    named = trainables_of(module)
+    engine = SingleProcess(module, optimizer_of(named, stage), stage, {})
     engine.backward((100 * named["projection.head"] + 100 * named["parameter_tokens.task"]).sum())
     assert math.isclose(engine.update(0.1), math.hypot(100, 100), rel_tol=1e-6)  # the norm before clipping to 1
     assert math.isclose(named["projection.head"].item(), -0.1 / math.sqrt(2), rel_tol=1e-4)
