@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -106,7 +107,8 @@ def joined(
     except RuntimeError as error:  # what torch raises when a connection is closed
         gone = watchdog.gone()
         if gone:
-            raise ClusterError(f"{gone} ({str(error).splitlines()[0]})") from error
+            print(str(error).splitlines()[0], file=sys.stderr, flush=True)
+            raise ClusterError(gone) from error
         raise
     watchdog.leave()
     dist.destroy_process_group()
@@ -153,6 +155,7 @@ def runtime_of_ranks(
         yield runtime
         return
     os.environ.setdefault("DS_ACCELERATOR", runtime.device.type)
+    os.environ.setdefault("LOCAL_RANK", str(place.local_rank))  # DeepSpeed reads it
     with joined(place, runtime.device, zero.rank_timeout_s, when_lost) as ranks:
         use_process_group()
         yield replace(

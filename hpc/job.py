@@ -78,13 +78,15 @@ def main() -> None:
             ended = _put_back(ended, diary, payload.max_requeues - diary.num_requeued)
             print(ended.message, flush=True)
         diary.end(ended)
-        if ended.exit_status not in (0, STOPPED) and "SLURM_JOB_ID" in os.environ:
+        if ended.exit_status not in (0, STOPPED):
             _cancel_what_needs(payload.steps[index], folder, ended.message)
     sys.exit(ended.exit_status)
 
 
 def _cancel_what_needs(step: Step, folder: Path, why: str) -> None:
     """SLURM may do it too, later and without a reason; so nothing is lost where it cannot be asked from here."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return
     try:
         Queue(folder.parent.parent).cancel_what_needs(identity(step), folder.name, why)
     except (ClusterError, OSError) as error:
@@ -104,9 +106,14 @@ def run(payload: Payload, index: int, place: Place, diary: Diary) -> tuple[int, 
     for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     print(f"{identity(step)} {step.label} on {os.uname().nodename}, {time.strftime('%Y-%m-%d %H:%M:%S')}", flush=True)
+
+    def end_without(message: str) -> None:
+        diary.note_lost(message)
+        _cancel_what_needs(step, diary.folder, message)
+
     try:
         zero = payload.zero if step.shared else alone(payload.zero)
-        with runtime_of_ranks(payload.make_runtime, zero, place, stops, diary.note_lost) as runtime:
+        with runtime_of_ranks(payload.make_runtime, zero, place, stops, end_without) as runtime:
             step.run(runtime)
     except payload.interrupted:
         return (OUT_OF_TIME, "out of time") if near_limit else (STOPPED, "stopped by a signal, saved")

@@ -61,9 +61,10 @@ class Watchdog:
             if stack != here:
                 here, since = stack, time.monotonic()
             beat += 1
+            host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
             word = {"beat": beat, "idle_s": time.monotonic() - since, "where": place_in_words(frame)}
             try:
-                self.store.set(f"watchdog/{self.rank}", json.dumps(word | {"host": socket.gethostname()}))
+                self.store.set(f"watchdog/{self.rank}", json.dumps(word | {"host": host}))
                 words = self._words()
             except RuntimeError as error:  # torch's, for a connection that is closed
                 if not over.is_set():

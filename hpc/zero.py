@@ -91,12 +91,14 @@ def sharded_loading(zero: Zero, dtype: torch.dtype) -> Iterator[None]:
 
 
 def use_process_group() -> None:
-    """DeepSpeed takes the process group that is there, and its compiler says nothing about it."""
+    """DeepSpeed takes the process group that is there, and says no more than it must."""
     import logging
+    import warnings
 
     import deepspeed
 
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")  # about DeepSpeed's calls
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
 
 

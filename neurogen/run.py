@@ -74,7 +74,7 @@ def conf_folder() -> str:
 
 
 @hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")
-@errors_in_one_line()  # in here too, before Hydra reports the exception in its own words
+@errors_in_one_line(ClusterError)  # in here too, before Hydra reports the exception in its own words
 def compose_and_run(composed: Any) -> None:
     from hpc.distributed import Place
     from neurogen.experiment import experiment_from

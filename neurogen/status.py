@@ -24,6 +24,8 @@ from hpc.study import MANIFEST
 
 COLOURS = {"done": "green", "running": "cyan", "pending": "yellow", "failed": "red", "unknown": "magenta"}
 WIDTH_OF_A_FILE = 140
+# what a step says when it fails may have brackets in it, so nothing is taken for markup
+CONSOLE = Console(highlight=False, soft_wrap=True, markup=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
 MANY_OF_A_KIND = ("pending", "missing")
 SECONDS_BETWEEN_POLLS = 10.0
 
@@ -63,13 +65,11 @@ def show(arguments: argparse.Namespace, folder: Path) -> None:
     elif arguments.logs:
         follow(overview, arguments.logs)
     elif arguments.watch and sys.stdout.isatty():
-        with Live(table_of(overview), refresh_per_second=1) as live:
+        with Live(table_of(overview), console=CONSOLE, refresh_per_second=1) as live:
             for overview in moments:
                 live.update(table_of(overview))
     else:
-        console = Console(highlight=False, soft_wrap=True)
-        console.width = console.width if console.is_terminal else WIDTH_OF_A_FILE
-        console.print(table_of(overview))
+        CONSOLE.print(table_of(overview))
         for overview in moments if arguments.watch else ():
             print(overview.line(), flush=True)
 
