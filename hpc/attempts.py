@@ -59,11 +59,14 @@ class Diary:
         temporary.write_text(json.dumps(asdict(attempt)) + "\n")
         os.replace(temporary, path)
 
-    def note_lost(self, message: str) -> None:
-        """By whichever rank found out: what the newest attempt, which cannot say it itself any more, ended with."""
+    def note_lost(self, message: str) -> bool:
+        """By the rank that found out first: what the newest attempt, which cannot say it any more, ended with. Returns
+        whether this was the first."""
         attempts = attempts_of(self.folder, self.index)
-        if attempts and attempts[-1].exit_status is None:
+        is_first = bool(attempts) and attempts[-1].exit_status is None
+        if is_first:
             self.note(replace(attempts[-1], ended=time.time(), exit_status=1, message=message))
+        return is_first
 
     def _path(self, attempt: Attempt) -> Path:
         return self.folder / f"attempt-{self.index}-{attempt.started:.3f}.json"

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpc.errors import ClusterError
 from hpc.watchdog import Watchdog
-from hpc.zero import Zero, ZeroEngine, sharded_loading, use_process_group, whole
+from hpc.zero import Zero, ZeroEngine, require_installed, sharded_loading, use_process_group, whole
 
 if TYPE_CHECKING:
     import torch
@@ -149,6 +149,7 @@ def runtime_of_ranks(
     """
     if place.size > 1 and not zero.stage:
         raise ClusterError(f"zero=none is for one process, and {place.size} were started; set zero=stage1, 2 or 3")
+    require_installed(zero)
     use_gpu_of(place)
     runtime = replace(make_runtime(), stop=stop)
     if not zero.stage:

@@ -108,8 +108,8 @@ def run(payload: Payload, index: int, place: Place, diary: Diary) -> tuple[int, 
     print(f"{identity(step)} {step.label} on {os.uname().nodename}, {time.strftime('%Y-%m-%d %H:%M:%S')}", flush=True)
 
     def end_without(message: str) -> None:
-        diary.note_lost(message)
-        _cancel_what_needs(step, diary.folder, message)
+        if diary.note_lost(message):
+            _cancel_what_needs(step, diary.folder, message)
 
     try:
         zero = payload.zero if step.shared else alone(payload.zero)

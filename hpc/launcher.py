@@ -24,6 +24,7 @@ from hpc.scheduler import require_slurm
 from hpc.status import watch
 from hpc.study import Study
 from hpc.submission import Submitted, submit
+from hpc.zero import require_installed
 
 POLL_S = 5.0
 LONGEST_POLL_S = 60.0
@@ -43,10 +44,12 @@ def launch(
         wait = False
     elif where == "slurm":
         require_slurm()
+        require_installed(study.zero)
         show(study, submit(study, site))
         if wait:
             wait_until_over(study)
     else:
+        require_installed(study.zero)
         run_locally(study, site.array_parallelism)
     values = study.values() if wait else [None] * len(configs)
     return [

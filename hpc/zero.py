@@ -39,10 +39,11 @@ def alone(zero: Zero) -> Zero:
 
 
 def zero_from(values: Mapping[str, Any]) -> Zero:
-    """Plain values → Zero. Raises ClusterError on unknown, missing and impossible ones, and without DeepSpeed."""
+    """Plain values → Zero. Raises ClusterError on unknown, missing and impossible ones."""
     allowed = {item.name for item in fields(Zero)}
     if set(values) != allowed:
-        raise ClusterError(f"zero: {', '.join(sorted(set(values) ^ allowed))} unknown or missing; allowed: {allowed}")
+        names = ", ".join(sorted(set(values) ^ allowed))
+        raise ClusterError(f"zero: {names} unknown or missing; allowed: {', '.join(sorted(allowed))}")
     zero = Zero(**values)
     if zero.stage not in STAGES:
         raise ClusterError(f"zero.stage={zero.stage} is unknown; allowed: {', '.join(map(str, STAGES))}")
@@ -50,9 +51,13 @@ def zero_from(values: Mapping[str, Any]) -> Zero:
         raise ClusterError(f"zero.offload=true needs zero.stage=3, which is {zero.stage}")
     if zero.rank_timeout_s <= 0:
         raise ClusterError(f"zero.rank_timeout_s={zero.rank_timeout_s} must be above 0")
-    if zero.stage and importlib.util.find_spec("deepspeed") is None:
-        raise ClusterError(f"zero.stage={zero.stage} needs DeepSpeed; pip install 'neurogen[zero]', or set zero=none")
     return zero
+
+
+def require_installed(zero: Zero) -> None:
+    """Raises ClusterError."""
+    if zero.stage and importlib.util.find_spec("deepspeed") is None:
+        raise ClusterError(f"zero=stage{zero.stage} needs DeepSpeed; pip install 'neurogen[zero]', or set zero=none")
 
 
 def config_of(zero: Zero, contexts: int, size: int, clip_norm: float) -> dict[str, Any]:

@@ -194,6 +194,8 @@ class GpuConfig:
     memory_gb: float
     peak_tflops: float  # dense, bfloat16
     bandwidth_tb_per_s: float
+    link_gb_per_s: float  # between the GPUs of a node
+    network_gb_per_s: float  # between nodes
     utilisation: float  # assumed, of the peak
     ms_per_layer: float  # assumed: Python and the start of kernels, for a layer there and back
 

@@ -93,7 +93,10 @@ def validate(experiment: Experiment) -> None:
     _require("evaluate", experiment.evaluate, ("num_contexts",))
     _require("experiment", experiment, ("checkpoint_every",), ("num_threads",))
     _require(
-        "gpu", experiment.gpu, ("memory_gb", "peak_tflops", "bandwidth_tb_per_s", "utilisation"), ("ms_per_layer",)
+        "gpu",
+        experiment.gpu,
+        ("memory_gb", "peak_tflops", "bandwidth_tb_per_s", "link_gb_per_s", "network_gb_per_s", "utilisation"),
+        ("ms_per_layer",),
     )
     _validate_stage("recipe.inject", experiment.recipe.inject)
     _validate_stage("recipe.tune", experiment.recipe.tune)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,9 @@ from neurogen import store
 from neurogen.pipeline import Aggregate
 
 if TYPE_CHECKING:
-    from neurogen.config import Experiment
+    from neurogen.config import Experiment, GpuConfig
     from neurogen.estimate import Estimate
+    from neurogen.scaling import Plan
 
 
 def show(last: Aggregate) -> None:
@@ -67,7 +69,7 @@ def _table(row: dict[str, Any]) -> Table:
     return table
 
 
-def show_estimate(experiment: Experiment, estimate: Estimate) -> None:
+def show_estimate(experiment: Experiment, estimate: Estimate, plans: Sequence[Plan]) -> None:
     """Print what `dry_run=true` found out."""
     e, gpu = experiment, experiment.gpu
     title = f"{e.name} · {gpu.name}, {100 * gpu.utilisation:.0f} % of {gpu.peak_tflops:g} TFLOP/s assumed"
@@ -100,4 +102,24 @@ def show_estimate(experiment: Experiment, estimate: Estimate) -> None:
     table.add_row("both stages", f"{hours:.2g} GPU-hours", style="bold")
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
+    console.print(plans_table(experiment.gpu, plans))
     console.print("an estimate: without the training of reference networks, evaluation and the time to load the model")
+
+
+def plans_table(gpu: GpuConfig, plans: Sequence[Plan]) -> Table:
+    """The same on several GPUs."""
+    table = Table(title=f"on several GPUs (nodes × {gpu.name})", title_justify="left")
+    for name in ("GPUs", "zero", "GB per GPU", "fits", "contexts per step", "s per step", "GPU-hours"):
+        table.add_column(name, justify="left" if name in ("GPUs", "zero", "fits") else "right")
+    for plan in plans:
+        table.add_row(
+            f"{plan.layout.nodes} × {plan.layout.gpus_per_node}",
+            f"stage{plan.zero_stage}" if plan.zero_stage else "none",
+            f"{plan.bytes_per_gpu / 1e9:.1f}",
+            "yes" if plan.bytes_per_gpu < 0.9 * gpu.memory_gb * 1e9 else "no",
+            str(plan.contexts_per_step),
+            f"{plan.seconds_per_step:.2g}",
+            f"{plan.gpu_hours:.2g}",
+            end_section=plan.zero_stage in (0, 3),
+        )
+    return table

@@ -84,8 +84,10 @@ def compose_and_run(composed: Any) -> None:
     experiment = experiment_from(composed)
     if experiment.dry_run:
         from neurogen.estimate import estimate
+        from neurogen.scaling import plans_of
 
-        show_estimate(experiment, estimate(experiment))
+        found = estimate(experiment)
+        show_estimate(experiment, found, plans_of(found, experiment))
         return
     last = steps_of([experiment])
     steps = [step for step in chosen(last, experiment.only, experiment.part, experiment.num_parts) if not step.is_done]
@@ -162,6 +164,7 @@ def _show_estimates(experiments: Sequence[Experiment]) -> None:
     from neurogen.estimate import Estimate, estimate
     from neurogen.pipeline import evaluation_of
     from neurogen.report import show_estimate
+    from neurogen.scaling import plans_of
 
     known: dict[str, Estimate] = {}
     hours: dict[str, float] = {}
@@ -170,7 +173,7 @@ def _show_estimates(experiments: Sequence[Experiment]) -> None:
         alike = repr((e.dataset, e.target, e.backbone, e.generator, e.gpu, stages, e.recipe.tune.batch_size))
         if alike not in known:
             known[alike] = estimate(e)
-            show_estimate(e, known[alike])
+            show_estimate(e, known[alike], plans_of(known[alike], e))
         tune = evaluation_of(e).tune
         hours |= {step.key: known[alike].stages[step.kind].hours for step in (tune, tune.inject) if step is not None}
     print(f"all points: {sum(hours.values()):.3g} GPU-hours in {len(hours)} stages")

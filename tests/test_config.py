@@ -71,6 +71,7 @@ def test_the_launcher_and_the_dataset_decide_the_default_backbone(words: str, ba
     with initialize_config_dir(conf_folder(), version_base="1.3"):
         composed = compose("config", overrides)
     assert (composed.backbone.name, composed.cluster.name) == (backbone, cluster)
+    assert composed.zero.stage == (2 if cluster == "a100" else 0)
 
 
 @pytest.mark.parametrize(("dataset", "target"), [("mnist", "lenet"), ("snli", "mlp")])

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 import hpc.zero
 from hpc.distributed import Place
 from hpc.errors import ClusterError
-from hpc.zero import zero_from
+from hpc.zero import require_installed, zero_from
 from tests.conftest import TINY, Program, error_line
 
 STEPS = ["recipe.inject.steps=20", "recipe.tune.steps=20", "checkpoint_every=10", "only=[tune]"]
@@ -91,6 +91,26 @@ def test_two_ranks_do_what_one_process_does(one_process: Path, tmp_path: Path, z
         about = json.loads((stage(root, kind) / "environment.json").read_text())
         assert about["ranks"] == 2
     assert process.stderr.count("tune: 20/20 steps") == 1  # rank 0 alone shows progress
+
+
+@pytest.mark.parametrize("zero", ["stage2", "stage3"])
+def test_a_bfloat16_backbone_and_what_ranks_hold(tmp_path: Path, zero: str) -> None:
+    """As on GPUs: what is frozen is bfloat16, what is trained float32; and every rank holds what dry_run=true says."""
+    sizes = ["dataset=digits", "target=cnn_small", "backbone=tiny_llama", "device=cpu"]
+    program = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    process = subprocess.run(
+        [*program, "-m", "tests.held", f"zero={zero}", "dtype=bfloat16", *sizes],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=Path(__file__).parents[1], capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stdout + process.stderr
+    ranks = [json.loads(line) for line in re.findall(r"HELD (\{.*\})", process.stdout)]
+    assert len(ranks) == 2
+    for rank in ranks:
+        assert rank["dtypes"] == [[False, "torch.bfloat16"], [True, "torch.float32"]]
+        assert rank["losses"][-1] < 0.9 * rank["losses"][0]
+        for what in ("backbone", "values", "moments"):
+            assert rank[what] == pytest.approx(rank["expected"][what], rel=0.05), what
 
 
 def test_a_vision_backbone_in_shares(tmp_path: Path) -> None:
@@ -166,8 +186,8 @@ def test_zero_that_makes_no_sense_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(ClusterError, match=message):
             zero_from(good | change)
     monkeypatch.setattr(hpc.zero.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ClusterError, match="needs DeepSpeed; pip install"):
-        zero_from(good)
+    with pytest.raises(ClusterError, match="zero=stage2 needs DeepSpeed; pip install"):
+        require_installed(zero_from(good))
 
 
 def test_ranks_are_found_in_the_environment() -> None:

@@ -34,6 +34,7 @@ CPUS_PER_NODE = 4
 MEMORY_MB_PER_NODE = 16000
 MAX_ARRAY_SIZE = 101
 PATIENCE_S = 60
+SECONDS_BEFORE_A_JOB_RUNS_AGAIN = 15  # that was put back into the queue; SLURM's own is 120
 MARK = ".neurogen-lab"  # of a folder that may be removed
 
 
@@ -157,6 +158,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmUser=root
 AuthType=auth/munge
+AuthInfo=cred_expire={SECONDS_BEFORE_A_JOB_RUNS_AGAIN}
 StateSaveLocation={self.folder}/state
 SlurmdSpoolDir={self.folder}/spool/%n
 SlurmctldPidFile={self.folder}/slurmctld.pid

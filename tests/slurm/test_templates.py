@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -26,7 +27,10 @@ def site(tmp_path: Path) -> dict[str, str]:
 
 
 def test_the_chain_of_templates_makes_the_table(lab: Lab, site: dict[str, str], tmp_path: Path) -> None:
-    overrides = [*TINY, f"root={tmp_path}/runs", "zoo.chunk_size=1"]
+    """Both stages over two nodes."""
+    shared = ["zero=stage2", "recipe.inject.contexts_per_step=2", "recipe.tune.contexts_per_step=2"]
+    overrides = [*TINY, *shared, f"root={tmp_path}/runs", "zoo.chunk_size=1"]
+    site |= {"NEUROGEN_TUNE_SBATCH": "--nodes=2"}
     process = subprocess.run(
         ["slurm/sweep.sh", *overrides], cwd=tmp_path, env=site, capture_output=True, text=True, check=False
     )
@@ -37,6 +41,8 @@ def test_the_chain_of_templates_makes_the_table(lab: Lab, site: dict[str, str], 
     (row,) = results(tmp_path / "runs")
     assert (row["n_ok"], row["n_zoo"]) == (2, 3), logs
     assert len(list(tmp_path.glob("neurogen-reference-*_*.log"))) == 2  # an array of two
+    (environment,) = (tmp_path / "runs").glob("tune/*/environment.json")
+    assert json.loads(environment.read_text())["ranks"] == 2
 
 
 def test_tensorboard_on_a_node_says_how_to_reach_it(lab: Lab, site: dict[str, str], tmp_path: Path) -> None:

@@ -1,0 +1,203 @@
+"""Stage tuning over the lab's two nodes under DeepSpeed ZeRO, undisturbed and disturbed, through the launcher."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from slurm.lab.lab import Lab
+from tests.slurm.conftest import (
+    Sweep,
+    active,
+    done,
+    reasons,
+    submission,
+    wait_for,
+)
+from tests.test_ranks import stage
+
+NODES = ["+cluster.steps.inject.nodes=2", "+cluster.steps.tune.nodes=2"]
+STEPS = 1600
+LONG = [
+    *NODES,
+    "zero=stage2",
+    "recipe.inject.contexts_per_step=2",
+    "recipe.tune.contexts_per_step=2",
+    f"recipe.inject.steps={STEPS}",
+    f"recipe.inject.validate_every={STEPS}",
+    "recipe.tune.steps=2",
+]
+
+
+def submit(folder: Path, *arguments: str) -> Path:
+    """The root of a submitted sweep."""
+    process = subprocess.run(**submission(folder, *LONG, *arguments), timeout=300, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return folder / "runs"
+
+
+def checkpoints(root: Path) -> list[Path]:
+    return sorted(root.glob("inject/*/checkpoints/step-*.safetensors"))
+
+
+def inject_job() -> str:
+    """The number of the running job of stage 1."""
+    (job,) = (line.split()[0] for line in active() if "ng-inject" in line)
+    return job
+
+
+def attempts(root: Path) -> list[int | None]:
+    """How the attempts at stage 1 ended, over all its jobs."""
+    found = sorted(root.glob("queue/ng-inject*/attempt-0-*.json"), key=lambda path: path.name)
+    return [json.loads(path.read_text())["exit_status"] for path in found]
+
+
+def rank_1(root: Path) -> int:
+    """The number of its process."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and f"{root}/queue/ng-inject".encode() in read(folder / "cmdline"):
+            environment = read(folder / "environ").split(b"\0")
+            if b"SLURM_PROCID=1" in environment and read(folder / "cmdline").startswith(sys.executable.encode()):
+                return int(folder.name)
+    raise AssertionError("no process of rank 1")
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it has just ended
+        return b""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a sweep that nobody disturbed, under ZeRO 2."""
+    root = submit(tmp_path_factory.mktemp("undisturbed"))
+    wait_for("the table", lambda: done(root))
+    assert attempts(root) == [0]
+    return root
+
+
+@pytest.fixture
+def disturbed(undisturbed: Path, tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """disturbed("key=value", …) → the root of the same sweep, once stage 1 has done some steps."""
+
+    def started(*arguments: str) -> Path:
+        for kind in ("reference", "classical"):
+            shutil.copytree(undisturbed / kind, tmp_path / "runs" / kind)
+        root = submit(tmp_path, "checkpoint_every=50", *arguments)
+        wait_for("a checkpoint", lambda: checkpoints(root))
+        return root
+
+    yield started
+    subprocess.run(["scancel", "--quiet", *{line.split()[0] for line in active()}], check=False)
+    wait_for("an empty queue", lambda: not active())
+
+
+def assert_same_bits(root: Path, other: Path) -> None:
+    one, two = (
+        load_file(stage(which, "inject") / f"checkpoints/step-{STEPS:06d}.safetensors") for which in (root, other)
+    )
+    assert one.keys() == two.keys()
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+
+
+def test_both_stages_in_shares_over_two_nodes(undisturbed: Path, sweep: Sweep, tmp_path: Path) -> None:
+    """ZeRO 3 gives what ZeRO 2 gives; every rank has its log, and rank 0 alone shows progress."""
+    for kind in ("reference", "classical"):
+        shutil.copytree(undisturbed / kind, tmp_path / "runs" / kind)
+    process = sweep(*LONG, "zero=stage3", "recipe.inject.steps=20")
+    assert process.returncode == 0, process.stderr
+    root = tmp_path / "runs"
+    wait_for("the table", lambda: done(root))
+    for kind in ("inject", "tune"):
+        logs = sorted(root.glob(f"queue/ng-{kind}*/*_log.out"))
+        assert [path.name.split("_")[1] for path in logs] == ["0", "1"]
+        assert [f"{kind}: " in path.read_text() for path in logs] == [True, False]
+        assert json.loads((stage(root, kind) / "environment.json").read_text())["ranks"] == 2
+    histories = [
+        json.loads((stage(one, "inject") / "metrics.json").read_text())["history"] for one in (root, undisturbed)
+    ]
+    ours, theirs = ([row["loss"] for row in history[1:6]] for history in histories)
+    assert ours[0] == pytest.approx(theirs[0], rel=1e-6)
+    assert histories[0][-1].keys() >= {"memory_gb", "memory_gb_of_rank/1", "step_s", "tokens_per_s"}
+
+
+def test_preempted_it_goes_on(undisturbed: Path, disturbed: Callable[..., Path]) -> None:
+    root = disturbed()
+    urgent = [
+        "sbatch",
+        "--partition=high",
+        "--nodes=2",
+        "--exclusive",
+        "--wait",
+        "--output=/dev/null",
+        "--wrap=sleep 3",
+    ]
+    subprocess.run(urgent, check=True, capture_output=True, timeout=300)
+    wait_for("stage 1", lambda: attempts(root)[-1] == 0)
+    assert attempts(root) == [130, 0]
+    assert_same_bits(root, undisturbed)
+
+
+def test_requeued_it_goes_on(undisturbed: Path, disturbed: Callable[..., Path]) -> None:
+    root = disturbed()
+    subprocess.run(["scontrol", "requeue", inject_job()], check=True)
+    wait_for("stage 1", lambda: attempts(root)[-1] == 0)
+    assert attempts(root) == [130, 0]
+    assert_same_bits(root, undisturbed)
+
+
+def test_out_of_time_it_goes_on(undisturbed: Path, disturbed: Callable[..., Path]) -> None:
+    """It is told 40 s before its limit of one minute, saves, and puts itself back."""
+    root = disturbed("+cluster.steps.inject.timeout_min=1", "cluster.signal_delay_s=40")
+    wait_for("stage 1", lambda: attempts(root)[-1] == 0)
+    assert set(attempts(root)) == {130, 0}
+    first = min(root.glob("queue/ng-inject*/attempt-0-*.json"), key=lambda path: path.name)
+    assert json.loads(first.read_text())["requeued"]
+    assert_same_bits(root, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGKILL, "is gone"), (signal.SIGSTOP, "has not been heard of for")]
+)
+def test_a_lost_rank_has_a_name_and_the_same_command_goes_on(
+    undisturbed: Path, disturbed: Callable[..., Path], number: signal.Signals, said: str
+) -> None:
+    root = disturbed("zero.rank_timeout_s=10")
+    os.kill(rank_1(root), number)
+    wait_for("the end of stage 1", lambda: not any("ng-inject" in line for line in active()), patience_s=60)
+    (folder,) = (root / "sweeps").iterdir()
+    wait_for("the end", lambda: not active())
+    failed = reasons(folder)
+    assert re.search(rf"^rank 1 on n2 {said}", failed["inject"]), failed
+    assert "failed: rank 1 on n2" in failed["tune"], failed
+    before = len(checkpoints(root))
+    submit(root.parent, "checkpoint_every=50", "zero.rank_timeout_s=10")
+    wait_for("stage 1", lambda: attempts(root)[-1] == 0)
+    assert before >= 1
+    assert "continuing from step" in "".join(path.read_text() for path in root.glob("queue/ng-inject*/*_0_log.out"))
+    assert_same_bits(root, undisturbed)
+
+
+def test_ranks_that_cannot_work_together_are_refused(sweep: Sweep) -> None:
+    for arguments, message in (
+        ([*NODES, "zero=stage2"], "recipe.inject.contexts_per_step=1 cannot be shared by 2 ranks"),
+        (["+cluster.steps.reference.tasks_per_node=2"], "a reference step is the work of one process"),
+        ([*LONG, "zero=none"], "asks for 2 ranks, which zero=none cannot put to work; set zero=stage1"),
+    ):
+        process = sweep(*arguments)
+        assert process.returncode == 1
+        assert message in process.stderr, process.stderr
+        assert not active()
