@@ -1,7 +1,7 @@
 """Who of the ranks does not move any more: a thread on each that says where its rank stands, and reads the others.
 
-A rank that waits for others stands in a collective; one that hangs stands elsewhere, and one that is dead says nothing.
-So the rank that is to blame has a name, and all end, long before a collective's own time-out.
+A rank that waits for others stands in a collective; one that hangs stands elsewhere, with all its threads; and one that
+is dead says nothing. So the rank that is to blame has a name, and all end, long before a collective's own time-out.
 """
 
 from __future__ import annotations
@@ -56,10 +56,11 @@ class Watchdog:
         heard: dict[int, tuple[int, float]] = {}  # by rank: its last beat, and when it came
         beat = 0
         while not over.wait(self.beat_s):
-            frame = sys._current_frames().get(self.watched or 0)
-            stack = place_of(frame)
-            if stack != here:
-                here, since = stack, time.monotonic()
+            frames = sys._current_frames()
+            frame = frames.get(self.watched or 0)
+            stacks = " ".join(place_of(frames[thread]) for thread in sorted(frames) if thread != threading.get_ident())
+            if stacks != here:
+                here, since = stacks, time.monotonic()
             beat += 1
             host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
             word = {"beat": beat, "idle_s": time.monotonic() - since, "where": place_in_words(frame)}
@@ -120,7 +121,7 @@ class Watchdog:
 
 
 def place_of(frame: FrameType | None) -> str:
-    """Everything that changes when the thread moves."""
+    """Everything that changes when a thread moves."""
     places = []
     while frame is not None:
         places.append(f"{frame.f_code.co_filename}:{frame.f_lasti}")

@@ -168,8 +168,8 @@ class ZeroEngine:
         from deepspeed.utils import safe_set_local_grad
 
         optimizer = self.engine.optimizer
-        for value in self.trainables.values():
-            if self.zero.stage == 3 and id(value) not in self.with_gradient:
+        for value in self.trainables.values() if self.zero.stage == 3 else ():
+            if id(value) not in self.with_gradient:
                 *_, count = optimizer.grad_position[optimizer.get_param_id(value)]
                 safe_set_local_grad(value, torch.zeros(count, device=value.device))
         self.with_gradient.clear()

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 import hpc.zero
 from hpc.distributed import Place
 from hpc.errors import ClusterError
+from hpc.watchdog import Watchdog
 from hpc.zero import require_installed, zero_from
 from tests.conftest import TINY, Program, error_line
 
@@ -195,3 +197,18 @@ def test_ranks_are_found_in_the_environment() -> None:
     found = Place.of(srun | {"SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1"})
     assert (found.rank, found.size, found.local_rank, found.address, found.port) == (3, 4, 1, "10.0.0.1", 20007)
     assert Place.of({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}).size == 1  # in a batch script, outside of srun
+
+
+def test_the_rank_that_hangs_is_told_from_those_that_wait() -> None:
+    """Where ranks stand: 1 in our code for too long, 0 and 2 in a collective since then."""
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True)
+    watchdog = Watchdog(store, 0, 3, timeout_s=10.0, when_lost=lambda message: None)
+    waits = {"beat": 5, "idle_s": 11.0, "where": "waiting for others zero.py:7", "host": "n1"}
+    hangs = {"beat": 5, "idle_s": 12.0, "where": "in tune.py:30", "host": "n2"}
+    works = {"beat": 5, "idle_s": 0.5, "where": "in zoo.py:9", "host": "n2"}
+    assert watchdog._lost({0: waits, 1: hangs, 2: waits}, {}) == "rank 1 on n2 has stood still for 12 s in tune.py:30"
+    assert watchdog._lost({0: waits, 1: works, 2: waits}, {}) == ""  # they wait for one that works
+    assert watchdog._lost({0: waits, 1: waits, 2: waits}, {}).count("waiting for others") == 3
+    silent = watchdog._lost({0: works, 1: works}, {1: (5, time.monotonic() - 11)})
+    assert silent.startswith("rank 1 on n2 has not been heard of for 11 s")
+    assert watchdog._lost({0: works}, {1: (5, time.monotonic() - 11)}) == ""  # it has left

@@ -37,6 +37,7 @@ LONG = [
     f"recipe.inject.steps={STEPS}",
     f"recipe.inject.validate_every={STEPS}",
     "recipe.tune.steps=2",
+    "checkpoint_every=50",
 ]
 
 
@@ -96,7 +97,7 @@ def disturbed(undisturbed: Path, tmp_path: Path) -> Iterator[Callable[..., Path]
     def started(*arguments: str) -> Path:
         for kind in ("reference", "classical"):
             shutil.copytree(undisturbed / kind, tmp_path / "runs" / kind)
-        root = submit(tmp_path, "checkpoint_every=50", *arguments)
+        root = submit(tmp_path, *arguments)
         wait_for("a checkpoint", lambda: checkpoints(root))
         return root
 
@@ -184,7 +185,7 @@ def test_a_lost_rank_has_a_name_and_the_same_command_goes_on(
     assert re.search(rf"^rank 1 on n2 {said}", failed["inject"]), failed
     assert "failed: rank 1 on n2" in failed["tune"], failed
     before = len(checkpoints(root))
-    submit(root.parent, "checkpoint_every=50", "zero.rank_timeout_s=10")
+    submit(root.parent, "zero.rank_timeout_s=10")
     wait_for("stage 1", lambda: attempts(root)[-1] == 0)
     assert before >= 1
     assert "continuing from step" in "".join(path.read_text() for path in root.glob("queue/ng-inject*/*_0_log.out"))
