@@ -156,23 +156,42 @@ class ZeroEngine:
             self.engine.step()
 
     def update(self, lr: float) -> float:
-        self._zero_old_gradients()
+        idle = [value for value in self.trainables.values() if id(value) not in self.with_gradient]
+        self._zero_old_gradients(idle)
         for group in self.engine.optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
-        self.engine.step()
+        with self._resting(idle):
+            self.engine.step()
+        self.with_gradient.clear()
         return float(self.engine.get_global_grad_norm())
 
-    def _zero_old_gradients(self) -> None:
+    @contextmanager
+    def _resting(self, idle: Sequence[nn.Parameter]) -> Iterator[None]:
+        """torch leaves a group without gradients alone; DeepSpeed takes them for 0, and its moments would move it."""
+        states, numbers = self._torch_optimizer.state, {id(value) for value in idle}
+        held = [(value, [tensor.clone() for tensor in _held(value)]) for value in idle]
+        flats = [
+            (flat, flat.clone(), {name: state.clone() for name, state in states[flat].items()})
+            for flat, shares in self._shares()
+            if shares and all(id(value) in numbers for value, *_ in shares)
+        ]
+        yield
+        for value, copies in held:
+            for tensor, copy in zip(_held(value), copies, strict=True):  # a step may have put others in their places
+                tensor.copy_(copy)
+        for flat, before, state in flats:
+            flat.data.copy_(before)
+            states[flat] = state
+
+    def _zero_old_gradients(self, idle: Sequence[nn.Parameter]) -> None:
         """Of what no loss of this step read: stage 3 keeps the share that it had before, and would use it again."""
         import torch
         from deepspeed.utils import safe_set_local_grad
 
         optimizer = self.engine.optimizer
-        for value in self.trainables.values() if self.zero.stage == 3 else ():
-            if id(value) not in self.with_gradient:
-                *_, count = optimizer.grad_position[optimizer.get_param_id(value)]
-                safe_set_local_grad(value, torch.zeros(count, device=value.device))
-        self.with_gradient.clear()
+        for value in idle if self.zero.stage == 3 else ():
+            *_, count = optimizer.grad_position[optimizer.get_param_id(value)]
+            safe_set_local_grad(value, torch.zeros(count, device=value.device))
 
     def values(self) -> dict[str, Tensor]:
         """Copies of the trained values, whole, on every rank."""
@@ -185,21 +204,35 @@ class ZeroEngine:
         states = self._torch_optimizer.state
         found: dict[str, Tensor] = {}
         for moment in self.moment_names:
-            gathered = self._gathered(lambda flat: states[flat][moment])  # noqa: B023  (called before the next one)
+            gathered = self._gathered(lambda flat: states[flat].get(moment))  # noqa: B023  (called at once)
             found |= {f"{moment}/{name}": value for name, value in gathered.items()}
-        if self.moment_names:  # one number of steps for all: every parameter is updated at every step
-            steps: Tensor = next(iter(states.values()))["step"]
-            found |= {f"step/{name}": steps.clone() for name in self.trainables}
+        if self.moment_names:
+            found |= {f"step/{name}": number for name, number in self._num_updates().items()}
         return found
 
-    def _gathered(self, of_flat: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-        """What lies beside this rank's shares, put together with that of the others."""
+    def _num_updates(self) -> dict[str, Tensor]:
+        """By parameter. A rank knows those of its own shares; the others it is told."""
+        import torch
+        import torch.distributed as dist
+
+        states, by_value = self._torch_optimizer.state, dict[int, float]()
+        for flat, shares in self._shares():
+            if "step" in states[flat]:
+                by_value |= {id(value): float(states[flat]["step"]) for value, *_ in shares}
+        device = next(iter(self.trainables.values())).device
+        numbers = torch.tensor([by_value.get(id(value), 0.0) for value in self.trainables.values()], device=device)
+        dist.all_reduce(numbers, dist.ReduceOp.MAX)
+        return {name: number.clone() for name, number in zip(self.trainables, numbers.cpu(), strict=True)}
+
+    def _gathered(self, of_flat: Callable[[Tensor], Tensor | None]) -> dict[str, Tensor]:
+        """What lies beside this rank's shares, put together with that of the others; 0 where there is nothing yet."""
         import torch
         import torch.distributed as dist
 
         own = {
-            id(value): (of_flat(flat).narrow(0, start, count), first)
+            id(value): (beside.narrow(0, start, count), first)
             for flat, shares in self._shares()
+            if (beside := of_flat(flat)) is not None
             for value, start, first, count in shares
         }
         found = {}
@@ -233,10 +266,11 @@ class ZeroEngine:
 
         names = {id(value): name for name, value in self.trainables.items()}
         for flat, shares in self._shares():
+            steps = [moments[key] for value, *_ in shares if (key := f"step/{names[id(value)]}") in moments]
+            if not steps:
+                continue  # nothing of it has been updated yet
             state = self._torch_optimizer.state[flat]
-            state |= {moment: torch.zeros_like(flat) for moment in self.moment_names}
-            if self.moment_names:
-                state["step"] = moments[f"step/{next(iter(self.trainables))}"].clone()
+            state |= {"step": steps[0].clone()} | {moment: torch.zeros_like(flat) for moment in self.moment_names}
             for value, start, first, count in shares:
                 for moment in self.moment_names:
                     saved = moments[f"{moment}/{names[id(value)]}"].flatten()[first : first + count]
@@ -263,3 +297,8 @@ class ZeroEngine:
                     for value, at in mapped
                 ],
             )
+
+
+def _held(value: nn.Parameter) -> list[Tensor]:
+    """What a rank holds of a parameter: its values, under stage 3 its share of them, or both."""
+    return [value.data, *([value.ds_tensor.data] if hasattr(value, "ds_tensor") else [])]

@@ -33,7 +33,8 @@ class Engine(Protocol):
         ...
 
     def update(self, lr: float) -> float:
-        """One optimiser step at this learning rate; returns the gradient norm before clipping."""
+        """One optimiser step at this learning rate, of the groups that have gradients; returns the norm of these before
+        clipping."""
         ...
 
     def values(self) -> dict[str, Tensor]:
@@ -66,14 +67,14 @@ def trainables_of(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def optimizer_of(trainables: Trainables, stage: StageConfig) -> torch.optim.Optimizer:
-    """The recipe's optimiser in two groups: parameter tokens, which learn faster, and the rest."""
-    tokens = [value for name, value in trainables.items() if name.startswith("parameter_tokens.")]
-    rest = [value for name, value in trainables.items() if not name.startswith("parameter_tokens.")]
-    groups = [
-        {"params": values, "lr_scale": scale}
-        for values, scale in ((rest, 1.0), (tokens, stage.token_lr_scale))
-        if values
-    ]
+    """The recipe's optimiser in groups: parameter tokens, which learn faster; the patch embedding, which has a gradient
+    only in steps that read images, and rests in the others; and what is left."""
+    scales = {"parameter_tokens": stage.token_lr_scale, "patches": 1.0, "": 1.0}
+    by_kind: dict[str, list[nn.Parameter]] = {kind: [] for kind in scales}
+    for name, value in trainables.items():
+        kind = name.split(".")[0]
+        by_kind[kind if kind in scales else ""].append(value)
+    groups = [{"params": values, "lr_scale": scales[kind]} for kind, values in by_kind.items() if values]
     if stage.optimizer == "adamw":
         return torch.optim.AdamW(groups, stage.lr, (0.9, stage.beta2), weight_decay=stage.weight_decay)
     return torch.optim.SGD(groups, stage.lr, weight_decay=stage.weight_decay)
@@ -102,9 +103,6 @@ class SingleProcess:
         (loss / len(self.contexts)).backward()
 
     def update(self, lr: float) -> float:
-        for value in self.trainables.values():
-            if value.grad is None:  # of a step in which nobody read it: 0, as an engine over many ranks has it
-                value.grad = torch.zeros_like(value)
         norm = nn.utils.clip_grad_norm_(self.trainables.values(), self.clip_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]

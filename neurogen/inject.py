@@ -38,9 +38,11 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
     def loss(generate: Generate, number: int, which: int) -> Tensor:
         """eq. 1, half of the steps under the generic instruction, else under contexts as stage 2 will show them."""
         instruction, context = GENERIC, None
-        chance = torch.rand((), generator=generator_of(step.seed, "inject", number))  # one for all ranks
-        if float(chance) < step.generator.context_warmup:
-            instruction, random = task.instruction, generator_of(step.seed, "inject", number, which)
+        # drawn from the step's first context for all of them: ranks must use the same modules at the same time
+        first, random = (generator_of(step.seed, "inject", number, one) for one in (0, which))
+        chances = [float(torch.rand((), generator=one)) for one in (first, random)]
+        if chances[0] < step.generator.context_warmup:
+            instruction = task.instruction
             context = Context.sample(dataset.train, dataset.class_names, step.generator.context_samples, random)
         return injection_loss(generate(task.name, instruction, context), moments)
 

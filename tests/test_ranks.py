@@ -115,6 +115,34 @@ def test_a_bfloat16_backbone_and_what_ranks_hold(tmp_path: Path, zero: str) -> N
             assert rank[what] == pytest.approx(rank["expected"][what], rel=0.05), what
 
 
+def test_no_rank_but_the_first_holds_the_whole_backbone_while_it_loads(tmp_path: Path) -> None:
+    """A Llama of 1.3 GB, whose embedding is as small a part of it as in those of 7–8B; the peak on one of two ranks."""
+    from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
+
+    from neurogen.pretrained import _byte_tokenizer
+
+    about = LlamaConfig(
+        hidden_size=1024, intermediate_size=2816, num_hidden_layers=24, num_attention_heads=16, vocab_size=10240,
+        num_key_value_heads=16,
+    )  # fmt: skip
+    LlamaModel(about).save_pretrained(tmp_path / "llama")
+    tokenizer: PreTrainedTokenizerFast = _byte_tokenizer(about)
+    tokenizer.save_pretrained(tmp_path / "llama")
+    own = ["backbone=causal_lm", f"backbone.model={tmp_path}/llama"]
+    together = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_port()}"]
+    peaks = {}
+    for zero, start in (("none", []), ("stage3", together)):
+        process = subprocess.run(
+            [sys.executable, *start, "-m", "tests.loading", f"zero={zero}", *own],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}, cwd=Path(__file__).parents[1],
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert process.returncode == 0, process.stdout + process.stderr
+        peaks[zero] = {int(rank): int(mb) for rank, mb in re.findall(r"LOADING rank (\d): (\d+) MB", process.stdout)}
+    assert peaks["none"][0] > 1250
+    assert peaks["stage3"][1] <= 0.75 * peaks["none"][0], peaks
+
+
 def test_a_vision_backbone_in_shares(tmp_path: Path) -> None:
     """Modules that only some contexts use, and a processor's pictures."""
     vision = ["backbone=tiny_qwen2_vl", "recipe.inject.steps=4", "only=[inject]"]
