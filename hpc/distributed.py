@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpc.errors import ClusterError
 from hpc.watchdog import Watchdog
-from hpc.zero import Zero, ZeroEngine, require_installed, sharded_loading, use_process_group, whole
+from hpc.zero import Zero, require_installed
+from hpc.zero_engine import ZeroEngine, sharded_loading, use_process_group, whole
 
 if TYPE_CHECKING:
     import torch

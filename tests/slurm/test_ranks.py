@@ -17,7 +17,9 @@ import torch
 from safetensors.torch import load_file
 
 from slurm.lab.lab import Lab
+from tests.conftest import TINY
 from tests.slurm.conftest import (
+    REPOSITORY,
     Sweep,
     active,
     done,
@@ -25,7 +27,7 @@ from tests.slurm.conftest import (
     submission,
     wait_for,
 )
-from tests.test_ranks import stage
+from tests.test_ranks import assert_same, stage
 
 NODES = ["+cluster.steps.inject.nodes=2", "+cluster.steps.tune.nodes=2"]
 STEPS = 1600
@@ -114,25 +116,24 @@ def assert_same_bits(root: Path, other: Path) -> None:
     assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
-def test_both_stages_in_shares_over_two_nodes(undisturbed: Path, sweep: Sweep, tmp_path: Path) -> None:
-    """ZeRO 3 gives what ZeRO 2 gives; every rank has its log, and rank 0 alone shows progress."""
-    for kind in ("reference", "classical"):
-        shutil.copytree(undisturbed / kind, tmp_path / "runs" / kind)
-    process = sweep(*LONG, "zero=stage3", "recipe.inject.steps=20")
+@pytest.mark.parametrize("zero", ["stage2", "stage3"])
+def test_both_stages_over_two_nodes_do_what_one_process_does(sweep: Sweep, tmp_path: Path, zero: str) -> None:
+    """Every rank has its log, and rank 0 alone shows progress."""
+    root, short = tmp_path / "runs", ["recipe.inject.steps=20", "recipe.tune.steps=20", "checkpoint_every=10"]
+    alone = tmp_path / "alone"
+    here = [sys.executable, "-m", "neurogen.run", *TINY, *LONG[len(NODES) :], *short, f"root={alone}", "zero=none"]
+    subprocess.run([*here, "only=[tune]"], cwd=REPOSITORY, check=True, capture_output=True, timeout=300)
+    process = sweep(*LONG, *short, f"zero={zero}")
     assert process.returncode == 0, process.stderr
-    root = tmp_path / "runs"
     wait_for("the table", lambda: done(root))
     for kind in ("inject", "tune"):
+        assert_same(alone, root, kind)
         logs = sorted(root.glob(f"queue/ng-{kind}*/*_log.out"))
         assert [path.name.split("_")[1] for path in logs] == ["0", "1"]
         assert [f"{kind}: " in path.read_text() for path in logs] == [True, False]
         assert json.loads((stage(root, kind) / "environment.json").read_text())["ranks"] == 2
-    histories = [
-        json.loads((stage(one, "inject") / "metrics.json").read_text())["history"] for one in (root, undisturbed)
-    ]
-    ours, theirs = ([row["loss"] for row in history[1:6]] for history in histories)
-    assert ours[0] == pytest.approx(theirs[0], rel=1e-6)
-    assert histories[0][-1].keys() >= {"memory_gb", "memory_gb_of_rank/1", "step_s", "tokens_per_s"}
+        last = json.loads((stage(root, kind) / "metrics.json").read_text())["history"][-1]
+        assert last.keys() >= {"memory_gb", "memory_gb_of_rank/1", "step_s", "tokens_per_s"}
 
 
 def test_preempted_it_goes_on(undisturbed: Path, disturbed: Callable[..., Path]) -> None:
