@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import torch
 
 Value = TypeVar("Value")
-FIRST_PORT, NUM_PORTS = 20_000, 20_000
+FIRST_PORT, NUM_PORTS = 20_000, 12_000  # below those that the system gives out itself
 CONNECT_TIMEOUT_S = 300
 
 
@@ -51,20 +51,22 @@ class Place:
         if "WORLD_SIZE" in e:
             rank, size, local = int(e["RANK"]), int(e["WORLD_SIZE"]), int(e.get("LOCAL_RANK", "0"))
         elif "SLURM_PROCID" in e and "SLURM_STEP_ID" in e:
-            rank, size, local = int(e["SLURM_PROCID"]), int(e["SLURM_NTASKS"]), int(e["SLURM_LOCALID"])
+            size = int(e.get("SLURM_STEP_NUM_TASKS", e.get("SLURM_NTASKS", "1")))  # in salloc's shell the job has more
+            rank, local = int(e["SLURM_PROCID"]), int(e["SLURM_LOCALID"])
         else:
             rank, size, local = 0, 1, 0
         # srun is called on the first node, and rank 0 runs there
         address = e.get("MASTER_ADDR") or e.get("SLURM_LAUNCH_NODE_IPADDR") or "127.0.0.1"
-        port = int(e.get("MASTER_PORT") or FIRST_PORT + int(e.get("SLURM_JOB_ID", os.getppid())) % NUM_PORTS)
+        by_job = FIRST_PORT + int(e.get("SLURM_JOB_ID", "0")) % NUM_PORTS if size > 1 else 0  # 0: any, for itself
+        port = int(e.get("MASTER_PORT") or by_job)
         return Place(rank, size, local, address, port, e.get("TORCHELASTIC_USE_AGENT_STORE") == "True")
 
 
 class ProcessGroup:
     """neurogen's Ranks, for several."""
 
-    def __init__(self, place: Place, group: Any) -> None:
-        self.rank, self.size, self.group = place.rank, place.size, group
+    def __init__(self, place: Place, group: Any, watchdog: Watchdog) -> None:
+        self.rank, self.size, self.group, self.watchdog = place.rank, place.size, group, watchdog
 
     def first(self, value: Value) -> Value:
         """Rank 0's value, on every rank."""
@@ -72,6 +74,7 @@ class ProcessGroup:
 
         values = [value]
         dist.broadcast_object_list(values, src=0, group=self.group)
+        self.watchdog.tick()
         return values[0]
 
     def all(self, values: list[float]) -> list[list[float]]:
@@ -82,6 +85,7 @@ class ProcessGroup:
         own = torch.tensor(values, dtype=torch.float64)
         everybody = [torch.empty_like(own) for _ in range(self.size)]
         dist.all_gather(everybody, own, group=self.group)
+        self.watchdog.tick()
         return [[float(value) for value in one] for one in everybody]
 
 
@@ -102,15 +106,15 @@ def joined(
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=patience)
     group = dist.new_group(backend="gloo", timeout=patience) if backend == "nccl" else None
-    try:
-        with watchdog.watching():
-            yield ProcessGroup(place, group)
-    except RuntimeError as error:  # what torch raises when a connection is closed
-        gone = watchdog.gone()
-        if gone:
-            print(str(error).splitlines()[0], file=sys.stderr, flush=True)
-            raise ClusterError(gone) from error
-        raise
+    with watchdog.watching():
+        try:
+            yield ProcessGroup(place, group, watchdog)
+        except RuntimeError as error:  # what torch raises when a connection is closed
+            gone = watchdog.gone()
+            if gone:
+                print(str(error).splitlines()[0], file=sys.stderr, flush=True)
+                raise ClusterError(gone) from error
+            raise
     watchdog.leave()
     dist.destroy_process_group()
 
@@ -151,13 +155,13 @@ def runtime_of_ranks(
     if place.size > 1 and not zero.stage:
         raise ClusterError(f"zero=none is for one process, and {place.size} were started; set zero=stage1, 2 or 3")
     require_installed(zero)
-    use_gpu_of(place)
+    gpu = use_gpu_of(place)
     runtime = replace(make_runtime(), stop=stop)
     if not zero.stage:
         yield runtime
         return
     os.environ.setdefault("DS_ACCELERATOR", runtime.device.type)
-    os.environ.setdefault("LOCAL_RANK", str(place.local_rank))  # DeepSpeed reads it
+    os.environ.setdefault("LOCAL_RANK", str(gpu))  # DeepSpeed takes it for the number of the GPU
     with joined(place, runtime.device, zero.rank_timeout_s, when_lost) as ranks:
         use_process_group()
         yield replace(
@@ -169,9 +173,11 @@ def runtime_of_ranks(
         )
 
 
-def use_gpu_of(place: Place) -> None:
-    """Where a process sees several GPUs, it takes that of its number on the node."""
+def use_gpu_of(place: Place) -> int:
+    """Where a process sees several GPUs, it takes that of its number on the node; else the only one. Returns which."""
     import torch
 
-    if torch.cuda.device_count() > 1:
-        torch.cuda.set_device(place.local_rank)
+    if torch.cuda.device_count() < 2:
+        return 0
+    torch.cuda.set_device(place.local_rank)
+    return place.local_rank

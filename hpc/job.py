@@ -32,6 +32,7 @@ from hpc.zero import Zero, alone
 PAYLOAD = "payload.pkl"
 STOPPED = 130
 OUT_OF_TIME = 124
+SIGNALS_ARRIVE_WITHIN_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def main() -> None:
     index = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
     payload, place, diary = Payload.read(folder), Place.of(os.environ), Diary(folder, index)
     if place.rank != 0:
-        sys.exit(run(payload, index, place, diary)[0])
+        status, _ = run(payload, index, place, diary)
+        sys.exit(0 if status in (STOPPED, OUT_OF_TIME) else status)  # srun would end rank 0, which still has to decide
     diary.begin()
     status, message = 1, ""
     try:
@@ -116,6 +118,8 @@ def run(payload: Payload, index: int, place: Place, diary: Diary) -> tuple[int, 
         with runtime_of_ranks(payload.make_runtime, zero, place, stops, end_without) as runtime:
             step.run(runtime)
     except payload.interrupted:
+        if place.size > 1:
+            time.sleep(SIGNALS_ARRIVE_WITHIN_S)  # another rank may have been told first, and for all of them
         return (OUT_OF_TIME, "out of time") if near_limit else (STOPPED, "stopped by a signal, saved")
     except (payload.refused, ClusterError) as error:
         message = " ".join(str(error).split())

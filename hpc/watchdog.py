@@ -22,6 +22,7 @@ BEATS_PER_TIMEOUT = 20
 LONGEST_BEAT_S = 5.0
 LOST = 70  # exit status
 COLLECTIVES = ("torch/distributed/", "deepspeed/comm/", "hpc/distributed.py")
+OUTSIDE = ("/filelock/", "/huggingface_hub/", "/httpx", "/urllib3/")  # another process's work, or a download
 
 
 class Watchdog:
@@ -30,19 +31,33 @@ class Watchdog:
     def __init__(self, store: Any, rank: int, size: int, timeout_s: float, when_lost: Callable[[str], None]) -> None:
         self.store, self.rank, self.size, self.timeout_s = store.clone(), rank, size, timeout_s
         self.beat_s = min(LONGEST_BEAT_S, timeout_s / BEATS_PER_TIMEOUT)
-        self.watched = threading.main_thread().ident
+        self.watched, self.ticks, self.answered = threading.main_thread().ident, 0, time.monotonic()
         self.when_lost = when_lost
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         over = threading.Event()
-        thread = threading.Thread(target=self._watch, args=(over,), daemon=True)
-        thread.start()
+        threads = [threading.Thread(target=one, args=(over,), daemon=True) for one in (self._watch, self._guard)]
+        self.answered = time.monotonic()
+        for thread in threads:
+            thread.start()
         try:
             yield
         finally:
             over.set()
-            thread.join()
+            for thread in threads:
+                thread.join(timeout=2 * self.beat_s)
+
+    def tick(self) -> None:
+        """The rank has got somewhere, though it may stand in the same place whenever it is looked at."""
+        self.ticks += 1
+
+    def _guard(self, over: threading.Event) -> None:
+        """Rank 0 has the store: where it is frozen, asking it never ends."""
+        while not over.wait(self.beat_s):
+            silent = time.monotonic() - self.answered
+            if silent > self.timeout_s + 2 * self.beat_s and not over.is_set():
+                self._end(f"rank 0 has not answered for {silent:.0f} s")
 
     def leave(self) -> None:
         """Rank 0 has the store, so it goes last."""
@@ -58,7 +73,9 @@ class Watchdog:
         while not over.wait(self.beat_s):
             frames = sys._current_frames()
             frame = frames.get(self.watched or 0)
-            stacks = " ".join(place_of(frames[thread]) for thread in sorted(frames) if thread != threading.get_ident())
+            stacks = f"{self.ticks} " + " ".join(
+                place_of(frames[thread]) for thread in sorted(frames) if thread != threading.get_ident()
+            )
             if stacks != here:
                 here, since = stacks, time.monotonic()
             beat += 1
@@ -67,6 +84,7 @@ class Watchdog:
             try:
                 self.store.set(f"watchdog/{self.rank}", json.dumps(word | {"host": host}))
                 words = self._words()
+                self.answered = time.monotonic()
             except RuntimeError as error:  # torch's, for a connection that is closed
                 if not over.is_set():
                     self._end(f"rank 0 is gone ({str(error).splitlines()[0]})")
@@ -92,6 +110,8 @@ class Watchdog:
             return (
                 f"{who} has not been heard of for {max(silent.values()):.0f} s; last seen {words[min(silent)]['where']}"
             )
+        if any(word["where"].startswith("outside") for word in words.values()):
+            return ""  # the others wait for what that rank waits for
         idle = {rank: word for rank, word in words.items() if word["idle_s"] > self.timeout_s}
         waiting = {rank for rank, word in words.items() if word["where"].startswith("waiting")}
         blamed = set(idle) - waiting or (set(idle) if len(idle) == self.size else set())
@@ -116,8 +136,10 @@ class Watchdog:
         print(f"error: {message}", file=sys.stderr, flush=True)
         frame = sys._current_frames().get(self.watched or 0)
         print(f"rank {self.rank} stands here:", "".join(traceback.format_stack(frame)), file=sys.stderr, flush=True)
-        self.when_lost(message)
-        os._exit(LOST)  # the main thread cannot be reached: it waits inside a collective
+        try:
+            self.when_lost(message)
+        finally:
+            os._exit(LOST)  # the main thread cannot be reached: it waits inside a collective
 
 
 def place_of(frame: FrameType | None) -> str:
@@ -130,8 +152,9 @@ def place_of(frame: FrameType | None) -> str:
 
 
 def place_in_words(frame: FrameType | None) -> str:
-    """'waiting for others …' or 'in …', with the innermost lines of a file of ours."""
+    """'waiting for others …', 'outside …' or 'in …', with the innermost line of a file of ours."""
     stack = [f"{one.filename}:{one.lineno}" for one in traceback.extract_stack(frame)] if frame else []
-    waits = any(part in line for line in stack[-8:] for part in COLLECTIVES)
+    kinds = {"outside": OUTSIDE, "waiting for others": COLLECTIVES}
+    found = [kind for kind, parts in kinds.items() if any(part in line for line in stack[-12:] for part in parts)]
     ours = [line for line in stack if "/site-packages/" not in line]
-    return f"{'waiting for others' if waits else 'in'} {ours[-1] if ours else 'no code of ours'}"
+    return f"{found[0] if found else 'in'} {ours[-1] if ours else 'no code of ours'}"

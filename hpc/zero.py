@@ -22,6 +22,7 @@ class Zero:
 
     stage: int  # 0: no DeepSpeed, one process
     offload: bool  # stage 3: parameters and the optimiser's state lie in the host's memory
+    whole_below: int  # stage 3: parameters of at most so many numbers are not shared out
     rank_timeout_s: float  # how long a rank may stand still before all end
 
 
@@ -41,6 +42,8 @@ def zero_from(values: Mapping[str, Any]) -> Zero:
         raise ClusterError(f"zero.stage={zero.stage} is unknown; allowed: {', '.join(map(str, STAGES))}")
     if zero.offload and zero.stage != 3:
         raise ClusterError(f"zero.offload=true needs zero.stage=3, which is {zero.stage}")
+    if zero.whole_below < 0:
+        raise ClusterError(f"zero.whole_below={zero.whole_below} must be at least 0")
     if zero.rank_timeout_s <= 0:
         raise ClusterError(f"zero.rank_timeout_s={zero.rank_timeout_s} must be above 0")
     return zero

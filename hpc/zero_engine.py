@@ -6,6 +6,7 @@ checkpoint gets is whole and named by parameter, so that it can be resumed by an
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+MIB = 2**20
+M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
-def config_of(zero: Zero, contexts: int, size: int, clip_norm: float) -> dict[str, Any]:
+
+def config_of(zero: Zero, contexts: int, size: int, clip_norm: float, num_trained: int) -> dict[str, Any]:
     """DeepSpeed's config: `contexts` networks per step, one at a time, shared by `size` ranks."""
     section: dict[str, Any] = {"stage": zero.stage, "overlap_comm": False, "contiguous_gradients": True}
+    section |= {"reduce_bucket_size": max(num_trained, 1)}  # a buffer of this many numbers: all gradients at a time
     if zero.stage == 3:
-        section |= {"stage3_param_persistence_threshold": 10_000}  # vectors stay whole
+        section |= {"stage3_param_persistence_threshold": zero.whole_below}
     if zero.offload:
         section |= {"offload_param": {"device": "cpu"}, "offload_optimizer": {"device": "cpu"}}
     return {
@@ -45,11 +50,24 @@ def sharded_loading(zero: Zero, dtype: torch.dtype) -> Iterator[None]:
     import torch.distributed as dist
     from transformers.integrations import HfDeepSpeedConfig
 
-    config = config_of(zero, contexts=dist.get_world_size(), size=dist.get_world_size(), clip_norm=1.0)
+    size = dist.get_world_size()
+    config = config_of(zero, contexts=size, size=size, clip_norm=1.0, num_trained=0)
     config |= {"bf16": {"enabled": dtype is torch.bfloat16}}  # the format that the shares are made in
     kept = HfDeepSpeedConfig(config)  # transformers refers to it weakly: this keeps the mode on, and then off again
-    yield
-    del kept
+    give_back_above(MIB)
+    try:
+        yield
+    finally:
+        del kept
+        give_back_above(32 * MIB)
+
+
+def give_back_above(size: int) -> None:
+    """glibc returns freed memory above this size to the system at once. Left to itself it keeps tensors of up to 32 MiB
+    in a heap in which shares lie between what was freed, and a rank grows to the whole model."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, size)
 
 
 def use_process_group() -> None:
@@ -93,7 +111,8 @@ class ZeroEngine:
         self.contexts = range(rank, stage.contexts_per_step, size)
         self.trainables = {name: value for name, value in module.named_parameters() if value.requires_grad}
         self.moment_names = ("exp_avg", "exp_avg_sq") if stage.optimizer == "adamw" else ()
-        config = config_of(zero, stage.contexts_per_step, size, stage.clip_norm)
+        num_trained = sum(value.numel() for value in self.trainables.values())
+        config = config_of(zero, stage.contexts_per_step, size, stage.clip_norm, num_trained)
         self.engine, *_ = deepspeed.initialize(
             model=module, optimizer=optimizer, config=config, dist_init_required=False
         )
@@ -134,8 +153,9 @@ class ZeroEngine:
         ]
         yield
         for value, copies in held:
-            for tensor, copy in zip(_held(value), copies, strict=True):  # a step may have put others in their places
-                tensor.copy_(copy)
+            for tensor, copy in zip(_held(value), copies, strict=True):  # a step may have put others in their places,
+                if tensor.shape == copy.shape:  # or left the share alone
+                    tensor.copy_(copy)
         for flat, before, state in flats:
             flat.data.copy_(before)
             states[flat] = state
@@ -148,7 +168,7 @@ class ZeroEngine:
         optimizer = self.engine.optimizer
         for value in idle if self.zero.stage == 3 else ():
             *_, count = optimizer.grad_position[optimizer.get_param_id(value)]
-            safe_set_local_grad(value, torch.zeros(count, device=value.device))
+            safe_set_local_grad(value, torch.zeros(count, device=self.engine.device))
 
     def values(self) -> dict[str, Tensor]:
         """Copies of the trained values, whole, on every rank."""
@@ -176,8 +196,8 @@ class ZeroEngine:
         for flat, shares in self._shares():
             if "step" in states[flat]:
                 by_value |= {id(value): float(states[flat]["step"]) for value, *_ in shares}
-        device = next(iter(self.trainables.values())).device
-        numbers = torch.tensor([by_value.get(id(value), 0.0) for value in self.trainables.values()], device=device)
+        numbers = torch.tensor([by_value.get(id(value), 0.0) for value in self.trainables.values()])
+        numbers = numbers.to(self.engine.device)
         dist.all_reduce(numbers, dist.ReduceOp.MAX)
         return {name: number.clone() for name, number in zip(self.trainables, numbers.cpu(), strict=True)}
 
@@ -194,7 +214,7 @@ class ZeroEngine:
         }
         found = {}
         for name, value in self.trainables.items():
-            whole = torch.zeros(self.numel(value), device=value.device)
+            whole = torch.zeros(self.numel(value), device=self.engine.device)
             if id(value) in own:
                 share, first = own[id(value)]
                 place = whole[first : first + len(share)]  # the last share of stage 3 may be longer than what is left

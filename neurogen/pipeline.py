@@ -272,7 +272,9 @@ def chosen(last: Step, only: Sequence[str] | None, part: int, num_parts: int) ->
 
 
 def run_here(steps: Sequence[Step], runtime: Runtime) -> None:
-    """Run the steps in this process, one after the other; with several ranks, what one process does is rank 0's."""
+    """Run what is not done, one step after the other; with several ranks, what one process does is rank 0's."""
+    undone = runtime.ranks.first([not step.is_done for step in steps])  # as rank 0 sees it
+    steps = [step for step, is_undone in zip(steps, undone, strict=True) if is_undone]
     for number, step in enumerate(steps, start=1):
         if runtime.any_stops():
             raise Interrupted

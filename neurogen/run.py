@@ -90,13 +90,15 @@ def compose_and_run(composed: Any) -> None:
         show_estimate(experiment, found, plans_of(found, experiment))
         return
     last = steps_of([experiment])
-    steps = [step for step in chosen(last, experiment.only, experiment.part, experiment.num_parts) if not step.is_done]
+    steps = chosen(last, experiment.only, experiment.part, experiment.num_parts)
     place = Place.of(os.environ)
-    if steps:
+    if place.size > 1 or not all(step.is_done for step in steps):
         try:
             with runtime_of(experiment, place) as runtime:
                 run_here(steps, runtime)
         except (Interrupted, KeyboardInterrupt):
+            if place.rank != 0:
+                return  # rank 0 says so
             print("\nstopped; the same command continues where this one ended", file=sys.stderr)
             sys.exit(INTERRUPTED)
     if last.is_done and place.rank == 0:

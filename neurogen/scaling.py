@@ -6,8 +6,9 @@
     2       1              1 + 1/W          1/W         1/W
     3       1/W + gathered 2/W              1/W         1/W
 
-A step of C contexts takes C/W forward and backward passes; then gradients and new values of what is trained go round
-once. Stage 3 gathers the backbone there and back in every pass. Communication is added, though a part of it overlaps.
+and from stage 1 on a bucket of the size of all gradients. A step of C contexts takes C/W forward and backward passes.
+Gradients go round once, from stage 2 on in every pass; then the new values do. Stage 3 gathers all parameters there and
+back in every pass. Communication is added, though a part of it overlaps.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ def held_bytes(estimate: Estimate, stage: StageConfig, size: int, zero_stage: in
         "gathered": min(estimate.weight_bytes, gathered) if zero_stage == 3 else 0,
         "values": (trained, trained + share, trained + share, 2 * share)[zero_stage],
         "gradients": (trained, trained, share, share)[zero_stage],
+        "bucket": trained if zero_stage else 0,
         "moments": 2 * (trained, share, share, share)[zero_stage] if stage.optimizer == "adamw" else 0,
         "best": trained if stage.keep == "best" else 0,
     }
@@ -103,6 +105,7 @@ def seconds_per_step(
     sent = (size - 1) / size / bandwidth  # seconds per byte that everybody is to have
     passes = contexts / size
     one_pass = estimate.stages[name].seconds_per_step / stage.contexts_per_step
-    gradients = 2 * FLOAT * sum(estimate.trained_parameters.values()) * sent
-    gathering = 2 * estimate.weight_bytes * sent if zero_stage == 3 else 0.0
-    return passes * (one_pass + gathering) + gradients
+    trained = FLOAT * sum(estimate.trained_parameters.values()) * sent
+    gradients = trained * (passes if zero_stage >= 2 else 1)
+    gathering = 2 * (estimate.weight_bytes * sent + trained) if zero_stage == 3 else 0.0
+    return passes * (one_pass + gathering) + gradients + trained

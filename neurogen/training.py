@@ -89,6 +89,7 @@ def train(objective: Objective, stage: StageConfig, folder: Path, checkpoint_eve
             if last or stops or so_far.step % checkpoint_every == 0:
                 _save(engine, so_far, folder / "checkpoints", runtime)
             if stops and not last:
+                runtime.ranks.first(None)  # nobody leaves before rank 0 has written
                 raise Interrupted
     engine.release()
     with torch.no_grad():

@@ -24,11 +24,10 @@ from neurogen.experiment import experiment_from
 from neurogen.generator_folder import build_generator
 from neurogen.networks import build_network
 from neurogen.parameters import ParameterLayout, Scale
-from neurogen.prompts import GENERIC
 from neurogen.run import conf_folder
-from neurogen.runtime import runtime_here
+from neurogen.runtime import generator_of, runtime_here
 from neurogen.scaling import held_bytes
-from neurogen.task import TaskDescription
+from neurogen.task import Context, TaskDescription
 
 
 def main() -> None:
@@ -46,9 +45,10 @@ def main() -> None:
         generator = build_generator(e.backbone, e.generator, [task], 0, runtime)
         stage = replace(e.recipe.tune, contexts_per_step=runtime.ranks.size)
         engine = runtime.engine(generator, optimizer_of(trainables_of(generator), stage), stage, {})
+        context = Context.sample(dataset.train, dataset.class_names, 2, generator_of(0, "held"))
         losses = []
         for _ in range(5):
-            loss = (engine(task.name, GENERIC, None) - 1).square().mean()
+            loss = (engine(task.name, task.instruction, context) - 1).square().mean()
             engine.backward(loss)
             engine.update(1e-2)
             losses.append(loss.item())

@@ -78,15 +78,16 @@ def assert_same(one: Path, other: Path, kind: str) -> None:
     states = [load_file(stage(root, kind) / CHECKPOINT) for root in (one, other)]
     assert states[0].keys() == states[1].keys()
     for name, value in states[0].items():
-        torch.testing.assert_close(
-            states[1][name], value, rtol=1e-3, atol=5e-5, msg=lambda text, name=name: name + text
-        )
+        atol = 1e-3 * float(value.abs().max()) if name.startswith("optimizer/") else 5e-5
+        torch.testing.assert_close(states[1][name], value, rtol=1e-3, atol=atol, msg=lambda text, at=name: at + text)
 
 
-@pytest.mark.parametrize("zero", ["stage1", "stage2", "stage3", "stage3_offload"])
+@pytest.mark.parametrize(
+    "zero", ["stage1", "stage2", "stage3", "stage3 zero.whole_below=0", "stage3_offload zero.whole_below=0"]
+)
 def test_two_ranks_do_what_one_process_does(one_process: Path, tmp_path: Path, zero: str) -> None:
     root = with_zoo_of(one_process, tmp_path / "runs")
-    process = run(root, 2, f"zero={zero}")
+    process = run(root, 2, *f"zero={zero}".split())
     assert process.returncode == 0, process.stdout + process.stderr
     for kind in ("inject", "tune"):
         assert_same(one_process, root, kind)
@@ -205,7 +206,7 @@ def test_a_port_in_use_is_named(program: Program) -> None:
 
 
 def test_zero_that_makes_no_sense_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    good = {"stage": 2, "offload": False, "rank_timeout_s": 300}
+    good = {"stage": 2, "offload": False, "whole_below": 0, "rank_timeout_s": 300}
     assert zero_from(good).stage == 2
     for change, message in (
         ({"stage": 4}, "zero.stage=4 is unknown; allowed: 0, 1, 2, 3"),
@@ -237,6 +238,8 @@ def test_the_rank_that_hangs_is_told_from_those_that_wait() -> None:
     assert watchdog._lost({0: waits, 1: hangs, 2: waits}, {}) == "rank 1 on n2 has stood still for 12 s in tune.py:30"
     assert watchdog._lost({0: waits, 1: works, 2: waits}, {}) == ""  # they wait for one that works
     assert watchdog._lost({0: waits, 1: waits, 2: waits}, {}).count("waiting for others") == 3
+    loads = {"beat": 5, "idle_s": 999.0, "where": "outside pretrained.py:9", "host": "n1"}  # a download, say
+    assert watchdog._lost({0: loads, 1: waits, 2: waits}, {}) == ""
     silent = watchdog._lost({0: works, 1: works}, {1: (5, time.monotonic() - 11)})
     assert silent.startswith("rank 1 on n2 has not been heard of for 11 s")
     assert watchdog._lost({0: works}, {1: (5, time.monotonic() - 11)}) == ""  # it has left
