@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from hpc.zero import zero_from
 from neurogen.config import Experiment, GeneratorConfig, TuneConfig
 from neurogen.errors import UserError
 from neurogen.experiment import experiment_from, typed
@@ -20,7 +21,7 @@ from neurogen.run import conf_folder, with_cluster
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}"
     for path in Path(conf_folder()).glob("*/*.yaml")
-    if path.parent.name not in ("hydra", "gpu", "fit", "cluster", "scale", "modality")
+    if path.parent.name not in ("hydra", "gpu", "fit", "cluster", "scale", "modality", "zero")
 )
 TO_BE_GIVEN = {
     "image_folder": ["dataset.path=/tmp"],
@@ -42,6 +43,14 @@ def test_every_config_file_composes_and_validates(choice: str) -> None:
 @pytest.mark.parametrize("gpu", ["a100_40", "a100_80", "h100_80"])
 def test_every_gpu_composes(experiment: Callable[..., Experiment], gpu: str) -> None:
     assert experiment(f"gpu={gpu}").gpu.memory_gb == int(gpu.split("_")[1])
+
+
+def test_every_way_to_share_composes(experiment: Callable[..., Experiment]) -> None:
+    names = sorted(path.stem for path in Path(conf_folder()).glob("zero/*.yaml"))
+    found = {name: zero_from(experiment(f"zero={name}").zero) for name in names}
+    stages = {"none": 0, "stage1": 1, "stage2": 2, "stage3": 3, "stage3_offload": 3}
+    assert {name: zero.stage for name, zero in found.items()} == stages
+    assert [name for name, zero in found.items() if zero.offload] == ["stage3_offload"]
 
 
 @pytest.mark.parametrize(("target", "lr"), [("lenet", 4e-3), ("mlp", 8e-3), ("rnn", 1e-3)])

@@ -18,16 +18,17 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from hpc.attempts import attempts_of
 from hpc.cluster import Cluster, cluster_from
 from hpc.errors import ClusterError
 from hpc.graph import Batch, batches, identity, in_order
-from hpc.job import attempts_of
 from hpc.launcher import show
 from hpc.points import compose as compose_points
 from hpc.queue import Record, new_record
 from hpc.scheduler import TaskState, indices_of, seconds
 from hpc.study import Study
 from hpc.submission import Submitted, dependencies, script_of, take_out_hopeless
+from hpc.zero import Zero
 from neurogen.config import Experiment
 from neurogen.pipeline import steps_of
 from neurogen.run import conf_folder
@@ -56,6 +57,7 @@ def a_study(experiment: Composed, root: Path, *packages: str) -> Study:
         configs=("",),
         overrides=((),),
         values=list,
+        zero=Zero(stage=0, offload=False, whole_below=0, rank_timeout_s=300),
         dry_run=False,
         show_estimates=dict,
     )
