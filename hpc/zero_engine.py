@@ -77,6 +77,9 @@ def use_process_group() -> None:
 
     import deepspeed
 
+    # It would compile a reduction that is for inference only: beyond a small job's memory, and a build that is killed
+    # leaves a lock that the next one waits for without end.
+    deepspeed.ops.__compatible_ops__ = {}
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")  # about DeepSpeed's calls
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)

@@ -79,8 +79,7 @@ def sweep(lab: Lab, tmp_path: Path) -> Iterator[Sweep]:
         return subprocess.run(**how, timeout=600, check=False)
 
     yield submitted
-    subprocess.run(["scancel", "--quiet", *{line.split()[0].split("_")[0] for line in queue()}], check=False)
-    wait_for("an empty queue", lambda: not active())
+    clear_queue()
 
 
 def results(root: Path) -> list[dict[str, Any]]:
@@ -96,6 +95,11 @@ def queue() -> list[str]:
     """Job, name, state, reason, node."""
     command = ["squeue", "--noheader", "--all", "--format=%i %j %T %r %N"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def clear_queue() -> None:
+    subprocess.run(["scancel", "--quiet", *{line.split()[0].split("_")[0] for line in queue()}], check=False)
+    wait_for("an empty queue", lambda: not active())
 
 
 def active() -> list[str]:

@@ -9,24 +9,26 @@ import shutil
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from slurm.lab.lab import Lab
 from tests.conftest import TINY
-from tests.slurm.conftest import REPOSITORY, active, done, results, wait_for
+from tests.slurm.conftest import REPOSITORY, active, clear_queue, done, results, wait_for
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> dict[str, str]:
+def site(lab: Lab, tmp_path: Path) -> Iterator[dict[str, str]]:
     """A folder with nothing but the templates, and what env.sh asks for."""
     shutil.copytree(REPOSITORY / "slurm", tmp_path / "slurm", ignore=shutil.ignore_patterns("lab"))
     options = "--mem=1500M --cpus-per-task=1 --time=10"
-    return os.environ | {"NEUROGEN_VENV": sys.prefix, "NEUROGEN_SBATCH": options, "HF_HUB_OFFLINE": "1"}
+    yield os.environ | {"NEUROGEN_VENV": sys.prefix, "NEUROGEN_SBATCH": options, "HF_HUB_OFFLINE": "1"}
+    clear_queue()
 
 
-def test_the_chain_of_templates_makes_the_table(lab: Lab, site: dict[str, str], tmp_path: Path) -> None:
+def test_the_chain_of_templates_makes_the_table(site: dict[str, str], tmp_path: Path) -> None:
     """Both stages over two nodes."""
     shared = ["zero=stage2", "recipe.inject.contexts_per_step=2", "recipe.tune.contexts_per_step=2"]
     overrides = [*TINY, *shared, f"root={tmp_path}/runs", "zoo.chunk_size=1"]
@@ -38,6 +40,7 @@ def test_the_chain_of_templates_makes_the_table(lab: Lab, site: dict[str, str], 
     assert re.fullmatch(r"networks \d+, stages \d+, table \d+\n", process.stdout)
     wait_for("the table", lambda: done(tmp_path / "runs") or not active())
     logs = "\n".join(path.read_text() for path in tmp_path.glob("*.log"))
+    assert done(tmp_path / "runs"), logs
     (row,) = results(tmp_path / "runs")
     assert (row["n_ok"], row["n_zoo"]) == (2, 3), logs
     assert len(list(tmp_path.glob("neurogen-reference-*_*.log"))) == 2  # an array of two
@@ -45,7 +48,7 @@ def test_the_chain_of_templates_makes_the_table(lab: Lab, site: dict[str, str], 
     assert json.loads(environment.read_text())["ranks"] == 2
 
 
-def test_tensorboard_on_a_node_says_how_to_reach_it(lab: Lab, site: dict[str, str], tmp_path: Path) -> None:
+def test_tensorboard_on_a_node_says_how_to_reach_it(site: dict[str, str], tmp_path: Path) -> None:
     command = ["sbatch", "--parsable", "--mem=1500M", "slurm/tensorboard.sbatch", str(tmp_path)]
     job = subprocess.run(command, cwd=tmp_path, env=site, capture_output=True, text=True, check=True).stdout.strip()
     log = tmp_path / f"neurogen-tensorboard-{job}.log"
