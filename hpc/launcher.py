@@ -51,6 +51,8 @@ def launch(
     else:
         require_installed(study.zero)
         run_locally(study, site.array_parallelism)
+    if wait:
+        study.show()
     values = study.values() if wait else [None] * len(configs)
     return [
         JobReturn(overrides=list(own), cfg=config, status=JobStatus.COMPLETED, _return_value=value)
@@ -89,15 +91,19 @@ def wait_until_over(study: Study) -> None:
 
 
 def run_locally(study: Study, parallel: int) -> None:
-    """The graph as processes of this machine; one step's failure stops only what hangs on it."""
+    """The graph as processes of this machine; one step's failure stops only what hangs on it.
+
+    Ctrl-C reaches the processes as well: they save, and nothing new begins.
+    """
     place = Queue(study.root).place(f"local-{study.last.key}")
     place.mkdir(parents=True, exist_ok=True)
     study.write_manifest()
     steps = [step for step in study.steps if not step.is_done]
     payload_of(study, steps, max_requeues=0).write(place)
+    print(f"{len(study.configs)} points, {len(study.steps)} steps: {len(study.steps) - len(steps)} done", flush=True)
     failed: set[str] = set()
     left, running = dict(enumerate(steps)), dict[Future[int], int]()
-    with ThreadPoolExecutor(parallel) as pool:
+    with ThreadPoolExecutor(parallel) as pool, _progress(len(steps)) as bar:
         while left or running:
             for index, step in list(left.items()):
                 needs = {identity(needed) for needed in step.needs}
@@ -107,23 +113,36 @@ def run_locally(study: Study, parallel: int) -> None:
                 elif needs & failed:
                     failed.add(identity(step))
                     del left[index]
+                    bar.update()
                     continue
                 if step is study.last or all(needed.is_done for needed in step.needs):
-                    running[pool.submit(_process, place, index, step)] = index
+                    running[pool.submit(_process, place, index, step, bar)] = index
                     del left[index]
-            done, _ = wait_for(running, return_when=FIRST_COMPLETED)
+            try:
+                done, _ = wait_for(running, return_when=FIRST_COMPLETED)
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
             for future in done:
                 step = steps[running.pop(future)]
+                bar.update()
                 if future.result() != 0:
                     failed.add(identity(step))
 
 
-def _process(place: Path, index: int, step: Any) -> int:
+def _progress(num_steps: int) -> Any:
+    """A bar with the remaining time, where somebody sees it."""
+    from tqdm import tqdm
+
+    return tqdm(total=num_steps, unit=" steps", dynamic_ncols=True, smoothing=0.05, disable=not sys.stderr.isatty())
+
+
+def _process(place: Path, index: int, step: Any, bar: Any) -> int:
     log = place / f"{identity(step)}.log"
-    print(f"  {step.kind} {step.label}: {log}", flush=True)
+    bar.write(f"  {step.kind} {step.label}: {log}")
     with log.open("ab") as file:
         command = [sys.executable, "-u", "-m", "hpc", str(place), str(index)]
         status = subprocess.run(command, stdout=file, stderr=file, check=False).returncode
     if status:
-        print(f"  {step.kind} {step.label}: failed with status {status}, see {log}", file=sys.stderr, flush=True)
+        bar.write(f"  {step.kind} {step.label}: failed with status {status}, see {log}", file=sys.stderr)
     return status

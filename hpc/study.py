@@ -40,6 +40,7 @@ class Study:
     zero: Zero  # how several ranks share a step
     dry_run: bool  # only say what it would be
     show_estimates: Callable[[], None]
+    show: Callable[[], None]  # what was measured
 
     @property
     def steps(self) -> list[Step]:

@@ -80,7 +80,10 @@ class Backbone(nn.Module):
 
     def ids(self, part: Part) -> Int64[Tensor, " tokens"]:
         """Token ids of text."""
-        return part if isinstance(part, Tensor) else torch.tensor(tokenised([part], self.tokenizer)[0])  # type: ignore[list-item]
+        if isinstance(part, Tensor):
+            return part
+        assert isinstance(part, str)
+        return torch.tensor(tokenised([part], self.tokenizer)[0], dtype=torch.int64)
 
     def run(
         self, sequence: Float[Tensor, "tokens hidden"], positions: Int64[Tensor, "3 1 tokens"] | None

@@ -205,6 +205,8 @@ class Experiment:
     """One point of a study: one dataset, one target, one backbone, one recipe."""
 
     name: str
+    study: str | None  # what a sweep's folder is called; null: by its points
+    variant: str | None  # what tables call this point; null: the settings in which points differ
     seed: int
     root: str
     device: str  # auto, cpu or cuda
@@ -219,6 +221,7 @@ class Experiment:
     zero: dict[str, Any]  # for several ranks: hpc.zero.Zero
     dataset: DatasetConfig
     target: TargetConfig
+    source: TargetConfig | None  # the target of stage 1, where it is another one than that of stage 2 (paper 4.4)
     backbone: BackboneConfig
     zoo: ZooConfig
     classical: ClassicalConfig

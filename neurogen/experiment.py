@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, cast, get_type_hints
 
-from neurogen.config import BackboneConfig, Experiment, GeneratorConfig, RecipeConfig, StageConfig
+from neurogen.config import BackboneConfig, Experiment, GeneratorConfig, RecipeConfig, StageConfig, TargetConfig
 from neurogen.errors import UserError, one_of
 
 KINDS = ("embed", "reference", "classical", "inject", "tune", "evaluate", "sweeps")
@@ -71,6 +71,8 @@ def validate(experiment: Experiment) -> None:
         name = getattr(experiment, section[:-1]).name if section else experiment.name
         if not re.fullmatch(r"[\w-]+", name):
             raise UserError(f"{section}name={name} becomes part of a folder's name; use letters, digits, _ and -")
+    if experiment.study is not None and not re.fullmatch(r"[\w-]+", experiment.study):
+        raise UserError(f"study={experiment.study} becomes part of a folder's name; use letters, digits, _ and -")
     one_of("device", experiment.device, ("auto", "cpu", "cuda"))
     for kind in experiment.only or []:
         one_of("only", kind, KINDS)
@@ -122,10 +124,25 @@ def _validate_modality(experiment: Experiment) -> None:
             f"dataset {dataset.name} is {dataset.modality}, target {target.name} classifies {target.modality}; "
             f"use target={fitting.replace(', ', ' or target=')}"
         )
+    if experiment.source is not None:
+        _validate_source(experiment, experiment.source)
     if dataset.text is not None:
         if not dataset.text.columns:
             raise UserError("dataset.text.columns=[] names no text; give at least one column")
         _require("dataset.text", dataset.text, ("max_tokens", "embedding_dim"))
+
+
+def _validate_source(experiment: Experiment, source: TargetConfig) -> None:
+    """Stage 1 for another target than stage 2 (paper 4.4)."""
+    given = f"target@source={source.name}"
+    if source.modality != experiment.target.modality:
+        raise UserError(f"{given} classifies {source.modality}, target {experiment.target.name} does not")
+    if experiment.recipe.inject.steps == 0:
+        raise UserError(f"{given} is the target of stage 1, which recipe.inject.steps=0 leaves out")
+    if experiment.recipe.tune.anchor:
+        raise UserError(f"{given} has a zoo of other networks, to which stage 2 cannot hold; set recipe.tune.anchor=0")
+    if experiment.generator.projection != "shared":
+        raise UserError(f"{given} needs a projection that serves two targets; set generator.projection=shared")
 
 
 def _validate_backbone(backbone: BackboneConfig) -> None:

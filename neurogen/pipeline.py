@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from neurogen.config import (
@@ -140,7 +140,8 @@ class Inject(Step):
 
 @dataclass(frozen=True)
 class Tune(Step):
-    """Stage 2 (paper 3.4); without `inject` it is the paper's ablation, stage 2 only."""
+    """Stage 2 (paper 3.4). Without `inject` it is the paper's ablation, stage 2 only; it may be for another target
+    (paper 4.4)."""
 
     kind, version, runs, shared = "tune", 2, "neurogen.tune:tune", True
 
@@ -161,7 +162,7 @@ class Tune(Step):
 class Evaluate(Step):
     """Test accuracy of generated networks beside all comparators."""
 
-    kind, version, runs = "evaluate", 1, "neurogen.evaluate:evaluate"
+    kind, version, runs = "evaluate", 2, "neurogen.evaluate:evaluate"
 
     task: Task
     evaluate: EvaluateConfig
@@ -171,6 +172,7 @@ class Evaluate(Step):
     classical: Classical
     tune: Tune
     recipe: str
+    variant: str | None = field(default=None, metadata={"identity": False})  # what tables call it
 
     @property
     def label(self) -> str:
@@ -204,7 +206,10 @@ def steps_of(experiments: Sequence[Experiment]) -> Aggregate:
 
 
 def study_name(experiments: Sequence[Experiment]) -> str:
-    """The experiment's name, or those of a few datasets, or how many points there are."""
+    """The study's name, or the experiment's, or those of a few datasets, or how many points there are."""
+    studies = {experiment.study for experiment in experiments}
+    if len(studies) == 1 and (study := studies.pop()):
+        return study
     names = list(dict.fromkeys(experiment.name for experiment in experiments))
     if len(names) == 1:
         return names[0]
@@ -220,14 +225,16 @@ def evaluation_of(experiment: Experiment) -> Evaluate:
     embed = Embed(root, e.dataset, data, e.backbone.source) if e.dataset.text is not None else None
     task = Task(e.dataset, data, e.target, embed)
     references = _references(experiment, task)
+    source = task if e.source is None else replace(task, target=e.source)
     classical = Classical(root, task, e.classical, e.seed)
     inject = None
     if e.recipe.inject.steps != 0:
+        zoo = _references(experiment, source)
         inject = Inject(
-            root, task, e.backbone, e.generator, e.recipe.inject, e.zoo.align, e.seed, references, e.checkpoint_every
+            root, source, e.backbone, e.generator, e.recipe.inject, e.zoo.align, e.seed, zoo, e.checkpoint_every
         )
     tune = Tune(root, task, e.backbone, e.generator, e.recipe.tune, e.seed, inject, e.checkpoint_every)
-    return Evaluate(root, task, e.evaluate, e.zoo.align, e.seed, references, classical, tune, e.recipe.name)
+    return Evaluate(root, task, e.evaluate, e.zoo.align, e.seed, references, classical, tune, e.recipe.name, e.variant)
 
 
 def _references(experiment: Experiment, task: Task) -> tuple[Reference, ...]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,35 +95,6 @@ def curves(step: Evaluate) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
     loss_axes.legend(frameon=False, fontsize=8)
     accuracy_axes.legend(frameon=False, fontsize=8, loc="lower right")
-    return figure
-
-
-def comparison(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Test accuracy of every row of a sweep's table: classical and generated networks, and what lies between."""
-    figure = Figure(figsize=(8, 1.2 + 0.45 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    for shift, (name, label, colour) in enumerate(
-        (
-            ("classical", "classical training", CLASSICAL),
-            ("zoo_mean_network", "zoo mean network", ZOO),
-            ("inject_accuracy", "generated, after stage 1", INJECT),
-            ("generated", "generated", GENERATED),
-        )
-    ):
-        key = f"{name}_mean" if f"{name}_mean" in rows[0] else name
-        shown = [(place, row) for place, row in enumerate(rows) if row[key] is not None]
-        places = [place + 0.15 * (shift - 1.5) for place, _ in shown]
-        means: list[float] = [row[key] for _, row in shown]
-        spread: list[float] = [row.get(f"{name}_std") or 0.0 for _, row in shown]
-        axes.errorbar(means, places, xerr=spread, fmt="o", markersize=5, color=colour, label=label)
-    names = ("dataset", "target", "backbone", "recipe", "settings")
-    varied = [name for name in names if len({row[name] for row in rows}) > 1]
-    axes.set_yticks(range(len(rows)), [" · ".join(filter(None, (row[name] for name in varied))) for row in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set(xlabel="test accuracy (%), mean and standard deviation over networks")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="x", color="#eeeeee")
-    figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=4)
     return figure
 
 

@@ -7,12 +7,12 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from neurogen import store
+from neurogen import store, tables
 from neurogen.pipeline import Aggregate
 
 if TYPE_CHECKING:
@@ -24,49 +24,39 @@ if TYPE_CHECKING:
 def show(last: Aggregate) -> None:
     """Print the finished experiment. Needs no torch, so that a run that is done answers at once."""
     console = Console(highlight=False, soft_wrap=True)
-    for row in store.read_json(last.folder / "results.json"):
+    rows = store.read_json(last.folder / "results.json")
+    for row in rows if len(rows) == 1 else []:
+        for part in (tables.networks(row), tables.conditions(row)):
+            console.print()
+            console.print(_rich(part, tables.heading(row), bold="generated"))
+            console.print(part.note, style="dim")
+        console.print(f"\nratio generated / classical {row['ratio']:.3f}; {tables.summary(row)}\n")
+    if len(rows) > 1:
         console.print()
-        console.print(_table(row))
-        console.print(
-            f"ratio generated / classical {row['ratio']:.3f}; {row['num_test']:,} test samples; "
-            f"{row['seconds'] / 60:.1f} min in all\n"
-        )
-    places = [("table", last.folder / "results.csv")]
-    places += [("plot", picture) for picture in sorted(last.folder.glob("[!.]*.png"))]
-    for evaluation in last.evaluations:
+        console.print(_rich(tables.of_study(rows), last.name))
+        console.print(f"{tables.of_study(rows).note}\n", style="dim")
+    places = [("table", last.folder / "results.csv"), ("reports", last.folder / "report-*.md")]
+    places += [("plots", last.folder / "*.png")]
+    for evaluation in last.evaluations if len(last.evaluations) == 1 else []:
         places += [("networks", evaluation.folder / "network-*.safetensors"), ("generator", evaluation.tune.folder)]
     for what, where in places:
         console.print(f"{what:12} {where}")
     console.print(f"{'TensorBoard':12} {_tensorboard()} --logdir {last.root}")
 
 
+def _rich(part: tables.Table, title: str, bold: str = "") -> Table:
+    table = Table(title=title, title_justify="left", min_width=len(title) + 4)
+    for number, name in enumerate(part.header):
+        table.add_column(name, justify="right" if number else "left")
+    for cells in part.rows:
+        table.add_row(*cells, style="bold" if cells[0] == bold else None)
+    return table
+
+
 def _tensorboard() -> str:
     """The command as it can be typed here: a virtual environment need not be active."""
     beside = Path(sys.executable).parent / "tensorboard"
     return os.path.relpath(beside) if beside.exists() and not shutil.which("tensorboard") else "tensorboard"
-
-
-def _table(row: dict[str, Any]) -> Table:
-    title = f"{row['dataset']} · {row['target']} · {row['backbone']} · recipe {row['recipe']}"
-    if row["settings"]:
-        title += f" · {row['settings']}"
-    table = Table(title=title, title_justify="left", min_width=len(title) + 4)
-    table.add_column("network")
-    table.add_column("test accuracy", justify="right")
-    table.add_column("n", justify="right")
-    for name, mean, std, count in (
-        ("classical training", row["classical_mean"], row["classical_std"], row["n_classical"]),
-        ("single zoo network", row["zoo"], row["zoo_std"], row["n_zoo"]),
-        ("zoo mean network", row["zoo_mean_network"], None, row["n_seeds"]),
-        ("random initialisation", row["random_init"], None, row["n_expected"]),
-        ("Gaussian of the zoo", row["gaussian_of_zoo"], None, row["n_expected"]),
-        ("generated, after stage 1", row["inject_accuracy"], None, row["n_expected"]),
-        ("generated", row["generated_mean"], row["generated_std"], row["n_ok"]),
-    ):
-        if mean is not None:
-            spread = "" if std is None else f" ± {std:.2f}"
-            table.add_row(name, f"{mean:.2f}{spread} %", str(count), style="bold" if name == "generated" else None)
-    return table
 
 
 def show_estimate(experiment: Experiment, estimate: Estimate, plans: Sequence[Plan]) -> None:

@@ -43,6 +43,7 @@ def main() -> None:
             if any(word == "-c" or word.startswith("--cfg") for word in sys.argv):
                 raise UserError("--cfg shows the config of one point; leave out -m and give every key one value")
             _register_plugins()
+            sys.argv[:] = with_launcher(sys.argv)
         sys.argv[:] = with_cluster(sys.argv)
         compose_and_run()
 
@@ -55,6 +56,13 @@ def _register_plugins() -> None:
 
     for plugin in (plugins.StudySlurmLauncher, plugins.StudyLocalLauncher, plugins.StudySweeper):
         Plugins.instance().register(plugin)
+
+
+def with_launcher(arguments: list[str]) -> list[str]:
+    """A sweep is one graph with one table; Hydra's own launcher would run one point after the other."""
+    if any(word.startswith("hydra/launcher=") for word in arguments):
+        return arguments
+    return [*arguments, "hydra/launcher=local"]
 
 
 def with_cluster(arguments: list[str]) -> list[str]:
@@ -158,7 +166,18 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
         zero=zero_from(first.zero),
         dry_run=first.dry_run,
         show_estimates=lambda: _show_estimates(experiments),
+        show=lambda: _show(experiments),
     )
+
+
+def _show(experiments: Sequence[Experiment]) -> None:
+    """The table, also of a part of the points; nothing where no table could be made."""
+    from neurogen.pipeline import steps_of
+    from neurogen.report import show
+
+    last = steps_of(experiments)
+    if (last.folder / "results.json").exists():
+        show(last)
 
 
 def _show_estimates(experiments: Sequence[Experiment]) -> None:

@@ -20,6 +20,7 @@ from neurogen.pipeline import Tune
 from neurogen.runtime import Runtime, generator_of
 from neurogen.task import Context, TaskDescription
 from neurogen.training import Generate, Objective, passes_of, train
+from neurogen.transfer import transferred
 from neurogen.validation import validation_of
 from neurogen.zoo import load_zoo
 
@@ -69,8 +70,9 @@ def _zoo_to_hold_on_to(
 
 
 def _starting_point(step: Tune, dataset: Dataset, network: nn.Module, runtime: Runtime) -> Generator:
-    if step.inject is not None:
-        return load_generator(step.inject.folder, runtime, step.backbone.gradient_checkpointing)
     scale = Scale.of_fan_in(ParameterLayout.of(network), step.generator.soft_clip)
     task = TaskDescription.of(dataset, step.task.dataset, step.task.target, scale)
-    return build_generator(step.backbone, step.generator, [task], step.seed, runtime)
+    if step.inject is None:
+        return build_generator(step.backbone, step.generator, [task], step.seed, runtime)
+    generator = load_generator(step.inject.folder, runtime, step.backbone.gradient_checkpointing)
+    return generator if step.inject.task == step.task else transferred(generator, task, step.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from hpc.zero import zero_from
+from neurogen.cells import cells_of
 from neurogen.config import Experiment, GeneratorConfig, TuneConfig
 from neurogen.errors import UserError
 from neurogen.experiment import experiment_from, typed
@@ -18,10 +20,11 @@ from neurogen.networks import build_network
 from neurogen.pipeline import in_order, steps_of
 from neurogen.run import conf_folder, with_cluster
 
+UNNAMED = ("cell", "variant", "experiment")
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}"
     for path in Path(conf_folder()).glob("*/*.yaml")
-    if path.parent.name not in ("hydra", "gpu", "fit", "cluster", "scale", "modality", "zero")
+    if path.parent.name not in ("hydra", "gpu", "fit", "cluster", "scale", "modality", "zero", *UNNAMED)
 )
 TO_BE_GIVEN = {
     "image_folder": ["dataset.path=/tmp"],
@@ -38,6 +41,42 @@ def test_every_config_file_composes_and_validates(choice: str) -> None:
     with initialize_config_dir(conf_folder(), version_base="1.3"):
         experiment = experiment_from(compose("config", [*more, choice]))
     assert getattr(experiment, group).name == name
+
+
+@pytest.mark.parametrize("cell", sorted(path.stem for path in Path(conf_folder()).glob("cell/*.yaml")))
+def test_every_cell_is_its_dataset_and_target(experiment: Callable[..., Experiment], cell: str) -> None:
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        found = experiment_from(compose("config", [f"cell={cell}"]))
+    assert f"{found.dataset.name}_{found.target.name}" == cell
+    assert found.zoo.training.lr == {"mlp": 8e-3, "rnn": 1e-3}.get(found.target.name, 4e-3)  # fitted as its target is
+
+
+def points_of(name: str) -> list[list[str]]:
+    """What the sweeper makes of conf/experiment/NAME.yaml."""
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        composed = compose("config", [f"+experiment={name}", "hydra/launcher=basic"], return_hydra_config=True)
+    keys = dict(composed.hydra.sweeper.params)
+    values = itertools.product(*(str(given).split(",") for given in keys.values()))
+    return [[f"+experiment={name}", *map("=".join, zip(keys, point, strict=True))] for point in values]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in Path(conf_folder()).glob("experiment/*.yaml")))
+def test_every_point_of_every_study_can_work(name: str) -> None:
+    text = Path(conf_folder(), "experiment", f"{name}.yaml").read_text()
+    assert f"python -m neurogen.run -m +experiment={name}" in text  # it opens with its command
+    points = points_of(name)
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        experiments = [experiment_from(compose("config", point)) for point in points]
+    last = steps_of(experiments)
+    assert last.name == name
+    assert len(last.evaluations) == len(points)
+    rows = cells_of(last.evaluations)
+    seeds = {len(members) for members in rows.values()}
+    assert seeds == ({1} if name.startswith("search") else {3})
+    backbones = {e.dataset.modality: e.backbone.name for e in experiments}
+    large = {"image": "qwen2_vl_7b", "text": "llama3_8b"}
+    small = dict.fromkeys(large, "smollm2_135m")
+    assert backbones.items() <= (small if name.endswith("_small") else large).items()
 
 
 @pytest.mark.parametrize("gpu", ["a100_40", "a100_80", "h100_80"])

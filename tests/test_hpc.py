@@ -60,6 +60,7 @@ def a_study(experiment: Composed, root: Path, *packages: str) -> Study:
         zero=Zero(stage=0, offload=False, whole_below=0, rank_timeout_s=300),
         dry_run=False,
         show_estimates=dict,
+        show=dict,
     )
 
 

@@ -19,11 +19,11 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from neurogen.aggregate import COLUMNS
 from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.data.preparation import ImageShape
 from neurogen.networks import cnn
+from neurogen.tables import COLUMNS
 from tests.conftest import TINY, Program, error_line
 
 
@@ -45,9 +45,9 @@ def test_an_experiment_from_nothing_to_a_table(
     assert list(row) == COLUMNS
     assert (row["dataset"], row["target"], row["n_ok"]) == ("digits", "cnn_small", "2")
     assert json.loads((steps["sweeps"] / "results.json").read_text())
-    for name in ("curves", "weights", "predictions"):
+    for name in ("curves", "weights", "predictions", "learning", "memorisation", "conditioning"):
         for suffix in ("png", "pdf"):
-            (picture,) = steps["sweeps"].glob(f"{name}-*.{suffix}")
+            (picture,) = steps["sweeps"].glob(f"{name}*.{suffix}")
             assert picture.stat().st_size > 5000
     for word in ("classical training", "zoo mean network", "random", "after stage 1", row["generated_mean"]):
         assert word in first.stdout

@@ -42,7 +42,7 @@ def test_the_chain_of_templates_makes_the_table(site: dict[str, str], tmp_path: 
     logs = "\n".join(path.read_text() for path in tmp_path.glob("*.log"))
     assert done(tmp_path / "runs"), logs
     (row,) = results(tmp_path / "runs")
-    assert (row["n_ok"], row["n_zoo"]) == (2, 3), logs
+    assert (row["n_ok"], row["populations"]["zoo"]["n"]) == (2, 3), logs
     assert len(list(tmp_path.glob("neurogen-reference-*_*.log"))) == 2  # an array of two
     (environment,) = (tmp_path / "runs").glob("tune/*/environment.json")
     assert json.loads(environment.read_text())["ranks"] == 2

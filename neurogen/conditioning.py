@@ -1,0 +1,113 @@
+"""What a generator makes of its condition: right contexts, and the same ones with something wrong about them.
+
+in:  a generator, one of its tasks, contexts of that task
+out: under every condition a network for each context, as z-scores
+
+Who follows an instruction and data does worse where they are wrong. Who serves a single task need not follow them:
+with `order=tokens_first` a generator cannot, and is as accurate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neurogen.data import foreign
+from neurogen.data.dataset import Split
+from neurogen.data.preparation import ImageShape, TokenEmbedding
+from neurogen.embed import text_split, token_ids
+from neurogen.errors import Interrupted
+from neurogen.generator import Generator
+from neurogen.progress import Progress
+from neurogen.prompts import task_instruction
+from neurogen.runtime import Runtime, generator_of
+from neurogen.task import Context, TaskDescription
+
+RIGHT = "right"
+ANOTHER_TASK = {"image": ("RNN", "AG News"), "text": ("LeNet", "CIFAR-10")}  # by modality: network, data
+
+Change = Callable[[Context, torch.Generator], Context | None]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """An instruction, and what becomes of a right context."""
+
+    name: str
+    instruction: str
+    change: Change = lambda context, random: context
+
+
+def conditions_of(generator: Generator, task: TaskDescription) -> list[Condition]:
+    """The right one first; what is wrong with the others is their name."""
+    right = task.instruction
+    words = right.split()
+    order = torch.randperm(len(words), generator=generator_of("conditions", len(words)))
+    conditions = [
+        Condition(RIGHT, right),
+        Condition("instruction shuffled", " ".join(words[number] for number in order)),
+        Condition("instruction of another task", task_instruction(*ANOTHER_TASK[task.target.modality])),
+        Condition("no instruction", ""),
+    ]
+    if generator.config.context_samples:
+        other, names = _another_task(generator, task)
+        count = generator.config.context_samples
+        conditions += [
+            Condition("labels shuffled", right, lambda context, random: relabelled(context, task, random)),
+            Condition("data of another task", right, lambda _, random: Context.sample(other, names, count, random)),
+            Condition("no data", right, lambda *_: None),
+        ]
+    return conditions
+
+
+@torch.no_grad()
+def generate_under(
+    conditions: Sequence[Condition],
+    contexts: Sequence[Context],
+    generator: Generator,
+    task: TaskDescription,
+    seed: int,
+    runtime: Runtime,
+) -> dict[str, Float[Tensor, "contexts params"]]:
+    """One forward pass for every condition and context. Raises Interrupted when the stop flag is set."""
+    found: dict[str, list[Tensor]] = {condition.name: [] for condition in conditions}
+    with Progress("generated", len(conditions) * len(contexts), unit="networks") as progress:
+        for condition in conditions:
+            for number, context in enumerate(contexts):
+                if runtime.stop.is_set():
+                    raise Interrupted
+                changed = condition.change(context, generator_of(seed, "condition", number))
+                found[condition.name].append(generator(task.name, condition.instruction, changed).cpu())
+                progress.advance()
+    return {name: torch.stack(networks) for name, networks in found.items()}
+
+
+def change_from(
+    right: Float[Tensor, "contexts params"], other: Float[Tensor, "contexts params"]
+) -> Float[Tensor, " contexts"]:
+    """Root mean square of what a condition changes, in standard deviations of each tensor, context by context."""
+    return (other - right).square().mean(1).sqrt()
+
+
+def relabelled(context: Context, task: TaskDescription, random: torch.Generator) -> Context:
+    """Every sample under the name of another class, equal ones under equal names."""
+    order = torch.randperm(len(task.class_names), generator=random).tolist()
+    names = [task.class_names[number] for number in order]
+    following = dict(zip(names, [*names[1:], names[0]], strict=True))
+    return replace(context, labels=tuple(following[label] for label in context.labels))
+
+
+def _another_task(generator: Generator, task: TaskDescription) -> tuple[Split, tuple[str, ...]]:
+    """Its samples, prepared as this task's are, and the names of its classes."""
+    if isinstance(task.shape, ImageShape):
+        found = foreign.photographs(task.shape)
+        split = Split(torch.from_numpy(found.samples), torch.from_numpy(found.labels), task.preparation)
+        return split, foreign.PHOTOGRAPHS
+    assert isinstance(task.preparation, TokenEmbedding)
+    found = foreign.sentences()
+    ids = token_ids(list(found.samples), generator.backbone.tokenizer)
+    return text_split(ids, found.labels, task.dataset, task.preparation), foreign.TABLES

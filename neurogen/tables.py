@@ -1,0 +1,210 @@
+"""Rows of cells.py → tables that people read: results.csv, .json, .md and .tex of a study, a report of every cell.
+
+Reads finished figures only and needs no torch, so that a run that is done answers at once.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neurogen import store
+from neurogen.cells import NAMES
+
+Row = dict[str, Any]
+COLUMNS = [
+    *NAMES,
+    *"status n_ok n_expected classical_mean classical_std generated_mean generated_std zoo_mean_network".split(),
+    *"random_init ratio inject_accuracy max_iou zoo_iou gpu_hours min_l2 zoo_min_l2 validation n_seeds".split(),
+    *"paper_dataset paper_classical paper_generated".split(),
+]
+POPULATIONS = {
+    "classical": "classical training",
+    "zoo": "single zoo network",
+    "zoo_mean_network": "zoo mean network",
+    "random_init": "random initialisation",
+    "noisy_zoo": "zoo network with noise",
+    "averaged_zoo": "average of some of the zoo",
+    "drawn_zoo": "Gaussian of the zoo",
+    "after_inject": "generated, after stage 1",
+    "generated": "generated",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    title: str
+    header: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    note: str = ""
+
+
+def networks(row: Row) -> Table:
+    """Accuracy of every population, and how near it is to the zoo."""
+    found = []
+    for name, label in POPULATIONS.items():
+        if name in row["populations"]:
+            part = row["populations"][name]
+            strength = row["imitation_strengths"].get(name)
+            label += "" if strength is None else f" ({strength:g})"
+            accuracy = f"{spread(part['accuracy'], part['std'])} %"
+            found.append((label, accuracy, str(part["n"]), number(part["max_iou"], 2), number(part["min_l2"], 2)))
+    note = (
+        "IoU: the largest overlap of a network's wrong predictions with those of a zoo network, |A∩B| / |A∪B|. "
+        "L2: distance to the nearest zoo network; a zoo network is compared with the others. In brackets: strength."
+    )
+    return Table("", ("network", "test accuracy", "n", "IoU", "L2"), found, note)
+
+
+def conditions(row: Row) -> Table:
+    found = [
+        (name, f"{100 * part['accuracy']:.2f} %", number(part["change"], 3)) for name, part in row["conditions"].items()
+    ]
+    note = (
+        f"n = {row['n_ok']} contexts each. Change: root mean square of what it changes in the generated parameters, "
+        "in standard deviations of each tensor."
+    )
+    return Table("condition", ("what the generator was told", "test accuracy", "change"), found, note)
+
+
+def tensors(row: Row) -> Table:
+    found = [
+        (name, number(part["zoo"], 3), number(part["generated"], 3), number(part["generated"] / part["zoo"], 2))
+        for name, part in row["norms"].items()
+    ]
+    note = "Mean L2 norm of each tensor. A generator that collapses shows here as a ratio far from 1."
+    return Table("tensors", ("tensor", "zoo", "generated", "ratio"), found, note)
+
+
+def noise(row: Row) -> Table:
+    found = [
+        (strength, *(f"{100 * part[name]:.2f} %" for name in ("zoo", "generated")))
+        for strength, part in row["noise"].items()
+    ]
+    note = "Mean test accuracy with Gaussian noise of so many standard deviations of each tensor on all weights."
+    return Table("noise", ("strength", "zoo", "generated"), found, note)
+
+
+def ensembles(row: Row) -> Table:
+    found = []
+    for name, accuracy in row["ensembles"].items():
+        single = row["populations"][name]
+        size = min(8, single["n"] // row["n_seeds"])
+        found.append((POPULATIONS[name], str(size), f"{100 * accuracy:.2f} %", f"{single['accuracy']:.2f} %"))
+    note = "The networks' probabilities are averaged."
+    return Table("ensembles", ("networks", "members", "test accuracy", "a single one"), found, note)
+
+
+def heading(row: Row) -> str:
+    return f"{row['dataset']} · {row['target']} · {row['backbone']} · recipe {row['recipe']}" + (
+        f" · {row['settings']}" if row["settings"] else ""
+    )
+
+
+def summary(row: Row) -> str:
+    """What else is to be known of the figures: n."""
+    seeds = "seed" if row["n_seeds"] == 1 else "seeds"
+    return f"{row['n_seeds']} {seeds}; {row['num_test']:,} test samples; {row['minutes']:.1f} min in all"
+
+
+def of_study(rows: Sequence[Row]) -> Table:
+    """Like the paper's Table 1, with its own figures beside."""
+    told = [name for name in NAMES if name in ("dataset", "target") or len({row[name] for row in rows}) > 1]
+    has_paper = any(row["paper_dataset"] for row in rows)
+    header = (*told, "classical", "generated", "difference", "validation", "n")
+    found = []
+    for row in rows:
+        classical, generated = (spread(row[f"{name}_mean"], row[f"{name}_std"]) for name in ("classical", "generated"))
+        both = row["classical_mean"] is not None and row["generated_mean"] is not None
+        difference = f"{row['generated_mean'] - row['classical_mean']:+.2f}" if both else ""
+        counts = f"{row['n_classical']}, {row['n_seeds']} × {row['n_ok'] // max(1, row['n_seeds'])}"
+        cells = [*(row[name] for name in told), classical, generated, difference, number(row["validation"], 2), counts]
+        if has_paper:
+            cells += [row["paper_dataset"] or "", *(number(row[f"paper_{w}"], 2) for w in ("classical", "generated"))]
+        found.append(tuple(cells))
+    note = (
+        "Test accuracy in percent, mean ± standard deviation; n: classical networks, then seeds × generated networks. "
+        "Validation: generated networks on the samples by which settings may be chosen."
+    )
+    if has_paper:
+        header += ("paper: data", "paper: classical", "paper: NeuroGen")
+        note += " The paper's figures are for its whole datasets and 7–8B backbones."
+    return Table("", header, found, note)
+
+
+def write_study(rows: Sequence[Row], folder: Path) -> None:
+    store.write_json(folder / "results.json", rows)
+
+    def write_csv(path: Path) -> None:
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    store.write_file(folder / "results.csv", write_csv)
+    table = of_study(rows)
+    write_text(folder / "results.md", markdown(table))
+    write_text(folder / "results.tex", latex(table))
+    for row in rows:
+        if row["populations"]:
+            write_text(folder / f"report-{slug(row)}.md", report(row))
+
+
+def report(row: Row) -> str:
+    parts = [f"# {heading(row)}\n\n{summary(row)}\n"]
+    parts += [markdown(part(row)) for part in (networks, conditions, tensors, noise, ensembles)]
+    return "\n".join(parts)
+
+
+def slug(row: Row) -> str:
+    """A cell as a part of a file's name."""
+    words = "-".join(str(row[name]) for name in NAMES if row[name])
+    return "".join(letter if letter.isalnum() or letter in "_.=-" else "-" for letter in words)
+
+
+def write_text(path: Path, text: str) -> None:
+    store.write_file(path, lambda temporary: temporary.write_text(text))
+
+
+def markdown(table: Table) -> str:
+    lines = [f"## {table.title.capitalize()}", ""] if table.title else []
+    lines += [_line(table.header), "|" + " --- |" * len(table.header), *map(_line, table.rows)]
+    return "\n".join([*lines, "", table.note, ""])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def latex(table: Table) -> str:
+    """A table for a paper, its note as a comment."""
+
+    def lines() -> Iterator[str]:
+        yield f"% {table.note}"
+        yield rf"\begin{{tabular}}{{{'l' * len(table.header)}}}"
+        yield r"\hline"
+        yield _latex_line(table.header)
+        yield r"\hline"
+        yield from map(_latex_line, table.rows)
+        yield r"\hline"
+        yield r"\end{tabular}"
+
+    return "\n".join(lines()) + "\n"
+
+
+def _latex_line(cells: Sequence[str]) -> str:
+    escaped = [cell.replace("_", r"\_").replace("%", r"\%").replace("±", r"$\pm$") for cell in cells]
+    return " & ".join(cell.replace("×", r"$\times$").replace("α", r"$\alpha$") for cell in escaped) + r" \\"
+
+
+def spread(mean: float | None, std: float | None) -> str:
+    if mean is None:
+        return "–"
+    return f"{mean:.2f}" + ("" if std is None else f" ± {std:.2f}")
+
+
+def number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

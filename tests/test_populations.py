@@ -1,0 +1,111 @@
+"""What populations are measured by, and the ways to imitate a zoo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from neurogen.config import Experiment
+from neurogen.data.dataset import load_images
+from neurogen.parameters import ParameterLayout, Scale
+from neurogen.pipeline import in_order, steps_of
+from neurogen.populations import Judge, Networks, imitations, iou, judged, norms, under_noise, with_noise
+from neurogen.runtime import Runtime
+from neurogen.zoo import initialised, load_zoo
+
+Composed = Callable[..., Experiment]
+
+
+@pytest.fixture
+def zoo_and_judges(experiment: Composed, runtime: Runtime) -> tuple[Networks, Scale, Judge, Judge]:
+    """A zoo of three trained networks, its scale, judges on test and on validation."""
+    evaluation = steps_of([experiment("zoo.training.epochs=6")]).evaluations[0]
+    for reference in evaluation.references:
+        reference.run(runtime)
+    dataset = evaluation.task.load()
+    network = initialised(evaluation.task.target, dataset, 0)
+    layout = ParameterLayout.of(network)
+    zoo = load_zoo(evaluation.references, dataset, network, "none")
+    test, validation = (Judge(network, layout, split, runtime) for split in (dataset.test, dataset.validation))
+    return zoo, Scale.of_zoo(zoo, layout, None), test, validation
+
+
+def test_iou_of_wrong_predictions() -> None:
+    a, b = torch.tensor([True, True, False, False]), torch.tensor([False, True, True, False])
+    assert iou(a, b) == pytest.approx(1 / 3)
+    assert iou(a, a) == 1
+    nothing = torch.zeros(4, dtype=torch.bool)
+    assert (iou(nothing, a), iou(nothing, nothing)) == (0, 1)
+
+
+def test_a_copy_of_the_zoo_is_found_out(zoo_and_judges: tuple[Networks, Scale, Judge, Judge]) -> None:
+    zoo, scale, test, _ = zoo_and_judges
+    copies, noisy = zoo[[1]].clone(), with_noise(zoo[[1]], scale, 0.3, seed=0)
+    found = judged({"zoo": zoo, "copies": copies, "noisy": noisy}, zoo, test)
+    assert (found["copies"]["max_iou"], found["copies"]["min_l2"]) == ([1.0], [0.0])
+    assert min(found["zoo"]["min_l2"]) > 0  # every network of the zoo is compared with the others
+    assert max(found["zoo"]["max_iou"]) < 1
+    nearest = min(float((zoo[0] - zoo[n]).norm()) for n in (1, 2))
+    assert found["zoo"]["min_l2"][0] == pytest.approx(nearest)
+    assert found["noisy"]["min_l2"][0] == pytest.approx(float((noisy[0] - zoo[1]).norm()))
+    assert found["noisy"]["max_iou"][0] < 1
+
+
+def test_imitations_are_as_accurate_as_they_are_asked_to_be(
+    zoo_and_judges: tuple[Networks, Scale, Judge, Judge],
+) -> None:
+    """On validation; the stronger one where several are."""
+    zoo, scale, _, validation = zoo_and_judges
+    best = max(validation.accuracies(zoo))
+    good, strengths_of_good = imitations(zoo, scale, best, 4, validation, seed=0)
+    bad, strengths_of_bad = imitations(zoo, scale, 0.3, 4, validation, seed=0)
+    assert strengths_of_bad["noisy_zoo"] > strengths_of_good["noisy_zoo"]
+    mean = {name: sum(validation.accuracies(networks)) / 4 for name, networks in good.items()}
+    assert all(abs(value - best) < 0.05 for value in mean.values()), mean
+    assert abs(sum(validation.accuracies(bad["noisy_zoo"])) / 4 - 0.3) < 0.15
+    assert good["averaged_zoo"].shape == good["drawn_zoo"].shape == (4, zoo.shape[1])
+    assert not any(torch.equal(good["averaged_zoo"][0], own) for own in zoo)  # two networks at least
+    again, _ = imitations(zoo, scale, best, 4, validation, seed=0)
+    assert all(torch.equal(good[name], again[name]) for name in good)
+
+
+def test_a_collapse_shows_in_the_norms(zoo_and_judges: tuple[Networks, Scale, Judge, Judge]) -> None:
+    zoo, scale, _, _ = zoo_and_judges
+    collapsed = zoo.clone()
+    first = scale.layout.sizes[0]
+    collapsed[:, :first] *= 0.01
+    found = norms({"zoo": zoo, "generated": collapsed}, scale.layout)
+    name, other = scale.layout.names[:2]
+    assert found[name]["generated"] == pytest.approx([0.01 * value for value in found[name]["zoo"]])
+    assert found[other]["generated"] == found[other]["zoo"]
+
+
+def test_noise_hurts_and_an_ensemble_averages(zoo_and_judges: tuple[Networks, Scale, Judge, Judge]) -> None:
+    zoo, scale, test, _ = zoo_and_judges
+    found = under_noise({"zoo": zoo}, scale, test, seed=0)
+    assert found["0.05"]["zoo"] > found["0.4"]["zoo"]
+    said = sum(test.logits(flat).softmax(1) for flat in zoo)
+    assert isinstance(said, torch.Tensor)
+    expected = float((said.argmax(1) == test.split.labels).double().mean())
+    assert test.ensemble_accuracy(zoo) == pytest.approx(expected)
+
+
+def test_nothing_is_chosen_on_test_samples(experiment: Composed, runtime: Runtime) -> None:
+    """With other labels in the test split, an evaluation measures other accuracies, and chooses the same strengths."""
+    import neurogen.evaluate as evaluation
+
+    step = steps_of([experiment("recipe.tune.steps=2")]).evaluations[0]
+    for one in in_order(step):
+        one.run(runtime)
+    before = step.metrics()
+    dataset = load_images(step.task.dataset)
+    dataset.test.labels.copy_((dataset.test.labels + 1) % 10)
+    assert before["populations"]["zoo"]["accuracy"][0] > 0.5
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("neurogen.data.dataset.load_images", lambda config: dataset)
+        after = evaluation.evaluate(step, runtime)
+    assert after["populations"]["zoo"]["accuracy"][0] < 0.5
+    assert after["imitation_strengths"] == before["imitation_strengths"]
+    assert after["validation_accuracy"] == before["validation_accuracy"]
