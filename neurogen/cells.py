@@ -115,10 +115,17 @@ def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> dict[str, Any]:
         "paper_classical": published.classical if published else None,
         "paper_generated": published.generated if published else None,
         "num_test": done[0]["num_test"] if done else None,
+        "commits": sorted({step.environment()["commit"] or "unknown" for step in steps.values()}),
+        "machines": sorted({machine_of(step.environment()) for step in steps.values()}),
         "minutes": round(sum(step.metrics()["seconds"] for step in steps.values()) / 60, 1),
         "populations": populations,
         **(averaged([{name: metrics[name] for name in REPORTS} for metrics in done]) if done else {}),
     }
+
+
+def machine_of(environment: dict[str, Any]) -> str:
+    gpus = environment["gpus"]
+    return f"{len(gpus)} × {gpus[0]}" if gpus else f"{environment['cpu_cores']} cores of {environment['cpu']}"
 
 
 REPORTS = ("conditions", "norms", "noise", "ensembles", "imitation_strengths")

@@ -21,7 +21,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from neurogen.backbone import Backbone, VisionBackbone, opening_of, with_lora
-from neurogen.config import BackboneConfig, DatasetConfig, Experiment, SizeConfig, StageConfig
+from neurogen.config import BackboneConfig, DatasetConfig, Experiment, SizeConfig, StageConfig, TargetConfig
 from neurogen.data.dataset import load_raw
 from neurogen.data.preparation import DataShape, ImageShape, Normalisation, TextShape, TokenEmbedding
 from neurogen.errors import UserError
@@ -80,10 +80,12 @@ def estimate(experiment: Experiment, dtype: torch.dtype = torch.bfloat16) -> Est
     """Raises UserError where neither the config nor the data say what shape the data has."""
     e, size = experiment, size_of(experiment.dataset)
     backbone = meta_backbone(e.backbone, dtype)
+    shape = shape_of(e.dataset, size)
     with META:
-        network = build_network(e.target, shape_of(e.dataset, size))
-        task = meta_task(e, shape_of(e.dataset, size), ParameterLayout.of(network))
-        generator = Generator(backbone, {task.name: task}, e.generator, 0)
+        targets = {"inject": e.source or e.target, "tune": e.target}
+        networks = {stage: build_network(target, shape) for stage, target in targets.items()}
+        tasks = {stage: meta_task(e, targets[stage], shape, ParameterLayout.of(networks[stage])) for stage in targets}
+        generator = Generator(backbone, {task.name: task for task in tasks.values()}, e.generator, 0)
     num_train = min(e.dataset.limit or size.num_train, size.num_train)
     if size.validation_is_cut:
         num_train = round(num_train * (1 - e.dataset.validation_fraction))
@@ -95,12 +97,14 @@ def estimate(experiment: Experiment, dtype: torch.dtype = torch.bfloat16) -> Est
         published_parameters=published(backbone),
         backbone_parameters=sum(value.numel() for value in frozen_of(generator)),
         trained_parameters=parts,
-        target_parameters=task.layout.num_parameters,
+        target_parameters=tasks["tune"].layout.num_parameters,
         weight_bytes=bytes_of(frozen_of(generator)),
         trained_bytes=sum(trained.values()) * max(map(bytes_per_trained, (e.recipe.inject, e.recipe.tune))),
         stages={
-            "inject": stage_cost(e, e.recipe.inject, e.zoo.num_networks, generator, task, network, 0),
-            "tune": stage_cost(e, e.recipe.tune, epoch, generator, task, network, batch_size),
+            "inject": stage_cost(
+                e, e.recipe.inject, e.zoo.num_networks, generator, tasks["inject"], networks["inject"], 0
+            ),
+            "tune": stage_cost(e, e.recipe.tune, epoch, generator, tasks["tune"], networks["tune"], batch_size),
         },
     )
 
@@ -159,7 +163,9 @@ def meta_backbone(config: BackboneConfig, dtype: torch.dtype) -> Backbone:
         return with_lora(pretrained, replace(config, chat_template=False, gradient_checkpointing=False), 0)
 
 
-def meta_task(experiment: Experiment, shape: DataShape, layout: ParameterLayout) -> TaskDescription:
+def meta_task(
+    experiment: Experiment, target: TargetConfig, shape: DataShape, layout: ParameterLayout
+) -> TaskDescription:
     """The task with the shapes of everything and no data."""
     names = tuple(str(number) for number in range(shape.num_classes))
     preparation: Normalisation | TokenEmbedding
@@ -168,7 +174,7 @@ def meta_task(experiment: Experiment, shape: DataShape, layout: ParameterLayout)
     else:
         preparation = TokenEmbedding(torch.empty(1, shape.embedding_dim))
     scale = Scale.of_fan_in(layout, experiment.generator.soft_clip)
-    return TaskDescription(experiment.dataset, experiment.target, names, shape, preparation, "none", scale)
+    return TaskDescription(experiment.dataset, target, names, shape, preparation, "none", scale)
 
 
 def one_step(

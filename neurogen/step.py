@@ -71,6 +71,12 @@ class Step(ABC):
         assert isinstance(found, dict)
         return found
 
+    def environment(self) -> dict[str, Any]:
+        """What the finished step ran on."""
+        found = store.read_json(self.folder / "environment.json")
+        assert isinstance(found, dict)
+        return found
+
     def run(self, runtime: Runtime) -> None:
         """Do the work unless it is done; one process at a time, or the ranks of one job, of which the first writes."""
         with store.exclusive(self.folder, runtime.stop) if runtime.is_first else nullcontext():

@@ -125,11 +125,20 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "host": platform.node(),
+        "cpu": _cpu(),
         "cpu_cores": os.cpu_count(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "commit": _commit(),
         "versions": {name: _version(name) for name in packages},
     }
+
+
+def _cpu() -> str:
+    """Its name, where the system tells it."""
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text().splitlines() if about.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

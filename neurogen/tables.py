@@ -105,9 +105,12 @@ def heading(row: Row) -> str:
 
 
 def summary(row: Row) -> str:
-    """What else is to be known of the figures: n."""
+    """What else is to be known of the figures: n, time, hardware, code."""
     seeds = "seed" if row["n_seeds"] == 1 else "seeds"
-    return f"{row['n_seeds']} {seeds}; {row['num_test']:,} test samples; {row['minutes']:.1f} min in all"
+    return (
+        f"{row['n_seeds']} {seeds}; {row['num_test']:,} test samples; {row['minutes']:.1f} min in all on "
+        f"{', '.join(row['machines'])}; commit {', '.join(row['commits'])}"
+    )
 
 
 def of_study(rows: Sequence[Row]) -> Table:
@@ -129,6 +132,11 @@ def of_study(rows: Sequence[Row]) -> Table:
         "Test accuracy in percent, mean ± standard deviation; n: classical networks, then seeds × generated networks. "
         "Validation: generated networks on the samples by which settings may be chosen."
     )
+    measured = [row for row in rows if row["n_seeds"]]
+    if measured:
+        machines, commits = (sorted({one for row in measured for one in row[k]}) for k in ("machines", "commits"))
+        minutes = sum(row["minutes"] for row in measured)
+        note += f" Measured on {', '.join(machines)}; {minutes:.0f} min in all; commit {', '.join(commits)}."
     if has_paper:
         header += ("paper: data", "paper: classical", "paper: NeuroGen")
         note += " The paper's figures are for its whole datasets and 7–8B backbones."
