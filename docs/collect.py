@@ -18,7 +18,9 @@ PAGE = Path(__file__).parent / "results.md"
 
 def main() -> None:
     root = Path(sys.argv[1] if len(sys.argv) > 1 else "runs")
-    text = re.sub(r"<!-- (\S+)/(\S+\.md) -->\n.*?<!-- end -->", lambda block: table(root, block), PAGE.read_text(), flags=re.S)
+    text = re.sub(
+        r"<!-- (\S+)/(\S+\.md) -->\n.*?<!-- end -->", lambda block: table(root, block), PAGE.read_text(), flags=re.S
+    )
     for study, name in re.findall(r"\(results/([a-z0-9_]+)-(.+?)\.png\)", text):
         picture = newest(root, study, f"{name}.png")
         if picture is not None:

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from hpc import scheduler
 from hpc.cluster import cluster_from
+from hpc.errors import ClusterError
 from hpc.graph import identity
 from hpc.job import payload_of
 from hpc.preview import preview
@@ -55,9 +56,19 @@ def launch(
         study.show()
     values = study.values() if wait else [None] * len(configs)
     return [
-        JobReturn(overrides=list(own), cfg=config, status=JobStatus.COMPLETED, _return_value=value)
+        returned(own, config, value, failed=wait and value is None)
         for own, config, value in zip(overrides, configs, values, strict=True)
     ]
+
+
+def returned(overrides: Sequence[str], config: Any, value: float | None, failed: bool) -> JobReturn:
+    """What a sweeper gets of a point. Hydra's own raises where one has failed; others may go on searching."""
+    if not failed:
+        return JobReturn(overrides=list(overrides), cfg=config, status=JobStatus.COMPLETED, _return_value=value)
+    error = ClusterError(
+        f"the point {' '.join(overrides)} is not done; see the table and the logs, the same command tries it again"
+    )
+    return JobReturn(overrides=list(overrides), cfg=config, status=JobStatus.FAILED, _return_value=error)
 
 
 def show(study: Study, submitted: Submitted) -> None:

@@ -37,6 +37,7 @@ class Study:
     configs: tuple[str, ...]  # of the sweep's points, as YAML
     overrides: tuple[tuple[str, ...], ...]
     values: Callable[[], Sequence[float | None]]  # one per point, once the study is done
+    commit: str | None  # of that code
     zero: Zero  # how several ranks share a step
     dry_run: bool  # only say what it would be
     show_estimates: Callable[[], None]
@@ -97,6 +98,7 @@ class Study:
                 (temporary / name).symlink_to(path.resolve())
             else:
                 shutil.copyfile(path, temporary / name)
+        (temporary / "COMMIT").write_text(f"{self.commit or ''}\n")
         try:
             os.replace(temporary, place)
         except OSError:

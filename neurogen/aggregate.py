@@ -21,7 +21,7 @@ from neurogen.runtime import Runtime
 
 
 def aggregate(step: Aggregate, runtime: Runtime) -> dict[str, Any]:
-    cells = cells_of(step.evaluations)
+    cells = cells_of(step)
     rows = [row_of(cell, evaluations) for cell, evaluations in cells.items()]
     tables.write_study(rows, step.folder)
     write_hparams(rows, step.folder)

@@ -3,8 +3,8 @@
 in:  evaluations, some of them done
 out: a row per dataset × target × backbone × recipe × whatever else a sweep varies, with accuracies in percent
 
-Classical and zoo networks are each trained from a seed of their own, and their deviation is over networks; that of all
-others is over the means of the seeds, or over networks where there is one seed.
+Classical networks are each trained from a seed of their own, those of a zoo each in an order of their own: their
+deviation is over networks; that of all others over the means of the seeds, or over networks where there is one seed.
 """
 
 from __future__ import annotations
@@ -16,39 +16,41 @@ from dataclasses import asdict
 from typing import Any
 
 from neurogen import paper
-from neurogen.pipeline import Evaluate, in_order
+from neurogen.pipeline import Aggregate, Evaluate, in_order
 
 NAMES = ("dataset", "target", "backbone", "recipe", "settings")
-INDEPENDENT = ("classical", "zoo")  # populations whose networks each have a seed of their own
+INDEPENDENT = ("classical", "zoo")  # populations whose networks are each trained on their own
 
 WITHOUT_STAGE_1 = {"steps": 0}
-Cell = tuple[str, str, str, str, str]
+Cell = tuple[str, ...]  # values of NAMES
 
 
-def cells_of(evaluations: Sequence[Evaluate]) -> dict[Cell, list[Evaluate]]:
-    """By dataset, target, backbone, recipe, and the variant, or else what differs between those that share these."""
-    named: dict[tuple[str, str, str, str], list[Evaluate]] = defaultdict(list)
-    for one in evaluations:
-        named[one.task.dataset.name, one.task.target.name, one.tune.backbone.name, one.recipe].append(one)
+def cells_of(study: Aggregate) -> dict[Cell, list[Evaluate]]:
+    """By dataset, target, backbone, recipe, variant, and what else differs between evaluations that share these."""
+    named: dict[tuple[str, ...], list[Evaluate]] = defaultdict(list)
+    for one, variant in zip(study.evaluations, study.variants, strict=True):
+        shared = (one.task.dataset.name, one.task.target.name, one.tune.backbone.name, one.recipe)
+        named[*shared, variant or ""].append(one)
     cells: dict[Cell, list[Evaluate]] = defaultdict(list)
-    for names, members in named.items():
+    for (*names, variant), members in named.items():
         settings = [settings_of(member) for member in members]
         keys = dict.fromkeys(key for own in settings for key in own)
         varied = [key for key in keys if len({str(own.get(key)) for own in settings if tells(own, key)}) > 1]
         for member, own in zip(members, settings, strict=True):
-            differing = " ".join(f"{key}={own.get(key)}" for key in varied if tells(own, key))
-            cells[*names, member.variant or differing].append(member)
+            differing = [f"{key}={own.get(key)}" for key in varied if tells(own, key)]
+            cells[*names, " ".join(filter(None, [variant, *differing]))].append(member)
     return cells
 
 
 def tells(settings: dict[str, Any], key: str) -> bool:
-    """Where stage 1 is left out, only that is told of it."""
-    return key in settings or not key.startswith("recipe.inject.")
+    """Where stage 1 is left out, only that is told of it; nor of a source that is not there."""
+    return key in settings or not key.startswith(("recipe.inject.", "source."))
 
 
 def settings_of(evaluation: Evaluate) -> dict[str, Any]:
     """Everything but seeds that determines the evaluation, by the names that the command line has for it."""
-    e, zoo = evaluation, evaluation.references[0]
+    e, zoo, inject = evaluation, evaluation.references[0], evaluation.tune.inject
+    source = inject.task.target if inject and inject.task != e.task else None
     sections: dict[str, Any] = {
         "dataset": e.task.dataset,
         "target": e.task.target,
@@ -56,7 +58,8 @@ def settings_of(evaluation: Evaluate) -> dict[str, Any]:
         "zoo.training": zoo.training,
         "classical": e.classical.classical,
         "generator": e.tune.generator,
-        "recipe.inject": e.tune.inject.stage if e.tune.inject else WITHOUT_STAGE_1,
+        "recipe.inject": inject.stage if inject else WITHOUT_STAGE_1,
+        "source.options": source.options if source else {},
         "recipe.tune": e.tune.stage,
         "evaluate": e.evaluate,
     }
@@ -66,9 +69,8 @@ def settings_of(evaluation: Evaluate) -> dict[str, Any]:
         for key, value in flat(part if isinstance(part, dict) else asdict(part))
     }
     num_networks = sum(reference.num_networks for reference in e.references)
-    inject = e.tune.inject
     return found | {
-        "target@source": inject.task.target.name if inject and inject.task != e.task else None,
+        "target@source": source.name if source else None,
         "zoo.num_networks": num_networks,
         "zoo.init": zoo.init,
         "zoo.shared_epochs": zoo.shared_epochs,
@@ -90,7 +92,8 @@ def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> dict[str, Any]:
     steps = {step.folder: step for evaluation in evaluations for step in in_order(evaluation) if step.is_done}
     populations = populations_of([metrics["populations"] for metrics in done])
     classical, zoo, generated = (populations.get(name, {}) for name in ("classical", "zoo", "generated"))
-    published = paper.table_1(cell[0], cell[1])
+    both_stages = all(evaluation.tune.inject for evaluation in evaluations)
+    published = paper.table_1(cell[0], cell[1]) if both_stages else None
     return dict(zip(NAMES, cell, strict=True)) | {
         "status": "ok" if len(done) == len(evaluations) else "incomplete",
         "n_ok": generated.get("n", 0),
@@ -117,7 +120,7 @@ def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> dict[str, Any]:
         "num_test": done[0]["num_test"] if done else None,
         "commits": sorted({step.environment()["commit"] or "unknown" for step in steps.values()}),
         "machines": sorted({machine_of(step.environment()) for step in steps.values()}),
-        "minutes": round(sum(step.metrics()["seconds"] for step in steps.values()) / 60, 1),
+        "seconds": {f"{step.kind}-{step.key}": step.metrics()["seconds"] for step in steps.values()},
         "populations": populations,
         **(averaged([{name: metrics[name] for name in REPORTS} for metrics in done]) if done else {}),
     }
@@ -125,7 +128,8 @@ def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> dict[str, Any]:
 
 def machine_of(environment: dict[str, Any]) -> str:
     gpus = environment["gpus"]
-    return f"{len(gpus)} × {gpus[0]}" if gpus else f"{environment['cpu_cores']} cores of {environment['cpu']}"
+    cpu = environment.get("cpu", "a CPU")  # not noted by older versions
+    return f"{len(gpus)} × {gpus[0]}" if gpus else f"{environment['cpu_cores']} cores of {cpu}"
 
 
 REPORTS = ("conditions", "norms", "noise", "ensembles", "imitation_strengths")

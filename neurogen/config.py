@@ -184,6 +184,7 @@ class RecipeConfig:
 @dataclass
 class EvaluateConfig:
     num_contexts: int
+    num_in_ensemble: int  # networks whose probabilities are averaged
 
 
 @dataclass

@@ -81,11 +81,8 @@ def estimate(experiment: Experiment, dtype: torch.dtype = torch.bfloat16) -> Est
     e, size = experiment, size_of(experiment.dataset)
     backbone = meta_backbone(e.backbone, dtype)
     shape = shape_of(e.dataset, size)
-    with META:
-        targets = {"inject": e.source or e.target, "tune": e.target}
-        networks = {stage: build_network(target, shape) for stage, target in targets.items()}
-        tasks = {stage: meta_task(e, targets[stage], shape, ParameterLayout.of(networks[stage])) for stage in targets}
-        generator = Generator(backbone, {task.name: task for task in tasks.values()}, e.generator, 0)
+    stage_1 = meta_generator(e, e.source or e.target, backbone, shape)
+    generator, task, network = meta_generator(e, e.target, backbone, shape)
     num_train = min(e.dataset.limit or size.num_train, size.num_train)
     if size.validation_is_cut:
         num_train = round(num_train * (1 - e.dataset.validation_fraction))
@@ -97,14 +94,12 @@ def estimate(experiment: Experiment, dtype: torch.dtype = torch.bfloat16) -> Est
         published_parameters=published(backbone),
         backbone_parameters=sum(value.numel() for value in frozen_of(generator)),
         trained_parameters=parts,
-        target_parameters=tasks["tune"].layout.num_parameters,
+        target_parameters=task.layout.num_parameters,
         weight_bytes=bytes_of(frozen_of(generator)),
         trained_bytes=sum(trained.values()) * max(map(bytes_per_trained, (e.recipe.inject, e.recipe.tune))),
         stages={
-            "inject": stage_cost(
-                e, e.recipe.inject, e.zoo.num_networks, generator, tasks["inject"], networks["inject"], 0
-            ),
-            "tune": stage_cost(e, e.recipe.tune, epoch, generator, tasks["tune"], networks["tune"], batch_size),
+            "inject": stage_cost(e, e.recipe.inject, e.zoo.num_networks, *stage_1, 0),
+            "tune": stage_cost(e, e.recipe.tune, epoch, generator, task, network, batch_size),
         },
     )
 
@@ -161,6 +156,16 @@ def meta_backbone(config: BackboneConfig, dtype: torch.dtype) -> Backbone:
         model = AutoModel.from_config(architecture, dtype=dtype, attn_implementation=CAUSAL)
         pretrained = Pretrained(model, None, Qwen2VLImageProcessor() if config.vision else None)
         return with_lora(pretrained, replace(config, chat_template=False, gradient_checkpointing=False), 0)
+
+
+def meta_generator(
+    experiment: Experiment, target: TargetConfig, backbone: Backbone, shape: DataShape
+) -> tuple[Generator, TaskDescription, nn.Module]:
+    """A generator of one target, without values."""
+    with META:
+        network = build_network(target, shape)
+        task = meta_task(experiment, target, shape, ParameterLayout.of(network))
+        return Generator(backbone, {task.name: task}, experiment.generator, 0), task, network
 
 
 def meta_task(

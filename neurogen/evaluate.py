@@ -10,6 +10,8 @@ split alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +23,7 @@ from neurogen.generator import Generator
 from neurogen.generator_folder import load_generator
 from neurogen.parameters import ParameterLayout, Scale
 from neurogen.pipeline import Evaluate
-from neurogen.populations import ZOO, Judge, Networks, imitations, judged, mean, norms, under_noise
+from neurogen.populations import ZOO, Judge, Networks, as_accurate, imitations, judged, mean, norms, under_noise
 from neurogen.runtime import Runtime, generator_of, seed_of
 from neurogen.task import Context, TaskDescription
 from neurogen.zoo import initialised, load_network, load_zoo, network_path
@@ -34,30 +36,31 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
     test, validation = (Judge(network, layout, split, runtime) for split in (dataset.test, dataset.validation))
     zoo = load_zoo(step.references, dataset, network, step.align)
     scale = Scale.of_zoo(zoo, layout, soft_clip=None)
-    generator = load_generator(step.tune.folder, runtime)
-    task = _task(generator, step, dataset)
-    contexts = _contexts(generator, step, dataset)
-    z = generate_under(conditions_of(generator, task), contexts, generator, task, step.seed, runtime)
-    generated = task.scale.decode(z[RIGHT])
+    z, decode = _generate(step.tune.folder, step, dataset, conditions_of, runtime)
+    generated = decode(z[RIGHT])
     for number, flat in enumerate(generated):
         store.write_tensors(network_path(step.folder, number), layout.tensors(flat))
+    accuracy = mean(validation.accuracies(generated))
+    ways = imitations(zoo, scale, len(generated), step.seed)
+    strengths = {name: as_accurate(way, accuracy, validation) for name, way in ways.items()}
     populations = {
         "classical": _classical(step, dataset, layout),
         ZOO: zoo,
         "zoo_mean_network": zoo.mean(0, keepdim=True),
-        "random_init": _random(step, dataset, layout, len(contexts)),
-        **_after_inject(step, contexts, runtime),
+        "random_init": _random(step, dataset, layout, len(generated)),
+        "gaussian_of_zoo": ways["drawn_zoo"].make(1.0),
+        **{name: way.make(strengths[name]) for name, way in ways.items()},
+        **_after_inject(step, dataset, runtime),
         "generated": generated,
     }
-    as_accurate = mean(validation.accuracies(generated))
-    imitated, strengths = imitations(zoo, scale, as_accurate, len(contexts), validation, step.seed)
-    compared = {"zoo": zoo, "generated": generated}
+    compared = {name: populations[name] for name in (ZOO, "generated")}
+    teams = {name: populations[name][: step.evaluate.num_in_ensemble] for name in ("classical", *compared)}
     return {
-        "populations": judged(populations | imitated, zoo, test),
+        "populations": judged(populations, zoo, test),
         "imitation_strengths": strengths,
         "conditions": {
             name: {
-                "accuracy": test.accuracies(task.scale.decode(under)),
+                "accuracy": test.accuracies(decode(under)),
                 "change": change_from(z[RIGHT], under).tolist(),
             }
             for name, under in z.items()
@@ -65,21 +68,32 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
         "norms": norms(compared, layout),
         "noise": under_noise(compared, scale, test, step.seed),
         "ensembles": {
-            name: test.ensemble_accuracy(populations[name][:NUM_IN_ENSEMBLE]) for name in ("classical", *compared)
+            name: {"accuracy": test.ensemble_accuracy(team), "members": len(team)} for name, team in teams.items()
         },
-        "validation_accuracy": as_accurate,
+        "validation_accuracy": accuracy,
         "num_test": len(dataset.test),
         "num_train": len(dataset.train),
     }
 
 
-NUM_IN_ENSEMBLE = 8
+Decode = Callable[[Networks], Networks]  # z-scores → parameters
 
 
-def _task(generator: Generator, step: Evaluate, dataset: Dataset) -> TaskDescription:
+def _generate(
+    folder: Path,
+    step: Evaluate,
+    dataset: Dataset,
+    conditions_of: Callable[[Generator, TaskDescription], Sequence[Condition]],
+    runtime: Runtime,
+) -> tuple[dict[str, Networks], Decode]:
+    """The networks of the generator in `folder` under every condition, as z-scores. One backbone is in memory at a
+    time, and none while networks are judged."""
+    generator = load_generator(folder, runtime)
     task = generator.tasks[step.task.label]
-    require_same(dataset, task.fingerprint, step.tune.folder)
-    return task
+    require_same(dataset, task.fingerprint, folder)
+    contexts = _contexts(generator, step, dataset)
+    z = generate_under(conditions_of(generator, task), contexts, generator, task, step.seed, runtime)
+    return z, task.scale.decode
 
 
 def _contexts(generator: Generator, step: Evaluate, dataset: Dataset) -> list[Context]:
@@ -95,15 +109,13 @@ def _contexts(generator: Generator, step: Evaluate, dataset: Dataset) -> list[Co
     ]
 
 
-def _after_inject(step: Evaluate, contexts: list[Context], runtime: Runtime) -> dict[str, Networks]:
+def _after_inject(step: Evaluate, dataset: Dataset, runtime: Runtime) -> dict[str, Networks]:
     """What stage 1 alone gives, where there is one and it was for this target."""
-    if step.tune.inject is None or step.tune.inject.task != step.task:
+    inject = step.tune.inject
+    if inject is None or inject.task != step.task:
         return {}
-    generator = load_generator(step.tune.inject.folder, runtime)
-    task = generator.tasks[step.task.label]
-    right = Condition(RIGHT, task.instruction)
-    z = generate_under([right], contexts, generator, task, step.seed, runtime)
-    return {"after_inject": task.scale.decode(z[RIGHT])}
+    z, decode = _generate(inject.folder, step, dataset, lambda _, task: [Condition(RIGHT, task.instruction)], runtime)
+    return {"after_inject": decode(z[RIGHT])}
 
 
 def _classical(step: Evaluate, dataset: Dataset, layout: ParameterLayout) -> Networks:

@@ -67,8 +67,9 @@ def named_function(key: str, dotted: str) -> Callable[..., Any]:
 
 def validate(experiment: Experiment) -> None:
     """Refuse what cannot work, before anything is trained or queued. Raises UserError."""
-    for section in ("dataset.", "target.", "backbone.", "recipe.", ""):
-        name = getattr(experiment, section[:-1]).name if section else experiment.name
+    for section in ("dataset.", "target.", "source.", "backbone.", "recipe.", ""):
+        part = getattr(experiment, section[:-1]) if section else experiment
+        name = part.name if part is not None else "none"
         if not re.fullmatch(r"[\w-]+", name):
             raise UserError(f"{section}name={name} becomes part of a folder's name; use letters, digits, _ and -")
     if experiment.study is not None and not re.fullmatch(r"[\w-]+", experiment.study):
@@ -92,7 +93,7 @@ def validate(experiment: Experiment) -> None:
             f"dataset.validation_fraction={experiment.dataset.validation_fraction} must lie between 0 and 1, exclusive"
         )
     _require("dataset", experiment.dataset, ("resize", "limit"), ("split_seed",))
-    _require("evaluate", experiment.evaluate, ("num_contexts",))
+    _require("evaluate", experiment.evaluate, ("num_contexts", "num_in_ensemble"))
     _require("experiment", experiment, ("checkpoint_every",), ("num_threads",))
     _require(
         "gpu",

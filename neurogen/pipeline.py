@@ -162,7 +162,7 @@ class Tune(Step):
 class Evaluate(Step):
     """Test accuracy of generated networks beside all comparators."""
 
-    kind, version, runs = "evaluate", 2, "neurogen.evaluate:evaluate"
+    kind, version, runs = "evaluate", 3, "neurogen.evaluate:evaluate"
 
     task: Task
     evaluate: EvaluateConfig
@@ -172,7 +172,6 @@ class Evaluate(Step):
     classical: Classical
     tune: Tune
     recipe: str
-    variant: str | None = field(default=None, metadata={"identity": False})  # what tables call it
 
     @property
     def label(self) -> str:
@@ -183,10 +182,11 @@ class Evaluate(Step):
 class Aggregate(Step):
     """Tables and plots over evaluations."""
 
-    kind, version, runs = "sweeps", 2, "neurogen.aggregate:aggregate"
+    kind, version, runs = "sweeps", 3, "neurogen.aggregate:aggregate"
 
     name: str
     evaluations: tuple[Evaluate, ...]
+    variants: tuple[str | None, ...]  # what tables call each of them
 
     @property
     def label(self) -> str:
@@ -201,8 +201,9 @@ def steps_of(experiments: Sequence[Experiment]) -> Aggregate:
     roots = sorted({experiment.root for experiment in experiments})
     if len(roots) > 1:
         raise UserError(f"the points of a sweep have the roots {', '.join(roots)}; give one root=FOLDER for all")
-    evaluations = {step.key: step for step in map(evaluation_of, experiments)}
-    return Aggregate(roots[0], study_name(experiments), tuple(evaluations.values()))
+    points = {step.key: (step, e.variant) for step, e in zip(map(evaluation_of, experiments), experiments, strict=True)}
+    evaluations, variants = zip(*points.values(), strict=True)
+    return Aggregate(roots[0], study_name(experiments), evaluations, variants)
 
 
 def study_name(experiments: Sequence[Experiment]) -> str:
@@ -234,7 +235,7 @@ def evaluation_of(experiment: Experiment) -> Evaluate:
             root, source, e.backbone, e.generator, e.recipe.inject, e.zoo.align, e.seed, zoo, e.checkpoint_every
         )
     tune = Tune(root, task, e.backbone, e.generator, e.recipe.tune, e.seed, inject, e.checkpoint_every)
-    return Evaluate(root, task, e.evaluate, e.zoo.align, e.seed, references, classical, tune, e.recipe.name, e.variant)
+    return Evaluate(root, task, e.evaluate, e.zoo.align, e.seed, references, classical, tune, e.recipe.name)
 
 
 def _references(experiment: Experiment, task: Task) -> tuple[Reference, ...]:

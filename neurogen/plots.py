@@ -62,7 +62,7 @@ def draw_all(step: Evaluate, folder: Path, runtime: Runtime) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     for suffix in (".png", ".pdf"):
-        store.write_file(path.with_suffix(suffix), lambda temporary: figure.savefig(temporary, dpi=130))
+        store.write_file(path.with_name(path.name + suffix), lambda temporary: figure.savefig(temporary, dpi=130))
 
 
 def curves(step: Evaluate) -> Figure:

@@ -10,7 +10,7 @@ that and are as accurate: a reference with noise, an average of references, a dr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,11 +18,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from neurogen.data.dataset import Split
+from neurogen.errors import Interrupted
 from neurogen.parameters import ParameterLayout, Scale
+from neurogen.progress import Progress
 from neurogen.runtime import Runtime, generator_of
 from neurogen.zoo import predict
 
-Networks = Float[Tensor, "networks params"]
+Networks = Float[Tensor, "_ params"]
 ZOO = "zoo"
 NOISES = (0.05, 0.1, 0.2, 0.4)  # in standard deviations of each tensor
 
@@ -37,6 +39,9 @@ class Judge:
     runtime: Runtime
 
     def logits(self, flat: Float[Tensor, " params"]) -> Float[Tensor, "samples classes"]:
+        """Raises Interrupted when the stop flag is set."""
+        if self.runtime.stop.is_set():
+            raise Interrupted
         return predict(self.network, self.layout.tensors(flat), self.split, self.runtime)
 
     def wrong(self, flat: Float[Tensor, " params"]) -> Bool[Tensor, " samples"]:
@@ -61,15 +66,17 @@ def judged(populations: dict[str, Networks], zoo: Networks, judge: Judge) -> dic
     the nearest one. The population `zoo` is the zoo itself: each of its networks is compared with the others."""
     wrong_zoo = [judge.wrong(flat) for flat in zoo]
     found: dict[str, dict[str, list[float]]] = {}
-    for name, networks in populations.items():
-        rows = found[name] = {"accuracy": [], "max_iou": [], "min_l2": []}
-        for place, flat in enumerate(networks):
-            wrong = judge.wrong(flat)
-            rows["accuracy"].append(accuracy_of(wrong))
-            others = [number for number in range(len(zoo)) if name != ZOO or number != place]
-            if others:
-                rows["max_iou"].append(max(iou(wrong, wrong_zoo[number]) for number in others))
-                rows["min_l2"].append(min(float((flat - zoo[number]).norm()) for number in others))
+    with Progress("judged", sum(map(len, populations.values())), unit="networks") as progress:
+        for name, networks in populations.items():
+            rows = found[name] = {"accuracy": [], "max_iou": [], "min_l2": []}
+            for place, flat in enumerate(networks):
+                wrong = judge.wrong(flat)
+                rows["accuracy"].append(accuracy_of(wrong))
+                others = [number for number in range(len(zoo)) if name != ZOO or number != place]
+                if others:
+                    rows["max_iou"].append(max(iou(wrong, wrong_zoo[number]) for number in others))
+                    rows["min_l2"].append(min(float((flat - zoo[number]).norm()) for number in others))
+                progress.advance()
     return found
 
 
@@ -79,42 +86,47 @@ def iou(one: Bool[Tensor, " samples"], other: Bool[Tensor, " samples"]) -> float
     return int((one & other).sum()) / union if union else 1.0
 
 
-STRENGTHS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
+@dataclass(frozen=True)
+class Imitation:
+    """A way to make networks of a zoo without a language model, applied more and more strongly."""
+
+    strengths: Sequence[float]
+    make: Callable[[float], Networks]
 
 
-def imitations(
-    zoo: Networks, scale: Scale, accuracy: float, count: int, validation: Judge, seed: int
-) -> tuple[dict[str, Networks], dict[str, float]]:
-    """Three ways to make networks of a zoo without a language model, each as near as it comes to `accuracy` on
-    validation: (`count` networks of every way, how strongly it was applied)."""
+def imitations(zoo: Networks, scale: Scale, count: int, seed: int) -> dict[str, Imitation]:
+    """The three ways, each of `count` networks (one, where all would be equal)."""
 
-    def noisy(strength: float) -> Networks:
-        """A reference and noise of so many standard deviations of each tensor."""
-        references = zoo[torch.arange(count) % len(zoo)]
-        return with_noise(references, scale, strength, seed)
+    def noisy(deviations: float) -> Networks:
+        """References and noise of so many standard deviations of each tensor."""
+        return with_noise(zoo[torch.arange(count) % len(zoo)], scale, deviations, seed)
 
-    def averaged(strength: float) -> Networks:
-        """The mean of so large a part of the zoo, at least two networks."""
-        random, size = generator_of(seed, "average"), max(2, round(strength * len(zoo)))
-        return torch.stack([zoo[torch.randperm(len(zoo), generator=random)[:size]].mean(0) for _ in range(count)])
+    def averaged(size: float) -> Networks:
+        """Means of so many references."""
+        random, several = generator_of(seed, "average"), count if size < len(zoo) else 1
+        chosen = [torch.randperm(len(zoo), generator=random)[: int(size)] for _ in range(several)]
+        return torch.stack([zoo[one].mean(0) for one in chosen])
 
-    def drawn(strength: float) -> Networks:
+    def drawn(deviations: float) -> Networks:
         """Every parameter drawn on its own from the zoo's mean and so many of its standard deviations."""
         noise = torch.randn(count, zoo.shape[1], generator=generator_of(seed, "gaussian"))
-        return zoo.mean(0) + strength * zoo.std(0, correction=0) * noise
+        return zoo.mean(0) + deviations * zoo.std(0, correction=0) * noise
 
-    ways: dict[str, Callable[[float], Networks]] = {"noisy_zoo": noisy, "averaged_zoo": averaged, "drawn_zoo": drawn}
-    strengths = {name: _nearest(way, accuracy, validation) for name, way in ways.items()}
-    return {name: way(strengths[name]) for name, way in ways.items()}, strengths
+    sizes = tuple(map(float, range(min(2, len(zoo)), len(zoo) + 1)))
+    return {
+        "noisy_zoo": Imitation((0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0), noisy),
+        "averaged_zoo": Imitation(sizes, averaged),
+        "drawn_zoo": Imitation((0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0), drawn),
+    }
 
 
-def _nearest(way: Callable[[float], Networks], accuracy: float, validation: Judge) -> float:
-    """The greatest strength among those whose networks come nearest to the accuracy."""
+def as_accurate(way: Imitation, accuracy: float, validation: Judge) -> float:
+    """The strength whose networks come nearest to the accuracy on validation; of several the greatest."""
 
     def distance(strength: float) -> float:
-        return abs(mean(validation.accuracies(way(strength))) - accuracy)
+        return abs(mean(validation.accuracies(way.make(strength))) - accuracy)
 
-    return min(reversed(STRENGTHS), key=distance)
+    return min(reversed(way.strengths), key=distance)
 
 
 def with_noise(networks: Networks, scale: Scale, strength: float, seed: int) -> Networks:

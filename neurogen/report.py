@@ -25,13 +25,14 @@ def show(last: Aggregate) -> None:
     """Print the finished experiment. Needs no torch, so that a run that is done answers at once."""
     console = Console(highlight=False, soft_wrap=True)
     rows = store.read_json(last.folder / "results.json")
-    for row in rows if len(rows) == 1 else []:
+    alone = len(rows) == 1 and rows[0]["n_seeds"] > 0
+    for row in rows if alone else []:
         for part in (tables.networks(row), tables.conditions(row)):
             console.print()
             console.print(_rich(part, tables.heading(row), bold="generated"))
             console.print(part.note, style="dim")
         console.print(f"\nratio generated / classical {row['ratio']:.3f}; {tables.summary(row)}\n")
-    if len(rows) > 1:
+    if not alone:
         console.print()
         console.print(_rich(tables.of_study(rows), last.name))
         console.print(f"{tables.of_study(rows).note}\n", style="dim")

@@ -45,7 +45,11 @@ def main() -> None:
             _register_plugins()
             sys.argv[:] = with_launcher(sys.argv)
         sys.argv[:] = with_cluster(sys.argv)
-        compose_and_run()
+        try:
+            compose_and_run()
+        except KeyboardInterrupt:  # of a sweep; its processes were told too
+            _say_stopped()
+            sys.exit(INTERRUPTED)
 
 
 def _register_plugins() -> None:
@@ -62,7 +66,9 @@ def with_launcher(arguments: list[str]) -> list[str]:
     """A sweep is one graph with one table; Hydra's own launcher would run one point after the other."""
     if any(word.startswith("hydra/launcher=") for word in arguments):
         return arguments
-    return [*arguments, "hydra/launcher=local"]
+    overrides = (place for place, word in enumerate(arguments) if place and "=" in word and word[0] != "-")
+    place = next(overrides, len(arguments))  # among the others: Hydra takes them in one block
+    return [*arguments[:place], "hydra/launcher=local", *arguments[place:]]
 
 
 def with_cluster(arguments: list[str]) -> list[str]:
@@ -107,10 +113,14 @@ def compose_and_run(composed: Any) -> None:
         except (Interrupted, KeyboardInterrupt):
             if place.rank != 0:
                 return  # rank 0 says so
-            print("\nstopped; the same command continues where this one ended", file=sys.stderr)
+            _say_stopped()
             sys.exit(INTERRUPTED)
     if last.is_done and place.rank == 0:
         show(last)
+
+
+def _say_stopped() -> None:
+    print("\nstopped; the same command continues where this one ended", file=sys.stderr)
 
 
 def runtime_of(experiment: Experiment, place: Place) -> AbstractContextManager[Runtime]:
@@ -141,11 +151,12 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
     from neurogen.aggregate import accuracies_of
     from neurogen.experiment import experiment_from, named_function, require_shares
     from neurogen.pipeline import evaluation_of, steps_of
+    from neurogen.store import commit_here
 
     experiments = [experiment_from(point) for point in composed]
     first = experiments[0]
     functions = {e.dataset.load: "dataset.load" for e in experiments} | {
-        e.target.build: "target.build" for e in experiments
+        target.build: "target.build" for e in experiments for target in (e.target, e.source) if target is not None
     }
     for function, key in functions.items():
         named_function(key, function)  # what cannot be imported here, no job could
@@ -164,6 +175,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
         overrides=tuple(tuple(own) for own in overrides),
         values=lambda: accuracies_of([evaluation_of(experiment) for experiment in experiments]),
         zero=zero_from(first.zero),
+        commit=commit_here(),
         dry_run=first.dry_run,
         show_estimates=lambda: _show_estimates(experiments),
         show=lambda: _show(experiments),
@@ -191,7 +203,7 @@ def _show_estimates(experiments: Sequence[Experiment]) -> None:
     hours: dict[str, float] = {}
     for e in experiments:
         stages = [(one.steps, one.epochs, one.contexts_per_step) for one in (e.recipe.inject, e.recipe.tune)]
-        alike = repr((e.dataset, e.target, e.backbone, e.generator, e.gpu, stages, e.recipe.tune.batch_size))
+        alike = repr((e.dataset, e.target, e.source, e.backbone, e.generator, e.gpu, stages, e.recipe.tune.batch_size))
         if alike not in known:
             known[alike] = estimate(e)
             show_estimate(e, known[alike], plans_of(known[alike], e))

@@ -128,7 +128,7 @@ def environment() -> dict[str, Any]:
         "cpu": _cpu(),
         "cpu_cores": os.cpu_count(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
-        "commit": _commit(),
+        "commit": commit_here(),
         "versions": {name: _version(name) for name in packages},
     }
 
@@ -148,8 +148,11 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
+def commit_here() -> str | None:
+    """Of this code: a repository's, or what a sweep noted beside the copy that its jobs run."""
     here = Path(__file__).parents[1]
+    if (here / "COMMIT").exists():
+        return (here / "COMMIT").read_text().strip() or None
     if not (here / ".git").exists():  # installed: a repository further up would be somebody else's
         return None
     try:

@@ -25,6 +25,7 @@ MARKS = {
     "classical": (CLASSICAL, "o"),
     "zoo": (ZOO, "o"),
     "zoo_mean_network": (ZOO, "*"),
+    "gaussian_of_zoo": ("#9db4c0", "D"),
     "noisy_zoo": ("#00798c", "v"),
     "averaged_zoo": ("#3a7d44", "s"),
     "drawn_zoo": ("#7b4b94", "D"),
@@ -101,8 +102,10 @@ def learning(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]]) -> Figure
                 _band(axes, runs[0][0][:shortest], own, colour, f"{told} (n = {len(own)})", "-")
             axes.spines[["top", "right"]].set_visible(False)
             axes.set(xlabel="passes through the training data")
+        anchors = {cells[number][0].tune.stage.anchor for number in members}
         size = f"{first.metrics()['num_train']:,} training samples"
-        loss_axes.set(ylabel="training loss", yscale="log", title=f"{first.task.label}, {size}")
+        told = f" (stage 2: + {max(anchors):g} × MSE of stage 1)" if any(anchors) else ""
+        loss_axes.set(ylabel=f"cross-entropy in training{told}", yscale="log", title=f"{first.task.label}, {size}")
         accuracy_axes.set(ylabel="accuracy on validation (%)", title="accuracy")
         accuracy_axes.legend(frameon=False, fontsize=8, loc="lower right")
     return figure

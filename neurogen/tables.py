@@ -6,6 +6,7 @@ Reads finished figures only and needs no torch, so that a run that is done answe
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from neurogen import store
 from neurogen.cells import NAMES
 
 Row = dict[str, Any]
+LONGEST_SLUG = 120
 COLUMNS = [
     *NAMES,
     *"status n_ok n_expected classical_mean classical_std generated_mean generated_std zoo_mean_network".split(),
@@ -26,12 +28,19 @@ POPULATIONS = {
     "zoo": "single zoo network",
     "zoo_mean_network": "zoo mean network",
     "random_init": "random initialisation",
-    "noisy_zoo": "zoo network with noise",
-    "averaged_zoo": "average of some of the zoo",
-    "drawn_zoo": "Gaussian of the zoo",
+    "gaussian_of_zoo": "Gaussian of the zoo",
+    "noisy_zoo": "imitation: zoo network with noise",
+    "averaged_zoo": "imitation: average of zoo networks",
+    "drawn_zoo": "imitation: narrower or wider Gaussian",
     "after_inject": "generated, after stage 1",
     "generated": "generated",
 }
+
+
+DEVIATION = (
+    "±: standard deviation, of classical and zoo networks over networks, of all others over the means of the seeds, or "
+    "over networks where there is one seed."
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,9 @@ def networks(row: Row) -> Table:
             found.append((label, accuracy, str(part["n"]), number(part["max_iou"], 2), number(part["min_l2"], 2)))
     note = (
         "IoU: the largest overlap of a network's wrong predictions with those of a zoo network, |A∩B| / |A∪B|. "
-        "L2: distance to the nearest zoo network; a zoo network is compared with the others. In brackets: strength."
+        "L2: distance to the nearest zoo network; a zoo network is compared with the others. Imitations are as "
+        "accurate as the generated networks on validation, or as near to that as they come; in brackets how strong "
+        "they are (noise in deviations of each tensor, networks averaged, deviations of each weight). " + DEVIATION
     )
     return Table("", ("network", "test accuracy", "n", "IoU", "L2"), found, note)
 
@@ -90,10 +101,9 @@ def noise(row: Row) -> Table:
 
 def ensembles(row: Row) -> Table:
     found = []
-    for name, accuracy in row["ensembles"].items():
-        single = row["populations"][name]
-        size = min(8, single["n"] // row["n_seeds"])
-        found.append((POPULATIONS[name], str(size), f"{100 * accuracy:.2f} %", f"{single['accuracy']:.2f} %"))
+    for name, part in row["ensembles"].items():
+        single = f"{row['populations'][name]['accuracy']:.2f} %"
+        found.append((POPULATIONS[name], f"{part['members']:.0f}", f"{100 * part['accuracy']:.2f} %", single))
     note = "The networks' probabilities are averaged."
     return Table("ensembles", ("networks", "members", "test accuracy", "a single one"), found, note)
 
@@ -108,9 +118,15 @@ def summary(row: Row) -> str:
     """What else is to be known of the figures: n, time, hardware, code."""
     seeds = "seed" if row["n_seeds"] == 1 else "seeds"
     return (
-        f"{row['n_seeds']} {seeds}; {row['num_test']:,} test samples; {row['minutes']:.1f} min in all on "
+        f"{row['n_seeds']} {seeds}; {row['num_test']:,} test samples; {minutes_of([row]):.1f} min in all on "
         f"{', '.join(row['machines'])}; commit {', '.join(row['commits'])}"
     )
+
+
+def minutes_of(rows: Sequence[Row]) -> float:
+    """Every step once, also where several rows share it."""
+    seconds: dict[str, float] = {step: spent for row in rows for step, spent in row["seconds"].items()}
+    return sum(seconds.values()) / 60
 
 
 def of_study(rows: Sequence[Row]) -> Table:
@@ -129,14 +145,14 @@ def of_study(rows: Sequence[Row]) -> Table:
             cells += [row["paper_dataset"] or "", *(number(row[f"paper_{w}"], 2) for w in ("classical", "generated"))]
         found.append(tuple(cells))
     note = (
-        "Test accuracy in percent, mean ± standard deviation; n: classical networks, then seeds × generated networks. "
-        "Validation: generated networks on the samples by which settings may be chosen."
+        "Test accuracy in percent; n: classical networks, then seeds × generated networks. Validation: generated "
+        "networks on the samples by which settings may be chosen. " + DEVIATION
     )
     measured = [row for row in rows if row["n_seeds"]]
     if measured:
         machines, commits = (sorted({one for row in measured for one in row[k]}) for k in ("machines", "commits"))
-        minutes = sum(row["minutes"] for row in measured)
-        note += f" Measured on {', '.join(machines)}; {minutes:.0f} min in all; commit {', '.join(commits)}."
+        note += f" Measured on {', '.join(machines)}; {minutes_of(measured):.0f} min in all; "
+        note += f"commit {', '.join(commits)}."
     if has_paper:
         header += ("paper: data", "paper: classical", "paper: NeuroGen")
         note += " The paper's figures are for its whole datasets and 7–8B backbones."
@@ -168,9 +184,12 @@ def report(row: Row) -> str:
 
 
 def slug(row: Row) -> str:
-    """A cell as a part of a file's name."""
+    """A cell as a part of a file's name, not too long for any file system."""
     words = "-".join(str(row[name]) for name in NAMES if row[name])
-    return "".join(letter if letter.isalnum() or letter in "_.=-" else "-" for letter in words)
+    name = "".join(letter if letter.isalnum() or letter in "_.=-" else "-" for letter in words)
+    if len(name) <= LONGEST_SLUG:
+        return name
+    return f"{name[:LONGEST_SLUG]}-{hashlib.sha256(words.encode()).hexdigest()[:6]}"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -203,9 +222,14 @@ def latex(table: Table) -> str:
     return "\n".join(lines()) + "\n"
 
 
+LATEX = str.maketrans(
+    {letter: f"\\{letter}" for letter in "_%&#${}"}
+    | {"±": r"$\pm$", "×": r"$\times$", "α": r"$\alpha$", "–": "--", "~": r"\textasciitilde{}", "^": r"\^{}"}
+)
+
+
 def _latex_line(cells: Sequence[str]) -> str:
-    escaped = [cell.replace("_", r"\_").replace("%", r"\%").replace("±", r"$\pm$") for cell in cells]
-    return " & ".join(cell.replace("×", r"$\times$").replace("α", r"$\alpha$") for cell in escaped) + r" \\"
+    return " & ".join(cell.translate(LATEX) for cell in cells) + r" \\"
 
 
 def spread(mean: float | None, std: float | None) -> str:

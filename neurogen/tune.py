@@ -30,7 +30,6 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
     network = build_network(step.task.target, dataset.shape).to(runtime.device)
     generator = _starting_point(step, dataset, network, runtime)
     task = generator.tasks[step.task.label]
-    require_same(dataset, task.fingerprint, step.folder)
     zoo = _zoo_to_hold_on_to(step, task, dataset, network, runtime)
     batch_size = min(step.stage.batch_size, len(dataset.train))
 
@@ -75,4 +74,5 @@ def _starting_point(step: Tune, dataset: Dataset, network: nn.Module, runtime: R
     if step.inject is None:
         return build_generator(step.backbone, step.generator, [task], step.seed, runtime)
     generator = load_generator(step.inject.folder, runtime, step.backbone.gradient_checkpointing)
-    return generator if step.inject.task == step.task else transferred(generator, task, step.seed)
+    require_same(dataset, generator.tasks[step.inject.task.label].fingerprint, step.inject.folder)
+    return generator if step.inject.task == step.task else transferred(generator, task)

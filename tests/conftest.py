@@ -12,8 +12,8 @@ import pytest
 from jaxtyping import install_import_hook
 
 SHAPED = (
-    "parameters projection generator task backbone patches rebasin networks embed evaluate "
-    "data.dataset data.preparation"
+    "parameters projection generator task backbone patches rebasin networks embed evaluate populations "
+    "conditioning transfer data.dataset data.preparation"
 ).split()
 install_import_hook([f"neurogen.{name}" for name in SHAPED], "beartype.beartype")
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import statistics
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from neurogen import paper
 from neurogen.cells import averaged, cells_of, row_of
 from neurogen.config import Experiment
-from neurogen.pipeline import in_order, steps_of
+from neurogen.pipeline import Aggregate, in_order, steps_of
+from neurogen.plots import save
 from neurogen.runtime import Runtime
-from neurogen.tables import COLUMNS, of_study
+from neurogen.tables import COLUMNS, NAMES, Table, latex, markdown, of_study, slug
 
 
 def test_what_differs_but_for_seeds_is_a_row_of_its_own(experiment: Callable[..., Experiment]) -> None:
@@ -25,7 +28,7 @@ def test_what_differs_but_for_seeds_is_a_row_of_its_own(experiment: Callable[...
         "recipe.inject.lr=2e-3 recipe.tune.anchor=0 generator.scale=fan_in zoo.shared_epochs=0",
     )
     experiments = [experiment(*point.split(), f"seed={seed}") for point in points for seed in (0, 1)]
-    cells = cells_of(steps_of(experiments).evaluations)
+    cells = cells_of(steps_of(experiments))
     assert [len(members) for members in cells.values()] == [2, 2, 2, 2]
     epochs = experiments[0].zoo.shared_epochs
     assert [set(settings.split()) for *_, settings in cells] == [
@@ -39,10 +42,46 @@ def test_what_differs_but_for_seeds_is_a_row_of_its_own(experiment: Callable[...
     ]
 
 
-def test_a_variant_is_called_by_its_name(experiment: Callable[..., Experiment]) -> None:
-    points = ("variant=full recipe.tune.lr=1e-3", "variant=clip_1 recipe.tune.lr=2e-3")
-    cells = cells_of(steps_of([experiment(*point.split()) for point in points]).evaluations)
-    assert [settings for *_, settings in cells] == ["both stages", "stage 2 only, α = 1"]
+def test_a_variant_is_called_by_its_name_and_what_else_differs(experiment: Callable[..., Experiment]) -> None:
+    """Points of one variant with different settings are no seeds of each other."""
+    points = (
+        "variant=full recipe.tune.lr=1e-3", "variant=clip_1", "variant=full recipe.tune.lr=2e-3",
+        "variant=full recipe.tune.lr=2e-3 seed=1",
+    )  # fmt: skip
+    study = steps_of([experiment(*point.split()) for point in points])
+    found = {settings: len(members) for (*_, settings), members in cells_of(study).items()}
+    assert found == {
+        "both stages recipe.tune.lr=0.001": 1,
+        "stage 2 only, α = 1": 1,
+        "both stages recipe.tune.lr=0.002": 2,
+    }
+    unnamed = Aggregate(study.root, study.name, study.evaluations, (None,) * 4)
+    assert unnamed.key != study.key  # its table shows other names
+
+
+def test_another_source_is_a_row_of_its_own(experiment: Callable[..., Experiment]) -> None:
+    source = "target@source=cnn recipe.tune.anchor=0"
+    points = ("recipe.tune.anchor=0", source, f"{source} source.options.channels=[8,8]")
+    cells = cells_of(steps_of([experiment(*point.split()) for point in points]))
+    assert len(cells) == 3
+    assert next(settings.split()[0] for *_, settings in cells) == "target@source=None"
+
+
+def test_files_of_rows_have_names_of_their_own(tmp_path: Path) -> None:
+    """Also where settings have dots, and very many of them differ."""
+    rows = [dict.fromkeys(NAMES, "") | {"dataset": "digits", "settings": text} for text in SETTINGS]
+    names = [slug(row) for row in rows]
+    assert len(set(names)) == len(SETTINGS)
+    assert max(map(len, names)) < 140
+    figure = Figure()
+    for name in names:
+        save(figure, tmp_path / f"conditioning-{name}")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"conditioning-{n}.{s}" for n in names for s in ("png", "pdf")
+    }
+
+
+SETTINGS = ("recipe.tune.lr=0.001", "recipe.tune.lr=0.002", *("recipe.tune.lr=0.1 " * 20 + end for end in "ab"))
 
 
 def test_means_of_nested_numbers() -> None:
@@ -89,7 +128,7 @@ POPULATIONS = ("generated", "classical")
 def test_the_paper_stands_beside_what_is_nearest_to_it(experiment: Callable[..., Experiment]) -> None:
     """Also where nothing is measured yet; other cells have no figures of the paper's."""
     points = ("dataset=mnist5k target=lenet", "dataset=digits", "dataset=rotten_tomatoes target=rnn")
-    cells = cells_of(steps_of([experiment(*point.split()) for point in points]).evaluations)
+    cells = cells_of(steps_of([experiment(*point.split()) for point in points]))
     rows = [row_of(cell, evaluations) for cell, evaluations in cells.items()]
     table = of_study(rows)
     assert table.header[-3:] == ("paper: data", "paper: classical", "paper: NeuroGen")
@@ -99,3 +138,9 @@ def test_the_paper_stands_beside_what_is_nearest_to_it(experiment: Callable[...,
     assert [row["status"] for row in rows] == ["incomplete"] * 3
     assert paper.TABLE_1["cifar10", "lenet"].generated == 32.59
     assert paper.table_1("cifar10", "mlp") is None
+
+
+def test_special_characters_in_tables() -> None:
+    table = Table("", ("a_b", "c"), [("50 % & #1", "x|y ± 1")], "note")
+    assert r"50 \% \& \#1 & x|y $\pm$ 1 \\" in latex(table)
+    assert "| 50 % & #1 | x\\|y ± 1 |" in markdown(table)

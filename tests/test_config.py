@@ -18,7 +18,7 @@ from neurogen.errors import UserError
 from neurogen.experiment import experiment_from, typed
 from neurogen.networks import build_network
 from neurogen.pipeline import in_order, steps_of
-from neurogen.run import conf_folder, with_cluster
+from neurogen.run import conf_folder, with_cluster, with_launcher
 
 UNNAMED = ("cell", "variant", "experiment")
 CHOICES = sorted(
@@ -73,7 +73,7 @@ def test_every_point_of_every_study_can_work(name: str) -> None:
     last = steps_of(experiments)
     assert last.name == name
     assert len(last.evaluations) == len(points)
-    assert len(points_of(name)) == num_seeds * len(cells_of(last.evaluations))
+    assert len(points_of(name)) == num_seeds * len(cells_of(last))
     backbones = {e.dataset.modality: e.backbone.name for e in experiments}
     large = {"image": "qwen2_vl_7b", "text": "llama3_8b"}
     small = dict.fromkeys(large, "smollm2_135m")
@@ -98,7 +98,29 @@ def test_the_target_decides_how_it_is_fitted(target: str, lr: float) -> None:
     dataset = "mnist" if target == "lenet" else "sst2"
     with initialize_config_dir(conf_folder(), version_base="1.3"):
         assert compose("config", [f"dataset={dataset}", f"target={target}"]).zoo.training.lr == lr
-        assert compose("config", [f"dataset={dataset}", f"target={target}", "fit=images"]).zoo.training.lr == 4e-3
+        assert compose("config", [f"dataset={dataset}", f"target={target}", "fit=rnn"]).zoo.training.lr == 1e-3
+
+
+def test_the_target_of_stage_1_leaves_the_opponent_alone(experiment: Callable[..., Experiment]) -> None:
+    text = ("dataset=rotten_tomatoes", "target=rnn")
+    for own, source in ((text, "mlp"), (("target=cnn",), "cnn_small")):
+        with_source = experiment(*own, f"target@source={source}", "recipe.tune.anchor=0")
+        assert with_source.classical.training == experiment(*own).classical.training
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("run -m seed=0,1", "run -m hydra/launcher=local seed=0,1"),
+        ("run seed=0,1 -m", "run hydra/launcher=local seed=0,1 -m"),
+        ("run -m a=1 --config-dir more", "run -m hydra/launcher=local a=1 --config-dir more"),
+        ("run --config-dir=more -m +experiment=x", "run --config-dir=more -m hydra/launcher=local +experiment=x"),
+        ("run -m", "run -m hydra/launcher=local"),
+        ("run -m hydra/launcher=slurm", "run -m hydra/launcher=slurm"),
+    ],
+)
+def test_a_sweep_is_one_graph_unless_asked_otherwise(words: str, expected: str) -> None:
+    assert with_launcher(words.split()) == expected.split()
 
 
 @pytest.mark.parametrize(

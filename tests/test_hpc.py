@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,6 +60,7 @@ def a_study(experiment: Composed, root: Path, *packages: str) -> Study:
         configs=("",),
         overrides=((),),
         values=list,
+        commit="abc",
         zero=Zero(stage=0, offload=False, whole_below=0, rank_timeout_s=300),
         dry_run=False,
         show_estimates=dict,
@@ -232,19 +236,40 @@ def test_elapsed_times_are_read(text: str, expected: int) -> None:
     assert seconds(text) == expected
 
 
+def test_a_local_sweep_that_fails_whole_says_so(program: Program, tmp_path: Path) -> None:
+    process = program("run", "-m", *TINY, "recipe.tune.lr=1e30", "recipe.tune.clip_norm=1e30")
+    assert process.returncode == 1
+    assert "is not done" in process.stderr.splitlines()[-1]
+    assert "Traceback" not in process.stderr
+    (folder,) = (tmp_path / "runs").glob("sweeps/*")
+    (row,) = json.loads((folder / "results.json").read_text())
+    assert (row["status"], row["generated_mean"]) == ("incomplete", None)
+
+
+def test_ctrl_c_in_a_local_sweep_begins_nothing_new(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "neurogen.run", "-m", *TINY, "recipe.inject.steps=3000", "seed=0,1"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not list((tmp_path / "runs").glob("inject/*/events*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "stopped; the same command continues where this one ended"
+    assert "Traceback" not in said
+    assert not list((tmp_path / "runs").glob("tune/*"))
+    assert list((tmp_path / "runs").glob("inject/*/checkpoints/step-*.safetensors"))
+
+
 def test_the_same_graph_as_local_processes(program: Program, tmp_path: Path) -> None:
     """Two points that share a zoo; one cannot work, the other is in the table; status and aggregate read it."""
-    arguments = [
-        "-m",
-        *TINY,
-        "hydra/launcher=local",
-        "cluster=here",
-        "recipe.tune.lr=1e-3,1e30",
-        "recipe.tune.clip_norm=1e30",
-    ]
-    process = program("run", *arguments)
-    assert process.returncode == 0, process.stderr
+    process = program("run", *TINY, "recipe.tune.lr=1e-3,1e30", "recipe.tune.clip_norm=1e30", "-m")
+    assert process.returncode == 1
+    assert re.search(r"error: the point .*recipe.tune.lr=1e\+30 .*is not done", process.stderr)  # not as a success
     assert "tune digits-cnn_small-tiny_llama: failed with status 1" in process.stderr
+    assert "recipe.tune.lr=0.001" in process.stdout  # the table of what there is
     (folder,) = (tmp_path / "runs").glob("sweeps/*")
     rows = {row["settings"]: row for row in json.loads((folder / "results.json").read_text())}
     assert {settings: (row["status"], row["n_ok"], row["n_expected"]) for settings, row in rows.items()} == {

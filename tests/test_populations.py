@@ -11,7 +11,18 @@ from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.parameters import ParameterLayout, Scale
 from neurogen.pipeline import in_order, steps_of
-from neurogen.populations import Judge, Networks, imitations, iou, judged, norms, under_noise, with_noise
+from neurogen.populations import (
+    Judge,
+    Networks,
+    as_accurate,
+    imitations,
+    iou,
+    judged,
+    mean,
+    norms,
+    under_noise,
+    with_noise,
+)
 from neurogen.runtime import Runtime
 from neurogen.zoo import initialised, load_zoo
 
@@ -58,17 +69,35 @@ def test_imitations_are_as_accurate_as_they_are_asked_to_be(
 ) -> None:
     """On validation; the stronger one where several are."""
     zoo, scale, _, validation = zoo_and_judges
+    ways = imitations(zoo, scale, count=4, seed=0)
     best = max(validation.accuracies(zoo))
-    good, strengths_of_good = imitations(zoo, scale, best, 4, validation, seed=0)
-    bad, strengths_of_bad = imitations(zoo, scale, 0.3, 4, validation, seed=0)
-    assert strengths_of_bad["noisy_zoo"] > strengths_of_good["noisy_zoo"]
-    mean = {name: sum(validation.accuracies(networks)) / 4 for name, networks in good.items()}
-    assert all(abs(value - best) < 0.05 for value in mean.values()), mean
-    assert abs(sum(validation.accuracies(bad["noisy_zoo"])) / 4 - 0.3) < 0.15
-    assert good["averaged_zoo"].shape == good["drawn_zoo"].shape == (4, zoo.shape[1])
-    assert not any(torch.equal(good["averaged_zoo"][0], own) for own in zoo)  # two networks at least
-    again, _ = imitations(zoo, scale, best, 4, validation, seed=0)
-    assert all(torch.equal(good[name], again[name]) for name in good)
+    good, bad = ({name: as_accurate(way, aim, validation) for name, way in ways.items()} for aim in (best, 0.3))
+    assert bad["noisy_zoo"] > good["noisy_zoo"]
+    assert bad["drawn_zoo"] == max(ways["drawn_zoo"].strengths)
+    for name, way in ways.items():
+        own = {strength: mean(validation.accuracies(way.make(strength))) for strength in way.strengths}
+        nearest = min(abs(accuracy - best) for accuracy in own.values())
+        assert good[name] == max(strength for strength in own if abs(own[strength] - best) == nearest)
+    assert abs(mean(validation.accuracies(ways["noisy_zoo"].make(bad["noisy_zoo"]))) - 0.3) < 0.15
+
+
+def test_imitations_are_made_as_they_say(zoo_and_judges: tuple[Networks, Scale, Judge, Judge]) -> None:
+    zoo, scale, _, _ = zoo_and_judges
+    ways = imitations(zoo, scale, count=4, seed=0)
+    assert list(ways["averaged_zoo"].strengths) == [2, 3]
+    pairs = [(zoo[one] + zoo[other]) / 2 for one, other in ((0, 1), (0, 2), (1, 2))]
+    assert all(any(torch.allclose(flat, pair) for pair in pairs) for flat in ways["averaged_zoo"].make(2.0))
+    whole = ways["averaged_zoo"].make(3.0)
+    assert len(whole) == 1  # all four would be equal
+    assert torch.allclose(whole[0], zoo.mean(0))
+    noise = (ways["noisy_zoo"].make(0.5)[:3] - zoo).split(scale.layout.sizes, 1)
+    assert all(float(n.std() / std) == pytest.approx(0.5, rel=0.4) for n, std in zip(noise, scale.std, strict=True))
+    drawn = ways["drawn_zoo"].make(2.0)
+    assert drawn.shape == (4, zoo.shape[1])
+    spread = (drawn - zoo.mean(0)).std() / zoo.std(0, correction=0).square().mean().sqrt()
+    assert float(spread) == pytest.approx(2, rel=0.05)
+    (alone,) = imitations(zoo[:1], scale, 4, 0)["averaged_zoo"].make(1.0)  # a zoo of one network
+    assert torch.equal(alone, zoo[0])
 
 
 def test_a_collapse_shows_in_the_norms(zoo_and_judges: tuple[Networks, Scale, Judge, Judge]) -> None:
