@@ -104,8 +104,9 @@ def learning(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]]) -> Figure
             axes.set(xlabel="passes through the training data")
         anchors = {cells[number][0].tune.stage.anchor for number in members}
         size = f"{first.metrics()['num_train']:,} training samples"
-        told = f" (stage 2: + {max(anchors):g} × MSE of stage 1)" if any(anchors) else ""
-        loss_axes.set(ylabel=f"cross-entropy in training{told}", yscale="log", title=f"{first.task.label}, {size}")
+        told = f"generated: + {max(anchors):g} × MSE of stage 1" if any(anchors) else ""
+        loss_axes.text(1, 1, told, fontsize=8, ha="right", va="top", transform=loss_axes.transAxes)
+        loss_axes.set(ylabel="cross-entropy in training", yscale="log", title=f"{first.task.label}, {size}")
         accuracy_axes.set(ylabel="accuracy on validation (%)", title="accuracy")
         accuracy_axes.legend(frameon=False, fontsize=8, loc="lower right")
     return figure
@@ -121,12 +122,14 @@ def stage_2(evaluation: Evaluate, key: str) -> tuple[NDArray[Any], list[float]]:
 
 
 def _band(axes: Any, x: Any, runs: NDArray[Any], colour: str, label: str, style: str) -> None:
-    """Mean of the runs [runs, points] and, where there are several, one standard deviation around it."""
+    """Mean of the runs [runs, points] and, where there are several, one standard deviation around it, but no lower than
+    the lowest run."""
     middle = runs.mean(0)
     axes.plot(x, middle, style, color=colour, label=label)
     if len(runs) > 1:
         spread = runs.std(0, ddof=1)
-        axes.fill_between(x, middle - spread, middle + spread, color=colour, alpha=0.18, linewidth=0)
+        lower = np.maximum(middle - spread, runs.min(0))  # on a logarithmic axis nothing may reach 0
+        axes.fill_between(x, lower, middle + spread, color=colour, alpha=0.18, linewidth=0)
 
 
 def memorisation(row: Row, evaluations: Sequence[Evaluate]) -> Figure:

@@ -58,7 +58,7 @@ def networks(row: Row) -> Table:
         if name in row["populations"]:
             part = row["populations"][name]
             strength = row["imitation_strengths"].get(name)
-            label += "" if strength is None else f" ({strength:g})"
+            label += "" if strength is None else f" ({strength:.2g})"
             accuracy = f"{spread(part['accuracy'], part['std'])} %"
             found.append((label, accuracy, str(part["n"]), number(part["max_iou"], 2), number(part["min_l2"], 2)))
     note = (
