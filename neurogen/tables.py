@@ -29,9 +29,9 @@ POPULATIONS = {
     "zoo_mean_network": "zoo mean network",
     "random_init": "random initialisation",
     "gaussian_of_zoo": "Gaussian of the zoo",
-    "noisy_zoo": "imitation: zoo network with noise",
-    "averaged_zoo": "imitation: average of zoo networks",
-    "drawn_zoo": "imitation: narrower or wider Gaussian",
+    "noisy_zoo": "imitation: noisy zoo network",
+    "averaged_zoo": "imitation: average of the zoo",
+    "drawn_zoo": "imitation: the Gaussian",
     "after_inject": "generated, after stage 1",
     "generated": "generated",
 }
