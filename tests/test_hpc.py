@@ -265,7 +265,8 @@ def test_ctrl_c_in_a_local_sweep_begins_nothing_new(tmp_path: Path) -> None:
 
 def test_the_same_graph_as_local_processes(program: Program, tmp_path: Path) -> None:
     """Two points that share a zoo; one cannot work, the other is in the table; status and aggregate read it."""
-    process = program("run", *TINY, "recipe.tune.lr=1e-3,1e30", "recipe.tune.clip_norm=1e30", "-m")
+    points = ("recipe.tune.lr=1e-3,1e30", "recipe.tune.clip_norm=1e30")
+    process = program("run", *TINY, *points, "-m", COLUMNS="200")
     assert process.returncode == 1
     last = process.stderr.splitlines()[-1]
     assert last.startswith("error: the point ")  # a failure for the caller
