@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -60,17 +60,36 @@ def payload_of(study: Study, steps: Sequence[Step], max_requeues: int) -> Payloa
     return Payload(tuple(steps), study.make_runtime, study.interrupted, study.refused, study.zero, max_requeues)
 
 
+@dataclass
+class Signals:
+    """What SLURM asked of this process so far."""
+
+    stop: Event = field(default_factory=Event)
+    near_limit: bool = False
+
+    def listen(self) -> None:
+        for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: object) -> None:
+        self.near_limit = self.near_limit or number == signal.SIGUSR2
+        self.stop.set()
+        print(f"signal {signal.Signals(number).name}: saving, then stopping", flush=True)
+
+
 def main() -> None:
+    signals = Signals()
+    signals.listen()  # before the payload, which loads torch: a signal may come within the first second
     folder = Path(sys.argv[1])
     index = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
     payload, place, diary = Payload.read(folder), Place.of(os.environ), Diary(folder, index)
     if place.rank != 0:
-        status, _ = run(payload, index, place, diary)
+        status, _ = run(payload, index, place, diary, signals)
         sys.exit(0 if status in (STOPPED, OUT_OF_TIME) else status)  # srun would end rank 0, which still has to decide
     diary.begin()
     status, message = 1, ""
     try:
-        status, message = run(payload, index, place, diary)
+        status, message = run(payload, index, place, diary, signals)
     finally:
         error = sys.exc_info()[1]
         if error is not None:
@@ -95,18 +114,9 @@ def _cancel_what_needs(step: Step, folder: Path, why: str) -> None:
         print(f"could not cancel what hangs on this step: {error}", file=sys.stderr, flush=True)
 
 
-def run(payload: Payload, index: int, place: Place, diary: Diary) -> tuple[int, str]:
+def run(payload: Payload, index: int, place: Place, diary: Diary, signals: Signals) -> tuple[int, str]:
     """Run the step, on every rank; returns the exit status, and why it is not 0."""
-    step, stops, near_limit = payload.steps[index], Event(), False
-
-    def stop(number: int, frame: object) -> None:
-        nonlocal near_limit
-        near_limit = near_limit or number == signal.SIGUSR2
-        stops.set()
-        print(f"signal {signal.Signals(number).name}: saving, then stopping", flush=True)
-
-    for number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    step = payload.steps[index]
     print(f"{identity(step)} {step.label} on {os.uname().nodename}, {time.strftime('%Y-%m-%d %H:%M:%S')}", flush=True)
 
     def end_without(message: str) -> None:
@@ -115,12 +125,12 @@ def run(payload: Payload, index: int, place: Place, diary: Diary) -> tuple[int, 
 
     try:
         zero = payload.zero if step.shared else alone(payload.zero)
-        with runtime_of_ranks(payload.make_runtime, zero, place, stops, end_without) as runtime:
+        with runtime_of_ranks(payload.make_runtime, zero, place, signals.stop, end_without) as runtime:
             step.run(runtime)
     except payload.interrupted:
         if place.size > 1:
             time.sleep(SIGNALS_ARRIVE_WITHIN_S)  # another rank may have been told first, and for all of them
-        return (OUT_OF_TIME, "out of time") if near_limit else (STOPPED, "stopped by a signal, saved")
+        return (OUT_OF_TIME, "out of time") if signals.near_limit else (STOPPED, "stopped by a signal, saved")
     except (payload.refused, ClusterError) as error:
         message = " ".join(str(error).split())
         print(f"error: {message}", file=sys.stderr, flush=True)

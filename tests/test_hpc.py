@@ -25,6 +25,7 @@ from hpc.attempts import attempts_of
 from hpc.cluster import Cluster, cluster_from
 from hpc.errors import ClusterError
 from hpc.graph import Batch, batches, identity, in_order
+from hpc.job import payload_of
 from hpc.launcher import show
 from hpc.points import compose as compose_points
 from hpc.queue import Record, new_record
@@ -33,8 +34,9 @@ from hpc.study import Study
 from hpc.submission import Submitted, dependencies, script_of, take_out_hopeless
 from hpc.zero import Zero
 from neurogen.config import Experiment
+from neurogen.errors import Interrupted
 from neurogen.pipeline import steps_of
-from neurogen.run import conf_folder
+from neurogen.run import conf_folder, make_runtime_of
 from tests.conftest import TINY, Program, error_line
 
 Composed = Callable[..., Experiment]
@@ -234,6 +236,26 @@ def test_attempts_that_other_versions_noted_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "expected"), [("0:07", 7), ("1:02:03", 3723), ("2-00:00:01", 172801), ("INVALID", 0)])
 def test_elapsed_times_are_read(text: str, expected: int) -> None:
     assert seconds(text) == expected
+
+
+def test_a_signal_in_the_first_second_is_heard(experiment: Composed, tmp_path: Path) -> None:
+    """While the payload is loaded, and torch with it: it is noted as out of time, not as killed."""
+    study = dataclasses.replace(
+        a_study(experiment, tmp_path), make_runtime=make_runtime_of(experiment()), interrupted=Interrupted
+    )
+    payload_of(study, [study.steps[0]], max_requeues=0).write(tmp_path)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
+    process = subprocess.Popen([sys.executable, "-m", "hpc", str(tmp_path), "0"], env=environment)
+    caught = 0
+    while not caught & 1 << signal.SIGUSR2 - 1:
+        assert process.poll() is None
+        state = Path(f"/proc/{process.pid}/status").read_text()
+        caught = int(re.findall(r"SigCgt:\s*(\w+)", state)[0], 16)
+    assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text()
+    process.send_signal(signal.SIGUSR2)
+    assert process.wait(timeout=120) == 124
+    (attempt,) = attempts_of(tmp_path, 0)
+    assert (attempt.exit_status, attempt.message) == (124, "out of time")
 
 
 def test_a_local_sweep_that_fails_whole_says_so(program: Program, tmp_path: Path) -> None:
