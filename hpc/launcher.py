@@ -68,7 +68,18 @@ def returned(overrides: Sequence[str], config: Any, value: float | None, failed:
     error = ClusterError(
         f"the point {' '.join(overrides)} is not done; see the table and the logs, the same command tries it again"
     )
-    return JobReturn(overrides=list(overrides), cfg=config, status=JobStatus.FAILED, _return_value=error)
+    return FailedPoint(overrides=list(overrides), cfg=config, status=JobStatus.FAILED, _return_value=error)
+
+
+class FailedPoint(JobReturn):
+    @property
+    def return_value(self) -> Any:
+        """Raises, as Hydra's own does, which also prints a line: the error says it all."""
+        raise self._return_value
+
+    @return_value.setter
+    def return_value(self, value: Any) -> None:
+        self._return_value = value
 
 
 def show(study: Study, submitted: Submitted) -> None:

@@ -35,7 +35,7 @@ from hpc.submission import Submitted, dependencies, script_of, take_out_hopeless
 from hpc.zero import Zero
 from neurogen.config import Experiment
 from neurogen.errors import Interrupted
-from neurogen.pipeline import steps_of
+from neurogen.graph import steps_of
 from neurogen.run import conf_folder, make_runtime_of
 from tests.conftest import TINY, Program, error_line
 
@@ -292,6 +292,7 @@ def test_the_same_graph_as_local_processes(program: Program, tmp_path: Path) -> 
     assert process.returncode == 1
     last = process.stderr.splitlines()[-1]
     assert last.startswith("error: the point ")  # a failure for the caller
+    assert "Error executing job" not in process.stderr
     assert "recipe.tune.lr=1e+30" in last
     assert "tune digits-cnn_small-tiny_llama: failed with status 1" in process.stderr
     assert "recipe.tune.lr=0.001" in process.stdout  # the table of what there is
