@@ -16,7 +16,8 @@ from typing import Any
 from neurogen import plots, study_plots, tables
 from neurogen.cells import NAMES, cells_of, row_of
 from neurogen.errors import Incomplete, UserError, errors_in_one_line
-from neurogen.pipeline import Aggregate, Evaluate, in_order, steps_of
+from neurogen.graph import steps_of
+from neurogen.pipeline import Aggregate, Evaluate, in_order
 from neurogen.runtime import Runtime
 
 

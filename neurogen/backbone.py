@@ -187,6 +187,8 @@ def with_lora(pretrained: Pretrained, config: BackboneConfig, seed: int) -> Back
         lora_alpha=config.lora.alpha,
         target_modules="all-linear" if modules == ["all-linear"] else modules,
     )
+    if config.num_layers is not None:
+        _keep_layers(pretrained.model, config.num_layers)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # peft asks transformers for an attribute under its old name; checkpointing got another one late in version 5
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
@@ -201,6 +203,19 @@ def with_lora(pretrained: Pretrained, config: BackboneConfig, seed: int) -> Back
     if pretrained.image_processor is None:
         return Backbone(adapted, pretrained.tokenizer, config.chat_template)
     return VisionBackbone(adapted, pretrained.tokenizer, config.chat_template, pretrained.image_processor)
+
+
+def _keep_layers(model: Any, count: int) -> None:
+    """Only the first layers of the language model; its last norm stays."""
+    decoder = getattr(model, "language_model", model)
+    if not isinstance(getattr(decoder, "layers", None), nn.ModuleList):
+        raise UserError(
+            f"backbone.num_layers={count}: a {type(model).__name__} keeps its layers elsewhere; set it to null"
+        )
+    if count > len(decoder.layers):
+        raise UserError(f"backbone.num_layers={count} is more than the {len(decoder.layers)} layers of this model")
+    decoder.layers = decoder.layers[:count]
+    decoder.config.num_hidden_layers = count
 
 
 def _checkpoint_layers(model: Any) -> None:

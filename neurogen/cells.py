@@ -16,7 +16,7 @@ from dataclasses import asdict
 from typing import Any
 
 from neurogen import paper
-from neurogen.pipeline import Aggregate, Evaluate, in_order
+from neurogen.pipeline import Aggregate, Evaluate, Tune, in_order
 
 NAMES = ("dataset", "target", "backbone", "recipe", "settings")
 INDEPENDENT = ("classical", "zoo")  # populations whose networks are each trained on their own
@@ -43,14 +43,16 @@ def cells_of(study: Aggregate) -> dict[Cell, list[Evaluate]]:
 
 
 def tells(settings: dict[str, Any], key: str) -> bool:
-    """Where stage 1 is left out, only that is told of it; nor of a source that is not there."""
-    return key in settings or not key.startswith(("recipe.inject.", "source."))
+    """Where stage 1 is left out, only that is told of it; nor of a source or an adaptation that is not there."""
+    return key in settings or not key.startswith(("recipe.inject.", "recipe.adapt.", "source."))
 
 
 def settings_of(evaluation: Evaluate) -> dict[str, Any]:
     """Everything but seeds that determines the evaluation, by the names that the command line has for it."""
-    e, zoo, inject = evaluation, evaluation.references[0], evaluation.tune.inject
-    source = inject.task.target if inject and inject.task != e.task else None
+    e, zoo, inject = evaluation, evaluation.zoo.references[0], evaluation.tune.inject
+    learned, met = e.tune.stages[0].tasks, isinstance(e.tune.start, Tune)
+    tune = e.tune.start if isinstance(e.tune.start, Tune) else e.tune
+    source = learned[0].target if not met and learned[0] != e.task and len(learned) == 1 else None
     sections: dict[str, Any] = {
         "dataset": e.task.dataset,
         "target": e.task.target,
@@ -60,7 +62,8 @@ def settings_of(evaluation: Evaluate) -> dict[str, Any]:
         "generator": e.tune.generator,
         "recipe.inject": inject.stage if inject else WITHOUT_STAGE_1,
         "source.options": source.options if source else {},
-        "recipe.tune": e.tune.stage,
+        "recipe.tune": tune.stage,
+        "recipe.adapt": e.tune.stage if met else {},
         "evaluate": e.evaluate,
     }
     found = {
@@ -68,13 +71,15 @@ def settings_of(evaluation: Evaluate) -> dict[str, Any]:
         for name, part in sections.items()
         for key, value in flat(part if isinstance(part, dict) else asdict(part))
     }
-    num_networks = sum(reference.num_networks for reference in e.references)
+    num_networks = sum(reference.num_networks for reference in e.zoo.references)
     return found | {
+        "tasks": "+".join(task.label for task in learned) if met or len(learned) > 1 else "alone",
+        "held_out": met,
         "target@source": source.name if source else None,
         "zoo.num_networks": num_networks,
         "zoo.init": zoo.init,
         "zoo.shared_epochs": zoo.shared_epochs,
-        "zoo.align": e.align,
+        "zoo.align": e.zoo.align,
     }
 
 

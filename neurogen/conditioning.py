@@ -9,19 +9,20 @@ with `order=tokens_first` a generator cannot, and is as accurate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neurogen.config import GeneratorConfig
 from neurogen.data import foreign
-from neurogen.data.dataset import Split
+from neurogen.data.dataset import Dataset, Split
 from neurogen.data.preparation import ImageShape, TokenEmbedding
 from neurogen.embed import text_split, token_ids
 from neurogen.errors import Interrupted
-from neurogen.generator import Generator
+from neurogen.generator import Generator, image_shapes
 from neurogen.progress import Progress
 from neurogen.prompts import task_instruction
 from neurogen.runtime import Runtime, generator_of
@@ -42,26 +43,48 @@ class Condition:
     change: Change = lambda context, random: context
 
 
-def conditions_of(generator: Generator, task: TaskDescription) -> list[Condition]:
-    """The right one first; what is wrong with the others is their name."""
+def conditions_of(generator: Generator, task: TaskDescription, others: Mapping[str, Dataset]) -> list[Condition]:
+    """The right one first; what is wrong with the others is their name. `others` is the data of the generator's other
+    tasks; where there are none, a task that it has never met stands for them."""
     right = task.instruction
     words = right.split()
     order = torch.randperm(len(words), generator=generator_of("conditions", len(words)))
     conditions = [
         Condition(RIGHT, right),
         Condition("instruction shuffled", " ".join(words[number] for number in order)),
-        Condition("instruction of another task", task_instruction(*ANOTHER_TASK[task.target.modality])),
         Condition("no instruction", ""),
     ]
-    if generator.config.context_samples:
-        other, names = _another_task(generator, task)
-        count = generator.config.context_samples
-        conditions += [
-            Condition("labels shuffled", right, lambda context, random: relabelled(context, task, random)),
-            Condition("data of another task", right, lambda _, random: Context.sample(other, names, count, random)),
-            Condition("no data", right, lambda *_: None),
-        ]
+    wrong = {f"instruction of {name}": generator.tasks[name].instruction for name in others}
+    wrong = {name: instruction for name, instruction in wrong.items() if instruction != right}
+    wrong = wrong or {"instruction of another task": task_instruction(*ANOTHER_TASK[task.target.modality])}
+    conditions += [Condition(name, instruction) for name, instruction in wrong.items()]
+    if not generator.config.context_samples:
+        return conditions
+    data = {f"data of {other.name}": (other.train, other.class_names) for other in _readable(generator, task, others)}
+    data = data or {"data of another task": _another_task(generator, task)}
+    conditions += [
+        Condition("labels shuffled", right, lambda context, random: relabelled(context, task, random)),
+        *(Condition(name, right, _from(*source, generator.config)) for name, source in data.items()),
+        Condition("no data", right, lambda *_: None),
+    ]
+    if others:
+        conditions += [Condition(f"{name}, no data", text, lambda *_: None) for name, text in wrong.items()]
     return conditions
+
+
+def _readable(generator: Generator, task: TaskDescription, others: Mapping[str, Dataset]) -> list[Dataset]:
+    """The data of other tasks, once each, that can stand where this task's data does: of the same shape, or texts."""
+    shapes = image_shapes(generator.tasks)
+    alike = {
+        other.name: other
+        for name, other in others.items()
+        if other.fingerprint != task.fingerprint and shapes.get(name) == shapes.get(task.name)
+    }
+    return list(alike.values())
+
+
+def _from(split: Split, class_names: tuple[str, ...], config: GeneratorConfig) -> Change:
+    return lambda _, random: Context.sample(split, class_names, config, random)
 
 
 @torch.no_grad()

@@ -46,6 +46,7 @@ class DatasetConfig:
     validation_fraction: float
     split_seed: int
     resize: int | None = None  # images: side length in pixels; null keeps the size
+    relabel: str | None = None  # random: every context names the classes in another order; null: as they are
     text: TextConfig | None = None  # texts: how they are read; null: the samples are images
     size: SizeConfig | None = field(default=None, metadata={"identity": False})  # null: dry_run=true loads the data
 
@@ -96,6 +97,7 @@ class BackboneConfig(ModelConfig):
 
     name: str
     vision: bool  # whether it reads images itself; without, they come through a trained patch embedding
+    num_layers: int | None  # only the first so many; null: all
     chat_template: bool  # whether instruction and context stand in a user's message, where the tokenizer knows how
     attention: str
     gradient_checkpointing: bool = field(metadata={"identity": False})  # less memory, half as much time again
@@ -137,7 +139,8 @@ class ClassicalConfig:
 
 @dataclass
 class GeneratorConfig:
-    order: str  # context_first, or tokens_first (the paper's formula)
+    order: str  # context_first, tokens_first (the paper's formula), or interleaved (rows of the output layer by class)
+    tokens: str  # free: a vector per parameter token (paper); composed: of a shared one, its tensor's and its chunk's
     projection: str  # shared, per_token or low_rank
     projection_hidden: int  # width of the shared projection's hidden layer; 0: linear
     projection_rank: int  # rank of projection=low_rank
@@ -145,6 +148,8 @@ class GeneratorConfig:
     soft_clip: float | None  # alpha of alpha*tanh(w/alpha); null: off
     context_samples: int  # samples that the backbone reads
     context_warmup: float  # fraction of the stage-1 steps that see a stage-2 shaped context
+    drop_instruction: float  # fraction of the contexts, in both stages, that come without the instruction
+    drop_data: float  # the same of instructions that come without data
 
 
 @dataclass
@@ -179,6 +184,7 @@ class RecipeConfig:
     by_zoo_init: dict[str, Any]  # values that `tune` takes over by interpolation, as zoo.init chooses
     inject: StageConfig
     tune: TuneConfig
+    adapt: TuneConfig  # stage 2 of what `held_out` names, from the generator of the others
 
 
 @dataclass
@@ -203,12 +209,14 @@ class GpuConfig:
 
 @dataclass
 class Experiment:
-    """One point of a study: one dataset, one target, one backbone, one recipe."""
+    """One point of a study: a dataset, a target, a backbone, a recipe."""
 
     name: str
     study: str | None  # what a sweep's folder is called; null: by its points
     variant: str | None  # what tables call this point; null: the settings in which points differ
     seed: int
+    tasks: str  # alone: a generator of this task; together: one for all points of a sweep that differ in their task
+    held_out: list[str]  # DATASET-TARGET of points that the common generator does not learn, only meets
     root: str
     device: str  # auto, cpu or cuda
     num_threads: int  # 0: one per core

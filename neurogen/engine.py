@@ -54,6 +54,9 @@ class Engine(Protocol):
         ...
 
 
+PER_TASK = ("patches", "tables", "places", "tasks")  # modules that hold one module per task
+
+
 class MakeEngine(Protocol):
     def __call__(
         self, module: nn.Module, optimizer: torch.optim.Optimizer, stage: StageConfig, moments: Mapping[str, Tensor]
@@ -67,17 +70,23 @@ def trainables_of(module: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def optimizer_of(trainables: Trainables, stage: StageConfig) -> torch.optim.Optimizer:
-    """The recipe's optimiser in groups: parameter tokens, which learn faster; the patch embedding, which has a gradient
-    only in steps that read images, and rests in the others; and what is left."""
-    scales = {"parameter_tokens": stage.token_lr_scale, "patches": 1.0, "": 1.0}
-    by_kind: dict[str, list[nn.Parameter]] = {kind: [] for kind in scales}
+    """The recipe's optimiser in groups: what has a gradient only in steps of some tasks, each by itself, since it rests
+    in the others; and what is left. Parameter tokens learn faster."""
+    by_rest: dict[tuple[str, float], list[nn.Parameter]] = {}
     for name, value in trainables.items():
-        kind = name.split(".")[0]
-        by_kind[kind if kind in scales else ""].append(value)
-    groups = [{"params": values, "lr_scale": scales[kind]} for kind, values in by_kind.items() if values]
+        scale = stage.token_lr_scale if name.startswith("parameter_tokens.") else 1.0
+        by_rest.setdefault((rests_with(name), scale), []).append(value)
+    groups = [{"params": values, "lr_scale": scale} for (_, scale), values in by_rest.items()]
     if stage.optimizer == "adamw":
         return torch.optim.AdamW(groups, stage.lr, (0.9, stage.beta2), weight_decay=stage.weight_decay)
     return torch.optim.SGD(groups, stage.lr, weight_decay=stage.weight_decay)
+
+
+def rests_with(name: str) -> str:
+    """The module of one layout or one shape of images that a parameter belongs to; empty: every step needs it."""
+    parts = name.split(".")
+    owner = next((place for place, part in enumerate(parts) if part in PER_TASK), None)
+    return "" if owner is None else ".".join(parts[: owner + 2])
 
 
 class SingleProcess:

@@ -116,7 +116,7 @@ def stage_cost(
     """Stage 1 (no samples) costs less where it reads the generic instruction alone: this is a step with a context."""
     gpu, backbone, contexts = experiment.gpu, generator.backbone, stage.contexts_per_step
     num_read = tokens_read(experiment, task)
-    num_tokens = num_read + len(task.layout.chunks(backbone.hidden_size))
+    num_tokens = num_read + sum(generator.groups[task.name])
     flops, saved = one_step(generator, task, network, num_read, num_samples)
     if experiment.backbone.gradient_checkpointing:
         flops, saved = checkpointed(backbone, flops, saved, num_tokens)
@@ -197,7 +197,8 @@ def one_step(
 
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
         message = torch.empty(num_read, generator.backbone.hidden_size, device=META)
-        z: Float[Tensor, " params"] = generator.generate(task.name, [message])
+        tokens = generator.tokens(task.name)
+        z: Float[Tensor, " params"] = generator.generate(task.name, [message, *tokens], tokens)
         if num_samples:
             length = task.dataset.text.max_tokens if task.dataset.text is not None else 0
             inputs = inputs_of(task.shape, num_samples, length)

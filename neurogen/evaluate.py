@@ -24,8 +24,9 @@ from neurogen.generator_folder import load_generator
 from neurogen.parameters import ParameterLayout, Scale
 from neurogen.pipeline import Evaluate
 from neurogen.populations import ZOO, Judge, Networks, as_accurate, imitations, judged, mean, norms, under_noise
-from neurogen.runtime import Runtime, generator_of, seed_of
-from neurogen.task import Context, TaskDescription
+from neurogen.revealed import Shown, networks_beside, shown_by
+from neurogen.runtime import Runtime, seed_of
+from neurogen.task import TaskDescription
 from neurogen.zoo import initialised, load_network, load_zoo, network_path
 
 
@@ -34,9 +35,10 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
     network = initialised(step.task.target, dataset, 0).to(runtime.device)
     layout = ParameterLayout.of(network)
     test, validation = (Judge(network, layout, split, runtime) for split in (dataset.test, dataset.validation))
-    zoo = load_zoo(step.references, dataset, network, step.align)
+    zoo = load_zoo(step.zoo, dataset, network)
     scale = Scale.of_zoo(zoo, layout, soft_clip=None)
-    z, decode = _generate(step.tune.folder, step, dataset, conditions_of, runtime)
+    shown = shown_by(step, dataset)
+    z, decode = _generate(step.tune.folder, step, dataset, shown, _all_conditions(step), runtime)
     generated = decode(z[RIGHT])
     for number, flat in enumerate(generated):
         store.write_tensors(network_path(step.folder, number), layout.tensors(flat))
@@ -50,7 +52,8 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
         "random_init": _random(step, dataset, layout, len(generated)),
         "gaussian_of_zoo": ways["drawn_zoo"].make(1.0),
         **{name: way.make(strengths[name]) for name, way in ways.items()},
-        **_after_inject(step, dataset, runtime),
+        **networks_beside(step, dataset, shown, zoo, runtime),
+        **_after_inject(step, dataset, shown, runtime),
         "generated": generated,
     }
     compared = {name: populations[name] for name in (ZOO, "generated")}
@@ -77,44 +80,46 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
 
 
 Decode = Callable[[Networks], Networks]  # z-scores → parameters
+MakeConditions = Callable[[Generator, TaskDescription], Sequence[Condition]]
+
+
+def _all_conditions(step: Evaluate) -> MakeConditions:
+    others = {task.label: task.load() for task in step.tune.tasks if task != step.task}
+    return lambda generator, task: conditions_of(generator, task, others)
 
 
 def _generate(
     folder: Path,
     step: Evaluate,
     dataset: Dataset,
-    conditions_of: Callable[[Generator, TaskDescription], Sequence[Condition]],
+    shown: Sequence[Shown],
+    conditions_of: MakeConditions,
     runtime: Runtime,
 ) -> tuple[dict[str, Networks], Decode]:
-    """The networks of the generator in `folder` under every condition, as z-scores. One backbone is in memory at a
-    time, and none while networks are judged."""
+    """The networks of the generator in `folder` under every condition, as z-scores of networks for the data's own
+    classes. One backbone is in memory at a time, and none while networks are judged."""
     generator = load_generator(folder, runtime)
     task = generator.tasks[step.task.label]
     require_same(dataset, task.fingerprint, folder)
-    contexts = _contexts(generator, step, dataset)
-    z = generate_under(conditions_of(generator, task), contexts, generator, task, step.seed, runtime)
-    return z, task.scale.decode
+    contexts = [one.context for one in shown]
+    found = generate_under(conditions_of(generator, task), contexts, generator, task, step.seed, runtime)
+    for networks in found.values():
+        for z, one in zip(networks, shown, strict=True):
+            if one.relabelling is not None:
+                z.copy_(one.relabelling.undone(z, task.layout))
+    return found, task.scale.decode
 
 
-def _contexts(generator: Generator, step: Evaluate, dataset: Dataset) -> list[Context]:
-    """Training samples, drawn for every network."""
-    return [
-        Context.sample(
-            dataset.train,
-            dataset.class_names,
-            generator.config.context_samples,
-            generator_of(step.seed, "evaluate", number),
-        )
-        for number in range(step.evaluate.num_contexts)
-    ]
-
-
-def _after_inject(step: Evaluate, dataset: Dataset, runtime: Runtime) -> dict[str, Networks]:
-    """What stage 1 alone gives, where there is one and it was for this target."""
+def _after_inject(step: Evaluate, dataset: Dataset, shown: Sequence[Shown], runtime: Runtime) -> dict[str, Networks]:
+    """What stage 1 alone gives, where there is one and it was for this task."""
     inject = step.tune.inject
-    if inject is None or inject.task != step.task:
+    if inject is None or step.task not in inject.tasks:
         return {}
-    z, decode = _generate(inject.folder, step, dataset, lambda _, task: [Condition(RIGHT, task.instruction)], runtime)
+
+    def right(_: Generator, task: TaskDescription) -> list[Condition]:
+        return [Condition(RIGHT, task.instruction)]
+
+    z, decode = _generate(inject.folder, step, dataset, shown, right, runtime)
     return {"after_inject": decode(z[RIGHT])}
 
 

@@ -104,7 +104,10 @@ def validate(experiment: Experiment) -> None:
     _validate_stage("recipe.inject", experiment.recipe.inject)
     _validate_stage("recipe.tune", experiment.recipe.tune)
     _require("recipe.tune", experiment.recipe.tune, ("batch_size",), ("anchor",))
+    _validate_stage("recipe.adapt", experiment.recipe.adapt)
+    _require("recipe.adapt", experiment.recipe.adapt, ("batch_size",), ("anchor",))
     _validate_generator(experiment.generator, experiment.recipe)
+    _validate_tasks(experiment)
 
 
 def require_shares(stage_name: str, stage: StageConfig, num_ranks: int) -> None:
@@ -146,8 +149,35 @@ def _validate_source(experiment: Experiment, source: TargetConfig) -> None:
         raise UserError(f"{given} needs a projection that serves two targets; set generator.projection=shared")
 
 
+def _validate_tasks(experiment: Experiment) -> None:
+    """Several tasks of one generator, and tasks whose labels only the context reveals."""
+    e = experiment
+    one_of("tasks", e.tasks, ("alone", "together"))
+    if e.held_out and e.tasks == "alone":
+        raise UserError(f"held_out={e.held_out} keeps tasks from a generator of several; set tasks=together")
+    if e.tasks == "together" and e.source is not None:
+        raise UserError(f"target@source={e.source.name} is for a generator of one task; set tasks=alone")
+    if e.held_out and e.generator.projection != "shared":
+        raise UserError("held_out needs a projection that serves new targets; set generator.projection=shared")
+    if e.recipe.adapt.anchor:
+        raise UserError("recipe.adapt.anchor holds on to a zoo that the generator must not know; set it to 0")
+    if e.dataset.relabel is not None:
+        one_of("dataset.relabel", e.dataset.relabel, ("random",))
+        if e.generator.order == "tokens_first" or e.generator.drop_data:
+            raise UserError(
+                "dataset.relabel=random is revealed by the context alone; set generator.order=interleaved and "
+                "generator.drop_data=0"
+            )
+        if e.recipe.inject.steps != 0 and e.generator.context_warmup < 1:
+            raise UserError(
+                f"dataset.relabel=random is revealed by the context, and {e.generator.context_warmup:.0%} of stage 1 "
+                "has one; set generator.context_warmup=1"
+            )
+
+
 def _validate_backbone(backbone: BackboneConfig) -> None:
     one_of("backbone.attention", backbone.attention, ("auto", "sdpa", "eager", "flash_attention_2"))
+    _require("backbone", backbone, ("num_layers",))
     _require("backbone.lora", backbone.lora, ("rank", "alpha"))
     if not backbone.lora.target_modules:
         raise UserError("backbone.lora.target_modules=[] adapts nothing; name modules, or [all-linear]")
@@ -170,7 +200,8 @@ def _validate_stage(section: str, stage: StageConfig) -> None:
 
 
 def _validate_generator(generator: GeneratorConfig, recipe: RecipeConfig) -> None:
-    one_of("generator.order", generator.order, ("context_first", "tokens_first"))
+    one_of("generator.order", generator.order, ("context_first", "tokens_first", "interleaved"))
+    one_of("generator.tokens", generator.tokens, ("free", "composed"))
     one_of("generator.projection", generator.projection, ("shared", "per_token", "low_rank"))
     one_of("generator.scale", generator.scale, ("zscore", "fan_in"))
     _require("generator", generator, ("projection_rank",), ("projection_hidden", "context_samples"))
@@ -178,6 +209,14 @@ def _validate_generator(generator: GeneratorConfig, recipe: RecipeConfig) -> Non
         raise UserError(f"generator.soft_clip={generator.soft_clip} must be above 0, or null for none")
     if not 0 <= generator.context_warmup <= 1:
         raise UserError(f"generator.context_warmup={generator.context_warmup} must lie between 0 and 1")
+    dropped = (generator.drop_instruction, generator.drop_data)
+    if min(dropped) < 0 or sum(dropped) > 1:
+        raise UserError(
+            f"generator.drop_instruction={dropped[0]} and generator.drop_data={dropped[1]} are fractions of the steps, "
+            "together at most 1"
+        )
+    if generator.drop_instruction and not generator.context_samples:
+        raise UserError("generator.drop_instruction leaves nothing to read where generator.context_samples=0")
     if generator.context_samples > recipe.tune.batch_size:
         raise UserError(
             f"generator.context_samples={generator.context_samples} is more than "

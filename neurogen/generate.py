@@ -19,14 +19,15 @@ HELP = """Generate the parameters of a network in one forward pass of a finished
     python -m neurogen.generate generator=FOLDER [KEY=VALUE ...]
 
   generator=FOLDER     the folder of a finished tune (or inject) step, as neurogen.run prints it
-  instruction=TEXT     what to generate; left out: the instruction that the generator was tuned with
+  instruction=TEXT     what to generate; of several tasks the one whose network and data it mentions. Left out: the
+                       instruction that the generator was tuned with
   samples=PATH         what it reads, a few of it (as many as it was tuned with): images PATH/CLASS/*.png, or a table
                        of texts and labels (.csv, .tsv, .jsonl, .parquet) with the columns of its dataset;
                        left out: training samples of its own dataset
   test=own|PATH        measure the accuracy: on the test split of its own dataset, or on images or a table as above
   out=FILE             where to write; default network.safetensors
   num_networks=N       N networks from N contexts, into FILE-0 … FILE-(N-1); default 1
-  task=NAME            which of its tasks, where the generator knows several
+  task=NAME            which of its tasks, where the generator knows several and the instruction does not say
   seed=N               which samples are drawn; default 0
   device=auto|cpu|cuda, num_threads=N
 """

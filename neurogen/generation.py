@@ -19,6 +19,7 @@ from neurogen.embed import text_dataset, text_split, token_ids
 from neurogen.errors import UserError
 from neurogen.generator import Generator
 from neurogen.generator_folder import load_generator
+from neurogen.prompts import mentions
 from neurogen.runtime import generator_of, runtime_here
 from neurogen.task import Context, TaskDescription
 from neurogen.zoo import evaluate_network
@@ -28,7 +29,7 @@ def generate(request: Request) -> list[Path]:
     """Write the networks, print what was understood and how good they are; returns the files."""
     runtime = runtime_here(request.device, request.num_threads)
     generator = load_generator(Path(request.generator), runtime)
-    task = _choose(generator.tasks, request.task)
+    task, understood = _choose(generator.tasks, request)
     instruction = task.instruction if request.instruction is None else request.instruction
     own = None
     if request.samples is None or request.test == "own":
@@ -38,11 +39,12 @@ def generate(request: Request) -> list[Path]:
     if test is None and request.test is not None:
         test = _read(Path(request.test), generator, task)
     network = task.network().to(runtime.device)
-    print(f"task         {task.name}: {task.layout.num_parameters:,} parameters\ninstruction  {instruction}")
+    print(f"task         {task.name}: {task.layout.num_parameters:,} parameters; {understood}")
+    print(f"instruction  {instruction}")
     paths = _paths(Path(request.out), request.num_networks)
     for number, path in enumerate(paths):
         random = generator_of(request.seed, "generate", number)
-        context = Context.sample(samples, task.class_names, generator.config.context_samples, random)
+        context = Context.sample(samples, task.class_names, generator.config, random)
         started = time.perf_counter()
         with torch.no_grad():
             tensors = generator.decode(task.name, generator(task.name, instruction, context))
@@ -58,12 +60,30 @@ def generate(request: Request) -> list[Path]:
     return paths
 
 
-def _choose(tasks: Mapping[str, TaskDescription], name: str | None) -> TaskDescription:
-    if name is None and len(tasks) == 1:
-        return next(iter(tasks.values()))
-    if name is None or name not in tasks:
-        raise UserError(f"task={name} is not what this generator was trained for; allowed: {', '.join(tasks)}")
-    return tasks[name]
+def _choose(tasks: Mapping[str, TaskDescription], request: Request) -> tuple[TaskDescription, str]:
+    """The task that is asked for by name, or whose network and data the instruction mentions; and how it was found.
+
+    Raises UserError where that is none, or several.
+    """
+    if request.task is not None:
+        if request.task not in tasks:
+            raise UserError(f"task={request.task} is none of this generator's; allowed: {', '.join(tasks)}")
+        return tasks[request.task], "as task= says"
+    instruction = request.instruction or ""
+    titles = {name: (task.target.title, task.dataset.title) for name, task in tasks.items()}
+    found = {name: [title for title in own if mentions(instruction, title)] for name, own in titles.items()}
+    most = max(map(len, found.values()))
+    best = [name for name, own in found.items() if len(own) == most]
+    if len(best) > 1:
+        said = (
+            " and ".join(sorted({title for name in best for title in found[name]})) or "none of their networks or data"
+        )
+        which = f"the instruction mentions {said}" if request.instruction else "there is no instruction"
+        raise UserError(
+            f"{which}, and the generator knows {', '.join(best)}; give task=NAME, or an instruction with both"
+        )
+    understood = " and ".join(found[best[0]])
+    return tasks[best[0]], f"the instruction says {understood}" if understood else "the only one that it knows"
 
 
 def _own_data(request: Request, generator: Generator, task: TaskDescription) -> Dataset:

@@ -12,12 +12,15 @@ Trained are {P, φ, θ} and that patch embedding, in both stages; the backbone s
 The paper writes the input as [P, e]. In a causal model P's hidden states then never see the instruction or the
 data, so the default order is context first: [instruction, context, P]. All of it is one user's message in the form of
 the backbone's chat template; behind its end, where the answer would begin, P learns more slowly (docs/log.md).
+
+A generator may serve several tasks. They share φ and θ, P where their targets have the same layout, and the patch
+embedding where their images have the same shape; what tells them apart is then the instruction and the data.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int64
@@ -31,7 +34,9 @@ from neurogen.engine import trainables_of
 from neurogen.patches import PatchEmbedding
 from neurogen.projection import build_projection
 from neurogen.runtime import seed_of
+from neurogen.shared import one_for_all_alike
 from neurogen.task import Context, TaskDescription
+from neurogen.tokens import build_tokens
 
 
 class Generator(nn.Module):
@@ -43,50 +48,61 @@ class Generator(nn.Module):
         super().__init__()
         self.backbone, self.tasks, self.config = backbone, tasks, config
         width, std = backbone.hidden_size, backbone.embedding_std
-        layouts = {name: task.layout for name, task in tasks.items()}
+        by_class = config.order == "interleaved"
+        layouts = {name: replace(task.layout, by_class=by_class) for name, task in tasks.items()}
+        for name, task in tasks.items() if by_class else ():
+            layouts[name].require_rows(len(task.class_names), "generator.order=interleaved")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(seed, "generator"))
-            self.parameter_tokens = nn.ModuleDict()  # P ∈ R^{d1×d}, a row per chunk of the target's parameters
-            for name, layout in layouts.items():
-                tokens = std * torch.randn(len(layout.chunks(width)), width)
-                self.parameter_tokens[name] = nn.Embedding.from_pretrained(tokens, freeze=False)
+            self.parameter_tokens = build_tokens(config.tokens, layouts, width, std)  # P ∈ R^{d1×d}
             self.projection = build_projection(config, layouts, width)  # θ
-            self.patches = nn.ModuleDict()  # for a backbone without eyes
-            for name, task in tasks.items():
-                if isinstance(task.shape, ImageShape) and not isinstance(backbone, VisionBackbone):
-                    self.patches[name] = PatchEmbedding(task.shape, width, std)
+            shapes = {} if isinstance(backbone, VisionBackbone) else image_shapes(tasks)
+            self.patches = one_for_all_alike(shapes, lambda shape: PatchEmbedding(shape, width, std))
+        self.groups = {name: layout.groups(width) for name, layout in layouts.items()}
         for name, layout in layouts.items():
             self.register_buffer(f"positions_{name}", layout.positions(width), persistent=False)
-            self.register_buffer(f"rows_{name}", torch.arange(len(layout.chunks(width))), persistent=False)
 
     def forward(self, task: str, instruction: str, context: Context | None) -> Float[Tensor, " params"]:
         """Generated parameters as z-scores; `decode` makes weights of them."""
-        return self.generate(task, self.message(task, instruction, context))
+        tokens = self.tokens(task)
+        return self.generate(task, self.sequence(task, instruction, context, tokens), tokens)
 
-    def generate(self, task: str, message: list[Part]) -> Float[Tensor, " params"]:
-        tokens = self.parameter_tokens[task](self.get_buffer(f"rows_{task}"))
-        if self.config.order == "context_first":
-            hidden = self.backbone([*message, tokens])[-1]
-        else:
-            hidden = self.backbone([tokens, *message])[0]
+    def generate(self, task: str, sequence: list[Part], tokens: Sequence[Tensor]) -> Float[Tensor, " params"]:
+        """From what the backbone reads, the parameter tokens among it."""
+        read = zip(sequence, self.backbone(sequence), strict=True)
+        hidden = torch.cat([states for part, states in read if any(part is one for one in tokens)])
         chunks: Float[Tensor, "tokens width"] = self.projection(hidden, task)
         return chunks.flatten()[self.get_buffer(f"positions_{task}")]
 
-    def message(self, task: str, instruction: str, context: Context | None) -> list[Part]:
-        """The instruction, then every sample with its label."""
-        parts: list[Part] = [instruction]
-        if context is not None and context.labels:
-            for sample, label in zip(self.samples(task, context), context.labels, strict=True):
-                parts += ["\n", sample, f" = {label}"]
-        return self.backbone.message(parts)
+    def tokens(self, task: str) -> list[Float[Tensor, "_ width"]]:
+        """P of the task's target; for the interleaved order in groups, those of a row of the output layer together."""
+        tokens: Tensor = self.parameter_tokens(task)
+        return list(tokens.split(self.groups[task]))
 
-    def samples(self, task: str, context: Context) -> list[Part]:
-        """The context's samples as the backbone can read them."""
+    def sequence(
+        self, task: str, instruction: str, context: Context | None, tokens: list[Float[Tensor, "_ width"]]
+    ) -> list[Part]:
+        """The instruction, every sample with its label, the parameter tokens: in the order that the config asks for."""
+        samples = self.samples(task, context) if context is not None and context.labels else []
+        if self.config.order == "interleaved":
+            inner, *rows = tokens
+            names = self.tasks[task].class_names
+            parts = [instruction, inner, *told([one for one in samples if one[1] not in names])]
+            for name, row in zip(names, rows, strict=True):
+                parts += [*told([one for one in samples if one[1] == name]), row]
+            return self.backbone.message(parts)
+        message = self.backbone.message([instruction, *told(samples)])
+        return [*message, *tokens] if self.config.order == "context_first" else [*tokens, *message]
+
+    def samples(self, task: str, context: Context) -> list[tuple[Part, str]]:
+        """The context's samples as the backbone can read them, each with its label."""
         if not isinstance(self.tasks[task].shape, ImageShape):
-            return list(context.texts)
-        if task not in self.patches:
-            return [Picture(pixels) for pixels in context.samples]
-        return list(self.patches[task](self.tasks[task].preparation(context.samples).to(self.backbone.device)))
+            parts: list[Part] = list(context.texts)
+        elif task not in self.patches:
+            parts = [Picture(pixels) for pixels in context.samples]
+        else:
+            parts = list(self.patches[task](context.preparation(context.samples).to(self.backbone.device)))
+        return list(zip(parts, context.labels, strict=True))
 
     def decode(self, task: str, z: Float[Tensor, " params"]) -> dict[str, Tensor]:
         """w_g, cut into the tensors of the target."""
@@ -97,6 +113,17 @@ class Generator(nn.Module):
     def trainables(self) -> dict[str, nn.Parameter]:
         """{P, φ, θ} and the patch embedding, where there is one, by name."""
         return trainables_of(self)
+
+
+def told(samples: Sequence[tuple[Part, str]]) -> list[Part]:
+    """Samples, each with its label."""
+    return [part for sample, label in samples for part in ("\n", sample, f" = {label}")]
+
+
+def image_shapes(tasks: Mapping[str, TaskDescription]) -> dict[str, ImageShape]:
+    """Of the tasks whose samples are images; how many classes they have is not seen in them."""
+    shapes = {name: task.shape for name, task in tasks.items()}
+    return {name: replace(shape, num_classes=0) for name, shape in shapes.items() if isinstance(shape, ImageShape)}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Stage 1, Parameter Reference Knowledge Injection (paper 3.3).
 
-in:  the zoo (reference steps), the dataset for contexts
+in:  the zoo of every task (reference steps), the datasets for contexts
 out: a generator whose networks lie close to the zoo's mean; what the zoo's mean itself is worth
 """
 
@@ -15,48 +15,59 @@ from neurogen.generator import ZooMoments, injection_loss
 from neurogen.generator_folder import build_generator, save_generator
 from neurogen.networks import build_network
 from neurogen.parameters import ParameterLayout, Scale
-from neurogen.pipeline import Inject
+from neurogen.pipeline import Inject, Zoo
 from neurogen.prompts import GENERIC
 from neurogen.runtime import Runtime, generator_of
-from neurogen.task import Context, TaskDescription
+from neurogen.subject import Subject, shown
+from neurogen.task import TaskDescription
 from neurogen.training import Generate, Objective, passes_of, train
 from neurogen.validation import validation_of
 from neurogen.zoo import evaluate_network, load_zoo
 
 
 def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
-    dataset = step.task.load()
-    network = build_network(step.task.target, dataset.shape).to(runtime.device)
-    zoo = load_zoo(step.references, dataset, network, step.align)
-    layout, soft_clip = ParameterLayout.of(network), step.generator.soft_clip
-    in_zscores = step.generator.scale == "zscore"
-    scale = Scale.of_zoo(zoo, layout, soft_clip) if in_zscores else Scale.of_fan_in(layout, soft_clip)
-    task = TaskDescription.of(dataset, step.task.dataset, step.task.target, scale)
-    generator = build_generator(step.backbone, step.generator, [task], step.seed, runtime)
-    moments = ZooMoments.of(scale.encode(zoo).to(runtime.device))
+    subjects, zoo_means = zip(*(_subject(zoo, step, runtime) for zoo in step.zoos), strict=True)
+    tasks = [subject.task for subject in subjects]
+    generator = build_generator(step.backbone, step.generator, tasks, step.seed, runtime)
 
     def loss(generate: Generate, number: int, which: int) -> Tensor:
         """eq. 1, half of the steps under the generic instruction, else under contexts as stage 2 will show them."""
-        instruction, context = GENERIC, None
+        subject: Subject = subjects[number % len(subjects)]
         # drawn from the step's first context for all of them: ranks must use the same modules at the same time
         first, random = (generator_of(step.seed, "inject", number, one) for one in (0, which))
-        chances = [float(torch.rand((), generator=one)) for one in (first, random)]
-        if chances[0] < step.generator.context_warmup:
-            instruction = task.instruction
-            context = Context.sample(dataset.train, dataset.class_names, step.generator.context_samples, random)
-        return injection_loss(generate(task.name, instruction, context), moments)
+        is_warm, _ = (float(torch.rand((), generator=one)) for one in (first, random))
+        instruction, context, relabelling = GENERIC, None, None
+        if is_warm < step.generator.context_warmup:
+            index = subject.dataset.train.sample(len(subject.dataset.train), random)
+            relabelling = subject.relabelling(random, held_out=False)
+            context = subject.context(index, relabelling, step.generator)
+            instruction, context = shown(step.generator, subject.task, context, first)
+        return injection_loss(generate(subject.task.name, instruction, context), subject.zoo_for(relabelling))
 
     objective = Objective(
         name="inject",
         module=generator,
         loss=loss,
-        validate=validation_of(generator, task, network, dataset, step.seed, runtime),
+        validate=validation_of(generator, subjects, step.seed, runtime),
         num_tokens_read=lambda: generator.backbone.num_tokens_read,
         passes_per_step=passes_of(step.backbone),
-        steps_per_epoch=len(zoo),
+        steps_per_epoch=sum(reference.num_networks for zoo in step.zoos for reference in zoo.references),
     )
     history = train(objective, step.stage, step.folder, step.checkpoint_every, runtime)
     if runtime.is_first:
         save_generator(generator, step.backbone, step.folder)
-    _, zoo_mean = evaluate_network(network, layout.tensors(zoo.mean(0)), dataset.validation, runtime)
-    return {"history": history, "zoo_mean_validation_accuracy": zoo_mean}
+    return {"history": history, "zoo_mean_validation_accuracy": dict(zip(generator.tasks, zoo_means, strict=True))}
+
+
+def _subject(zoo: Zoo, step: Inject, runtime: Runtime) -> tuple[Subject, float]:
+    """A task with the moments of its zoo, and the accuracy of the zoo's mean on validation."""
+    dataset = zoo.task.load()
+    network = build_network(zoo.task.target, dataset.shape).to(runtime.device)
+    networks = load_zoo(zoo, dataset, network)
+    layout, soft_clip = ParameterLayout.of(network), step.generator.soft_clip
+    in_zscores = step.generator.scale == "zscore"
+    scale = Scale.of_zoo(networks, layout, soft_clip) if in_zscores else Scale.of_fan_in(layout, soft_clip)
+    task = TaskDescription.of(dataset, zoo.task.dataset, zoo.task.target, scale)
+    moments = ZooMoments.of(scale.encode(networks).to(runtime.device))
+    _, accuracy = evaluate_network(network, layout.tensors(networks.mean(0)), dataset.validation, runtime)
+    return Subject(task, dataset, network, moments), accuracy

@@ -2,7 +2,8 @@
 
 Each tensor is cut into chunks of at most d values, one parameter token each; a token belongs to one tensor, and what
 a tensor's last chunk has too many is dropped. So num_tokens · d ≥ |w|, as paper 3.3.1 asks, and
-chunks → flat → tensors loses nothing and has exact gradients.
+chunks → flat → tensors loses nothing and has exact gradients. Cut `by_class`, each row of the output layer has chunks
+of its own, so that its tokens can stand beside the samples of its class.
 
 The backbone speaks in z-scores: w = mean + std · z, one mean and one std per tensor (`Scale`), then, where asked
 for, the paper's soft clipping w ← α · tanh(w / α) (paper 4.3).
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -20,12 +22,23 @@ from torch import Tensor, nn
 from neurogen.errors import UserError
 
 
+class Chunk(NamedTuple):
+    """What one parameter token stands for."""
+
+    tensor: int
+    number: int  # within the tensor
+    first: int  # of its values among all parameters
+    size: int
+    row: int | None  # of the output layer, where that is cut by class
+
+
 @dataclass(frozen=True)
 class ParameterLayout:
     """Names and shapes of the target's trainable tensors, in order."""
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
+    by_class: bool = False  # whether the output layer is cut row by row
 
     @staticmethod
     def of(network: nn.Module) -> ParameterLayout:
@@ -47,17 +60,58 @@ class ParameterLayout:
     def num_parameters(self) -> int:
         return sum(self.sizes)
 
-    def chunks(self, width: int) -> list[tuple[int, int]]:
-        """(tensor, chunk within the tensor) of every token."""
-        return [(tensor, chunk) for tensor, size in enumerate(self.sizes) for chunk in range(math.ceil(size / width))]
+    @property
+    def firsts(self) -> list[int]:
+        """Where each tensor begins among all parameters."""
+        return [sum(self.sizes[:tensor]) for tensor in range(len(self.sizes))]
+
+    @property
+    def output(self) -> list[int]:
+        """The tensors of the output layer, whose rows are the classes: those of the last module."""
+        module = self.names[-1].rpartition(".")[0]
+        return [tensor for tensor, name in enumerate(self.names) if name.rpartition(".")[0] == module]
+
+    def chunks(self, width: int) -> list[Chunk]:
+        """In the order of the tokens: tensor by tensor; cut by class, then row by row of the output layer."""
+        output = self.output if self.by_class else []
+        inner = [self._cut(tensor, width) for tensor in range(len(self.sizes)) if tensor not in output]
+        num_rows = self.shapes[-1][0] if output else 0
+        rows = [self._cut(tensor, width, row) for row in range(num_rows) for tensor in output]
+        return [chunk for part in (*inner, *rows) for chunk in part]
+
+    def require_rows(self, num_classes: int, why: str) -> None:
+        """Raises UserError for a target whose last module has no row per class in each of its tensors."""
+        for tensor in self.output:
+            if self.shapes[tensor][0] != num_classes:
+                raise UserError(
+                    f"{why} needs a row per class in the output layer, and {self.names[tensor]} has the shape "
+                    f"{list(self.shapes[tensor])} for {num_classes} classes; use a target that ends in a linear layer"
+                )
+
+    def groups(self, width: int) -> list[int]:
+        """How many tokens stand together: all; cut by class, those of the inner tensors, then those of every row."""
+        rows = [chunk.row for chunk in self.chunks(width)]
+        if not self.by_class:
+            return [len(rows)]
+        return [rows.count(None), *(rows.count(row) for row in range(self.shapes[-1][0]))]
+
+    def _cut(self, tensor: int, width: int, row: int | None = None) -> list[Chunk]:
+        size, first = self.sizes[tensor], self.firsts[tensor]
+        if row is not None:
+            size //= self.shapes[tensor][0]
+            first += row * size
+        count = math.ceil(size / width)
+        return [
+            Chunk(tensor, (row or 0) * count + n, first + n * width, min(width, size - n * width), row)
+            for n in range(count)
+        ]
 
     def positions(self, width: int) -> Int64[Tensor, " params"]:
         """Where each parameter stands among the num_tokens · width values of all chunks."""
-        found, first = [], 0
-        for size in self.sizes:
-            found.append(torch.arange(first, first + size))
-            first += width * math.ceil(size / width)
-        return torch.cat(found)
+        found = torch.empty(self.num_parameters, dtype=torch.int64)
+        for token, chunk in enumerate(self.chunks(width)):
+            found[chunk.first : chunk.first + chunk.size] = token * width + torch.arange(chunk.size)
+        return found
 
     def per_parameter(self, per_tensor: Float[Tensor, " tensors"]) -> Float[Tensor, " params"]:
         """One value per tensor, repeated for each of its parameters."""

@@ -1,16 +1,16 @@
-"""The steps of an experiment, as a graph.
+"""The steps of an experiment, each with what it needs; graph.py makes them of experiments.
 
     embed (texts) ─► reference (zoo) ─┬─► inject ─► tune ─► evaluate ─► aggregate
                      classical ───────┴──────────────────────┘
 
-Equal steps of several experiments are one step.
+Both stages may be of several tasks: then each has a zoo and an evaluation of its own.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from neurogen.config import (
@@ -18,7 +18,6 @@ from neurogen.config import (
     ClassicalConfig,
     DatasetConfig,
     EvaluateConfig,
-    Experiment,
     GeneratorConfig,
     ModelConfig,
     StageConfig,
@@ -27,12 +26,14 @@ from neurogen.config import (
     TuneConfig,
     task_name,
 )
-from neurogen.errors import Interrupted, UserError
+from neurogen.errors import Interrupted
 from neurogen.step import Step, plain
 
 if TYPE_CHECKING:
     from neurogen.data.dataset import Dataset
     from neurogen.runtime import Runtime
+
+LONGEST_LABEL = 80
 
 
 @dataclass(frozen=True)
@@ -119,63 +120,107 @@ class Classical(Step):
 
 
 @dataclass(frozen=True)
-class Inject(Step):
-    """Stage 1 (paper 3.3)."""
-
-    kind, version, runs, shared = "inject", 2, "neurogen.inject:inject", True
+class Zoo:
+    """All reference networks of a task, and how they are aligned with each other."""
 
     task: Task
+    references: tuple[Reference, ...]
+    align: str
+
+
+@dataclass(frozen=True)
+class Inject(Step):
+    """Stage 1 (paper 3.3), of one task or several."""
+
+    kind, version, runs, shared = "inject", 3, "neurogen.inject:inject", True
+
+    zoos: tuple[Zoo, ...]
     backbone: BackboneConfig
     generator: GeneratorConfig
     stage: StageConfig
-    align: str
     seed: int
-    references: tuple[Reference, ...]
     checkpoint_every: int = field(metadata={"identity": False})
 
     @property
+    def tasks(self) -> tuple[Task, ...]:
+        return tuple(zoo.task for zoo in self.zoos)
+
+    @property
     def label(self) -> str:
-        return f"{self.task.label}-{self.backbone.name}"
+        return f"{label_of(self.tasks)}-{self.backbone.name}"
 
 
 @dataclass(frozen=True)
 class Tune(Step):
-    """Stage 2 (paper 3.4). Without `inject` it is the paper's ablation, stage 2 only; it may be for another target
-    (paper 4.4)."""
+    """Stage 2 (paper 3.4), of one task or several. Without `start` it is the paper's ablation, stage 2 only. Its tasks
+    may be others than those that the generator knows so far (paper 4.4)."""
 
-    kind, version, runs, shared = "tune", 2, "neurogen.tune:tune", True
+    kind, version, runs, shared = "tune", 3, "neurogen.tune:tune", True
 
-    task: Task
+    tasks: tuple[Task, ...]
     backbone: BackboneConfig
     generator: GeneratorConfig
     stage: TuneConfig
     seed: int
-    inject: Inject | None
+    start: Inject | Tune | None
     checkpoint_every: int = field(metadata={"identity": False})
 
     @property
+    def stages(self) -> tuple[Inject | Tune, ...]:
+        """All stages that the generator went through, this one last."""
+        before = self.start.stages if isinstance(self.start, Tune) else (self.start,) if self.start else ()
+        return (*before, self)
+
+    @property
+    def inject(self) -> Inject | None:
+        """Stage 1, where there was one."""
+        first = self.stages[0]
+        return first if isinstance(first, Inject) else None
+
+    @property
     def label(self) -> str:
-        return f"{self.task.label}-{self.backbone.name}"
+        return f"{label_of(self.tasks)}-{self.backbone.name}"
+
+
+def label_of(tasks: Sequence[Task]) -> str:
+    label = "+".join(task.label for task in tasks)
+    return label if len(label) <= LONGEST_LABEL else f"{len(tasks)}-tasks"
 
 
 @dataclass(frozen=True)
 class Evaluate(Step):
     """Test accuracy of generated networks beside all comparators."""
 
-    kind, version, runs = "evaluate", 3, "neurogen.evaluate:evaluate"
+    kind, version, runs = "evaluate", 4, "neurogen.evaluate:evaluate"
 
-    task: Task
+    zoo: Zoo
     evaluate: EvaluateConfig
-    align: str
     seed: int
-    references: tuple[Reference, ...]
     classical: Classical
     tune: Tune
     recipe: str
 
     @property
+    def task(self) -> Task:
+        return self.zoo.task
+
+    def history(self, stage: Inject | Tune) -> list[dict[str, float]]:
+        """What a stage measured of this task: of several, its own steps and its own accuracy."""
+        rows, labels = stage.metrics()["history"], [task.label for task in stage.tasks]
+        if self.task.label not in labels or len(labels) == 1:
+            return list(rows)
+        place, own = labels.index(self.task.label), f"validation_accuracy/{self.task.label}"
+        found = [dict(row) for row in rows]
+        for row in found:
+            if "validation_accuracy" in row:
+                row["validation_accuracy"] = row[own]
+            if (row["step"] - 1) % len(labels) != place:
+                row.pop("loss", None)
+        return found
+
+    @property
     def label(self) -> str:
-        return self.tune.label
+        return f"{self.task.label}-{self.tune.backbone.name}"
 
 
 @dataclass(frozen=True)
@@ -191,70 +236,6 @@ class Aggregate(Step):
     @property
     def label(self) -> str:
         return self.name
-
-
-def steps_of(experiments: Sequence[Experiment]) -> Aggregate:
-    """The last step of a study of one or more points; everything else hangs on it, equal steps being one step.
-
-    Raises UserError where the data cannot be found, or the points are not under one root.
-    """
-    roots = sorted({experiment.root for experiment in experiments})
-    if len(roots) > 1:
-        raise UserError(f"the points of a sweep have the roots {', '.join(roots)}; give one root=FOLDER for all")
-    points = {step.key: (step, e.variant) for step, e in zip(map(evaluation_of, experiments), experiments, strict=True)}
-    evaluations, variants = zip(*points.values(), strict=True)
-    return Aggregate(roots[0], study_name(experiments), evaluations, variants)
-
-
-def study_name(experiments: Sequence[Experiment]) -> str:
-    """The study's name, or the experiment's, or those of a few datasets, or how many points there are."""
-    studies = {experiment.study for experiment in experiments}
-    if len(studies) == 1 and (study := studies.pop()):
-        return study
-    names = list(dict.fromkeys(experiment.name for experiment in experiments))
-    if len(names) == 1:
-        return names[0]
-    datasets = "+".join(dict.fromkeys(experiment.dataset.name for experiment in experiments))
-    return f"{datasets}-{len(names)}-points" if len(datasets) < 60 else f"{len(names)}-points"
-
-
-def evaluation_of(experiment: Experiment) -> Evaluate:
-    from neurogen.data import identity
-
-    e, root = experiment, experiment.root
-    data = identity(e.dataset)
-    embed = Embed(root, e.dataset, data, e.backbone.source) if e.dataset.text is not None else None
-    task = Task(e.dataset, data, e.target, embed)
-    references = _references(experiment, task)
-    source = task if e.source is None else replace(task, target=e.source)
-    classical = Classical(root, task, e.classical, e.seed)
-    inject = None
-    if e.recipe.inject.steps != 0:
-        zoo = _references(experiment, source)
-        inject = Inject(
-            root, source, e.backbone, e.generator, e.recipe.inject, e.zoo.align, e.seed, zoo, e.checkpoint_every
-        )
-    tune = Tune(root, task, e.backbone, e.generator, e.recipe.tune, e.seed, inject, e.checkpoint_every)
-    return Evaluate(root, task, e.evaluate, e.zoo.align, e.seed, references, classical, tune, e.recipe.name)
-
-
-def _references(experiment: Experiment, task: Task) -> tuple[Reference, ...]:
-    """The zoo in chunks of `zoo.chunk_size` networks. Its size is no part of a chunk, so a zoo can grow."""
-    root, seed, zoo = experiment.root, experiment.seed, experiment.zoo
-    shared_epochs = zoo.shared_epochs if zoo.init == "shared" else 0
-    return tuple(
-        Reference(
-            root,
-            task,
-            zoo.init,
-            shared_epochs,
-            zoo.training,
-            seed,
-            first,
-            min(zoo.chunk_size, zoo.num_networks - first),
-        )
-        for first in range(0, zoo.num_networks, zoo.chunk_size)
-    )
 
 
 def in_order(last: Step) -> list[Step]:

@@ -19,14 +19,14 @@ from neurogen import store
 from neurogen.data.dataset import Dataset
 from neurogen.data.preparation import PADDING, Texts
 from neurogen.parameters import ParameterLayout
-from neurogen.pipeline import Evaluate
+from neurogen.pipeline import Evaluate, Inject, Tune
 from neurogen.pretrained import load_tokenizer
 from neurogen.prompts import GENERIC, task_instruction
 from neurogen.runtime import Runtime
-from neurogen.step import Step
 from neurogen.zoo import accuracy_of, initialised, load_network, load_zoo, network_path, predict
 
 CLASSICAL, GENERATED, ZOO, INJECT = "#666666", "#d1495b", "#30638e", "#edae49"
+COLOURS = {"inject": INJECT, "tune": GENERATED}
 NUM_PICTURES, NUM_TEXTS = 40, 24
 
 
@@ -37,7 +37,7 @@ def draw_all(step: Evaluate, folder: Path, runtime: Runtime) -> None:
     dataset = step.task.load()
     network = initialised(step.task.target, dataset, 0)
     layout = ParameterLayout.of(network)
-    zoo = load_zoo(step.references, dataset, network, step.align)
+    zoo = load_zoo(step.zoo, dataset, network)
     count = step.evaluate.num_contexts
     generated = torch.stack([load_network(network_path(step.folder, number), layout) for number in range(count)])
     logits = predict(network.to(runtime.device), layout.tensors(generated[0]), dataset.test, runtime)
@@ -66,18 +66,13 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def curves(step: Evaluate) -> Figure:
-    """Loss and validation accuracy over both stages, with the classical networks as a line."""
+    """Loss and validation accuracy over all stages, with the classical networks as a line."""
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     loss_axes, accuracy_axes = figure.subplots(1, 2)
-    anchor = step.tune.stage.anchor
-    label = f"stage 2 (cross-entropy + {anchor:g} MSE)" if anchor else "stage 2 (cross-entropy)"
-    stages: list[tuple[Step, str, str]] = [(step.tune, label, GENERATED)]
-    if step.tune.inject is not None:
-        stages.insert(0, (step.tune.inject, "stage 1 (MSE of z-scores)", INJECT))
     first = 0.0
-    for stage, label, colour in stages:
-        history = stage.metrics()["history"]
-        style: dict[str, Any] = {"color": colour, "label": label}
+    for stage in step.tune.stages:
+        history = step.history(stage)
+        style: dict[str, Any] = {"color": COLOURS[stage.kind], "label": said_of(stage, step)}
         rows = [row for row in history if "loss" in row]
         loss_axes.plot([first + row["step"] for row in rows], [row["loss"] for row in rows], **style)
         rows = [row for row in history if "validation_accuracy" in row]
@@ -96,6 +91,14 @@ def curves(step: Evaluate) -> Figure:
     loss_axes.legend(frameon=False, fontsize=8)
     accuracy_axes.legend(frameon=False, fontsize=8, loc="lower right")
     return figure
+
+
+def said_of(stage: Inject | Tune, step: Evaluate) -> str:
+    of = "" if step.task in stage.tasks else " of another task"
+    if isinstance(stage, Inject):
+        return f"stage 1{of} (MSE of z-scores)"
+    loss = f"cross-entropy + {stage.stage.anchor:g} MSE" if stage.stage.anchor else "cross-entropy"
+    return f"stage 2{of} ({loss})"
 
 
 def weights(zoo: Any, generated: Any, layout: ParameterLayout) -> Figure:

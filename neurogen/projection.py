@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from neurogen.config import GeneratorConfig
 from neurogen.parameters import ParameterLayout
+from neurogen.shared import one_for_all_alike
 
 NUM_SINUSOIDS = 32
 
@@ -38,7 +39,7 @@ def rms_norm(states: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hi
 class SharedProjection(nn.Module):
     def __init__(self, layouts: Mapping[str, ParameterLayout], width: int, hidden: int) -> None:
         super().__init__()
-        self.places = nn.ModuleDict({name: PlaceEmbedding(layout, width) for name, layout in layouts.items()})
+        self.places = one_for_all_alike(layouts, lambda layout: PlaceEmbedding(layout, width))
         self.chunk = nn.Linear(2 * NUM_SINUSOIDS, width, bias=False)
         nn.init.zeros_(self.chunk.weight)
         self.head: nn.Module = nn.Linear(width, width)
@@ -60,7 +61,7 @@ class PlaceEmbedding(nn.Module):
         self.tensors: Tensor
         self.waves: Tensor
         nn.init.zeros_(self.layer.weight)
-        tensors, chunks = torch.tensor(layout.chunks(width)).T
+        tensors, chunks = torch.tensor([(chunk.tensor, chunk.number) for chunk in layout.chunks(width)]).T
         angles = chunks[:, None] * torch.logspace(0, -3, NUM_SINUSOIDS)
         self.register_buffer("tensors", tensors, persistent=False)
         self.register_buffer("waves", torch.cat([angles.sin(), angles.cos()], 1), persistent=False)
@@ -70,13 +71,11 @@ class PlaceEmbedding(nn.Module):
 
 
 class TokenwiseProjection(nn.Module):
-    """Of every task, a matrix per token."""
+    """Of every layout, a matrix per token."""
 
     def __init__(self, layouts: Mapping[str, ParameterLayout], width: int, rank: int | None) -> None:
         super().__init__()
-        self.tasks = nn.ModuleDict(
-            {name: TokenMatrices(len(layout.chunks(width)), width, rank) for name, layout in layouts.items()}
-        )
+        self.tasks = one_for_all_alike(layouts, lambda layout: TokenMatrices(len(layout.chunks(width)), width, rank))
 
     def forward(self, states: Float[Tensor, "tokens hidden"], task: str) -> Float[Tensor, "tokens hidden"]:
         projected: Tensor = self.tasks[task](rms_norm(states))

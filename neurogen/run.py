@@ -92,7 +92,8 @@ def conf_folder() -> str:
 def compose_and_run(composed: Any) -> None:
     from hpc.distributed import Place
     from neurogen.experiment import experiment_from
-    from neurogen.pipeline import chosen, run_here, steps_of
+    from neurogen.graph import steps_of
+    from neurogen.pipeline import chosen, run_here
     from neurogen.report import show, show_estimate
 
     experiment = experiment_from(composed)
@@ -150,7 +151,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
     from hpc.zero import zero_from
     from neurogen.aggregate import accuracies_of
     from neurogen.experiment import experiment_from, named_function, require_shares
-    from neurogen.pipeline import evaluation_of, steps_of
+    from neurogen.graph import evaluations_of, steps_of
     from neurogen.store import commit_here
 
     experiments = [experiment_from(point) for point in composed]
@@ -162,8 +163,10 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
         named_function(key, function)  # what cannot be imported here, no job could
     site = cluster_from(first.cluster)
     for e in experiments:
-        for kind, stage in (("inject", e.recipe.inject), ("tune", e.recipe.tune)):
-            require_shares(kind, stage, site.resources(kind).num_ranks)
+        stages = [("inject", "inject", e.recipe.inject), ("tune", "tune", e.recipe.tune)]
+        stages += [("adapt", "tune", e.recipe.adapt)] if e.held_out else []
+        for name, kind, stage in stages:
+            require_shares(name, stage, site.resources(kind).num_ranks)
     return Study(
         last=steps_of(experiments),
         root=Path(first.root),
@@ -173,7 +176,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
         packages=tuple(sorted({"neurogen", "hpc", *(function.split(".")[0] for function in functions)})),
         configs=tuple(OmegaConf.to_yaml(point, resolve=True) for point in composed),
         overrides=tuple(tuple(own) for own in overrides),
-        values=lambda: accuracies_of([evaluation_of(experiment) for experiment in experiments]),
+        values=lambda: accuracies_of(evaluations_of(experiments)),
         zero=zero_from(first.zero),
         commit=commit_here(),
         dry_run=first.dry_run,
@@ -184,7 +187,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
 
 def _show(experiments: Sequence[Experiment]) -> None:
     """The table, also of a part of the points; nothing where no table could be made."""
-    from neurogen.pipeline import steps_of
+    from neurogen.graph import steps_of
     from neurogen.report import show
 
     last = steps_of(experiments)
@@ -195,21 +198,25 @@ def _show(experiments: Sequence[Experiment]) -> None:
 def _show_estimates(experiments: Sequence[Experiment]) -> None:
     """A table for every kind of point, and the hours of all stages, each counted once."""
     from neurogen.estimate import Estimate, estimate
-    from neurogen.pipeline import evaluation_of
+    from neurogen.graph import evaluations_of
     from neurogen.report import show_estimate
     from neurogen.scaling import plans_of
 
     known: dict[str, Estimate] = {}
-    hours: dict[str, float] = {}
-    for e in experiments:
+    hours: dict[tuple[str, str], float] = {}  # by stage, and by task where several share it
+    for e, evaluation in zip(experiments, evaluations_of(experiments), strict=True):
         stages = [(one.steps, one.epochs, one.contexts_per_step) for one in (e.recipe.inject, e.recipe.tune)]
         alike = repr((e.dataset, e.target, e.source, e.backbone, e.generator, e.gpu, stages, e.recipe.tune.batch_size))
         if alike not in known:
             known[alike] = estimate(e)
             show_estimate(e, known[alike], plans_of(known[alike], e))
-        tune = evaluation_of(e).tune
-        hours |= {step.key: known[alike].stages[step.kind].hours for step in (tune, tune.inject) if step is not None}
-    print(f"all points: {sum(hours.values()):.3g} GPU-hours in {len(hours)} stages")
+        for stage in evaluation.tune.stages:
+            cost = known[alike].stages[stage.kind]
+            task = evaluation.task if evaluation.task in stage.tasks else stage.tasks[0]
+            if task == evaluation.task or len(stage.tasks) == 1:
+                steps = cost.steps if stage.stage.steps is None else stage.stage.steps / len(stage.tasks)
+                hours[stage.key, task.label] = steps * cost.seconds_per_step / 3600
+    print(f"all points: {sum(hours.values()):.3g} GPU-hours in {len({stage for stage, _ in hours})} stages")
 
 
 def _stop_on_signals(flag: Event) -> None:

@@ -29,6 +29,8 @@ MARKS = {
     "noisy_zoo": ("#00798c", "v"),
     "averaged_zoo": ("#3a7d44", "s"),
     "drawn_zoo": ("#7b4b94", "D"),
+    "context_alone": ("#8d5524", "P"),
+    "blind_to_order": ("#555555", "X"),
     "after_inject": (INJECT, "^"),
     "generated": (GENERATED, "^"),
 }
@@ -105,6 +107,8 @@ def learning(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]]) -> Figure
         anchors = {cells[number][0].tune.stage.anchor for number in members}
         size = f"{first.metrics()['num_train']:,} training samples"
         told = f"generated: + {max(anchors):g} × MSE of stage 1" if any(anchors) else ""
+        several = any(len(cells[number][0].tune.tasks) > 1 for number in members)
+        told += "\n(of several tasks: balanced by the number of classes)" * several
         loss_axes.text(1, 1, told, fontsize=8, ha="right", va="top", transform=loss_axes.transAxes)
         loss_axes.set(ylabel="cross-entropy in training", yscale="log", title=f"{first.task.label}, {size}")
         accuracy_axes.set(ylabel="accuracy on validation (%)", title="accuracy")
@@ -115,9 +119,9 @@ def learning(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]]) -> Figure
 def stage_2(evaluation: Evaluate, key: str) -> tuple[NDArray[Any], list[float]]:
     """(passes through the data, values) of the steps at which it was measured."""
     tune = evaluation.tune
-    found = [row for row in tune.metrics()["history"] if key in row]
+    found = [row for row in evaluation.history(tune) if key in row]
     num_train = evaluation.metrics()["num_train"]
-    each = tune.stage.contexts_per_step * min(tune.stage.batch_size, num_train) / num_train
+    each = tune.stage.contexts_per_step * min(tune.stage.batch_size, num_train) / num_train / len(tune.tasks)
     return np.array([row["step"] * each for row in found]), [row[key] for row in found]
 
 

@@ -32,6 +32,8 @@ POPULATIONS = {
     "noisy_zoo": "imitation: noisy zoo network",
     "averaged_zoo": "imitation: average of the zoo",
     "drawn_zoo": "imitation: the Gaussian",
+    "context_alone": "trained on the context alone",
+    "blind_to_order": "zoo network, blind to the labels",
     "after_inject": "generated, after stage 1",
     "generated": "generated",
 }

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor, nn
 
-from neurogen.config import DatasetConfig, TargetConfig, task_name
+from neurogen.config import DatasetConfig, GeneratorConfig, TargetConfig, task_name
 from neurogen.data.dataset import Dataset, Split
 from neurogen.data.preparation import PADDING, DataShape, Normalisation, TokenEmbedding
+from neurogen.errors import UserError
 from neurogen.networks import build_network
 from neurogen.parameters import ParameterLayout, Scale
 from neurogen.prompts import task_instruction
@@ -56,17 +57,42 @@ class Context:
 
     samples: UInt8[Tensor, "samples channels height width"] | Int64[Tensor, "samples tokens"]
     labels: tuple[str, ...]
+    preparation: Normalisation | TokenEmbedding  # of the dataset that they are from
 
     @staticmethod
     def of(split: Split, class_names: tuple[str, ...], index: Int64[Tensor, " samples"]) -> Context:
-        return Context(split.samples[index], tuple(class_names[label] for label in split.labels[index].tolist()))
+        labels = tuple(class_names[label] for label in split.labels[index].tolist())
+        return Context(split.samples[index], labels, split.preparation)
 
     @staticmethod
-    def sample(split: Split, class_names: tuple[str, ...], num_samples: int, random: torch.Generator) -> Context:
+    def first(
+        split: Split, class_names: tuple[str, ...], index: Int64[Tensor, " samples"], config: GeneratorConfig
+    ) -> Context:
+        """Of these samples those that the generator reads."""
+        return Context.of(split, class_names, read_of(split, index, config))
+
+    @staticmethod
+    def sample(split: Split, class_names: tuple[str, ...], config: GeneratorConfig, random: torch.Generator) -> Context:
         """Samples drawn without repetition; all of them where there are fewer."""
-        return Context.of(split, class_names, split.sample(num_samples, random))
+        return Context.first(split, class_names, split.sample(len(split), random), config)
 
     @property
     def texts(self) -> list[Int64[Tensor, " tokens"]]:
         """The token ids of every text, without padding."""
         return [ids[ids != PADDING] for ids in self.samples]
+
+
+def read_of(split: Split, index: Int64[Tensor, " samples"], config: GeneratorConfig) -> Int64[Tensor, " read"]:
+    """The first of these samples, as many as the generator reads; where it reads them class by class, as many of every
+    class. Raises UserError where they are too few for that."""
+    count = config.context_samples
+    if config.order != "interleaved":
+        return index[:count]
+    labels = split.labels[index]
+    classes = split.labels.unique()
+    if 0 < count < len(classes):
+        raise UserError(
+            f"generator.order=interleaved reads samples of every class, and there are {len(classes)}; set "
+            f"generator.context_samples={2 * len(classes)} (now {count})"
+        )
+    return torch.cat([index[labels == label][: count // len(classes)] for label in classes])

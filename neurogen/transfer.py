@@ -1,10 +1,11 @@
-"""From one target to another (paper 4.4): a generator that knows one network begins to generate a second one.
+"""From known tasks to a new one (paper 4.4): a generator begins to generate a network that it has not learned.
 
-in:  a generator after stage 1, whose only task is a network f; a network f' for the same data
-out: a generator of f' with the same backbone, LoRA, projection head and patch embedding
+in:  a generator that knows a network f, or several; a network f', for data that it knows or other data
+out: a generator of f' with the same backbone, LoRA and projection head, and the patch embedding of images of that shape
 
 What belongs to a tensor of f' (parameter tokens, place embedding, mean and deviation) is taken over from the tensor of
-f that has its role: output layer from output layer, everything else by its place from the input on.
+f that has its role: output layer from output layer, everything else by its place from the input on. Of several known
+networks f is the most alike: by its kind of data, then its layout, then its target, then its very data.
 """
 
 from __future__ import annotations
@@ -13,33 +14,45 @@ from dataclasses import replace
 
 import torch
 
-from neurogen.generator import Generator
+from neurogen.generator import Generator, image_shapes
 from neurogen.parameters import ParameterLayout, Scale
 from neurogen.task import TaskDescription
 
 OUTPUT = 2  # tensors of the output layer: weight and bias
 
 
-def transferred(generator: Generator, task: TaskDescription) -> Generator:
-    """A generator of `task` alone. Its scale is replaced by that of the network known so far."""
-    (known,) = generator.tasks.values()
+def transferred(generator: Generator, task: TaskDescription, seed: int) -> Generator:
+    """A generator of `task` alone. Its scale is replaced by that of the network that it is most alike."""
+    known = max(generator.tasks.values(), key=lambda other: likeness(other, task))
     roles = roles_of(known.layout, task.layout)
     task = replace(task, scale=scale_by_role(known.scale, task.layout, roles))
-    found = Generator(generator.backbone, {task.name: task}, generator.config, seed=0)  # of which nothing is left
-    taken = {
-        "parameter_tokens.{}.weight": rows_by_role(known.layout, task.layout, roles, generator.backbone.hidden_size),
-        "projection.places.{}.layer.weight": roles,
-    }
-    before = dict(generator.named_parameters())
+    found = Generator(generator.backbone, {task.name: task}, generator.config, seed)
+    by_class = generator.config.order == "interleaved"
+    before, now = (replace(one.layout, by_class=by_class) for one in (known, task))
+    rows = rows_by_role(before, now, roles, generator.backbone.hidden_size)
+    shapes = image_shapes({**generator.tasks, "new": task})
+    seen = [name for name in generator.patches if shapes[name] == shapes.get("new")]
     with torch.no_grad():
-        for name, rows in taken.items():
-            found.get_parameter(name.format(task.name)).copy_(before[name.format(known.name)][rows])
-        for name, value in found.projection.named_parameters():
-            if not name.startswith("places."):
-                value.copy_(before[f"projection.{name}"])
-        if known.name in generator.patches:
-            found.patches[task.name].load_state_dict(generator.patches[known.name].state_dict())
+        for part in ("parameter_tokens", "projection", "patches"):
+            for name, value in found.get_submodule(part).named_parameters():
+                if part == "patches" and not seen:
+                    continue  # images of a new shape: their patch embedding begins anew
+                source = generator.get_parameter(
+                    f"{part}.{name}".replace(task.name, seen[0] if part == "patches" else known.name)
+                )
+                taken = {"tables": rows, "places": roles}.get(name.split(".")[0], slice(None))
+                value.copy_(source[taken])
     return found.to(generator.backbone.device)
+
+
+def likeness(known: TaskDescription, new: TaskDescription) -> tuple[bool, ...]:
+    """The greater, the more alike are their networks."""
+    return (
+        known.target.modality == new.target.modality,
+        known.layout == new.layout,
+        known.target.build == new.target.build,
+        known.dataset.name == new.dataset.name,
+    )
 
 
 def roles_of(known: ParameterLayout, new: ParameterLayout) -> list[int]:
@@ -59,9 +72,10 @@ def roles_of(known: ParameterLayout, new: ParameterLayout) -> list[int]:
 def rows_by_role(known: ParameterLayout, new: ParameterLayout, roles: list[int], width: int) -> list[int]:
     """For every token of `new` the row of the token in `known`: the same chunk, or the last one."""
     rows: dict[int, list[int]] = {number: [] for number in range(len(known.names))}
-    for row, (tensor, _) in enumerate(known.chunks(width)):
-        rows[tensor].append(row)
-    return [rows[roles[tensor]][min(chunk, len(rows[roles[tensor]]) - 1)] for tensor, chunk in new.chunks(width)]
+    for row, chunk in enumerate(known.chunks(width)):
+        rows[chunk.tensor].append(row)
+    alike = [(rows[roles[chunk.tensor]], chunk.number) for chunk in new.chunks(width)]
+    return [own[min(number, len(own) - 1)] for own, number in alike]
 
 
 def scale_by_role(known: Scale, layout: ParameterLayout, roles: list[int]) -> Scale:

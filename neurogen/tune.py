@@ -1,6 +1,6 @@
 """Stage 2, Context-Enhanced Instruction Tuning (paper 3.4).
 
-in:  the generator of stage 1 (or a new one, for the paper's ablation), the dataset
+in:  the generator of stage 1 (or a new one, for the paper's ablation; or one that knows other tasks), the datasets
 out: a generator whose networks fit the task that instruction and context describe
 """
 
@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from neurogen.data.dataset import Dataset, require_same
 from neurogen.generator import Generator, ZooMoments, injection_loss, tuning_loss
 from neurogen.generator_folder import build_generator, load_generator, save_generator
 from neurogen.networks import build_network
 from neurogen.parameters import ParameterLayout, Scale
-from neurogen.pipeline import Tune
+from neurogen.pipeline import Task, Tune
 from neurogen.runtime import Runtime, generator_of
-from neurogen.task import Context, TaskDescription
+from neurogen.subject import Subject, balance_of, shown
+from neurogen.task import TaskDescription
 from neurogen.training import Generate, Objective, passes_of, train
 from neurogen.transfer import transferred
 from neurogen.validation import validation_of
@@ -26,31 +27,39 @@ from neurogen.zoo import load_zoo
 
 
 def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
-    dataset = step.task.load()
-    network = build_network(step.task.target, dataset.shape).to(runtime.device)
-    generator = _starting_point(step, dataset, network, runtime)
-    task = generator.tasks[step.task.label]
-    zoo = _zoo_to_hold_on_to(step, task, dataset, network, runtime)
-    batch_size = min(step.stage.batch_size, len(dataset.train))
+    datasets = [task.load() for task in step.tasks]
+    generator = _starting_point(step, datasets, runtime)
+    subjects = [_subject(*one, generator, step, runtime) for one in zip(step.tasks, datasets, strict=True)]
+    balance = balance_of(subjects)
 
     def loss(generate: Generate, number: int, which: int) -> Tensor:
         """eq. 2: the loss is taken on many samples, of which the backbone reads a few."""
+        subject, weight = subjects[number % len(subjects)], balance[number % len(subjects)]
+        task, train = subject.task, subject.dataset.train
         random = generator_of(step.seed, "tune", number, which)
-        batch = dataset.train.sample(batch_size, random)
-        context = Context.of(dataset.train, dataset.class_names, batch[: step.generator.context_samples])
-        z = generate(task.name, task.instruction, context)
-        inputs, labels = dataset.train.inputs(batch).to(runtime.device), dataset.train.labels[batch].to(runtime.device)
-        fits = tuning_loss(network, generator.decode(task.name, z), inputs, labels)
-        return fits if zoo is None else fits + step.stage.anchor * injection_loss(z, zoo)
+        order = train.sample(len(train), random)
+        batch = order[: step.stage.batch_size]
+        relabelling = subject.relabelling(random, held_out=False)
+        context = subject.context(order, relabelling, step.generator)
+        # the same for all contexts of a step: ranks must use the same modules at the same time
+        told = shown(step.generator, task, context, generator_of(step.seed, "tune", number, "shown"))
+        z = generate(task.name, *told)
+        classes = train.labels[batch]
+        labels = classes if relabelling is None else relabelling.labels(classes)
+        inputs, labels = train.inputs(batch).to(runtime.device), labels.to(runtime.device)
+        fits = weight * tuning_loss(subject.network, generator.decode(task.name, z), inputs, labels)
+        if not step.stage.anchor or step.inject is None:
+            return fits
+        return fits + step.stage.anchor * injection_loss(z, subject.zoo_for(relabelling))
 
     objective = Objective(
-        name="tune",
+        name="adapt" if isinstance(step.start, Tune) else "tune",
         module=generator,
         loss=loss,
-        validate=validation_of(generator, task, network, dataset, step.seed, runtime),
+        validate=validation_of(generator, subjects, step.seed, runtime),
         num_tokens_read=lambda: generator.backbone.num_tokens_read,
         passes_per_step=passes_of(step.backbone),
-        steps_per_epoch=math.ceil(len(dataset.train) / batch_size),
+        steps_per_epoch=sum(math.ceil(len(dataset.train) / step.stage.batch_size) for dataset in datasets),
     )
     history = train(objective, step.stage, step.folder, step.checkpoint_every, runtime)
     if runtime.is_first:
@@ -58,21 +67,34 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
     return {"history": history}
 
 
-def _zoo_to_hold_on_to(
-    step: Tune, task: TaskDescription, dataset: Dataset, network: nn.Module, runtime: Runtime
-) -> ZooMoments | None:
+def _subject(task: Task, dataset: Dataset, generator: Generator, step: Tune, runtime: Runtime) -> Subject:
     """With recipe.tune.anchor stage 2 keeps a part of L1: few samples tell less of a good network than a zoo does."""
-    if not step.stage.anchor or step.inject is None:
-        return None
-    zoo = load_zoo(step.inject.references, dataset, network, step.inject.align)
-    return ZooMoments.of(task.scale.encode(zoo).to(runtime.device))
+    known = generator.tasks[task.label]
+    network = known.network().to(runtime.device)
+    zoos = {zoo.task.label: zoo for zoo in step.inject.zoos} if step.inject is not None else {}
+    moments = None
+    if step.stage.anchor and task.label in zoos:
+        networks = load_zoo(zoos[task.label], dataset, network)
+        moments = ZooMoments.of(known.scale.encode(networks).to(runtime.device))
+    return Subject(known, dataset, network, moments)
 
 
-def _starting_point(step: Tune, dataset: Dataset, network: nn.Module, runtime: Runtime) -> Generator:
-    scale = Scale.of_fan_in(ParameterLayout.of(network), step.generator.soft_clip)
-    task = TaskDescription.of(dataset, step.task.dataset, step.task.target, scale)
-    if step.inject is None:
-        return build_generator(step.backbone, step.generator, [task], step.seed, runtime)
-    generator = load_generator(step.inject.folder, runtime, step.backbone.gradient_checkpointing)
-    require_same(dataset, generator.tasks[step.inject.task.label].fingerprint, step.inject.folder)
-    return generator if step.inject.task == step.task else transferred(generator, task)
+def _starting_point(step: Tune, datasets: list[Dataset], runtime: Runtime) -> Generator:
+    """The generator of the step before; where that knows other tasks, it begins to learn the one that it does not."""
+    if step.start is None:
+        tasks = [_unscaled(*one, step.generator.soft_clip) for one in zip(step.tasks, datasets, strict=True)]
+        return build_generator(step.backbone, step.generator, tasks, step.seed, runtime)
+    generator = load_generator(step.start.folder, runtime, step.backbone.gradient_checkpointing)
+    goes_on = step.start.tasks == step.tasks
+    known = datasets if goes_on else [task.load() for task in step.start.tasks]
+    for task, dataset in zip(step.start.tasks, known, strict=True):
+        require_same(dataset, generator.tasks[task.label].fingerprint, step.start.folder)
+    if goes_on:
+        return generator
+    return transferred(generator, _unscaled(step.tasks[0], datasets[0], step.generator.soft_clip), step.seed)
+
+
+def _unscaled(task: Task, dataset: Dataset, soft_clip: float | None) -> TaskDescription:
+    """Without a zoo the scale is that of the fan-in."""
+    layout = ParameterLayout.of(build_network(task.target, dataset.shape))
+    return TaskDescription.of(dataset, task.dataset, task.target, Scale.of_fan_in(layout, soft_clip))

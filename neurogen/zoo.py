@@ -29,7 +29,7 @@ from neurogen.data.dataset import Dataset, Split, require_same
 from neurogen.errors import Interrupted, UserError
 from neurogen.networks import build_network
 from neurogen.parameters import ParameterLayout
-from neurogen.pipeline import Classical, Reference
+from neurogen.pipeline import Classical, Reference, Zoo
 from neurogen.progress import Progress
 from neurogen.runtime import Runtime, seed_of
 
@@ -208,13 +208,13 @@ def load_network(path: Path, layout: ParameterLayout) -> Float[Tensor, " params"
         raise UserError(f"{path}: {error}; delete the folder {path.parent} and run again to make it anew") from error
 
 
-def load_zoo(
-    references: tuple[Reference, ...], dataset: Dataset, network: nn.Module, align: str
-) -> Float[Tensor, "networks params"]:
+def load_zoo(zoo: Zoo, dataset: Dataset, network: nn.Module) -> Float[Tensor, "networks params"]:
     """All reference networks, aligned as asked. Raises UserError when they were trained on other data."""
     layout, rows = ParameterLayout.of(network), []
-    for step in references:
+    for step in zoo.references:
         require_same(dataset, step.metrics()["fingerprint"], step.folder)
         rows += [load_network(network_path(step.folder, step.first + n), layout) for n in range(step.num_networks)]
-    zoo = torch.stack(rows)
-    return rebasin.align(network, zoo, layout, seed=references[0].seed) if align == "rebasin" else zoo
+    found = torch.stack(rows)
+    if zoo.align == "rebasin":
+        return rebasin.align(network, found, layout, seed=zoo.references[0].seed)
+    return found

@@ -13,7 +13,7 @@ from jaxtyping import install_import_hook
 
 SHAPED = (
     "parameters projection generator task backbone patches rebasin networks embed evaluate populations "
-    "conditioning transfer data.dataset data.preparation"
+    "conditioning transfer tokens relabel subject revealed data.dataset data.preparation"
 ).split()
 install_import_hook([f"neurogen.{name}" for name in SHAPED], "beartype.beartype")
 

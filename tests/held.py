@@ -45,7 +45,7 @@ def main() -> None:
         generator = build_generator(e.backbone, e.generator, [task], 0, runtime)
         stage = replace(e.recipe.tune, contexts_per_step=runtime.ranks.size)
         engine = runtime.engine(generator, optimizer_of(trainables_of(generator), stage), stage, {})
-        context = Context.sample(dataset.train, dataset.class_names, 2, generator_of(0, "held"))
+        context = Context.of(dataset.train, dataset.class_names, dataset.train.sample(2, generator_of(0, "held")))
         losses = []
         for _ in range(5):
             loss = (engine(task.name, task.instruction, context) - 1).square().mean()

@@ -140,6 +140,25 @@ def test_smollm2_is_spoken_to_in_its_own_form(experiment: Composed, runtime: Run
 
 
 @pytest.mark.parametrize("backbone", ["tiny_llama", "tiny_qwen2_vl"])
+def test_the_first_layers_alone_do_what_they_do_in_the_whole_model(
+    experiment: Composed, runtime: Runtime, backbone: str
+) -> None:
+    whole, first = (
+        load_backbone(experiment(f"backbone={backbone}", f"backbone.num_layers={count}").backbone, runtime, 0)
+        for count in ("null", 1)
+    )
+    tokens = torch.randn(6, whole.hidden_size, generator=torch.Generator().manual_seed(0))
+    kept: list[Tensor] = []
+    whole.decoder.layers[0].register_forward_hook(lambda _, __, output: kept.append(output))
+    with torch.no_grad():
+        whole([tokens])
+        expected = whole.decoder.norm(kept[0])[0]
+        assert torch.equal(first([tokens])[0], expected)
+    with pytest.raises(UserError, match=r"backbone.num_layers=9 is more than the \d layers"):
+        load_backbone(experiment(f"backbone={backbone}", "backbone.num_layers=9").backbone, runtime, 0)
+
+
+@pytest.mark.parametrize("backbone", ["tiny_llama", "tiny_qwen2_vl"])
 def test_checkpointing_computes_the_same_gradients_with_less_memory(
     experiment: Composed, runtime: Runtime, backbone: str
 ) -> None:
@@ -251,7 +270,7 @@ def saved(
         for value in generator.trainables.values():
             value.add_(0.1 * torch.randn(value.shape))
     save_generator(generator, one.backbone, tmp_path / "saved")
-    context = Context.sample(dataset.train, dataset.class_names, 3, torch.Generator().manual_seed(0))
+    context = Context.of(dataset.train, dataset.class_names, dataset.train.sample(3, torch.Generator().manual_seed(0)))
     return generator, context, tmp_path / "saved"
 
 

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from neurogen import paper
 from neurogen.cells import averaged, cells_of, row_of
 from neurogen.config import Experiment
-from neurogen.pipeline import Aggregate, in_order, steps_of
+from neurogen.graph import steps_of
+from neurogen.pipeline import Aggregate, in_order
 from neurogen.plots import save
 from neurogen.runtime import Runtime
 from neurogen.tables import COLUMNS, NAMES, Table, latex, markdown, of_study, slug

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from neurogen.data import foreign
 from neurogen.data.preparation import ImageShape
 from neurogen.generator import Generator
 from neurogen.generator_folder import load_generator
-from neurogen.pipeline import in_order, steps_of
+from neurogen.graph import steps_of
+from neurogen.pipeline import in_order
 from neurogen.runtime import Runtime
 from neurogen.task import Context
 from tests.conftest import TINY_TEXT
@@ -28,7 +30,7 @@ def tuned(experiment: Experiment, runtime: Runtime) -> tuple[Generator, list[Con
         step.run(runtime)
     dataset = evaluation.task.load()
     random = torch.Generator().manual_seed(0)
-    contexts = [Context.sample(dataset.train, dataset.class_names, 4, random) for _ in range(2)]
+    contexts = [Context.of(dataset.train, dataset.class_names, dataset.train.sample(4, random)) for _ in range(2)]
     return load_generator(evaluation.tune.folder, runtime), contexts
 
 
@@ -36,7 +38,7 @@ def tuned(experiment: Experiment, runtime: Runtime) -> tuple[Generator, list[Con
 def test_a_condition_changes_what_can_depend_on_it(experiment: Composed, runtime: Runtime, order: str) -> None:
     generator, contexts = tuned(experiment(f"generator.order={order}"), runtime)
     (task,) = generator.tasks.values()
-    conditions = conditions_of(generator, task)
+    conditions = conditions_of(generator, task, {})
     found = generate_under(conditions, contexts, generator, task, 0, runtime)
     assert next(iter(found)) == "right"
     assert set(DATA) < set(found)
@@ -50,7 +52,7 @@ def test_a_condition_changes_what_can_depend_on_it(experiment: Composed, runtime
 def test_of_texts_too(experiment: Composed, runtime: Runtime) -> None:
     generator, contexts = tuned(experiment(*TINY_TEXT), runtime)
     (task,) = generator.tasks.values()
-    conditions = {condition.name: condition for condition in conditions_of(generator, task)}
+    conditions = {condition.name: condition for condition in conditions_of(generator, task, {})}
     other = conditions["data of another task"].change(contexts[0], torch.Generator().manual_seed(0))
     assert other is not None
     assert set(other.labels) <= set(foreign.TABLES)
@@ -63,13 +65,13 @@ def test_of_texts_too(experiment: Composed, runtime: Runtime) -> None:
 def test_without_a_context_only_the_instruction_can_be_wrong(experiment: Composed, runtime: Runtime) -> None:
     generator, _ = tuned(experiment("generator.context_samples=0"), runtime)
     (task,) = generator.tasks.values()
-    assert not set(DATA) & {condition.name for condition in conditions_of(generator, task)}
+    assert not set(DATA) & {condition.name for condition in conditions_of(generator, task, {})}
 
 
 def test_every_label_is_wrong_and_equal_ones_stay_equal(experiment: Composed, runtime: Runtime) -> None:
     generator, contexts = tuned(experiment(), runtime)
     (task,) = generator.tasks.values()
-    context = Context(contexts[0].samples, ("3", "7", "3", "0"))
+    context = replace(contexts[0], labels=("3", "7", "3", "0"))
     for seed in range(20):
         changed = relabelled(context, task, torch.Generator().manual_seed(seed))
         assert all(one != other for one, other in zip(context.labels, changed.labels, strict=True))

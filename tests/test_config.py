@@ -16,8 +16,9 @@ from neurogen.cells import cells_of
 from neurogen.config import Experiment, GeneratorConfig, TuneConfig
 from neurogen.errors import UserError
 from neurogen.experiment import experiment_from, typed
+from neurogen.graph import steps_of
 from neurogen.networks import build_network
-from neurogen.pipeline import in_order, steps_of
+from neurogen.pipeline import in_order
 from neurogen.run import conf_folder, with_cluster, with_launcher
 
 UNNAMED = ("cell", "variant", "experiment")
@@ -47,7 +48,7 @@ def test_every_config_file_composes_and_validates(choice: str) -> None:
 def test_every_cell_is_its_dataset_and_target(experiment: Callable[..., Experiment], cell: str) -> None:
     with initialize_config_dir(conf_folder(), version_base="1.3"):
         found = experiment_from(compose("config", [f"cell={cell}"]))
-    assert f"{found.dataset.name}_{found.target.name}" == cell
+    assert cell.replace(f"_{found.dataset.resize}_", "_") == f"{found.dataset.name}_{found.target.name}"
     assert found.zoo.training.lr == {"mlp": 8e-3, "rnn": 1e-3}.get(found.target.name, 4e-3)  # fitted as its target is
 
 
@@ -65,7 +66,7 @@ def test_every_point_of_every_study_can_work(name: str) -> None:
     text = Path(conf_folder(), "experiment", f"{name}.yaml").read_text()
     assert f"python -m neurogen.run -m +experiment={name}" in text  # it opens with its command
     points = points_of(name)
-    num_seeds = 1 if name.startswith("search") else 3
+    num_seeds = 1 if name.startswith(("search", "many", "relabel")) else 3
     assert len(points) % num_seeds == 0
     points = [point for point in points if not {"seed=1", "seed=2"} & set(point)]
     with initialize_config_dir(conf_folder(), version_base="1.3"):
@@ -262,7 +263,7 @@ def test_a_step_is_named_by_what_determines_its_result(
 
 
 def test_a_zoo_in_chunks_is_several_steps(experiment: Callable[..., Experiment]) -> None:
-    references = steps_of([experiment("zoo.num_networks=5", "zoo.chunk_size=2")]).evaluations[0].references
+    references = steps_of([experiment("zoo.num_networks=5", "zoo.chunk_size=2")]).evaluations[0].zoo.references
     assert [(step.first, step.num_networks) for step in references] == [(0, 2), (2, 2), (4, 1)]
 
 

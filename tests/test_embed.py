@@ -16,9 +16,10 @@ from neurogen.data.tokenised import load_texts
 from neurogen.embed import reduced, text_dataset, token_ids
 from neurogen.errors import UserError
 from neurogen.generator_folder import build_generator, load_generator, save_generator
+from neurogen.graph import steps_of
 from neurogen.networks import build_network, mlp, rnn
 from neurogen.parameters import ParameterLayout, Scale
-from neurogen.pipeline import Embed, in_order, steps_of
+from neurogen.pipeline import Embed, in_order
 from neurogen.pretrained import load_tokenizer
 from neurogen.runtime import Runtime
 from neurogen.task import Context, TaskDescription

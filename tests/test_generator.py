@@ -27,7 +27,9 @@ def generator_of(experiment: Experiment, runtime: Runtime, *more: Experiment) ->
         dataset = load_images(one.dataset)
         scale = Scale.of_fan_in(ParameterLayout.of(build_network(one.target, dataset.shape)), None)
         tasks.append(TaskDescription.of(dataset, one.dataset, one.target, scale))
-        contexts.append(Context.sample(dataset.train, dataset.class_names, 3, torch.Generator().manual_seed(0)))
+        contexts.append(
+            Context.of(dataset.train, dataset.class_names, dataset.train.sample(3, torch.Generator().manual_seed(0)))
+        )
     return build_generator(experiment.backbone, experiment.generator, tasks, 0, runtime), contexts
 
 

@@ -9,8 +9,9 @@ import torch
 
 from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
+from neurogen.graph import steps_of
 from neurogen.parameters import ParameterLayout, Scale
-from neurogen.pipeline import in_order, steps_of
+from neurogen.pipeline import in_order
 from neurogen.populations import (
     Judge,
     Networks,
@@ -33,12 +34,12 @@ Composed = Callable[..., Experiment]
 def zoo_and_judges(experiment: Composed, runtime: Runtime) -> tuple[Networks, Scale, Judge, Judge]:
     """A zoo of three trained networks, its scale, judges on test and on validation."""
     evaluation = steps_of([experiment("zoo.training.epochs=6")]).evaluations[0]
-    for reference in evaluation.references:
+    for reference in evaluation.zoo.references:
         reference.run(runtime)
     dataset = evaluation.task.load()
     network = initialised(evaluation.task.target, dataset, 0)
     layout = ParameterLayout.of(network)
-    zoo = load_zoo(evaluation.references, dataset, network, "none")
+    zoo = load_zoo(evaluation.zoo, dataset, network)
     test, validation = (Judge(network, layout, split, runtime) for split in (dataset.test, dataset.validation))
     return zoo, Scale.of_zoo(zoo, layout, None), test, validation
 

@@ -25,17 +25,16 @@ from tests.conftest import TINY, Program, error_line
 
 STEPS = ["recipe.inject.steps=20", "recipe.tune.steps=20", "checkpoint_every=10", "only=[tune]"]
 SHARED = [*TINY, *STEPS, "recipe.inject.contexts_per_step=6", "recipe.tune.contexts_per_step=6"]
+SEVERAL = ["zoo.training.batch_size=64", "zoo.training.epochs=3", "generator.drop_data=0.3"]
 CHECKPOINT, BEFORE = "checkpoints/step-000020.safetensors", "checkpoints/step-000010.safetensors"
 
 
-def run(root: Path, num_ranks: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(root: Path, num_ranks: int, *arguments: str, module: str = "neurogen.run") -> subprocess.CompletedProcess[str]:
     """python -m neurogen.run on this many ranks, in the same number of threads each."""
-    alone = [sys.executable, "-m", "neurogen.run"]
-    together = ["torchrun", f"--nproc-per-node={num_ranks}", f"--master-port={free_port()}", "-m", "neurogen.run"]
-    command = alone if num_ranks == 1 else [sys.executable, "-m", "torch.distributed.run", *together[1:]]
+    ranks = ["torch.distributed.run", f"--nproc-per-node={num_ranks}", f"--master-port={free_port()}", "-m", module]
     return subprocess.run(
-        [*command, *SHARED, f"root={root}", *arguments],
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        [sys.executable, "-m", *(ranks if num_ranks > 1 else [module]), *SHARED, f"root={root}", *arguments],
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])},
         cwd=root.parent, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
@@ -71,14 +70,14 @@ def losses(root: Path, kind: str) -> list[float]:
     return [row["loss"] for row in json.loads((stage(root, kind) / "metrics.json").read_text())["history"][1:]]
 
 
-def assert_same(one: Path, other: Path, kind: str) -> None:
+def assert_same(one: Path, other: Path, kind: str, of_moments: float = 1e-3) -> None:
     """The first loss in all digits that float32 has; losses, values and moments after 20 steps within its rounding."""
     assert losses(other, kind)[0] == pytest.approx(losses(one, kind)[0], rel=1e-6)
     assert losses(other, kind) == pytest.approx(losses(one, kind), rel=1e-4)
     states = [load_file(stage(root, kind) / CHECKPOINT) for root in (one, other)]
     assert states[0].keys() == states[1].keys()
     for name, value in states[0].items():
-        atol = 1e-3 * float(value.abs().max()) if name.startswith("optimizer/") else 5e-5
+        atol = of_moments * float(value.abs().max()) if name.startswith("optimizer/") else 5e-5
         torch.testing.assert_close(states[1][name], value, rtol=1e-3, atol=atol, msg=lambda text, at=name: at + text)
 
 
@@ -94,6 +93,26 @@ def test_two_ranks_do_what_one_process_does(one_process: Path, tmp_path: Path, z
         about = json.loads((stage(root, kind) / "environment.json").read_text())
         assert about["ranks"] == 2
     assert process.stderr.count("tune: 20/20 steps") == 1  # rank 0 alone shows progress
+
+
+@pytest.fixture(scope="module")
+def tasks_of_one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("tasks") / "runs"
+    process = run(root, 1, *SEVERAL, module="tests.together")
+    assert process.returncode == 0, process.stderr
+    return root
+
+
+@pytest.mark.parametrize("zero", ["stage1", "stage2", "stage3", "stage3 zero.whole_below=0"])
+def test_several_tasks_in_turn_do_what_they_do_in_one_process(
+    tasks_of_one_process: Path, tmp_path: Path, zero: str
+) -> None:
+    """What belongs to one task rests while the others have their steps."""
+    root = with_zoo_of(tasks_of_one_process, tmp_path / "runs")
+    process = run(root, 2, *SEVERAL, *f"zero={zero}".split(), module="tests.together")
+    assert process.returncode == 0, process.stdout + process.stderr
+    for kind in ("inject", "tune"):
+        assert_same(tasks_of_one_process, root, kind, of_moments=5e-3)  # each task's steps are few
 
 
 @pytest.mark.parametrize("zero", ["stage2", "stage3"])

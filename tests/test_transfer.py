@@ -11,9 +11,10 @@ from neurogen.config import Experiment
 from neurogen.data.preparation import ImageShape
 from neurogen.errors import UserError
 from neurogen.generator_folder import load_generator
+from neurogen.graph import steps_of
 from neurogen.networks import cnn
 from neurogen.parameters import ParameterLayout, Scale
-from neurogen.pipeline import in_order, steps_of
+from neurogen.pipeline import in_order
 from neurogen.runtime import Runtime
 from neurogen.task import Context
 from neurogen.transfer import roles_of, rows_by_role, scale_by_role, transferred
@@ -38,7 +39,8 @@ def test_tokens_follow_their_tensor() -> None:
     two, three = layout(16, 32), layout(16, 32, 64)
     chunks, known = two.chunks(64), three.chunks(64)
     rows = rows_by_role(three, two, roles_of(three, two), 64)
-    assert [known[row] for row in rows] == [(tensor + 2 if tensor > 3 else tensor, chunk) for tensor, chunk in chunks]
+    taken = [(known[row].tensor, known[row].number) for row in rows]
+    assert taken == [(chunk.tensor + 2 * (chunk.tensor > 3), chunk.number) for chunk in chunks]
 
 
 def test_weights_with_fewer_inputs_are_larger() -> None:
@@ -58,9 +60,9 @@ def test_the_same_network_is_generated_where_the_target_is_the_same(experiment: 
         step.run(runtime)
     generator = load_generator(inject.folder, runtime)
     (task,) = generator.tasks.values()
-    found = transferred(generator, task)
+    found = transferred(generator, task, seed=1)
     dataset = evaluation.task.load()
-    context = Context.sample(dataset.train, dataset.class_names, 4, torch.Generator().manual_seed(0))
+    context = Context.of(dataset.train, dataset.class_names, dataset.train.sample(4, torch.Generator().manual_seed(0)))
     with torch.no_grad():
         before, after = (one(task.name, task.instruction, context) for one in (generator, found))
     assert torch.equal(before, after)
@@ -72,7 +74,7 @@ def test_stage_1_for_one_target_and_stage_2_for_another(experiment: Composed, ru
     (evaluation,) = steps_of([experiment(*FROM_THREE_BLOCKS, *fit)]).evaluations
     own = steps_of([experiment("target=cnn", *fit)]).evaluations[0].tune.inject
     assert evaluation.tune.inject == own
-    assert evaluation.references[0].task.target.name == "cnn_small"
+    assert evaluation.zoo.references[0].task.target.name == "cnn_small"
     for step in in_order(evaluation):
         step.run(runtime)
     found = load_generator(evaluation.tune.folder, runtime)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -102,7 +103,9 @@ def of_task(experiment: Experiment, runtime: Runtime) -> tuple[Generator, Contex
     scale = Scale.of_fan_in(ParameterLayout.of(build_network(experiment.target, dataset.shape)), None)
     task = TaskDescription.of(dataset, experiment.dataset, experiment.target, scale)
     generator = build_generator(experiment.backbone, experiment.generator, [task], 0, runtime)
-    return generator, Context.sample(dataset.train, dataset.class_names, 3, torch.Generator().manual_seed(0))
+    return generator, Context.of(
+        dataset.train, dataset.class_names, dataset.train.sample(3, torch.Generator().manual_seed(0))
+    )
 
 
 def test_images_reach_the_parameters_through_the_model_s_own_eyes(experiment: Composed, runtime: Runtime) -> None:
@@ -113,7 +116,7 @@ def test_images_reach_the_parameters_through_the_model_s_own_eyes(experiment: Co
     (task,) = generator.tasks
     with torch.no_grad():
         one = generator(task, INSTRUCTION, context)
-        other = generator(task, INSTRUCTION, Context(255 - context.samples, context.labels))
+        other = generator(task, INSTRUCTION, replace(context, samples=255 - context.samples))
     assert not torch.allclose(one, other)
 
 

@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.errors import UserError
+from neurogen.graph import zoo_of as planned
 from neurogen.networks import build_network
 from neurogen.parameters import ParameterLayout
-from neurogen.pipeline import Reference, steps_of
+from neurogen.pipeline import Reference
 from neurogen.runtime import Runtime, runtime_here
 from neurogen.zoo import initialised, load_network, load_zoo, network_path
 
@@ -21,14 +22,15 @@ Composed = Callable[..., Experiment]
 
 
 def reference(experiment: Experiment) -> Reference:
-    return steps_of([experiment]).evaluations[0].references[0]
+    return planned(experiment).references[0]
 
 
 def zoo_of(experiment: Experiment, runtime: Runtime) -> torch.Tensor:
-    step = reference(experiment)
-    step.run(runtime)
+    zoo = planned(experiment)
+    for step in zoo.references:
+        step.run(runtime)
     dataset = load_images(experiment.dataset)
-    return load_zoo((step,), dataset, build_network(experiment.target, dataset.shape), experiment.zoo.align)
+    return load_zoo(zoo, dataset, build_network(experiment.target, dataset.shape))
 
 
 def test_networks_learn_and_differ(experiment: Composed, runtime: Runtime) -> None:
@@ -59,11 +61,8 @@ def in_own_folder(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def
 def test_chunks_of_a_zoo_are_the_zoo(experiment: Composed, runtime: Runtime) -> None:
     whole = zoo_of(experiment(), runtime)
     chunked = experiment("zoo.chunk_size=2")
-    steps = steps_of([chunked]).evaluations[0].references
-    for step in steps:
-        step.run(runtime)
-    dataset = load_images(chunked.dataset)
-    assert torch.equal(load_zoo(steps, dataset, build_network(chunked.target, dataset.shape), "none"), whole)
+    assert len(planned(chunked).references) == 2
+    assert torch.equal(zoo_of(chunked, runtime), whole)
 
 
 def test_aligning_an_independent_zoo_brings_it_together(experiment: Composed, runtime: Runtime) -> None:
@@ -110,4 +109,4 @@ def test_data_that_has_changed_is_noticed(experiment: Composed, runtime: Runtime
     other = experiment("dataset.limit=500")
     dataset = load_images(other.dataset)
     with pytest.raises(UserError, match=r"the data of digits is not what it was when"):
-        load_zoo((step,), dataset, build_network(other.target, dataset.shape), "none")
+        load_zoo(planned(experiment()), dataset, build_network(other.target, dataset.shape))

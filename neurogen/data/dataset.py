@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neurogen.config import DatasetConfig
-from neurogen.data.preparation import DataShape, ImageShape, Normalisation, Texts, TextShape, TokenEmbedding
+from neurogen.data.preparation import (
+    PADDING,
+    DataShape,
+    ImageShape,
+    Normalisation,
+    Texts,
+    TextShape,
+    TokenEmbedding,
+)
 from neurogen.errors import UserError
 from neurogen.experiment import named_function
 
@@ -71,6 +79,13 @@ class Split:
     def inputs(self, index: Tensor | slice = slice(None)) -> Float[Tensor, "batch ..."]:
         """The samples at `index` as a target network reads them."""
         return self.preparation(self.samples[index])
+
+    def part(self, index: Int64[Tensor, " part"]) -> Split:
+        """Only the samples at `index`."""
+        if not isinstance(self.samples, Texts):
+            return Split(self.samples[index], self.labels[index], self.preparation)
+        texts = [ids[ids != PADDING].tolist() for ids in self.samples[index]]
+        return Split(Texts.of(texts), self.labels[index], self.preparation)
 
     def sample(self, count: int, generator: torch.Generator) -> Int64[Tensor, " count"]:
         """Indices of `count` different samples (all of them if there are fewer)."""

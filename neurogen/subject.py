@@ -1,0 +1,70 @@
+"""A task as a stage learns it: its data, its target network, its zoo; and what a step shows the generator of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from neurogen.config import GeneratorConfig
+from neurogen.data.dataset import Dataset
+from neurogen.generator import ZooMoments
+from neurogen.relabel import Relabelling
+from neurogen.task import Context, TaskDescription
+
+
+@dataclass(frozen=True)
+class Subject:
+    task: TaskDescription
+    dataset: Dataset
+    network: nn.Module
+    zoo: ZooMoments | None  # as z-scores
+
+    @property
+    def loss_of_chance(self) -> float:
+        """The cross-entropy of a network that knows nothing: the unit in which tasks of one generator are balanced."""
+        return math.log(len(self.task.class_names))
+
+    def relabelling(self, random: torch.Generator, held_out: bool) -> Relabelling | None:
+        """None: the labels are what they are."""
+        if self.task.dataset.relabel is None:
+            return None
+        return Relabelling.drawn(len(self.task.class_names), random, held_out)
+
+    def context(
+        self, index: Int64[Tensor, " samples"], relabelling: Relabelling | None, config: GeneratorConfig
+    ) -> Context:
+        """Of these training samples as many as the generator reads."""
+        names = self.task.class_names if relabelling is None else relabelling.names(self.task.class_names)
+        return Context.first(self.dataset.train, names, index, config)
+
+    def zoo_for(self, relabelling: Relabelling | None) -> ZooMoments:
+        """The zoo of networks for these labels."""
+        assert self.zoo is not None
+        if relabelling is None:
+            return self.zoo
+        moved = (relabelling.parameters(part, self.task.layout) for part in (self.zoo.mean, self.zoo.variance))
+        return ZooMoments(*moved)
+
+    def for_classes(self, z: Float[Tensor, " params"], relabelling: Relabelling | None) -> Float[Tensor, " params"]:
+        """A network for these labels as one for the classes of the data."""
+        return z if relabelling is None else relabelling.undone(z, self.task.layout)
+
+
+def shown(
+    config: GeneratorConfig, task: TaskDescription, context: Context, random: torch.Generator
+) -> tuple[str, Context | None]:
+    """(instruction, context) of a step, one of which may be left out."""
+    chance = float(torch.rand((), generator=random))
+    if chance < config.drop_instruction:
+        return "", context
+    return task.instruction, None if chance < config.drop_instruction + config.drop_data else context
+
+
+def balance_of(subjects: list[Subject]) -> list[float]:
+    """What to multiply the cross-entropy of each with, so that all weigh alike; 1 where there is one."""
+    units = [1 / subject.loss_of_chance for subject in subjects]
+    return [unit * len(units) / sum(units) for unit in units]

@@ -1,0 +1,35 @@
+"""One rank of both stages of a generator of three tasks. Started by torchrun.
+
+python -m torch.distributed.run --nproc-per-node=2 -m tests.together zero=stage2 root=ROOT …
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from threading import Event
+
+from hydra import compose, initialize_config_dir
+
+from hpc.distributed import Place, runtime_of_ranks
+from hpc.zero import zero_from
+from neurogen.experiment import experiment_from
+from neurogen.graph import evaluations_of
+from neurogen.pipeline import in_order, run_here
+from neurogen.run import conf_folder
+from neurogen.runtime import runtime_here
+
+# of one layout and two shapes, of another layout
+TASKS = (["target=cnn_small"], ["target=cnn_small", "dataset.name=more", "dataset.resize=16"], ["target=cnn"])
+
+
+def main() -> None:
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        points = [experiment_from(compose("config", [*sys.argv[1:], "tasks=together", *task])) for task in TASKS]
+    zero = zero_from(points[0].zero)
+    with runtime_of_ranks(lambda: runtime_here("cpu", 1), zero, Place.of(os.environ), Event()) as runtime:
+        run_here(in_order(evaluations_of(points)[0].tune), runtime)
+
+
+if __name__ == "__main__":
+    main()
