@@ -2,7 +2,8 @@
 
 in:  the dataset, the zoo
 out: the contexts of all generated networks, with the order of the labels where that is drawn (relabel.py); networks
-     trained on the samples of a context alone, and networks that know everything but the order
+     trained on the samples of a context alone, networks that know everything but the order, and these with the order
+     that a context tells them without a language model
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int64
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from neurogen.data.dataset import Dataset
+from neurogen.data.dataset import Dataset, Split
 from neurogen.parameters import ParameterLayout
 from neurogen.pipeline import Evaluate
 from neurogen.progress import Progress
 from neurogen.relabel import Relabelling
 from neurogen.runtime import Runtime, generator_of, seed_of
 from neurogen.task import Context, read_of
-from neurogen.zoo import initialised, side_by_side, train_network
+from neurogen.zoo import initialised, predict, side_by_side, train_network
 
 EPOCHS = 200  # for so few samples; the one that is best on validation is kept
 
@@ -52,25 +54,46 @@ def shown_by(step: Evaluate, dataset: Dataset) -> list[Shown]:
 def networks_beside(
     step: Evaluate, dataset: Dataset, shown: Sequence[Shown], zoo: Float[Tensor, "networks params"], runtime: Runtime
 ) -> dict[str, Float[Tensor, "_ params"]]:
-    """Where only the context reveals the labels: what a context alone gives, and what all but the context gives."""
-    if any(one.relabelling is None for one in shown):
+    """Where only the context reveals the labels: what a context alone gives, what all but the context gives, and what a
+    zoo network gives whose rows are put into the order that its own view of the context suggests."""
+    orders = [one.relabelling for one in shown if one.relabelling is not None]
+    if not orders:
         return {}
-    seeds = [seed_of(step.seed, "context alone", number) for number in range(len(shown))]
+    few = [dataset.train.part(one.index) for one in shown]
+    network = initialised(step.task.target, dataset, 0).to(runtime.device)
+    layout = ParameterLayout.of(network)
+    blind, matched = [], []
+    for number, order in enumerate(orders):
+        flat = zoo[number % len(zoo)]
+        says = predict(network, layout.tensors(flat), few[number], runtime).softmax(1)
+        guessed = best_order(says, order.labels(few[number].labels))
+        blind.append(order.undone(flat, layout))
+        matched.append(order.undone(guessed.parameters(flat, layout), layout))
+    alone = _trained_on(few, step, dataset, runtime)
+    return {"context_alone": alone, "blind_to_order": torch.stack(blind), "matched_zoo": torch.stack(matched)}
+
+
+def best_order(says: Float[Tensor, "samples classes"], labels: Int64[Tensor, " samples"]) -> Relabelling:
+    """The order of the labels under which most of these samples are what a network says that they are."""
+    votes = torch.zeros(says.shape[1], says.shape[1]).index_add(1, labels, says.T)  # [class, label]
+    _, order = linear_sum_assignment(votes.numpy(), maximize=True)
+    return Relabelling(torch.from_numpy(order).long())
+
+
+def _trained_on(
+    few: Sequence[Split], step: Evaluate, dataset: Dataset, runtime: Runtime
+) -> Float[Tensor, "contexts params"]:
+    """A network for each of these few samples, by gradient descent on nothing else."""
+    seeds = [seed_of(step.seed, "context alone", number) for number in range(len(few))]
     networks = [initialised(step.task.target, dataset, seed) for seed in seeds]
     layout = ParameterLayout.of(networks[0])
     training = replace(step.classical.classical.training, epochs=EPOCHS, schedule="cosine")
-    with Progress("trained on contexts", EPOCHS * len(shown), unit="epochs") as progress:
+    with Progress("trained on contexts", EPOCHS * len(few), unit="epochs") as progress:
 
         def train_one(number: int) -> Float[Tensor, " params"]:
-            few = replace(dataset, train=dataset.train.part(shown[number].index))
-            train_network(networks[number], few, training, seeds[number], runtime, progress)
+            own = replace(dataset, train=few[number])
+            train_network(networks[number], own, training, seeds[number], runtime, progress)
             named = networks[number].named_parameters()
             return layout.flatten({name: value.detach().cpu() for name, value in named})
 
-        alone = side_by_side(train_one, list(range(len(shown))), runtime)
-    blind = [
-        one.relabelling.undone(zoo[number % len(zoo)], layout)
-        for number, one in enumerate(shown)
-        if one.relabelling is not None
-    ]
-    return {"context_alone": torch.stack(alone), "blind_to_order": torch.stack(blind)}
+        return torch.stack(side_by_side(train_one, list(range(len(few))), runtime))

@@ -31,6 +31,7 @@ MARKS = {
     "drawn_zoo": ("#7b4b94", "D"),
     "context_alone": ("#8d5524", "P"),
     "blind_to_order": ("#555555", "X"),
+    "matched_zoo": ("#00798c", "P"),
     "after_inject": (INJECT, "^"),
     "generated": (GENERATED, "^"),
 }

@@ -34,6 +34,7 @@ POPULATIONS = {
     "drawn_zoo": "imitation: the Gaussian",
     "context_alone": "trained on the context alone",
     "blind_to_order": "zoo network, blind to the labels",
+    "matched_zoo": "zoo network, matched to the context",
     "after_inject": "generated, after stage 1",
     "generated": "generated",
 }
