@@ -117,6 +117,9 @@ def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> dict[str, Any]:
         "min_l2": generated.get("min_l2"),
         "zoo_min_l2": zoo.get("min_l2"),
         "validation": round(statistics.fmean(100 * one["validation_accuracy"] for one in done), 2) if done else None,
+        "steps_to_90": round(statistics.fmean(steps_to_90(one) for one in evaluations if one.is_done), 1)
+        if done
+        else None,
         "n_seeds": len(done),
         "n_classical": classical.get("n", 0),
         "paper_dataset": published.dataset if published else None,
@@ -129,6 +132,13 @@ def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> dict[str, Any]:
         "populations": populations,
         **(averaged([{name: metrics[name] for name in REPORTS} for metrics in done]) if done else {}),
     }
+
+
+def steps_to_90(evaluation: Evaluate) -> float:
+    """Steps of stage 2 until a generated network has nine tenths of its final accuracy on validation, as it is measured
+    every now and then."""
+    rows = [row for row in evaluation.history(evaluation.tune) if "validation_accuracy" in row]
+    return next(row["step"] for row in rows if row["validation_accuracy"] >= 0.9 * rows[-1]["validation_accuracy"])
 
 
 def machine_of(environment: dict[str, Any]) -> str:
