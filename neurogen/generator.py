@@ -15,8 +15,8 @@ the backbone's chat template; behind its end, where the answer would begin, P le
 
 A generator may serve several tasks. They share φ and θ, P where their targets have the same layout, and the patch
 embedding where their images have the same shape; what tells them apart is then the instruction and the data. Where
-only the data say which label a class has, the order is interleaved: the tokens of a row of the output layer stand behind
-the samples that bear its label.
+only the data say which label a class has, the order is interleaved: the tokens of a row of the output layer stand
+behind the samples that bear its label.
 """
 
 from __future__ import annotations

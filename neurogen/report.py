@@ -6,10 +6,12 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from neurogen import store, tables
@@ -20,10 +22,13 @@ if TYPE_CHECKING:
     from neurogen.estimate import Estimate
     from neurogen.scaling import Plan
 
+WIDTH_OF_LOGS = 200
+
 
 def show(last: Aggregate) -> None:
     """Print the finished experiment. Needs no torch, so that a run that is done answers at once."""
-    console = Console(highlight=False, soft_wrap=True)
+    is_seen = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(highlight=False, soft_wrap=True, width=None if is_seen else WIDTH_OF_LOGS)
     rows = store.read_json(last.folder / "results.json")
     alone = len(rows) == 1 and rows[0]["n_seeds"] > 0
     for row in rows if alone else []:
@@ -34,8 +39,13 @@ def show(last: Aggregate) -> None:
         console.print(f"\nratio generated / classical {row['ratio']:.3f}; {tables.summary(row)}\n")
     if not alone:
         console.print()
-        console.print(_rich(tables.of_study(rows), last.name))
-        console.print(f"{tables.of_study(rows).note}\n", style="dim")
+        whole = tables.of_study(rows)
+        part = _fitting(whole, console)
+        console.print(_rich(part, last.name))
+        console.print(whole.note, style="dim")
+        if len(part.header) < len(whole.header):
+            console.print(f"here without {', '.join(whole.header[len(part.header) :])}: this window is narrow")
+        console.print()
     places = [("table", last.folder / "results.csv"), ("reports", last.folder / "report-*.md")]
     places += [("plots", last.folder / "*.png")]
     for evaluation in last.evaluations if len(last.evaluations) == 1 else []:
@@ -43,6 +53,17 @@ def show(last: Aggregate) -> None:
     for what, where in places:
         console.print(f"{what:12} {where}")
     console.print(f"{'TensorBoard':12} {_tensorboard()} --logdir {last.root}")
+
+
+def _fitting(part: tables.Table, console: Console) -> tables.Table:
+    """The first columns, as many as stand beside each other; at least down to what was generated."""
+    while part.header[-1] != "generated" and _width(part, console) > console.width:
+        part = replace(part, header=part.header[:-1], rows=[cells[:-1] for cells in part.rows])
+    return part
+
+
+def _width(part: tables.Table, console: Console) -> int:
+    return Measurement.get(console, console.options.update(max_width=1000), _rich(part, "")).maximum
 
 
 def _rich(part: tables.Table, title: str, bold: str = "") -> Table:
