@@ -47,6 +47,7 @@ class DatasetConfig:
     split_seed: int
     resize: int | None = None  # images: side length in pixels; null keeps the size
     relabel: str | None = None  # random: every context names the classes in another order; null: as they are
+    unseen: list[str] = field(default_factory=list)  # classes that only contexts of the evaluation show
     text: TextConfig | None = None  # texts: how they are read; null: the samples are images
     size: SizeConfig | None = field(default=None, metadata={"identity": False})  # null: dry_run=true loads the data
 

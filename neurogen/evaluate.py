@@ -11,6 +11,7 @@ split alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 
 from neurogen import store
 from neurogen.conditioning import RIGHT, Condition, change_from, conditions_of, generate_under
-from neurogen.data.dataset import Dataset, require_same
+from neurogen.data.dataset import Dataset, Split, require_same
 from neurogen.generator import Generator
 from neurogen.generator_folder import load_generator
 from neurogen.parameters import ParameterLayout, Scale
@@ -56,10 +57,15 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
         **_after_inject(step, dataset, shown, runtime),
         "generated": generated,
     }
+    found = judged(populations, zoo, test)
+    if step.task.dataset.unseen:
+        unseen = replace(test, split=_only(dataset.test, dataset, step.task.dataset.unseen))
+        for name, networks in populations.items():
+            found[name]["unseen"] = unseen.accuracies(networks)
     compared = {name: populations[name] for name in (ZOO, "generated")}
     teams = {name: populations[name][: step.evaluate.num_in_ensemble] for name in ("classical", *compared)}
     return {
-        "populations": judged(populations, zoo, test),
+        "populations": found,
         "imitation_strengths": strengths,
         "conditions": {
             name: {
@@ -121,6 +127,11 @@ def _after_inject(step: Evaluate, dataset: Dataset, shown: Sequence[Shown], runt
 
     z, decode = _generate(inject.folder, step, dataset, shown, right, runtime)
     return {"after_inject": decode(z[RIGHT])}
+
+
+def _only(split: Split, dataset: Dataset, classes: Sequence[str]) -> Split:
+    chosen = torch.tensor([name in classes for name in dataset.class_names])
+    return split.part(chosen[split.labels].nonzero()[:, 0])
 
 
 def _classical(step: Evaluate, dataset: Dataset, layout: ParameterLayout) -> Networks:

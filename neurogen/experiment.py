@@ -161,6 +161,11 @@ def _validate_tasks(experiment: Experiment) -> None:
         raise UserError("held_out needs a projection that serves new targets; set generator.projection=shared")
     if e.recipe.adapt.anchor:
         raise UserError("recipe.adapt.anchor holds on to a zoo that the generator must not know; set it to 0")
+    if e.dataset.unseen and e.dataset.relabel is None:
+        raise UserError(
+            f"dataset.unseen={e.dataset.unseen}: only a context can say what such a class is called; set "
+            "dataset.relabel=random generator.order=interleaved"
+        )
     if e.dataset.relabel is not None:
         one_of("dataset.relabel", e.dataset.relabel, ("random",))
         if e.generator.order == "tokens_first" or e.generator.drop_data:

@@ -95,7 +95,8 @@ def evaluation_of(experiment: Experiment, zoo: Zoo, learned: Learned) -> Evaluat
     tune = Tune(root, tasks, e.backbone, e.generator, e.recipe.tune, e.seed, inject, e.checkpoint_every)
     if zoo.task.label in e.held_out:
         tune = replace(tune, tasks=(zoo.task,), stage=e.recipe.adapt, start=tune)
-    classical = Classical(root, zoo.references[0].task, e.classical, e.seed)
+    plain = replace(zoo.task, dataset=replace(zoo.task.dataset, relabel=None, unseen=[]))  # it may know everything
+    classical = Classical(root, plain, e.classical, e.seed)
     return Evaluate(root, zoo, e.evaluate, e.seed, classical, tune, e.recipe.name)
 
 
@@ -118,7 +119,7 @@ def task_of(experiment: Experiment) -> Task:
     """Raises UserError where the data cannot be found."""
     from neurogen.data import identity
 
-    dataset, plain_labels = experiment.dataset, replace(experiment.dataset, relabel=None)
+    dataset, plain_labels = experiment.dataset, replace(experiment.dataset, relabel=None, unseen=[])
     data = identity(dataset)
     embed = None
     if dataset.text is not None:

@@ -61,7 +61,7 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
 
 def _subject(zoo: Zoo, step: Inject, runtime: Runtime) -> tuple[Subject, float]:
     """A task with the moments of its zoo, and the accuracy of the zoo's mean on validation."""
-    dataset = zoo.task.load()
+    dataset = zoo.task.load_seen()
     network = build_network(zoo.task.target, dataset.shape).to(runtime.device)
     networks = load_zoo(zoo, dataset, network)
     layout, soft_clip = ParameterLayout.of(network), step.generator.soft_clip

@@ -56,6 +56,10 @@ class Task:
 
         return load_images(self.dataset) if self.embed is None else load_texts(self.dataset, self.embed.folder)
 
+    def load_seen(self) -> Dataset:
+        """Without the classes that a generator and its zoo are not to see."""
+        return self.load().without(self.dataset.unseen)
+
 
 @dataclass(frozen=True)
 class Embed(Step):

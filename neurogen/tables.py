@@ -64,14 +64,19 @@ def networks(row: Row) -> Table:
             strength = row["imitation_strengths"].get(name)
             label += "" if strength is None else f" ({strength:.2g})"
             accuracy = f"{spread(part['accuracy'], part['std'])} %"
-            found.append((label, accuracy, str(part["n"]), number(part["max_iou"], 2), number(part["min_l2"], 2)))
+            unseen = f"{100 * part['unseen']:.2f} %" if "unseen" in part else None
+            cells = (label, accuracy, unseen, str(part["n"]), number(part["max_iou"], 2), number(part["min_l2"], 2))
+            found.append(tuple(cell for cell in cells if cell is not None))
     note = (
         "IoU: the largest overlap of a network's wrong predictions with those of a zoo network, |A∩B| / |A∪B|. "
         "L2: distance to the nearest zoo network; a zoo network is compared with the others. Imitations are as "
         "accurate as the generated networks on validation, or as near to that as they come; in brackets how strong "
         "they are (noise in deviations of each tensor, networks averaged, deviations of each weight). " + DEVIATION
     )
-    return Table("", ("network", "test accuracy", "n", "IoU", "L2"), found, note)
+    header = ["network", "test accuracy", "n", "IoU", "L2"]
+    if len(found[0]) > len(header):
+        header.insert(2, "unseen classes")
+    return Table("", tuple(header), found, note)
 
 
 def conditions(row: Row) -> Table:

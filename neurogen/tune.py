@@ -27,7 +27,7 @@ from neurogen.zoo import load_zoo
 
 
 def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
-    datasets = [task.load() for task in step.tasks]
+    datasets = [task.load_seen() for task in step.tasks]
     generator = _starting_point(step, datasets, runtime)
     subjects = [_subject(*one, generator, step, runtime) for one in zip(step.tasks, datasets, strict=True)]
     balance = balance_of(subjects)

@@ -39,7 +39,7 @@ Result = TypeVar("Result")
 
 def train_reference(step: Reference, runtime: Runtime) -> dict[str, Any]:
     """Train one chunk of the zoo; each network is a file, so that a killed step goes on with the next network."""
-    dataset = step.task.load()
+    dataset = step.task.load_seen()
     numbers = range(step.first, step.first + step.num_networks)
     if step.init == "shared":
         start = _shared_start(step, dataset, runtime)
@@ -62,7 +62,7 @@ def _shared_start(step: Reference, dataset: Dataset, runtime: Runtime) -> nn.Mod
 
 def train_classical(step: Classical, runtime: Runtime) -> dict[str, Any]:
     """Train the opponents; metrics as of train_reference."""
-    dataset = step.task.load()
+    dataset = step.task.load_seen()
     numbers = range(step.classical.num_networks)
     networks = {n: initialised(step.task.target, dataset, seed_of(step.seed, "classical", n)) for n in numbers}
     orders = {number: seed_of(step.seed, "classical order", number) for number in numbers}

@@ -18,7 +18,7 @@ from neurogen.networks import cnn, lenet, mlp, rnn
 from neurogen.parameters import ParameterLayout
 from neurogen.pipeline import in_order
 from neurogen.relabel import Relabelling, is_held_out
-from neurogen.revealed import best_order
+from neurogen.revealed import best_order, shown_by
 from neurogen.runtime import Runtime
 from neurogen.task import Context
 from tests.conftest import TINY_TEXT
@@ -107,6 +107,24 @@ def test_the_order_that_most_samples_speak_for() -> None:
     says = torch.eye(4)[[0, 0, 1, 2, 3, 3]]  # classes; the last one is mistaken for another
     labels = torch.tensor([2, 2, 0, 3, 1, 0])
     assert best_order(says, labels).order.tolist() == [2, 0, 3, 1]
+
+
+def test_a_class_that_only_contexts_of_the_evaluation_show(experiment: Composed, runtime: Runtime) -> None:
+    """Neither the zoo nor the generator learns of it; the opponent does, and the test asks for it."""
+    (plain,) = steps_of([experiment()]).evaluations
+    (evaluation,) = steps_of([experiment(*RELABELLED, "dataset.unseen=['9']")]).evaluations
+    assert evaluation.classical == plain.classical
+    assert evaluation.zoo.references != plain.zoo.references
+    seen, whole = evaluation.task.load_seen(), evaluation.task.load()
+    assert set(seen.train.labels.tolist()) == set(seen.validation.labels.tolist()) == set(range(9))
+    assert set(whole.train.labels.tolist()) == set(range(10))
+    assert all(set(one.context.labels) == set(whole.class_names) for one in shown_by(evaluation, whole))
+    for step in in_order(evaluation):
+        step.run(runtime)
+    populations = evaluation.metrics()["populations"]
+    assert max(populations["zoo"]["unseen"]) == 0.0
+    assert max(populations["classical"]["unseen"]) > 0.3
+    assert max(populations["context_alone"]["unseen"]) > 0.0
 
 
 def test_texts_have_the_zoo_of_their_plain_labels_too(experiment: Composed) -> None:

@@ -72,6 +72,7 @@ def test_what_is_held_out_starts_from_the_generator_of_the_others(experiment: Co
         (("dataset.relabel=random", "generator.order=tokens_first"), "revealed by the context alone"),
         (("generator.context_samples=0", "generator.drop_instruction=0.1"), "leaves nothing to read"),
         (("dataset.relabel=always",), "allowed: random"),
+        (("dataset.unseen=['9']",), "only a context can say what such a class is called"),
     ],
 )
 def test_what_makes_no_sense_is_refused(experiment: Composed, overrides: tuple[str, ...], message: str) -> None:

@@ -9,7 +9,8 @@ embed.py, which leaves its splits in a folder.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from neurogen.data.preparation import (
     TextShape,
     TokenEmbedding,
 )
-from neurogen.errors import UserError
+from neurogen.errors import UserError, one_of
 from neurogen.experiment import named_function
 
 TEST_FRACTION = 0.2  # where a source has no test split of its own
@@ -101,6 +102,18 @@ class Dataset:
     validation: Split
     test: Split
     fingerprint: str  # sha256 over all splits
+
+    def without(self, classes: Sequence[str]) -> Dataset:
+        """No training or validation samples of these classes, whose numbers stay. Raises UserError for other names."""
+        for name in classes:
+            one_of("dataset.unseen", name, self.class_names)
+        left = torch.tensor([name not in classes for name in self.class_names])
+        if not left.any():
+            raise UserError("dataset.unseen names all classes; leave some to learn from")
+        if left.all():
+            return self
+        train, validation = (split.part(left[split.labels].nonzero()[:, 0]) for split in (self.train, self.validation))
+        return replace(self, train=train, validation=validation)
 
     @property
     def preparation(self) -> Normalisation | TokenEmbedding:
