@@ -49,15 +49,15 @@ def conditions_of(generator: Generator, task: TaskDescription, others: Mapping[s
     right = task.instruction
     words = right.split()
     order = torch.randperm(len(words), generator=generator_of("conditions", len(words)))
-    conditions = [
-        Condition(RIGHT, right),
-        Condition("instruction shuffled", " ".join(words[number] for number in order)),
-        Condition("no instruction", ""),
-    ]
     wrong = {f"instruction of {name}": generator.tasks[name].instruction for name in others}
     wrong = {name: instruction for name, instruction in wrong.items() if instruction != right}
     wrong = wrong or {"instruction of another task": task_instruction(*ANOTHER_TASK[task.target.modality])}
-    conditions += [Condition(name, instruction) for name, instruction in wrong.items()]
+    conditions = [
+        Condition(RIGHT, right),
+        Condition("instruction shuffled", " ".join(words[number] for number in order)),
+        *(Condition(name, instruction) for name, instruction in wrong.items()),
+        Condition("no instruction", ""),
+    ]
     if not generator.config.context_samples:
         return conditions
     data = {f"data of {other.name}": (other.train, other.class_names) for other in _readable(generator, task, others)}
