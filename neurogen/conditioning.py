@@ -22,7 +22,7 @@ from neurogen.data.dataset import Dataset, Split
 from neurogen.data.preparation import ImageShape, TokenEmbedding
 from neurogen.embed import text_split, token_ids
 from neurogen.errors import Interrupted
-from neurogen.generator import Generator, image_shapes
+from neurogen.generator import Generator
 from neurogen.progress import Progress
 from neurogen.prompts import task_instruction
 from neurogen.runtime import Runtime, generator_of
@@ -74,11 +74,10 @@ def conditions_of(generator: Generator, task: TaskDescription, others: Mapping[s
 
 def _readable(generator: Generator, task: TaskDescription, others: Mapping[str, Dataset]) -> list[Dataset]:
     """The data of other tasks, once each, that can stand where this task's data does: of the same shape, or texts."""
-    shapes = image_shapes(generator.tasks)
     alike = {
         other.name: other
         for name, other in others.items()
-        if other.fingerprint != task.fingerprint and shapes.get(name) == shapes.get(task.name)
+        if other.fingerprint != task.fingerprint and generator.tasks[name].reads_like(task)
     }
     return list(alike.values())
 

@@ -50,6 +50,7 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
         "classical": _classical(step, dataset, layout),
         ZOO: zoo,
         "zoo_mean_network": zoo.mean(0, keepdim=True),
+        **_means_of_other_zoos(step, dataset),
         "random_init": _random(step, dataset, layout, len(generated)),
         "gaussian_of_zoo": ways["drawn_zoo"].make(1.0),
         **{name: way.make(strengths[name]) for name, way in ways.items()},
@@ -127,6 +128,20 @@ def _after_inject(step: Evaluate, dataset: Dataset, shown: Sequence[Shown], runt
 
     z, decode = _generate(inject.folder, step, dataset, shown, right, runtime)
     return {"after_inject": decode(z[RIGHT])}
+
+
+def _means_of_other_zoos(step: Evaluate, dataset: Dataset) -> dict[str, Networks]:
+    """The same network for the generator's other tasks with data of this shape: who follows the instruction of one of
+    them gives that."""
+    found = {}
+    for other in step.tune.inject.zoos if step.tune.inject is not None else ():
+        if other.task == step.task or other.task.target != step.task.target:
+            continue
+        theirs = other.task.load_seen()
+        if theirs.shape == dataset.shape:
+            networks = load_zoo(other, theirs, initialised(other.task.target, theirs, 0))
+            found[f"zoo mean network of {other.task.label}"] = networks.mean(0, keepdim=True)
+    return found
 
 
 def _only(split: Split, dataset: Dataset, classes: Sequence[str]) -> Split:

@@ -168,10 +168,10 @@ def _validate_tasks(experiment: Experiment) -> None:
         )
     if e.dataset.relabel is not None:
         one_of("dataset.relabel", e.dataset.relabel, ("random",))
-        if e.generator.order == "tokens_first" or e.generator.drop_data:
+        if e.generator.order == "tokens_first" or e.generator.drop_data or e.generator.foreign_data:
             raise UserError(
-                "dataset.relabel=random is revealed by the context alone; set generator.order=interleaved and "
-                "generator.drop_data=0"
+                "dataset.relabel=random is revealed by the context alone; set generator.order=interleaved "
+                "generator.drop_data=0 generator.foreign_data=0"
             )
         if e.recipe.inject.steps != 0 and e.generator.context_warmup < 1:
             raise UserError(
@@ -214,12 +214,10 @@ def _validate_generator(generator: GeneratorConfig, recipe: RecipeConfig) -> Non
         raise UserError(f"generator.soft_clip={generator.soft_clip} must be above 0, or null for none")
     if not 0 <= generator.context_warmup <= 1:
         raise UserError(f"generator.context_warmup={generator.context_warmup} must lie between 0 and 1")
-    dropped = (generator.drop_instruction, generator.drop_data)
-    if min(dropped) < 0 or sum(dropped) > 1:
-        raise UserError(
-            f"generator.drop_instruction={dropped[0]} and generator.drop_data={dropped[1]} are fractions of the steps, "
-            "together at most 1"
-        )
+    parts = {name: getattr(generator, name) for name in ("drop_instruction", "drop_data", "foreign_data")}
+    if min(parts.values()) < 0 or sum(parts.values()) > 1:
+        given = ", ".join(f"generator.{name}={part}" for name, part in parts.items())
+        raise UserError(f"{given} are fractions of the steps, each at least 0 and together at most 1")
     if generator.drop_instruction and not generator.context_samples:
         raise UserError("generator.drop_instruction leaves nothing to read where generator.context_samples=0")
     if generator.context_samples > recipe.tune.batch_size:

@@ -37,7 +37,7 @@ from neurogen.patches import PatchEmbedding
 from neurogen.projection import build_projection
 from neurogen.runtime import seed_of
 from neurogen.shared import one_for_all_alike
-from neurogen.task import Context, TaskDescription
+from neurogen.task import Context, TaskDescription, image_shape
 from neurogen.tokens import build_tokens
 
 
@@ -58,7 +58,8 @@ class Generator(nn.Module):
             torch.manual_seed(seed_of(seed, "generator"))
             self.parameter_tokens = build_tokens(config.tokens, layouts, width, std)  # P ∈ R^{d1×d}
             self.projection = build_projection(config, layouts, width)  # θ
-            shapes = {} if isinstance(backbone, VisionBackbone) else image_shapes(tasks)
+            own = {} if isinstance(backbone, VisionBackbone) else tasks  # a vision backbone reads images itself
+            shapes = {name: shape for name, task in own.items() if (shape := image_shape(task)) is not None}
             self.patches = one_for_all_alike(shapes, lambda shape: PatchEmbedding(shape, width, std))
         self.groups = {name: layout.groups(width) for name, layout in layouts.items()}
         for name, layout in layouts.items():
@@ -120,12 +121,6 @@ class Generator(nn.Module):
 def told(samples: Sequence[tuple[Part, str]]) -> list[Part]:
     """Samples, each with its label."""
     return [part for sample, label in samples for part in ("\n", sample, f" = {label}")]
-
-
-def image_shapes(tasks: Mapping[str, TaskDescription]) -> dict[str, ImageShape]:
-    """Of the tasks whose samples are images; how many classes they have is not seen in them."""
-    shapes = {name: task.shape for name, task in tasks.items()}
-    return {name: replace(shape, num_classes=0) for name, shape in shapes.items() if isinstance(shape, ImageShape)}
 
 
 @dataclass(frozen=True)

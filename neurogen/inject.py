@@ -41,7 +41,7 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
             index = subject.dataset.train.sample(len(subject.dataset.train), random)
             relabelling = subject.relabelling(random, held_out=False)
             context = subject.context(index, relabelling, step.generator)
-            instruction, context = shown(step.generator, subject.task, context, first)
+            instruction, context = shown(step.generator, subject, context, subjects, first)
         return injection_loss(generate(subject.task.name, instruction, context), subject.zoo_for(relabelling))
 
     objective = Objective(

@@ -195,7 +195,7 @@ def label_of(tasks: Sequence[Task]) -> str:
 class Evaluate(Step):
     """Test accuracy of generated networks beside all comparators."""
 
-    kind, version, runs = "evaluate", 4, "neurogen.evaluate:evaluate"
+    kind, version, runs = "evaluate", 5, "neurogen.evaluate:evaluate"
 
     zoo: Zoo
     evaluate: EvaluateConfig

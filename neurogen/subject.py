@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,13 +56,25 @@ class Subject:
 
 
 def shown(
-    config: GeneratorConfig, task: TaskDescription, context: Context, random: torch.Generator
+    config: GeneratorConfig, subject: Subject, context: Context, subjects: Sequence[Subject], random: torch.Generator
 ) -> tuple[str, Context | None]:
-    """(instruction, context) of a step, one of which may be left out."""
+    """(instruction, context) of a step. One of them may be left out, or the data be another task's: with both, it is
+    the instruction that names the task."""
     chance = float(torch.rand((), generator=random))
     if chance < config.drop_instruction:
         return "", context
-    return task.instruction, None if chance < config.drop_instruction + config.drop_data else context
+    instruction = subject.task.instruction
+    if chance < config.drop_instruction + config.drop_data:
+        return instruction, None
+    foreign = [other for other in subjects if _is_foreign(other.task, subject.task)]
+    if foreign and chance < config.drop_instruction + config.drop_data + config.foreign_data:
+        other = foreign[int(torch.randint(len(foreign), (), generator=random))]
+        return instruction, Context.sample(other.dataset.train, other.task.class_names, config, random)
+    return instruction, context
+
+
+def _is_foreign(other: TaskDescription, task: TaskDescription) -> bool:
+    return other.fingerprint != task.fingerprint and other.reads_like(task)
 
 
 def balance_of(subjects: list[Subject]) -> list[float]:

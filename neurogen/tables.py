@@ -58,15 +58,13 @@ class Table:
 def networks(row: Row) -> Table:
     """Accuracy of every population, and how near it is to the zoo."""
     found = []
-    for name, label in POPULATIONS.items():
-        if name in row["populations"]:
-            part = row["populations"][name]
-            strength = row["imitation_strengths"].get(name)
-            label += "" if strength is None else f" ({strength:.2g})"
-            accuracy = f"{spread(part['accuracy'], part['std'])} %"
-            unseen = f"{100 * part['unseen']:.2f} %" if "unseen" in part else None
-            cells = (label, accuracy, unseen, str(part["n"]), number(part["max_iou"], 2), number(part["min_l2"], 2))
-            found.append(tuple(cell for cell in cells if cell is not None))
+    for name, part in row["populations"].items():
+        strength = row["imitation_strengths"].get(name)
+        label = POPULATIONS.get(name, name) + ("" if strength is None else f" ({strength:.2g})")
+        accuracy = f"{spread(part['accuracy'], part['std'])} %"
+        unseen = f"{100 * part['unseen']:.2f} %" if "unseen" in part else None
+        cells = (label, accuracy, unseen, str(part["n"]), number(part["max_iou"], 2), number(part["min_l2"], 2))
+        found.append(tuple(cell for cell in cells if cell is not None))
     note = (
         "IoU: the largest overlap of a network's wrong predictions with those of a zoo network, |A∩B| / |A∪B|. "
         "L2: distance to the nearest zoo network; a zoo network is compared with the others. Imitations are as "

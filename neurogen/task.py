@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from neurogen.config import DatasetConfig, GeneratorConfig, TargetConfig, task_name
 from neurogen.data.dataset import Dataset, Split
-from neurogen.data.preparation import PADDING, DataShape, Normalisation, TokenEmbedding
+from neurogen.data.preparation import PADDING, DataShape, ImageShape, Normalisation, TokenEmbedding
 from neurogen.errors import UserError
 from neurogen.networks import build_network
 from neurogen.parameters import ParameterLayout, Scale
@@ -43,12 +43,21 @@ class TaskDescription:
     def instruction(self) -> str:
         return task_instruction(self.target.title, self.dataset.title)
 
+    def reads_like(self, other: TaskDescription) -> bool:
+        """Whether samples of the one can stand where those of the other do: both images of one shape, or both texts."""
+        return image_shape(self) == image_shape(other)
+
     @property
     def layout(self) -> ParameterLayout:
         return self.scale.layout
 
     def network(self) -> nn.Module:
         return build_network(self.target, self.shape)
+
+
+def image_shape(task: TaskDescription) -> ImageShape | None:
+    """Of a task with images, however many classes they have; None: it has texts."""
+    return replace(task.shape, num_classes=0) if isinstance(task.shape, ImageShape) else None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import torch
 
-from neurogen.generator import Generator, image_shapes
+from neurogen.generator import Generator
 from neurogen.parameters import ParameterLayout, Scale
 from neurogen.task import TaskDescription
 
@@ -30,8 +30,7 @@ def transferred(generator: Generator, task: TaskDescription, seed: int) -> Gener
     by_class = generator.config.order == "interleaved"
     before, now = (replace(one.layout, by_class=by_class) for one in (known, task))
     rows = rows_by_role(before, now, roles, generator.backbone.hidden_size)
-    shapes = image_shapes({**generator.tasks, "new": task})
-    seen = [name for name in generator.patches if shapes[name] == shapes.get("new")]
+    seen = [name for name in generator.patches if generator.tasks[name].reads_like(task)]
     with torch.no_grad():
         for part in ("parameter_tokens", "projection", "patches"):
             for name, value in found.get_submodule(part).named_parameters():
