@@ -148,20 +148,27 @@ class ZeroEngine:
     def _resting(self, idle: Sequence[nn.Parameter]) -> Iterator[None]:
         """torch leaves a group without gradients alone; DeepSpeed takes them for 0, and its moments would move it."""
         states, numbers = self._torch_optimizer.state, {id(value) for value in idle}
-        held = [(value, [tensor.clone() for tensor in _held(value)]) for value in idle]
+        held = [_held(value).clone() for value in idle]
         flats = [
             (flat, flat.clone(), {name: state.clone() for name, state in states[flat].items()})
             for flat, shares in self._shares()
             if shares and all(id(value) in numbers for value, *_ in shares)
         ]
         yield
-        for value, copies in held:
-            for tensor, copy in zip(_held(value), copies, strict=True):  # a step may have put others in their places,
-                if tensor.shape == copy.shape:  # or left the share alone
-                    tensor.copy_(copy)
+        for value, copy in zip(idle, held, strict=True):
+            _held(value).copy_(copy)
         for flat, before, state in flats:
             flat.data.copy_(before)
             states[flat] = state
+        self._gather_again(idle)
+
+    def _gather_again(self, idle: Sequence[nn.Parameter]) -> None:
+        """Small parameters that stage 3 keeps whole are gathered at the end of a step: here from shares that should
+        have rested."""
+        kept = [value for value in idle if self.zero.stage == 3 and value.numel() == value.ds_numel]  # type: ignore[attr-defined]
+        if kept:
+            kept[0].partition(kept)  # type: ignore[attr-defined]
+            kept[0].all_gather(kept)  # type: ignore[attr-defined]
 
     def _zero_old_gradients(self, idle: Sequence[nn.Parameter]) -> None:
         """Of what no loss of this step read: stage 3 keeps the share that it had before, and would use it again."""
@@ -279,6 +286,7 @@ class ZeroEngine:
             )
 
 
-def _held(value: nn.Parameter) -> list[Tensor]:
-    """What a rank holds of a parameter: its values, under stage 3 its share of them, or both."""
-    return [value.data, *([value.ds_tensor.data] if hasattr(value, "ds_tensor") else [])]
+def _held(value: nn.Parameter) -> Tensor:
+    """What a rank holds of a parameter: its values, or under stage 3 its share of them."""
+    found: Tensor = getattr(value, "ds_tensor", value).data
+    return found
