@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +117,7 @@ def wait_until_over(study: Study) -> None:
 def run_locally(study: Study, parallel: int) -> None:
     """The graph as processes of this machine; one step's failure stops only what hangs on it.
 
-    Ctrl-C reaches the processes as well: they save, and nothing new begins.
+    Ctrl-C reaches the processes as well, SIGTERM is passed on to them: they save, and nothing new begins.
     """
     place = Queue(study.root).place(f"local-{study.last.key}")
     place.mkdir(parents=True, exist_ok=True)
@@ -124,32 +126,32 @@ def run_locally(study: Study, parallel: int) -> None:
     payload_of(study, steps, max_requeues=0).write(place)
     print(f"{len(study.configs)} points, {len(study.steps)} steps: {len(study.steps) - len(steps)} done", flush=True)
     failed: set[str] = set()
-    left, running = dict(enumerate(steps)), dict[Future[int], int]()
-    with ThreadPoolExecutor(parallel) as pool, _progress(len(steps)) as bar:
-        while left or running:
-            for index, step in list(left.items()):
-                needs = {identity(needed) for needed in step.needs}
-                if step is study.last:
-                    if len(left) > 1 or running:
-                        continue  # it also tells what failed
-                elif needs & failed:
-                    failed.add(identity(step))
-                    del left[index]
-                    bar.update()
-                    continue
-                if step is study.last or all(needed.is_done for needed in step.needs):
-                    running[pool.submit(_process, place, index, step, bar)] = index
-                    del left[index]
-            try:
+    left, running, processes = dict(enumerate(steps)), dict[Future[int], int](), set[subprocess.Popen[bytes]]()
+    with ThreadPoolExecutor(parallel) as pool, _progress(len(steps)) as bar, _terminating(processes):
+        try:
+            while left or running:
+                for index, step in list(left.items()):
+                    needs = {identity(needed) for needed in step.needs}
+                    if step is study.last:
+                        if len(left) > 1 or running:
+                            continue  # it also tells what failed
+                    elif needs & failed:
+                        failed.add(identity(step))
+                        del left[index]
+                        bar.update()
+                        continue
+                    if step is study.last or all(needed.is_done for needed in step.needs):
+                        running[pool.submit(_process, place, index, step, bar, processes)] = index
+                        del left[index]
                 done, _ = wait_for(running, return_when=FIRST_COMPLETED)
-            except KeyboardInterrupt:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-            for future in done:
-                step = steps[running.pop(future)]
-                bar.update()
-                if future.result() != 0:
-                    failed.add(identity(step))
+                for future in done:
+                    step = steps[running.pop(future)]
+                    bar.update()
+                    if future.result() != 0:
+                        failed.add(identity(step))
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _progress(num_steps: int) -> Any:
@@ -159,12 +161,31 @@ def _progress(num_steps: int) -> Any:
     return tqdm(total=num_steps, unit=" steps", dynamic_ncols=True, smoothing=0.05, disable=not sys.stderr.isatty())
 
 
-def _process(place: Path, index: int, step: Any, bar: Any) -> int:
+@contextmanager
+def _terminating(processes: set[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """Inside, SIGTERM ends these processes, and is a Ctrl-C here: unlike a terminal's it comes to this one alone."""
+
+    def stop(number: int, frame: object) -> None:
+        for process in list(processes):
+            process.terminate()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _process(place: Path, index: int, step: Any, bar: Any, processes: set[subprocess.Popen[bytes]]) -> int:
     log = place / f"{identity(step)}.log"
     bar.write(f"  {step.kind} {step.label}: {log}")
     with log.open("ab") as file:
         command = [sys.executable, "-u", "-m", "hpc", str(place), str(index)]
-        status = subprocess.run(command, stdout=file, stderr=file, check=False).returncode
+        with subprocess.Popen(command, stdout=file, stderr=file) as process:
+            processes.add(process)
+            status = process.wait()
+            processes.remove(process)
     if status:
         bar.write(f"  {step.kind} {step.label}: failed with status {status}, see {log}", file=sys.stderr)
     return status

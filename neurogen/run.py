@@ -156,6 +156,8 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
 
     experiments = [experiment_from(point) for point in composed]
     first = experiments[0]
+    if first.only is not None:
+        raise UserError(f"only={first.only} is for a single run, whose steps may be given out; a sweep does them all")
     functions = {e.dataset.load: "dataset.load" for e in experiments} | {
         target.build: "target.build" for e in experiments for target in (e.target, e.source) if target is not None
     }

@@ -268,7 +268,14 @@ def test_a_local_sweep_that_fails_whole_says_so(program: Program, tmp_path: Path
     assert (row["status"], row["generated_mean"]) == ("incomplete", None)
 
 
-def test_ctrl_c_in_a_local_sweep_begins_nothing_new(tmp_path: Path) -> None:
+def ctrl_c(process: subprocess.Popen[str]) -> None:
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+
+
+@pytest.mark.parametrize("stop", [ctrl_c, subprocess.Popen.terminate])
+def test_a_stopped_local_sweep_saves_and_begins_nothing_new(
+    tmp_path: Path, stop: Callable[[subprocess.Popen[str]], None]
+) -> None:
     command = [sys.executable, "-m", "neurogen.run", "-m", *TINY, "recipe.inject.steps=3000", "seed=0,1"]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -276,7 +283,7 @@ def test_ctrl_c_in_a_local_sweep_begins_nothing_new(tmp_path: Path) -> None:
     while not list((tmp_path / "runs").glob("inject/*/events*")):
         assert process.poll() is None
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    stop(process)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said.splitlines()[-1] == "stopped; the same command continues where this one ended"
@@ -350,3 +357,8 @@ def test_planning_300_points_imports_no_torch() -> None:
         "import sys, hpc.launcher, hpc.status, hpc.submission, neurogen.pipeline; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_part_of_a_sweep_is_refused_in_one_line(program: Program) -> None:
+    process = program("run", "-m", "seed=0,1", "only=[inject]")
+    assert error_line(process).startswith("error: only=['inject'] is for a single run")
