@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import signal
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from hpc.errors import ClusterError
 from hpc.graph import identity
 from hpc.job import payload_of
 from hpc.preview import preview
+from hpc.processes import Processes
 from hpc.queue import Queue
 from hpc.scheduler import require_slurm
 from hpc.status import watch
@@ -117,7 +115,7 @@ def wait_until_over(study: Study) -> None:
 def run_locally(study: Study, parallel: int) -> None:
     """The graph as processes of this machine; one step's failure stops only what hangs on it.
 
-    Ctrl-C reaches the processes as well, SIGTERM is passed on to them: they save, and nothing new begins.
+    What stops this process stops them as well: they save, and nothing new begins.
     """
     place = Queue(study.root).place(f"local-{study.last.key}")
     place.mkdir(parents=True, exist_ok=True)
@@ -126,8 +124,8 @@ def run_locally(study: Study, parallel: int) -> None:
     payload_of(study, steps, max_requeues=0).write(place)
     print(f"{len(study.configs)} points, {len(study.steps)} steps: {len(study.steps) - len(steps)} done", flush=True)
     failed: set[str] = set()
-    left, running, processes = dict(enumerate(steps)), dict[Future[int], int](), set[subprocess.Popen[bytes]]()
-    with ThreadPoolExecutor(parallel) as pool, _progress(len(steps)) as bar, _terminating(processes):
+    left, running, processes = dict(enumerate(steps)), dict[Future[int], int](), Processes()
+    with ThreadPoolExecutor(parallel) as pool, _progress(len(steps)) as bar, processes:
         try:
             while left or running:
                 for index, step in list(left.items()):
@@ -161,31 +159,11 @@ def _progress(num_steps: int) -> Any:
     return tqdm(total=num_steps, unit=" steps", dynamic_ncols=True, smoothing=0.05, disable=not sys.stderr.isatty())
 
 
-@contextmanager
-def _terminating(processes: set[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Inside, SIGTERM ends these processes, and is a Ctrl-C here: unlike a terminal's it comes to this one alone."""
-
-    def stop(number: int, frame: object) -> None:
-        for process in list(processes):
-            process.terminate()
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _process(place: Path, index: int, step: Any, bar: Any, processes: set[subprocess.Popen[bytes]]) -> int:
+def _process(place: Path, index: int, step: Any, bar: Any, processes: Processes) -> int:
     log = place / f"{identity(step)}.log"
     bar.write(f"  {step.kind} {step.label}: {log}")
     with log.open("ab") as file:
-        command = [sys.executable, "-u", "-m", "hpc", str(place), str(index)]
-        with subprocess.Popen(command, stdout=file, stderr=file) as process:
-            processes.add(process)
-            status = process.wait()
-            processes.remove(process)
+        status = processes.run([sys.executable, "-u", "-m", "hpc", str(place), str(index)], file)
     if status:
         bar.write(f"  {step.kind} {step.label}: failed with status {status}, see {log}", file=sys.stderr)
     return status

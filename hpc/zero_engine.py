@@ -163,9 +163,9 @@ class ZeroEngine:
         self._gather_again(idle)
 
     def _gather_again(self, idle: Sequence[nn.Parameter]) -> None:
-        """Small parameters that stage 3 keeps whole are gathered at the end of a step: here from shares that should
-        have rested."""
-        kept = [value for value in idle if self.zero.stage == 3 and value.numel() == value.ds_numel]  # type: ignore[attr-defined]
+        """The end of a step has gathered small parameters, which stage 3 keeps whole, from shares that should have
+        rested: gather them again."""
+        kept = [value for value in idle if getattr(value, "ds_persist", False)]
         if kept:
             kept[0].partition(kept)  # type: ignore[attr-defined]
             kept[0].all_gather(kept)  # type: ignore[attr-defined]

@@ -151,7 +151,8 @@ class GeneratorConfig:
     context_warmup: float  # fraction of the stage-1 steps that see a stage-2 shaped context
     drop_instruction: float  # fraction of the contexts, in both stages, that come without the instruction
     drop_data: float  # the same of instructions that come without data
-    foreign_data: float  # the same of instructions with data of another task: the instruction then counts
+    foreign_data: float  # the same with data of another task, where one of the generator's can stand there: the
+    # instruction then counts
 
 
 @dataclass

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from neurogen import store
 from neurogen.conditioning import RIGHT, Condition, change_from, conditions_of, generate_under
@@ -50,7 +51,7 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
         "classical": _classical(step, dataset, layout),
         ZOO: zoo,
         "zoo_mean_network": zoo.mean(0, keepdim=True),
-        **_means_of_other_zoos(step, dataset),
+        **_means_of_other_zoos(step, dataset, network),
         "random_init": _random(step, dataset, layout, len(generated)),
         "gaussian_of_zoo": ways["drawn_zoo"].make(1.0),
         **{name: way.make(strengths[name]) for name, way in ways.items()},
@@ -130,17 +131,16 @@ def _after_inject(step: Evaluate, dataset: Dataset, shown: Sequence[Shown], runt
     return {"after_inject": decode(z[RIGHT])}
 
 
-def _means_of_other_zoos(step: Evaluate, dataset: Dataset) -> dict[str, Networks]:
-    """The same network for the generator's other tasks with data of this shape: who follows the instruction of one of
-    them gives that."""
+def _means_of_other_zoos(step: Evaluate, dataset: Dataset, network: nn.Module) -> dict[str, Networks]:
+    """Means of the zoos that stage 1 had of the same target for other data of this shape: what a generator gives that
+    follows the instruction of one of them."""
     found = {}
     for other in step.tune.inject.zoos if step.tune.inject is not None else ():
         if other.task == step.task or other.task.target != step.task.target:
             continue
         theirs = other.task.load_seen()
         if theirs.shape == dataset.shape:
-            networks = load_zoo(other, theirs, initialised(other.task.target, theirs, 0))
-            found[f"zoo mean network of {other.task.label}"] = networks.mean(0, keepdim=True)
+            found[f"zoo mean network of {other.task.label}"] = load_zoo(other, theirs, network).mean(0, keepdim=True)
     return found
 
 

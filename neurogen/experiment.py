@@ -155,6 +155,11 @@ def _validate_tasks(experiment: Experiment) -> None:
     one_of("tasks", e.tasks, ("alone", "together"))
     if e.held_out and e.tasks == "alone":
         raise UserError(f"held_out={e.held_out} keeps tasks from a generator of several; set tasks=together")
+    if e.generator.foreign_data and e.tasks == "alone":
+        raise UserError(
+            f"generator.foreign_data={e.generator.foreign_data} is data of a generator's other tasks; "
+            "set tasks=together"
+        )
     if e.tasks == "together" and e.source is not None:
         raise UserError(f"target@source={e.source.name} is for a generator of one task; set tasks=alone")
     if e.held_out and e.generator.projection != "shared":
@@ -218,6 +223,11 @@ def _validate_generator(generator: GeneratorConfig, recipe: RecipeConfig) -> Non
     if min(parts.values()) < 0 or sum(parts.values()) > 1:
         given = ", ".join(f"generator.{name}={part}" for name, part in parts.items())
         raise UserError(f"{given} are fractions of the steps, each at least 0 and together at most 1")
+    if generator.foreign_data and (not generator.context_samples or generator.order == "tokens_first"):
+        raise UserError(
+            "generator.foreign_data contradicts the instruction before tokens that read both; set "
+            "generator.order=context_first and generator.context_samples=4"
+        )
     if generator.drop_instruction and not generator.context_samples:
         raise UserError("generator.drop_instruction leaves nothing to read where generator.context_samples=0")
     if generator.context_samples > recipe.tune.batch_size:

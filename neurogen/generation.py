@@ -19,7 +19,7 @@ from neurogen.embed import text_dataset, text_split, token_ids
 from neurogen.errors import UserError
 from neurogen.generator import Generator
 from neurogen.generator_folder import load_generator
-from neurogen.prompts import mentions
+from neurogen.prompts import mentioned
 from neurogen.runtime import generator_of, runtime_here
 from neurogen.task import Context, TaskDescription
 from neurogen.zoo import evaluate_network
@@ -69,9 +69,9 @@ def _choose(tasks: Mapping[str, TaskDescription], request: Request) -> tuple[Tas
         if request.task not in tasks:
             raise UserError(f"task={request.task} is none of this generator's; allowed: {', '.join(tasks)}")
         return tasks[request.task], "as task= says"
-    instruction = request.instruction or ""
     titles = {name: (task.target.title, task.dataset.title) for name, task in tasks.items()}
-    found = {name: [title for title in own if mentions(instruction, title)] for name, own in titles.items()}
+    told = mentioned(request.instruction or "", {title for own in titles.values() for title in own})
+    found = {name: [title for title in own if title in told] for name, own in titles.items()}
     most = max(map(len, found.values()))
     best = [name for name, own in found.items() if len(own) == most]
     if len(best) > 1:

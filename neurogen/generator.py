@@ -37,7 +37,7 @@ from neurogen.patches import PatchEmbedding
 from neurogen.projection import build_projection
 from neurogen.runtime import seed_of
 from neurogen.shared import one_for_all_alike
-from neurogen.task import Context, TaskDescription, image_shape
+from neurogen.task import Context, TaskDescription, image_shapes
 from neurogen.tokens import build_tokens
 
 
@@ -58,8 +58,7 @@ class Generator(nn.Module):
             torch.manual_seed(seed_of(seed, "generator"))
             self.parameter_tokens = build_tokens(config.tokens, layouts, width, std)  # P ∈ R^{d1×d}
             self.projection = build_projection(config, layouts, width)  # θ
-            own = {} if isinstance(backbone, VisionBackbone) else tasks  # a vision backbone reads images itself
-            shapes = {name: shape for name, task in own.items() if (shape := image_shape(task)) is not None}
+            shapes = {} if isinstance(backbone, VisionBackbone) else image_shapes(tasks)
             self.patches = one_for_all_alike(shapes, lambda shape: PatchEmbedding(shape, width, std))
         self.groups = {name: layout.groups(width) for name, layout in layouts.items()}
         for name, layout in layouts.items():

@@ -68,8 +68,8 @@ def load_generator(folder: Path, runtime: Runtime, gradient_checkpointing: bool 
         backbone = replace(typed(BackboneConfig, about["backbone"]), gradient_checkpointing=gradient_checkpointing)
         config = typed(GeneratorConfig, about["generator"])
         tasks = [_task(name, task, tensors, config) for name, task in about["tasks"].items()]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{folder} holds no generator of this version ({error} is missing)") from error
+    except (KeyError, TypeError, UserError) as error:
+        raise UserError(f"{folder} holds no generator of this version ({error})") from error
     generator = build_generator(backbone, config, tasks, 0, runtime)
     _load_values(generator, tensors, adapter, folder)
     return generator

@@ -27,17 +27,13 @@ def steps_of(experiments: Sequence[Experiment]) -> Aggregate:
     roots = sorted({experiment.root for experiment in experiments})
     if len(roots) > 1:
         raise UserError(f"the points of a sweep have the roots {', '.join(roots)}; give one root=FOLDER for all")
-    points = {
-        step.key: (step, called(e, step)) for step, e in zip(evaluations_of(experiments), experiments, strict=True)
-    }
+    points: dict[str, tuple[Evaluate, set[str | None]]] = {}
+    for evaluation, e in zip(evaluations_of(experiments), experiments, strict=True):
+        points.setdefault(evaluation.key, (evaluation, set()))[1].add(e.variant)
     evaluations, variants = zip(*points.values(), strict=True)
-    return Aggregate(roots[0], study_name(experiments), evaluations, variants)
-
-
-def called(experiment: Experiment, evaluation: Evaluate) -> str | None:
-    """What tables call a point. How a task is met that was held out does not tell of those that were learned."""
-    known = experiment.held_out and evaluation.task.label not in experiment.held_out
-    return "learned" if known else experiment.variant
+    # how tasks are met that were held out does not tell of those that were learned
+    called = tuple(own.pop() if len(own) == 1 else "learned" for own in variants)
+    return Aggregate(roots[0], study_name(experiments), evaluations, called)
 
 
 def study_name(experiments: Sequence[Experiment]) -> str:

@@ -33,7 +33,7 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
     def loss(generate: Generate, number: int, which: int) -> Tensor:
         """eq. 1, half of the steps under the generic instruction, else under contexts as stage 2 will show them."""
         subject: Subject = subjects[number % len(subjects)]
-        # drawn from the step's first context for all of them: ranks must use the same modules at the same time
+        # the first: what is the same for all contexts of a step
         first, random = (generator_of(step.seed, "inject", number, one) for one in (0, which))
         is_warm, _ = (float(torch.rand((), generator=one)) for one in (first, random))
         instruction, context, relabelling = GENERIC, None, None
@@ -41,7 +41,7 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
             index = subject.dataset.train.sample(len(subject.dataset.train), random)
             relabelling = subject.relabelling(random, held_out=False)
             context = subject.context(index, relabelling, step.generator)
-            instruction, context = shown(step.generator, subject, context, subjects, first)
+            instruction, context = shown(step.generator, subject, context, subjects, first, random)
         return injection_loss(generate(subject.task.name, instruction, context), subject.zoo_for(relabelling))
 
     objective = Objective(

@@ -1,6 +1,7 @@
 """Instructions (paper 3.3.1 and 3.4.1)."""
 
 import re
+from collections.abc import Iterable
 
 GENERIC = "Please help generate parameters of neural networks."
 
@@ -13,6 +14,12 @@ def task_instruction(network: str, dataset: str) -> str:
     )
 
 
-def mentions(instruction: str, title: str) -> bool:
-    """Whether the title stands in it as a word or words of its own."""
-    return re.search(rf"(?<!\w){re.escape(title)}(?!\w)", instruction, re.IGNORECASE) is not None
+def mentioned(instruction: str, titles: Iterable[str]) -> set[str]:
+    """The titles that stand in it as words of their own, and not only as a part of a longer one."""
+    found = set()
+    for title in sorted(titles, key=len, reverse=True):
+        pattern = re.compile(rf"(?<!\w){re.escape(title)}(?!\w)", re.IGNORECASE)
+        if pattern.search(instruction):
+            found.add(title)
+            instruction = pattern.sub("\n", instruction)
+    return found

@@ -156,8 +156,10 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
 
     experiments = [experiment_from(point) for point in composed]
     first = experiments[0]
-    if first.only is not None:
-        raise UserError(f"only={first.only} is for a single run, whose steps may be given out; a sweep does them all")
+    for e in experiments:
+        if e.only is not None or e.num_parts != 1:
+            given = f"only={e.only} part={e.part} num_parts={e.num_parts}"
+            raise UserError(f"{given} choose among the steps of a single run; a sweep does them all: leave them out")
     functions = {e.dataset.load: "dataset.load" for e in experiments} | {
         target.build: "target.build" for e in experiments for target in (e.target, e.source) if target is not None
     }

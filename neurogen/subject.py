@@ -56,25 +56,32 @@ class Subject:
 
 
 def shown(
-    config: GeneratorConfig, subject: Subject, context: Context, subjects: Sequence[Subject], random: torch.Generator
+    config: GeneratorConfig,
+    subject: Subject,
+    context: Context,
+    subjects: Sequence[Subject],
+    of_step: torch.Generator,
+    random: torch.Generator,
 ) -> tuple[str, Context | None]:
-    """(instruction, context) of a step. One of them may be left out, or the data be another task's: with both, it is
-    the instruction that names the task."""
-    chance = float(torch.rand((), generator=random))
+    """(instruction, context) of one network. One of them may be left out, or the data be another task's: it is then the
+    instruction that counts. Which, is one and the same for all networks of a step, since ranks must use the same
+    modules at the same time."""
+    chance = float(torch.rand((), generator=of_step))
     if chance < config.drop_instruction:
         return "", context
     instruction = subject.task.instruction
     if chance < config.drop_instruction + config.drop_data:
         return instruction, None
-    foreign = [other for other in subjects if _is_foreign(other.task, subject.task)]
+    foreign = {one.task.fingerprint: one.dataset for one in subjects if _is_foreign(one.task, subject.task)}
     if foreign and chance < config.drop_instruction + config.drop_data + config.foreign_data:
-        other = foreign[int(torch.randint(len(foreign), (), generator=random))]
-        return instruction, Context.sample(other.dataset.train, other.task.class_names, config, random)
+        other = list(foreign.values())[int(torch.randint(len(foreign), (), generator=random))]
+        return instruction, Context.sample(other.train, other.class_names, config, random)
     return instruction, context
 
 
 def _is_foreign(other: TaskDescription, task: TaskDescription) -> bool:
-    return other.fingerprint != task.fingerprint and other.reads_like(task)
+    """Whether its data can stand where the task's do, and the instruction tells the two apart."""
+    return other.reads_like(task) and other.dataset.title != task.dataset.title
 
 
 def balance_of(subjects: list[Subject]) -> list[float]:

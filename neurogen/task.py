@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -44,8 +45,10 @@ class TaskDescription:
         return task_instruction(self.target.title, self.dataset.title)
 
     def reads_like(self, other: TaskDescription) -> bool:
-        """Whether samples of the one can stand where those of the other do: both images of one shape, or both texts."""
-        return image_shape(self) == image_shape(other)
+        """Whether samples of the one can stand where those of the other do: both images of one shape, or both texts. A
+        vision backbone could read images of any shape; it is not asked to."""
+        shapes = image_shapes({"self": self, "other": other})
+        return shapes.get("self") == shapes.get("other")
 
     @property
     def layout(self) -> ParameterLayout:
@@ -55,9 +58,10 @@ class TaskDescription:
         return build_network(self.target, self.shape)
 
 
-def image_shape(task: TaskDescription) -> ImageShape | None:
-    """Of a task with images, however many classes they have; None: it has texts."""
-    return replace(task.shape, num_classes=0) if isinstance(task.shape, ImageShape) else None
+def image_shapes(tasks: Mapping[str, TaskDescription]) -> dict[str, ImageShape]:
+    """Of the tasks whose samples are images; how many classes they have is not seen in them."""
+    shapes = {name: task.shape for name, task in tasks.items()}
+    return {name: replace(shape, num_classes=0) for name, shape in shapes.items() if isinstance(shape, ImageShape)}
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,8 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
         batch = order[: step.stage.batch_size]
         relabelling = subject.relabelling(random, held_out=False)
         context = subject.context(order, relabelling, step.generator)
-        # the same for all contexts of a step: ranks must use the same modules at the same time
-        told = shown(step.generator, subject, context, subjects, generator_of(step.seed, "tune", number, "shown"))
+        of_step = generator_of(step.seed, "tune", number, "shown")
+        told = shown(step.generator, subject, context, subjects, of_step, random)
         z = generate(task.name, *told)
         classes = train.labels[batch]
         labels = classes if relabelling is None else relabelling.labels(classes)

@@ -360,5 +360,5 @@ def test_planning_300_points_imports_no_torch() -> None:
 
 
 def test_a_part_of_a_sweep_is_refused_in_one_line(program: Program) -> None:
-    process = program("run", "-m", "seed=0,1", "only=[inject]")
-    assert error_line(process).startswith("error: only=['inject'] is for a single run")
+    process = program("run", "-m", "seed=0,1", "num_parts=2")
+    assert error_line(process).startswith("error: only=None part=0 num_parts=2 choose among the steps of a single run")

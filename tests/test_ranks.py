@@ -30,6 +30,7 @@ SEVERAL = [
     "zoo.training.batch_size=64",
     "zoo.training.epochs=3",
     "generator.drop_data=0.3",
+    "generator.foreign_data=0.4",
     "recipe.inject.token_lr_scale=1",
 ]
 CHECKPOINT, BEFORE = "checkpoints/step-000020.safetensors", "checkpoints/step-000010.safetensors"

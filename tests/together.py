@@ -19,8 +19,9 @@ from neurogen.pipeline import in_order, run_here
 from neurogen.run import conf_folder
 from neurogen.runtime import runtime_here
 
-# of one layout and two shapes, of another layout
-TASKS = (["target=cnn_small"], ["target=cnn_small", "dataset.name=more", "dataset.resize=16"], ["target=cnn"])
+# of one layout and two shapes; of another layout, with other data of the first shape
+FEWER = ["dataset.name=fewer", "dataset.title=fewer digits", "dataset.limit=600"]
+TASKS = (["target=cnn_small"], ["target=cnn_small", "dataset.name=more", "dataset.resize=16"], ["target=cnn", *FEWER])
 
 
 def main() -> None:
