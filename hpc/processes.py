@@ -6,7 +6,7 @@ import signal
 import subprocess
 from typing import IO
 
-STOPPED = 130
+from hpc.job import STOPPED
 
 
 class Processes:
