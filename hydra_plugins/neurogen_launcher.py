@@ -40,7 +40,8 @@ for _name, _node in (("study_slurm", StudySlurmConf), ("study_local", StudyLocal
 
 
 class PlanningLauncher(BaseSubmititLauncher):
-    """`plan` names a function (composed configs, overrides) → hpc.study.Study; `cluster` is one of conf/cluster."""
+    """`plan` names a function (composed configs, overrides) → hpc.jobs.study.Study; `cluster` is one of
+    conf/cluster."""
 
     where: str
 
@@ -51,8 +52,8 @@ class PlanningLauncher(BaseSubmititLauncher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         if self.plan is None:
             return super().launch(job_overrides, initial_job_idx)
-        from hpc.launcher import launch
-        from hpc.points import compose
+        from hpc.jobs.launcher import launch
+        from hpc.jobs.points import compose
 
         assert self.hydra_context is not None
         configs = compose(self.hydra_context.config_loader, self.config, job_overrides)

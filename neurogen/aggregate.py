@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from neurogen import plots, study_plots, tables
-from neurogen.cells import NAMES, cells_of, row_of
 from neurogen.errors import Incomplete, UserError, errors_in_one_line
-from neurogen.graph import steps_of
-from neurogen.pipeline import Aggregate, Evaluate, in_order
-from neurogen.runtime import Runtime
+from neurogen.report import plots, study_plots, tables
+from neurogen.report.cells import NAMES, cells_of, row_of
+from neurogen.study.graph import steps_of
+from neurogen.study.pipeline import Aggregate, Evaluate, in_order
+from neurogen.training.runtime import Runtime
 
 
 def aggregate(step: Aggregate, runtime: Runtime) -> dict[str, Any]:
@@ -68,8 +68,8 @@ def main() -> None:
     from omegaconf import OmegaConf
 
     from neurogen.experiment import experiment_from
-    from neurogen.report import show
-    from neurogen.runtime import runtime_here
+    from neurogen.report.terminal import show
+    from neurogen.training.runtime import runtime_here
 
     with errors_in_one_line():
         if len(sys.argv) != 2 or sys.argv[1].startswith("-"):

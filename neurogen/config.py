@@ -229,8 +229,8 @@ class Experiment:
     part: int  # of these steps, run every `num_parts`-th from this one on: the index of an array of jobs
     num_parts: int
     gpu: GpuConfig
-    cluster: dict[str, Any]  # for the launcher of a sweep: hpc.cluster.Cluster
-    zero: dict[str, Any]  # for several ranks: hpc.zero.Zero
+    cluster: dict[str, Any]  # for the launcher of a sweep: hpc.jobs.cluster.Cluster
+    zero: dict[str, Any]  # for several ranks: hpc.ranks.zero.Zero
     dataset: DatasetConfig
     target: TargetConfig
     source: TargetConfig | None  # the target of stage 1, where it is another one than that of stage 2 (paper 4.4)

@@ -55,14 +55,31 @@ def allowed_beside(key: str, section: Any = Experiment) -> str:
     return "" if last in names else f"; allowed: {', '.join(names)}"
 
 
-def named_function(key: str, dotted: str) -> Callable[..., Any]:
-    """The function that the config names, `key`=package.module.function. Raises UserError when there is none."""
-    module, _, function = dotted.rpartition(".")
+# Built-in functions have short names, so that the identity of a result does not depend on the module they live in.
+BUILT_INS = {
+    "dataset.load": {
+        **dict.fromkeys(("digits", "mnist5k", "mnist", "svhn", "cifar10", "image_folder"), "neurogen.data.images"),
+        **dict.fromkeys(("rotten_tomatoes", "hub_text", "text_table"), "neurogen.data.texts"),
+    },
+    "target.build": dict.fromkeys(("lenet", "cnn", "mlp", "rnn"), "neurogen.targets.networks"),
+}
+
+
+def named_function(key: str, name: str) -> Callable[..., Any]:
+    """The function that the config names: a built-in by its short name, any other as package.module.function.
+
+    Raises UserError when there is none.
+    """
+    module, _, function = name.rpartition(".")
     try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"{key}={dotted} is no importable function ({error})") from error
-    return found
+        imported = importlib.import_module(module or BUILT_INS[key][name])
+        named: Callable[..., Any] = getattr(imported, function)
+    except KeyError as error:
+        allowed = ", ".join(BUILT_INS[key])
+        raise UserError(f"{key}={name} is unknown; allowed: {allowed}, or your own as module.function") from error
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"{key}={name} is no importable function ({error})") from error
+    return named
 
 
 def validate(experiment: Experiment) -> None:

@@ -15,14 +15,15 @@ from neurogen.data.dataset import Dataset, Split, load_images, require_same
 from neurogen.data.images import read_pictures
 from neurogen.data.preparation import ImageShape, TokenEmbedding
 from neurogen.data.texts import labelled, read_table
-from neurogen.embed import text_dataset, text_split, token_ids
 from neurogen.errors import UserError
-from neurogen.generator import Generator
-from neurogen.generator_folder import load_generator
-from neurogen.prompts import mentioned
-from neurogen.runtime import generator_of, runtime_here
-from neurogen.task import Context, TaskDescription
-from neurogen.zoo import evaluate_network
+from neurogen.generator.folder import load_generator
+from neurogen.generator.generator import Generator
+from neurogen.generator.prompts import mentioned
+from neurogen.generator.task import Context, Task
+from neurogen.rng import rng_of
+from neurogen.stages.embed import text_dataset, text_split, token_ids
+from neurogen.targets.prediction import evaluate_network
+from neurogen.training.runtime import runtime_here
 
 
 def generate(request: Request) -> list[Path]:
@@ -43,7 +44,7 @@ def generate(request: Request) -> list[Path]:
     print(f"instruction  {instruction}")
     paths = _paths(Path(request.out), request.num_networks)
     for number, path in enumerate(paths):
-        random = generator_of(request.seed, "generate", number)
+        random = rng_of(request.seed, "generate", number)
         context = Context.sample(samples, task.class_names, generator.config, random)
         started = time.perf_counter()
         with torch.no_grad():
@@ -60,7 +61,7 @@ def generate(request: Request) -> list[Path]:
     return paths
 
 
-def _choose(tasks: Mapping[str, TaskDescription], request: Request) -> tuple[TaskDescription, str]:
+def _choose(tasks: Mapping[str, Task], request: Request) -> tuple[Task, str]:
     """The task that is asked for by name, or whose network and data the instruction mentions; and how it was found.
 
     Raises UserError where that is none, or several.
@@ -86,7 +87,7 @@ def _choose(tasks: Mapping[str, TaskDescription], request: Request) -> tuple[Tas
     return tasks[best[0]], f"the instruction says {understood}" if understood else "the only one that it knows"
 
 
-def _own_data(request: Request, generator: Generator, task: TaskDescription) -> Dataset:
+def _own_data(request: Request, generator: Generator, task: Task) -> Dataset:
     """What the generator was trained on; other data of that name would have other samples in its test split."""
     if isinstance(task.preparation, TokenEmbedding):
         dataset, _ = text_dataset(task.dataset, generator.backbone.tokenizer, task.preparation)
@@ -96,7 +97,7 @@ def _own_data(request: Request, generator: Generator, task: TaskDescription) -> 
     return dataset
 
 
-def _read(path: Path, generator: Generator, task: TaskDescription) -> Split:
+def _read(path: Path, generator: Generator, task: Task) -> Split:
     """Samples of the task's classes, in the size and with the preparation that the generator was trained on."""
     if isinstance(task.shape, ImageShape):
         images, numbers = read_pictures(path, task.class_names, task.shape.channels, task.shape.size)

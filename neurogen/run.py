@@ -26,10 +26,10 @@ from hpc.errors import ClusterError
 from neurogen.errors import Interrupted, UserError, errors_in_one_line, one_line
 
 if TYPE_CHECKING:
-    from hpc.distributed import Place
-    from hpc.study import Study
+    from hpc.jobs.study import Study
+    from hpc.ranks.distributed import Place
     from neurogen.config import Experiment
-    from neurogen.runtime import Runtime
+    from neurogen.training.runtime import Runtime
 
 INTERRUPTED = 130
 SLURM = "hydra/launcher=slurm"
@@ -90,16 +90,16 @@ def conf_folder() -> str:
 @hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")
 @errors_in_one_line(ClusterError)  # in here too, before Hydra reports the exception in its own words
 def compose_and_run(composed: Any) -> None:
-    from hpc.distributed import Place
+    from hpc.ranks.distributed import Place
     from neurogen.experiment import experiment_from
-    from neurogen.graph import steps_of
-    from neurogen.pipeline import chosen, run_here
-    from neurogen.report import show, show_estimate
+    from neurogen.report.terminal import show, show_estimate
+    from neurogen.study.graph import steps_of
+    from neurogen.study.pipeline import chosen, run_here
 
     experiment = experiment_from(composed)
     if experiment.dry_run:
-        from neurogen.estimate import estimate
-        from neurogen.scaling import plans_of
+        from neurogen.cost.estimate import estimate
+        from neurogen.cost.scaling import plans_of
 
         found = estimate(experiment)
         show_estimate(experiment, found, plans_of(found, experiment))
@@ -126,9 +126,9 @@ def _say_stopped() -> None:
 
 def runtime_of(experiment: Experiment, place: Place) -> AbstractContextManager[Runtime]:
     """This process, or one rank of those that torchrun or srun started together."""
-    from hpc.distributed import runtime_of_ranks
-    from hpc.zero import zero_from
-    from neurogen.pretrained import require_usable
+    from hpc.ranks.distributed import runtime_of_ranks
+    from hpc.ranks.zero import zero_from
+    from neurogen.generator.pretrained import require_usable
 
     require_usable(experiment.backbone)
     stop = Event()
@@ -137,7 +137,7 @@ def runtime_of(experiment: Experiment, place: Place) -> AbstractContextManager[R
 
 
 def make_runtime_of(experiment: Experiment) -> Callable[[], Runtime]:
-    from neurogen.runtime import runtime_here
+    from neurogen.training.runtime import runtime_here
 
     return partial(runtime_here, experiment.device, experiment.num_threads, experiment.gpu.peak_tflops)
 
@@ -146,13 +146,13 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
     """The points of a sweep as one graph, for a launcher of hpc. Raises UserError for the first that cannot work."""
     from omegaconf import OmegaConf
 
-    from hpc.cluster import cluster_from
-    from hpc.study import Study
-    from hpc.zero import zero_from
+    from hpc.jobs.cluster import cluster_from
+    from hpc.jobs.study import Study
+    from hpc.ranks.zero import zero_from
     from neurogen.aggregate import accuracies_of
     from neurogen.experiment import experiment_from, named_function, require_shares
-    from neurogen.graph import evaluations_of, steps_of
     from neurogen.store import commit_here
+    from neurogen.study.graph import evaluations_of, steps_of
 
     experiments = [experiment_from(point) for point in composed]
     first = experiments[0]
@@ -191,8 +191,8 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
 
 def _show(experiments: Sequence[Experiment]) -> None:
     """The table, also of a part of the points; nothing where no table could be made."""
-    from neurogen.graph import steps_of
-    from neurogen.report import show
+    from neurogen.report.terminal import show
+    from neurogen.study.graph import steps_of
 
     last = steps_of(experiments)
     if (last.folder / "results.json").exists():
@@ -201,10 +201,10 @@ def _show(experiments: Sequence[Experiment]) -> None:
 
 def _show_estimates(experiments: Sequence[Experiment]) -> None:
     """A table for every kind of point, and the hours of all stages, each counted once."""
-    from neurogen.estimate import Estimate, estimate
-    from neurogen.graph import evaluations_of
-    from neurogen.report import show_estimate
-    from neurogen.scaling import plans_of
+    from neurogen.cost.estimate import Estimate, estimate
+    from neurogen.cost.scaling import plans_of
+    from neurogen.report.terminal import show_estimate
+    from neurogen.study.graph import evaluations_of
 
     known: dict[str, Estimate] = {}
     hours: dict[tuple[str, str], float] = {}  # by stage, and by task where several share it
@@ -219,7 +219,7 @@ def _show_estimates(experiments: Sequence[Experiment]) -> None:
             task = evaluation.task if evaluation.task in stage.tasks else stage.tasks[0]
             if task == evaluation.task or len(stage.tasks) == 1:
                 steps = cost.steps if stage.stage.steps is None else stage.stage.steps / len(stage.tasks)
-                hours[stage.key, task.label] = steps * cost.seconds_per_step / 3600
+                hours[stage.key, task.name] = steps * cost.seconds_per_step / 3600
     print(f"all points: {sum(hours.values()):.3g} GPU-hours in {len({stage for stage, _ in hours})} stages")
 
 

@@ -19,8 +19,8 @@ from rich.live import Live
 from rich.table import Table
 
 from hpc.errors import ClusterError
-from hpc.status import Overview, StepStatus, cancel, watch
-from hpc.study import MANIFEST
+from hpc.jobs.status import Overview, StepStatus, cancel, watch
+from hpc.jobs.study import MANIFEST
 
 COLOURS = {"done": "green", "running": "cyan", "pending": "yellow", "failed": "red", "unknown": "magenta"}
 WIDTH_OF_A_FILE = 140

@@ -23,8 +23,8 @@ from neurogen.data.dataset import load_images
 from neurogen.experiment import experiment_from
 from neurogen.progress import Progress
 from neurogen.run import conf_folder
-from neurogen.runtime import runtime_here
-from neurogen.zoo import initialised, side_by_side, train_network
+from neurogen.targets.fitting import initialised, side_by_side, train_network
+from neurogen.training.runtime import runtime_here
 from tests.conftest import TINY
 
 BARE = """

@@ -11,10 +11,7 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-SHAPED = (
-    "parameters projection generator task backbone patches rebasin networks embed evaluate populations "
-    "conditioning transfer tokens relabel subject revealed data.dataset data.preparation"
-).split()
+SHAPED = ("data.dataset", "data.preparation", "targets", "generator", "stages")
 install_import_hook([f"neurogen.{name}" for name in SHAPED], "beartype.beartype")
 
 import torch  # noqa: E402
@@ -23,7 +20,7 @@ from hydra import compose, initialize_config_dir  # noqa: E402
 from neurogen.config import Experiment  # noqa: E402
 from neurogen.experiment import experiment_from  # noqa: E402
 from neurogen.run import conf_folder  # noqa: E402
-from neurogen.runtime import Runtime, runtime_here  # noqa: E402
+from neurogen.training.runtime import Runtime, runtime_here  # noqa: E402
 
 # A whole experiment in seconds: a random Llama of two layers, 8×8 digits, a handful of steps.
 TINY = [

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from hpc.zero import zero_from
-from neurogen.cells import cells_of
+from hpc.ranks.zero import zero_from
 from neurogen.config import Experiment, GeneratorConfig, TuneConfig, task_name
 from neurogen.errors import UserError
 from neurogen.experiment import experiment_from, typed
-from neurogen.graph import steps_of
-from neurogen.networks import build_network
-from neurogen.pipeline import in_order
+from neurogen.report.cells import cells_of
 from neurogen.run import conf_folder, with_cluster, with_launcher
+from neurogen.study.graph import steps_of
+from neurogen.study.pipeline import in_order
+from neurogen.targets.networks import build_network
 
 UNNAMED = ("cell", "variant", "experiment")
 CHOICES = sorted(
@@ -277,8 +277,10 @@ def test_steps_are_picklable_and_keep_their_keys(experiment: Callable[..., Exper
     assert pickle.loads(pickle.dumps(step)).key == step.key  # noqa: S301
 
 
-@pytest.mark.parametrize("module", ["neurogen.run", "neurogen.config", "neurogen.pipeline", "neurogen.report"])
+@pytest.mark.parametrize(
+    "module", ["neurogen.run", "neurogen.config", "neurogen.study.pipeline", "neurogen.report.terminal"]
+)
 def test_composing_planning_and_showing_import_no_torch(module: str) -> None:
     heavy = "{'torch', 'transformers', 'peft', 'matplotlib', 'scipy'} & set(sys.modules)"
-    program = f"import sys, {module}, neurogen.report; assert not ({heavy}), {heavy}"
+    program = f"import sys, {module}, neurogen.report.terminal; assert not ({heavy}), {heavy}"
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -32,4 +32,4 @@ def identity(config: DatasetConfig) -> str:
 
 def _on_the_hub(config: DatasetConfig) -> bool:
     """A loader of the hub's datasets takes OWNER/NAME where there is no such folder."""
-    return config.load.endswith(".hub_text") and re.fullmatch(r"[\w.-]+/[\w.-]+", config.path or "") is not None
+    return config.load == "hub_text" and re.fullmatch(r"[\w.-]+/[\w.-]+", config.path or "") is not None

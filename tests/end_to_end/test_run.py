@@ -22,8 +22,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.data.preparation import ImageShape
-from neurogen.networks import cnn
-from neurogen.tables import COLUMNS
+from neurogen.report.tables import COLUMNS
+from neurogen.targets.networks import cnn
 from tests.conftest import TINY, Program, error_line
 
 
@@ -167,7 +167,7 @@ def test_two_processes_share_the_work_and_the_result(tmp_path: Path) -> None:
         (["dataset=image_folder", "dataset.path=/nowhere"], ["/nowhere", "does not exist"]),
         (["dataset=digits", "target=lenet"], ["12×12", "8×8", "dataset.resize"]),
         (["dataset=digits", "target=cnn", "target.options.channels=[1,2,3,4]"], ["16×16", "8×8"]),
-        (["target=cnn", "+target.options.depth=3"], ["depth", "options of neurogen.networks.cnn: channels"]),
+        (["target=cnn", "+target.options.depth=3"], ["depth", "options of cnn: channels"]),
         (["target=cnn", "target.options.channels=[]"], ["target.options.channels=[]"]),
         (["target.build=nowhere.network"], ["target.build=nowhere.network"]),
         (["dataset=digits", "dataset.limit=11"], ["dataset.limit=11", "20"]),

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from neurogen.data.preparation import TextShape
 from neurogen.data.tokenised import load_texts
-from neurogen.networks import rnn
+from neurogen.targets.networks import rnn
 from tests.conftest import TINY, TINY_TEXT, Program, error_line
 
 ROW = "dataset target n_ok num_test".split()

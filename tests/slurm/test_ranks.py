@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from slurm.lab.lab import Lab
 from tests.conftest import TINY
+from tests.hpc.test_ranks import assert_same, stage
 from tests.slurm.conftest import (
     REPOSITORY,
     Sweep,
@@ -27,7 +28,6 @@ from tests.slurm.conftest import (
     submission,
     wait_for,
 )
-from tests.test_ranks import assert_same, stage
 
 NODES = ["+cluster.steps.inject.nodes=2", "+cluster.steps.tune.nodes=2"]
 STEPS = 1600

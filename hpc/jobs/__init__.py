@@ -1,0 +1,1 @@
+"""A graph of steps as SLURM jobs or local processes: submission, queue, status."""

@@ -1,0 +1,1 @@
+"""What an experiment will cost, on one GPU and on several."""

@@ -1,0 +1,97 @@
+"""The projection θ: hidden state of a parameter token → the values of its chunk, as z-scores.
+
+in:  hidden states [tokens, hidden] of one task's parameter tokens
+out: [tokens, hidden]: token t gives chunk t
+
+`shared`    one head for all tokens of all tasks: out_t = head(norm(h_t) + layer_t + chunk_t). The embedding of the
+            layer is learned; that of the chunk is a learned map of sinusoids, so that the head does not grow with |w|.
+`per_token` one matrix per token, `low_rank` one matrix of rank r per token: for comparison; both grow with |w|.
+A dense map from all hidden states to all parameters would hold about |w|² weights, and is not offered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from neurogen.config import GeneratorConfig
+from neurogen.generator.shared import one_for_all_alike
+from neurogen.targets.parameters import ParameterLayout
+
+NUM_SINUSOIDS = 32
+
+
+def build_projection(config: GeneratorConfig, layouts: Mapping[str, ParameterLayout], width: int) -> nn.Module:
+    """A module (hidden states, name of the task) → chunk values."""
+    if config.projection == "shared":
+        return SharedProjection(layouts, width, config.projection_hidden)
+    rank = config.projection_rank if config.projection == "low_rank" else None
+    return TokenwiseProjection(layouts, width, rank)
+
+
+def rms_norm(states: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hidden"]:
+    return nn.functional.rms_norm(states, states.shape[-1:])
+
+
+class SharedProjection(nn.Module):
+    def __init__(self, layouts: Mapping[str, ParameterLayout], width: int, hidden: int) -> None:
+        super().__init__()
+        self.places = one_for_all_alike(layouts, lambda layout: PlaceEmbedding(layout, width))
+        self.chunk = nn.Linear(2 * NUM_SINUSOIDS, width, bias=False)
+        nn.init.zeros_(self.chunk.weight)
+        self.head: nn.Module = nn.Linear(width, width)
+        if hidden:
+            self.head = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+    def forward(self, states: Float[Tensor, "tokens hidden"], task: str) -> Float[Tensor, "tokens hidden"]:
+        layer, waves = self.places[task]()
+        projected: Tensor = self.head(rms_norm(states) + layer + self.chunk(waves))
+        return projected
+
+
+class PlaceEmbedding(nn.Module):
+    """Where a task's tokens stand in its target: an embedding of their tensor, sinusoids of their chunk's number."""
+
+    def __init__(self, layout: ParameterLayout, width: int) -> None:
+        super().__init__()
+        self.layer = nn.Embedding(len(layout.names), width)
+        self.tensors: Tensor
+        self.waves: Tensor
+        nn.init.zeros_(self.layer.weight)
+        tensors, chunks = torch.tensor([(chunk.tensor, chunk.number) for chunk in layout.chunks(width)]).T
+        angles = chunks[:, None] * torch.logspace(0, -3, NUM_SINUSOIDS)
+        self.register_buffer("tensors", tensors, persistent=False)
+        self.register_buffer("waves", torch.cat([angles.sin(), angles.cos()], 1), persistent=False)
+
+    def forward(self) -> tuple[Float[Tensor, "tokens hidden"], Float[Tensor, "tokens waves"]]:
+        return self.layer(self.tensors), self.waves
+
+
+class TokenwiseProjection(nn.Module):
+    """Of every layout, a matrix per token."""
+
+    def __init__(self, layouts: Mapping[str, ParameterLayout], width: int, rank: int | None) -> None:
+        super().__init__()
+        self.tasks = one_for_all_alike(layouts, lambda layout: TokenMatrices(len(layout.chunks(width)), width, rank))
+
+    def forward(self, states: Float[Tensor, "tokens hidden"], task: str) -> Float[Tensor, "tokens hidden"]:
+        projected: Tensor = self.tasks[task](rms_norm(states))
+        return projected
+
+
+class TokenMatrices(nn.Module):
+    """A matrix per token, whole or as a product of two of rank `rank`."""
+
+    def __init__(self, num_tokens: int, width: int, rank: int | None) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(num_tokens, width))
+        self.up = nn.Parameter(torch.randn(num_tokens, rank or width, width) * (3 * (rank or width)) ** -0.5)
+        self.down = nn.Parameter(torch.randn(num_tokens, width, rank) * width**-0.5) if rank is not None else None
+
+    def forward(self, states: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hidden"]:
+        if self.down is not None:
+            states = torch.einsum("th,thr->tr", states, self.down)
+        return torch.einsum("tr,trv->tv", states, self.up) + self.bias

@@ -1,0 +1,138 @@
+"""What a person sees at the end: the table, and where everything is. Reads finished files only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from neurogen import store
+from neurogen.report import tables
+from neurogen.study.pipeline import Aggregate
+
+if TYPE_CHECKING:
+    from neurogen.config import Experiment, GpuConfig
+    from neurogen.cost.estimate import Estimate
+    from neurogen.cost.scaling import Plan
+
+WIDTH_OF_LOGS = 200
+
+
+def show(last: Aggregate) -> None:
+    """Print the finished experiment. Needs no torch, so that a run that is done answers at once."""
+    is_seen = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(highlight=False, soft_wrap=True, width=None if is_seen else WIDTH_OF_LOGS)
+    rows = store.read_json(last.folder / "results.json")
+    alone = len(rows) == 1 and rows[0]["n_seeds"] > 0
+    for row in rows if alone else []:
+        for part in (tables.networks(row), tables.conditions(row)):
+            console.print()
+            console.print(_rich(part, tables.heading(row), bold="generated"))
+            console.print(part.note, style="dim")
+        console.print(f"\nratio generated / classical {row['ratio']:.3f}; {tables.summary(row)}\n")
+    if not alone:
+        console.print()
+        whole = tables.of_study(rows)
+        part = _fitting(whole, console)
+        console.print(_rich(part, last.name))
+        console.print(whole.note, style="dim")
+        if len(part.header) < len(whole.header):
+            console.print(f"here without {', '.join(whole.header[len(part.header) :])}: this window is narrow")
+        console.print()
+    places = [("table", last.folder / "results.csv"), ("reports", last.folder / "report-*.md")]
+    places += [("plots", last.folder / "*.png")]
+    for evaluation in last.evaluations if len(last.evaluations) == 1 else []:
+        places += [("networks", evaluation.folder / "network-*.safetensors"), ("generator", evaluation.tune.folder)]
+    for what, where in places:
+        console.print(f"{what:12} {where}")
+    console.print(f"{'TensorBoard':12} {_tensorboard()} --logdir {last.root}")
+
+
+def _fitting(part: tables.Table, console: Console) -> tables.Table:
+    """The first columns, as many as stand beside each other; at least down to what was generated."""
+    while part.header[-1] != "generated" and _width(part, console) > console.width:
+        part = replace(part, header=part.header[:-1], rows=[cells[:-1] for cells in part.rows])
+    return part
+
+
+def _width(part: tables.Table, console: Console) -> int:
+    return Measurement.get(console, console.options.update(max_width=1000), _rich(part, "")).maximum
+
+
+def _rich(part: tables.Table, title: str, bold: str = "") -> Table:
+    table = Table(title=title, title_justify="left", min_width=len(title) + 4)
+    for number, name in enumerate(part.header):
+        table.add_column(name, justify="right" if number else "left")
+    for cells in part.rows:
+        table.add_row(*cells, style="bold" if cells[0] == bold else None)
+    return table
+
+
+def _tensorboard() -> str:
+    """The command as it can be typed here: a virtual environment need not be active."""
+    beside = Path(sys.executable).parent / "tensorboard"
+    return os.path.relpath(beside) if beside.exists() and not shutil.which("tensorboard") else "tensorboard"
+
+
+def show_estimate(experiment: Experiment, estimate: Estimate, plans: Sequence[Plan]) -> None:
+    """Print what `dry_run=true` found out."""
+    e, gpu = experiment, experiment.gpu
+    title = f"{e.name} · {gpu.name}, {100 * gpu.utilisation:.0f} % of {gpu.peak_tflops:g} TFLOP/s assumed"
+    table = Table(title=title, title_justify="left", show_header=False, min_width=len(title))
+    unused = estimate.published_parameters - estimate.backbone_parameters
+    table.add_row("backbone", f"{estimate.published_parameters:,} parameters" + (f", {unused:,} unused" * bool(unused)))
+    trained = ", ".join(f"{count:,} {what}" for what, count in estimate.trained_parameters.items() if count)
+    table.add_row("trained", trained)
+    table.add_row("target", f"{estimate.target_parameters:,} parameters")
+    table.add_section()
+    for name, stage in estimate.stages.items():
+        table.add_row(
+            name,
+            f"{stage.steps:,} steps × {stage.tokens_per_step:,} tokens, {stage.flops_per_step / 1e12:.3g} TFLOP, "
+            f"{stage.seconds_per_step:.3g} s each: {stage.hours:.2g} h",
+        )
+    table.add_section()
+    parts = {
+        "weights (bfloat16)": estimate.weight_bytes,
+        "trained, gradients, optimiser": estimate.trained_bytes,
+        "activations": max(stage.activation_bytes for stage in estimate.stages.values()),
+    }
+    for name, size in parts.items():
+        table.add_row(name, f"{size / 1e9:.2f} GB")
+    fits = "fits" if estimate.peak_bytes < 0.9 * gpu.memory_gb * 1e9 else "does not fit"
+    table.add_row(
+        "memory per GPU", f"{estimate.peak_bytes / 1e9:.2f} GB: {fits} into {gpu.memory_gb:g} GB", style="bold"
+    )
+    hours = sum(stage.hours for stage in estimate.stages.values())
+    table.add_row("both stages", f"{hours:.2g} GPU-hours", style="bold")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(plans_table(experiment.gpu, plans))
+    console.print("an estimate: without the training of reference networks, evaluation and the time to load the model")
+
+
+def plans_table(gpu: GpuConfig, plans: Sequence[Plan]) -> Table:
+    """The same on several GPUs."""
+    table = Table(title=f"on several GPUs (nodes × {gpu.name})", title_justify="left")
+    for name in ("GPUs", "zero", "GB per GPU", "fits", "contexts per step", "s per step", "GPU-hours"):
+        table.add_column(name, justify="left" if name in ("GPUs", "zero", "fits") else "right")
+    for plan in plans:
+        table.add_row(
+            f"{plan.layout.nodes} × {plan.layout.gpus_per_node}",
+            f"stage{plan.zero_stage}" if plan.zero_stage else "none",
+            f"{plan.bytes_per_gpu / 1e9:.1f}",
+            "yes" if plan.bytes_per_gpu < 0.9 * gpu.memory_gb * 1e9 else "no",
+            str(plan.contexts_per_step),
+            f"{plan.seconds_per_step:.2g}",
+            f"{plan.gpu_hours:.2g}",
+            end_section=plan.zero_stage in (0, 3),
+        )
+    return table

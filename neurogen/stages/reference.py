@@ -1,0 +1,88 @@
+"""The reference networks w_i ~ W (paper 3.3.1), and the classical baseline: both trained by gradient descent.
+
+in:  the dataset without the classes that the generator must not see
+out: one safetensors file and one curve per network
+
+A baseline network starts from weights of its own, and keeps the epoch that is best on validation. The networks of a zoo
+with init=shared are one network for their first epochs and then differ in data order alone. At a constant learning rate
+they go round one basin, and their mean, which is what stage 1 can learn, lies in its middle (Izmailov et al. 2018;
+Wortsman et al. 2022).
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from neurogen import store
+from neurogen.config import TrainingConfig
+from neurogen.data.dataset import Dataset
+from neurogen.progress import Progress
+from neurogen.rng import seed_of
+from neurogen.study.pipeline import Classical, Reference
+from neurogen.targets.fitting import initialised, side_by_side, train_network
+from neurogen.targets.zoo import network_path
+from neurogen.training.runtime import Runtime
+
+
+def train_reference(step: Reference, runtime: Runtime) -> dict[str, Any]:
+    """Train one chunk of the zoo; each network is a file, so that a killed step goes on with the next network."""
+    dataset = step.task.load_seen()
+    numbers = range(step.first, step.first + step.num_networks)
+    if step.init == "shared":
+        start = _shared_start(step, dataset, runtime)
+        networks = {number: copy.deepcopy(start) for number in numbers}
+    else:
+        networks = {n: initialised(step.task.target, dataset, seed_of(step.seed, "zoo", n)) for n in numbers}
+    orders = {number: seed_of(step.seed, "order", number) for number in numbers}
+    return _train_all(step, step.training, dataset, networks, orders, runtime)
+
+
+def _shared_start(step: Reference, dataset: Dataset, runtime: Runtime) -> nn.Module:
+    """Networks that were one for their first epochs stay in one basin: their mean is a network, and a better one."""
+    start, epochs = initialised(step.task.target, dataset, seed_of(step.seed, "zoo", 0)), step.shared_epochs
+    training, order = replace(step.training, epochs=epochs), seed_of(step.seed, "shared order")
+    if epochs:
+        with Progress("their shared start", epochs, unit="epochs") as progress:
+            side_by_side(lambda _: train_network(start, dataset, training, order, runtime, progress), [0], runtime)
+    return start
+
+
+def train_classical(step: Classical, runtime: Runtime) -> dict[str, Any]:
+    """Train the opponents; metrics as of train_reference."""
+    dataset = step.task.load_seen()
+    numbers = range(step.classical.num_networks)
+    networks = {n: initialised(step.task.target, dataset, seed_of(step.seed, "classical", n)) for n in numbers}
+    orders = {number: seed_of(step.seed, "classical order", number) for number in numbers}
+    return _train_all(step, step.classical.training, dataset, networks, orders, runtime)
+
+
+def _train_all(
+    step: Reference | Classical,
+    training: TrainingConfig,
+    dataset: Dataset,
+    networks: dict[int, nn.Module],
+    orders: dict[int, int],
+    runtime: Runtime,
+) -> dict[str, Any]:
+    with Progress(f"{step.kind} networks", training.epochs * len(networks), unit="epochs") as progress:
+
+        def train_one(number: int) -> dict[str, list[float]]:
+            path = network_path(step.folder, number)
+            curve_path = path.with_suffix(".json")
+            if not (path.exists() and curve_path.exists()):
+                network = networks[number]
+                curve = train_network(network, dataset, training, orders[number], runtime, progress)
+                store.write_tensors(path, network.state_dict())
+                store.write_json(curve_path, curve)
+            else:
+                progress.advance(training.epochs)
+            found: dict[str, list[float]] = store.read_json(curve_path)
+            return found
+
+        curves = side_by_side(train_one, list(networks), runtime)
+    kept = [curve["kept_validation_accuracy"][0] for curve in curves]
+    return {"fingerprint": dataset.fingerprint, "validation_accuracy": kept, "curves": curves}

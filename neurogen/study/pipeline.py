@@ -1,0 +1,280 @@
+"""The steps of an experiment, each with what it needs; graph.py makes them of experiments.
+
+    embed (texts) ─► reference (zoo) ─┬─► inject ─► tune ─► evaluate ─► aggregate
+                     classical ───────┴──────────────────────┘
+
+Both stages may be of several tasks: then each has a zoo and an evaluation of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from neurogen.config import (
+    BackboneConfig,
+    ClassicalConfig,
+    DatasetConfig,
+    EvaluateConfig,
+    GeneratorConfig,
+    ModelConfig,
+    StageConfig,
+    TargetConfig,
+    TrainingConfig,
+    TuneConfig,
+    task_name,
+)
+from neurogen.errors import Interrupted
+from neurogen.study.step import Step, plain
+
+if TYPE_CHECKING:
+    from neurogen.data.dataset import Dataset
+    from neurogen.training.runtime import Runtime
+
+LONGEST_LABEL = 80
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task as the config names it: the data (with the identity of the files it reads) and the target network."""
+
+    dataset: DatasetConfig
+    data_identity: str
+    target: TargetConfig
+    embed: Embed | None  # where the data is text
+
+    @property
+    def name(self) -> str:
+        return task_name(self.dataset, self.target)
+
+    def load(self) -> Dataset:
+        """Raises UserError as the dataset's loader does."""
+        from neurogen.data.dataset import load_images
+        from neurogen.data.tokenised import load_texts
+
+        return load_images(self.dataset) if self.embed is None else load_texts(self.dataset, self.embed.folder)
+
+    def load_seen(self) -> Dataset:
+        """Without the classes that a generator and its zoo are not to see."""
+        return self.load().without(self.dataset.unseen)
+
+
+@dataclass(frozen=True)
+class Embed(Step):
+    """Texts as all targets read them: tokens of the backbone's tokenizer, its embedding reduced (paper 4.1)."""
+
+    kind, version, runs = "embed", 1, "neurogen.stages.embed:embed"
+
+    dataset: DatasetConfig
+    data_identity: str
+    model: ModelConfig
+
+    @property
+    def label(self) -> str:
+        return self.dataset.name
+
+
+def array_of(task: TaskSpec, seed: int) -> str:
+    """All networks that are trained by gradient descent for a task and a seed."""
+    return json.dumps([plain(task, identity=True), seed], sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Reference(Step):
+    """Some networks of the zoo, w_i ~ W (paper 3.3.1): seeds first_seed … first_seed + num_networks − 1."""
+
+    kind, version, runs = "reference", 1, "neurogen.stages.reference:train_reference"
+
+    task: TaskSpec
+    init: str
+    shared_epochs: int
+    training: TrainingConfig
+    seed: int
+    first: int
+    num_networks: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.task.name}-{self.init}"
+
+    @property
+    def array(self) -> str | None:
+        return array_of(self.task, self.seed)
+
+
+@dataclass(frozen=True)
+class Classical(Step):
+    """The opponent: independent networks trained to convergence on validation."""
+
+    kind, version, runs = "classical", 1, "neurogen.stages.reference:train_classical"
+
+    task: TaskSpec
+    classical: ClassicalConfig
+    seed: int
+
+    @property
+    def label(self) -> str:
+        return self.task.name
+
+    @property
+    def array(self) -> str | None:
+        return array_of(self.task, self.seed)
+
+
+@dataclass(frozen=True)
+class Zoo:
+    """All reference networks of a task, and how they are aligned with each other."""
+
+    task: TaskSpec
+    references: tuple[Reference, ...]
+    align: str
+
+
+@dataclass(frozen=True)
+class Inject(Step):
+    """Stage 1 (paper 3.3), of one task or several."""
+
+    kind, version, runs, shared = "inject", 3, "neurogen.stages.inject:inject", True
+
+    zoos: tuple[Zoo, ...]
+    backbone: BackboneConfig
+    generator: GeneratorConfig
+    stage: StageConfig
+    seed: int
+    checkpoint_every: int = field(metadata={"identity": False})
+
+    @property
+    def tasks(self) -> tuple[TaskSpec, ...]:
+        return tuple(zoo.task for zoo in self.zoos)
+
+    @property
+    def label(self) -> str:
+        return f"{label_of(self.tasks)}-{self.backbone.name}"
+
+
+@dataclass(frozen=True)
+class Tune(Step):
+    """Stage 2 (paper 3.4), of one task or several. Without `start` it is the paper's ablation, stage 2 only. Its tasks
+    may be others than those that the generator knows so far (paper 4.4)."""
+
+    kind, version, runs, shared = "tune", 3, "neurogen.stages.tune:tune", True
+
+    tasks: tuple[TaskSpec, ...]
+    backbone: BackboneConfig
+    generator: GeneratorConfig
+    stage: TuneConfig
+    seed: int
+    start: Inject | Tune | None
+    checkpoint_every: int = field(metadata={"identity": False})
+
+    @property
+    def stages(self) -> tuple[Inject | Tune, ...]:
+        """All stages that the generator went through, this one last."""
+        before = self.start.stages if isinstance(self.start, Tune) else (self.start,) if self.start else ()
+        return (*before, self)
+
+    @property
+    def inject(self) -> Inject | None:
+        """Stage 1, where there was one."""
+        first = self.stages[0]
+        return first if isinstance(first, Inject) else None
+
+    @property
+    def label(self) -> str:
+        return f"{label_of(self.tasks)}-{self.backbone.name}"
+
+
+def label_of(tasks: Sequence[TaskSpec]) -> str:
+    label = "+".join(task.name for task in tasks)
+    return label if len(label) <= LONGEST_LABEL else f"{len(tasks)}-tasks"
+
+
+@dataclass(frozen=True)
+class Evaluate(Step):
+    """Test accuracy of generated networks beside all comparators."""
+
+    kind, version, runs = "evaluate", 5, "neurogen.stages.evaluate:evaluate"
+
+    zoo: Zoo
+    evaluate: EvaluateConfig
+    seed: int
+    classical: Classical
+    tune: Tune
+    recipe: str
+
+    @property
+    def task(self) -> TaskSpec:
+        return self.zoo.task
+
+    def history(self, stage: Inject | Tune) -> list[dict[str, float]]:
+        """What a stage measured of this task: of several, its own steps and its own accuracy."""
+        rows, labels = stage.metrics()["history"], [task.name for task in stage.tasks]
+        if self.task.name not in labels or len(labels) == 1:
+            return list(rows)
+        place, own = labels.index(self.task.name), f"validation_accuracy/{self.task.name}"
+        found = [dict(row) for row in rows]
+        for row in found:
+            if "validation_accuracy" in row:
+                row["validation_accuracy"] = row[own]
+            if (row["step"] - 1) % len(labels) != place:
+                row.pop("loss", None)
+        return found
+
+    @property
+    def label(self) -> str:
+        return f"{self.task.name}-{self.tune.backbone.name}"
+
+
+@dataclass(frozen=True)
+class Aggregate(Step):
+    """Tables and plots over evaluations."""
+
+    kind, version, runs = "sweeps", 3, "neurogen.aggregate:aggregate"
+
+    name: str
+    evaluations: tuple[Evaluate, ...]
+    variants: tuple[str | None, ...]  # what tables call each of them
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+
+def in_order(last: Step) -> list[Step]:
+    """All steps that `last` hangs on, itself included, each once and after what it needs."""
+    ordered: dict[str, Step] = {}
+
+    def visit(step: Step) -> None:
+        for needed in step.needs:
+            visit(needed)
+        ordered.setdefault(f"{step.kind}-{step.key}", step)
+
+    visit(last)
+    return list(ordered.values())
+
+
+def chosen(last: Step, only: Sequence[str] | None, part: int, num_parts: int) -> list[Step]:
+    """The steps of these kinds (None: all), every `num_parts`-th of them from `part` on, each after what it needs."""
+    if only is None:
+        return in_order(last)
+    steps = [step for step in in_order(last) if step.kind in only][part::num_parts]
+    needed = {step.key: step for one in steps if one.kind != Aggregate.kind for step in in_order(one)}
+    return [*needed.values(), *(step for step in steps if step.key not in needed)]
+
+
+def run_here(steps: Sequence[Step], runtime: Runtime) -> None:
+    """Run what is not done, one step after the other; with several ranks, what one process does is rank 0's."""
+    undone = runtime.ranks.broadcast([not step.is_done for step in steps])  # as rank 0 sees it
+    steps = [step for step, is_undone in zip(steps, undone, strict=True) if is_undone]
+    for number, step in enumerate(steps, start=1):
+        if runtime.any_stops():
+            raise Interrupted
+        if runtime.is_first:
+            print(f"[{number}/{len(steps)}] {step.kind} {step.label}", flush=True)
+        if step.shared:
+            step.run(runtime)
+        elif runtime.is_first:
+            step.run(runtime.alone())
+        runtime.ranks.barrier()  # the others wait for rank 0

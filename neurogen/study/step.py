@@ -1,0 +1,122 @@
+"""A step: a piece of work that leaves its result in a folder, and is not done again where it is done.
+
+Its identity is the hash of what determines its result: its fields, the identities of the steps that it needs, and the
+version of its kind. It is picklable and needs no torch until it runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import time
+from abc import ABC
+from contextlib import nullcontext
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from neurogen import store
+
+if TYPE_CHECKING:
+    from neurogen.training.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Step(ABC):
+    """`runs` names the function (step, runtime) → metrics that does the work in `folder`."""
+
+    kind: ClassVar[str]
+    version: ClassVar[int]  # raise it when the code changes what the step computes
+    runs: ClassVar[str]
+    shared: ClassVar[bool] = False  # whether the ranks of a job may work on it together
+
+    root: str = field(metadata={"identity": False})
+
+    @cached_property
+    def needs(self) -> tuple[Step, ...]:
+        return tuple(step for item in fields(self) for step in _steps_in(getattr(self, item.name)))
+
+    @cached_property
+    def key(self) -> str:
+        text = json.dumps([self.kind, self.version, plain(self, identity=True)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def label(self) -> str:
+        """The readable part of the folder's name."""
+        return self.kind
+
+    @property
+    def array(self) -> str | None:
+        """Steps with the same one may be submitted as one array of jobs; None: alone."""
+        return None
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.root) / self.kind / f"{self.label}-{self.key}"
+
+    @property
+    def marker(self) -> Path:
+        return self.folder / store.DONE
+
+    @property
+    def is_done(self) -> bool:
+        return store.is_done(self.folder)
+
+    def metrics(self) -> dict[str, Any]:
+        """What the finished step measured."""
+        found = store.read_json(self.folder / "metrics.json")
+        assert isinstance(found, dict)
+        return found
+
+    def environment(self) -> dict[str, Any]:
+        """What the finished step ran on."""
+        found = store.read_json(self.folder / "environment.json")
+        assert isinstance(found, dict)
+        return found
+
+    def run(self, runtime: Runtime) -> None:
+        """Do the work unless it is done; one process at a time, or the ranks of one job, of which the first writes."""
+        with store.exclusive(self.folder, runtime.stop) if runtime.is_first else nullcontext():
+            if runtime.ranks.broadcast(self.is_done):
+                return
+            if runtime.is_first:
+                store.remove_temporaries(self.folder)
+                about = {"kind": self.kind, "key": self.key, **plain(self, identity=False)}
+                store.write_json(self.folder / "config.json", about)
+                environment = store.environment() | {"ranks": runtime.ranks.size}
+                store.write_json(self.folder / "environment.json", environment)
+            module, function = self.runs.split(":")
+            started = time.monotonic()
+            metrics = getattr(importlib.import_module(module), function)(self, runtime)
+            seconds = time.monotonic() - started
+            if runtime.is_first:
+                cost = {"seconds": seconds, "gpu_hours": seconds / 3600 * runtime.num_gpus}
+                store.write_json(self.folder / "metrics.json", {**metrics, **cost})
+                store.mark_done(self.folder)
+            runtime.ranks.barrier()  # nobody leaves before it is done
+
+
+def _steps_in(value: Any) -> list[Step]:
+    """The steps that a field holds: one, a tuple of them, or a dataclass with some in its fields."""
+    if isinstance(value, Step):
+        return [value]
+    if is_dataclass(value):
+        value = tuple(getattr(value, item.name) for item in fields(value))
+    return [step for item in value for step in _steps_in(item)] if isinstance(value, tuple) else []
+
+
+def plain(config: Any, identity: bool) -> dict[str, Any]:
+    """A dataclass as JSON can hold it, the steps in it as their keys; with `identity` only what determines a result."""
+
+    def of(value: Any) -> Any:
+        if isinstance(value, Step):
+            return f"{value.kind}-{value.key}"
+        if isinstance(value, tuple):
+            return [of(item) for item in value]
+        return plain(value, identity) if is_dataclass(value) else value
+
+    kept = (item.name for item in fields(config) if not identity or item.metadata.get("identity", True))
+    return {name: of(getattr(config, name)) for name in kept}

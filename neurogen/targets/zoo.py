@@ -1,0 +1,47 @@
+"""The zoo W (paper 3.3.1) on disk: one safetensors file per reference network, read back as rows of flat parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from neurogen.data.dataset import Dataset, require_same
+from neurogen.errors import UserError
+from neurogen.study.pipeline import Zoo
+from neurogen.targets import rebasin
+from neurogen.targets.parameters import ParameterLayout
+
+
+def network_path(folder: Path, number: int) -> Path:
+    return folder / f"network-{number:04d}.safetensors"
+
+
+def load_network(path: Path, layout: ParameterLayout) -> Float[Tensor, " params"]:
+    """The flat parameters in a file. Raises UserError for a missing, truncated or foreign one."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{path} is missing or broken ({error}); delete the folder {path.parent} and run again to make it anew"
+        ) from error
+    try:
+        return layout.flatten(tensors)
+    except UserError as error:
+        raise UserError(f"{path}: {error}; delete the folder {path.parent} and run again to make it anew") from error
+
+
+def load_zoo(zoo: Zoo, dataset: Dataset, network: nn.Module) -> Float[Tensor, "networks params"]:
+    """All reference networks, aligned as asked. Raises UserError when they were trained on other data."""
+    layout, rows = ParameterLayout.of(network), []
+    for step in zoo.references:
+        require_same(dataset, step.metrics()["fingerprint"], step.folder)
+        rows += [load_network(network_path(step.folder, step.first + n), layout) for n in range(step.num_networks)]
+    found = torch.stack(rows)
+    if zoo.align == "rebasin":
+        return rebasin.align(network, found, layout, seed=zoo.references[0].seed)
+    return found

@@ -1,0 +1,127 @@
+"""What dry_run=true says, against what is counted when the same step is really run, and against published figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from neurogen.config import Experiment
+from neurogen.cost.estimate import Estimate, bytes_per_trained, estimate
+from neurogen.data.dataset import load_images
+from neurogen.generator.backbone import VisionBackbone
+from neurogen.generator.folder import build_generator
+from neurogen.generator.generator import tuning_loss
+from neurogen.generator.task import Context, Task
+from neurogen.targets.networks import build_network
+from neurogen.targets.parameters import ParameterLayout, Scale
+from neurogen.training.runtime import Runtime
+from tests.conftest import Program, error_line
+
+Composed = Callable[..., Experiment]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "published"),
+    [
+        (["dataset=sst2", "target=mlp", "backbone=llama3_8b"], 8_030_261_248),
+        (["dataset=mnist", "target=lenet", "backbone=qwen2_vl_7b"], 8_291_375_616),
+        (["dataset=mnist", "target=lenet", "backbone=smollm2_135m"], 134_515_008),
+    ],
+)
+def test_parameter_counts_are_the_published_ones(experiment: Composed, overrides: list[str], published: int) -> None:
+    assert estimate(experiment(*overrides)).published_parameters == published
+
+
+@pytest.mark.parametrize("backbone", ["tiny_llama", "tiny_qwen2_vl"])
+def test_flops_and_tokens_of_a_step_are_those_of_the_real_step(
+    experiment: Composed, runtime: Runtime, backbone: str
+) -> None:
+    one = experiment(
+        f"backbone={backbone}", "backbone.attention=eager"
+    )  # the counter knows no fused attention on a CPU
+    dataset = load_images(one.dataset)
+    network = build_network(one.target, dataset.shape)
+    task = Task.of(dataset, one.dataset, one.target, Scale.of_fan_in(ParameterLayout.of(network), None))
+    generator = build_generator(one.backbone, one.generator, [task], 0, runtime)
+    assert isinstance(generator.backbone, VisionBackbone) is (backbone == "tiny_qwen2_vl")
+    batch = torch.arange(one.recipe.tune.batch_size)
+    context = Context.of(dataset.train, dataset.class_names, batch[: one.generator.context_samples])
+    with FlopCounterMode(display=False) as counter:
+        tensors = generator.decode(task.name, generator(task.name, task.instruction, context))
+        tuning_loss(network, tensors, dataset.train.inputs(batch), dataset.train.labels[batch]).backward()
+    stage = estimate(one, torch.float32).stages["tune"]
+    assert stage.tokens_per_step == generator.backbone.num_tokens_read
+    assert stage.flops_per_step == pytest.approx(counter.get_total_flops(), rel=0.05)
+
+
+def test_flops_are_near_the_rule_of_thumb(experiment: Composed) -> None:
+    """Forward 2 per weight and token, back through frozen weights 2 more; the rest is LoRA, attention, projection."""
+    found = estimate(experiment("dataset=mnist", "target=lenet", "backbone=llama3_8b"))
+    embedding = 128_256 * 4096
+    stage = found.stages["inject"]
+    rule = 4 * (found.backbone_parameters - embedding) * stage.tokens_per_step
+    assert rule < stage.flops_per_step < 1.1 * rule
+
+
+def test_memory_counts_weights_trained_values_and_what_autograd_keeps(experiment: Composed) -> None:
+    one = experiment("dataset=mnist", "target=lenet", "backbone=llama3_8b")
+    found = estimate(one)
+    assert found.weight_bytes == 2 * found.backbone_parameters
+    assert found.trained_bytes == 16 * sum(found.trained_parameters.values())
+    assert bytes_per_trained(experiment("recipe.tune.optimizer=sgd").recipe.tune) == 8
+    assert bytes_per_trained(experiment("recipe.tune.keep=best").recipe.tune) == 20
+    kept = found.stages["tune"].activation_bytes
+    layer = found.stages["tune"].tokens_per_step * 2 * (2 * 4096 + 3 * 14336)  # some of what a layer keeps
+    assert 32 * layer < kept < 32 * 6 * layer
+    assert found.peak_bytes == pytest.approx(found.weight_bytes + found.trained_bytes + kept, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "steps"),
+    [
+        ("sst2", 20 * -(-round(67_349 * 0.9) // 512)),
+        ("snli", 20 * -(-549_367 // 512)),
+        ("sst2 dataset.limit=1000", 20 * -(-900 // 512)),
+    ],
+)
+def test_steps_follow_the_size_of_the_data(experiment: Composed, dataset: str, steps: int) -> None:
+    paper = [
+        *f"dataset={dataset} target=mlp recipe=paper dataset.text.embedding_dim=16".split(),
+        "recipe.inject.steps=null", "recipe.tune.steps=null", "recipe.tune.batch_size=512",
+    ]  # fmt: skip
+    assert estimate(experiment(*paper)).stages["tune"].steps == steps
+
+
+def test_texts_on_a_backbone_that_sees(experiment: Composed) -> None:
+    one = experiment("dataset=sst2", "target=mlp", "backbone=tiny_qwen2_vl", "dataset.text.embedding_dim=16")
+    assert estimate(one).stages["tune"].flops_per_step > 0
+
+
+def test_checkpointing_trades_time_for_memory(experiment: Composed) -> None:
+    def of(*overrides: str) -> Estimate:
+        return estimate(experiment("dataset=mnist", "target=lenet", "backbone=llama3_8b", *overrides))
+
+    plain, checkpointed = of(), of("backbone.gradient_checkpointing=true")
+    assert checkpointed.stages["tune"].activation_bytes < 0.1 * plain.stages["tune"].activation_bytes
+    assert checkpointed.stages["tune"].flops_per_step == 1.5 * plain.stages["tune"].flops_per_step
+
+
+def test_a_dry_run_runs_nothing_and_says_what_it_would_cost(program: Program, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """The paper's largest cells, without a network, data or a GPU."""
+    process = program("run", "dataset=snli", "target=rnn", "backbone=llama3_8b", "recipe=paper", "dry_run=true")
+    assert process.returncode == 0, process.stderr
+    for word in (
+        "8,030,261,248",
+        "12,611 parameters",
+        "NVIDIA A100 80GB",
+        "fits into 80 GB",
+        "GPU-hours",
+        "an estimate",
+    ):
+        assert word in " ".join(process.stdout.split()), process.stdout
+    assert not (tmp_path / "runs").exists()
+    refused = program("run", "dataset=snli", "backbone=llama3_8b", "backbone.vision=true", "dry_run=true")
+    assert "reads text only" in error_line(refused)

@@ -1,0 +1,56 @@
+"""One process, or one rank: how much memory of its own the loading of a backbone takes at its peak. Pages of a mapped
+file are not counted: the system has them once for all, and drops them where memory is short. Started by torchrun, or
+alone.
+
+python -m tests.hpc.loading zero=none backbone=… …
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from threading import Event, Thread
+
+import peft  # noqa: F401  (before the measurement, as all other imports)
+from hydra import compose, initialize_config_dir
+from transformers.models.llama import modeling_llama  # noqa: F401
+
+from hpc.ranks.distributed import Place, runtime_of_ranks
+from hpc.ranks.zero import zero_from
+from neurogen.experiment import experiment_from
+from neurogen.generator.backbone import load_backbone
+from neurogen.generator.pretrained import require_usable
+from neurogen.run import conf_folder, make_runtime_of
+
+
+def main() -> None:
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        e = experiment_from(compose("config", ["device=cpu", "num_threads=1", *sys.argv[1:]]))
+    require_usable(e.backbone)
+    zero = zero_from(e.zero)
+    with runtime_of_ranks(make_runtime_of(e), zero, Place.of(os.environ), Event()) as runtime:
+        seen, over = [own_memory_mb()], Event()
+
+        def watch() -> None:
+            while not over.wait(0.002):
+                seen.append(own_memory_mb())
+
+        thread = Thread(target=watch)
+        thread.start()
+        backbone = load_backbone(e.backbone, runtime, 0)
+        copies = [value.detach().clone() for value in backbone.parameters()] if runtime.ranks.size == 1 else []
+        over.set()
+        thread.join()
+        peak = max(seen) - seen[0]
+        print(f"LOADING rank {runtime.ranks.rank}: {peak:.0f} MB, copies {len(copies)}", flush=True)
+
+
+def own_memory_mb() -> float:
+    (kb,) = re.findall(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(kb) / 1000
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Which evaluations meet in a row, what a row tells of its seeds, and the tables that are made of rows."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from neurogen.config import Experiment
+from neurogen.report import paper
+from neurogen.report.cells import averaged, cells_of, row_of
+from neurogen.report.plots import save
+from neurogen.report.tables import COLUMNS, NAMES, Table, latex, markdown, of_study, slug
+from neurogen.study.graph import steps_of
+from neurogen.study.pipeline import Aggregate, in_order
+from neurogen.training.runtime import Runtime
+
+
+def test_what_differs_but_for_seeds_is_a_row_of_its_own(experiment: Callable[..., Experiment]) -> None:
+    """Also what only some points have: stage 1 and its settings."""
+    points = (
+        "recipe.inject.steps=0 recipe.tune.anchor=0 generator.scale=fan_in",
+        "recipe.inject.lr=1e-3 recipe.tune.anchor=0 generator.scale=fan_in",
+        "recipe.inject.lr=2e-3 recipe.tune.anchor=0 generator.scale=fan_in",
+        "recipe.inject.lr=2e-3 recipe.tune.anchor=0 generator.scale=fan_in zoo.shared_epochs=0",
+    )
+    experiments = [experiment(*point.split(), f"seed={seed}") for point in points for seed in (0, 1)]
+    cells = cells_of(steps_of(experiments))
+    assert [len(members) for members in cells.values()] == [2, 2, 2, 2]
+    epochs = experiments[0].zoo.shared_epochs
+    assert [set(settings.split()) for *_, settings in cells] == [
+        set(text.split())
+        for text in (
+            f"recipe.inject.steps=0 zoo.shared_epochs={epochs}",
+            f"recipe.inject.steps=8 recipe.inject.lr=0.001 zoo.shared_epochs={epochs}",
+            f"recipe.inject.steps=8 recipe.inject.lr=0.002 zoo.shared_epochs={epochs}",
+            "recipe.inject.steps=8 recipe.inject.lr=0.002 zoo.shared_epochs=0",
+        )
+    ]
+
+
+def test_a_variant_is_called_by_its_name_and_what_else_differs(experiment: Callable[..., Experiment]) -> None:
+    """Points of one variant with different settings are no seeds of each other."""
+    points = (
+        "variant=full recipe.tune.lr=1e-3", "variant=clip_1", "variant=full recipe.tune.lr=2e-3",
+        "variant=full recipe.tune.lr=2e-3 seed=1",
+    )  # fmt: skip
+    study = steps_of([experiment(*point.split()) for point in points])
+    found = {settings: len(members) for (*_, settings), members in cells_of(study).items()}
+    assert found == {
+        "both stages recipe.tune.lr=0.001": 1,
+        "stage 2 only, α = 1": 1,
+        "both stages recipe.tune.lr=0.002": 2,
+    }
+    unnamed = Aggregate(study.root, study.name, study.evaluations, (None,) * 4)
+    assert unnamed.key != study.key  # its table shows other names
+
+
+def test_another_source_is_a_row_of_its_own(experiment: Callable[..., Experiment]) -> None:
+    source = "target@source=cnn recipe.tune.anchor=0"
+    points = ("recipe.tune.anchor=0", source, f"{source} source.options.channels=[8,8]")
+    cells = cells_of(steps_of([experiment(*point.split()) for point in points]))
+    assert len(cells) == 3
+    assert next(settings.split()[0] for *_, settings in cells) == "target@source=None"
+
+
+def test_files_of_rows_have_names_of_their_own(tmp_path: Path) -> None:
+    """Also where settings have dots, and very many of them differ."""
+    rows = [dict.fromkeys(NAMES, "") | {"dataset": "digits", "settings": text} for text in SETTINGS]
+    names = [slug(row) for row in rows]
+    assert len(set(names)) == len(SETTINGS)
+    assert max(map(len, names)) < 140
+    figure = Figure()
+    for name in names:
+        save(figure, tmp_path / f"conditioning-{name}")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"conditioning-{n}.{s}" for n in names for s in ("png", "pdf")
+    }
+
+
+SETTINGS = ("recipe.tune.lr=0.001", "recipe.tune.lr=0.002", *("recipe.tune.lr=0.1 " * 20 + end for end in "ab"))
+
+
+def test_means_of_nested_numbers() -> None:
+    parts = [{"a": {"x": [1.0, 3.0], "y": 2.0}, "b": []}, {"a": {"x": [8.0], "y": 4.0}, "b": [], "c": 1.0}]
+    assert averaged(parts) == {"a": {"x": 4.0, "y": 3.0}, "b": None, "c": 1.0}
+
+
+def test_two_seeds_meet_in_one_row(experiment: Callable[..., Experiment], runtime: Runtime) -> None:
+    """Means over all networks of all seeds, in percent; deviations over networks that have seeds of their own, or else
+    over the means of the seeds."""
+    experiments = [experiment(f"seed={seed}", "study=two") for seed in (0, 1)]
+    last = steps_of(experiments)
+    assert last.name == "two"
+    for step in in_order(last):
+        step.run(runtime)
+    with (last.folder / "results.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert list(row) == COLUMNS
+    measured = [evaluation.metrics()["populations"] for evaluation in last.evaluations]
+    generated, classical = ([[100 * v for v in one[name]["accuracy"]] for one in measured] for name in POPULATIONS)
+    pooled = {name: [v for own in by_seed for v in own] for name, by_seed in (("g", generated), ("c", classical))}
+    assert float(row["generated_mean"]) == round(statistics.fmean(pooled["g"]), 2)
+    assert float(row["generated_std"]) == round(statistics.stdev(map(statistics.fmean, generated)), 2)
+    assert float(row["classical_mean"]) == round(statistics.fmean(pooled["c"]), 2)
+    assert float(row["classical_std"]) == round(statistics.stdev(pooled["c"]), 2)
+    ratio = float(row["generated_mean"]) / float(row["classical_mean"])
+    assert float(row["ratio"]) == pytest.approx(ratio, abs=1e-4)
+    assert (row["status"], row["n_ok"], row["n_expected"], row["n_seeds"]) == ("ok", "4", "4", "2")
+    validation = statistics.fmean(100 * one.metrics()["validation_accuracy"] for one in last.evaluations)
+    assert float(row["validation"]) == pytest.approx(validation, abs=0.006)
+    spread = f"{float(row['generated_mean']):.2f} ± {float(row['generated_std']):.2f}"
+    assert spread in (last.folder / "results.md").read_text()
+    assert spread.replace("±", r"$\pm$") in (last.folder / "results.tex").read_text()
+    report = next(last.folder.glob("report-*.md")).read_text()
+    for words in ("2 seeds", f"{spread} %", "labels shuffled", "8.weight", "## Ensembles"):
+        assert words in report
+    for picture in ("learning", "memorisation-*", "conditioning-*"):
+        assert next(last.folder.glob(f"{picture}.png")).stat().st_size > 5000
+
+
+POPULATIONS = ("generated", "classical")
+
+
+def test_the_paper_stands_beside_what_is_nearest_to_it(experiment: Callable[..., Experiment]) -> None:
+    """Also where nothing is measured yet; other cells have no figures of the paper's."""
+    points = ("dataset=mnist5k target=lenet", "dataset=digits", "dataset=rotten_tomatoes target=rnn")
+    cells = cells_of(steps_of([experiment(*point.split()) for point in points]))
+    rows = [row_of(cell, evaluations) for cell, evaluations in cells.items()]
+    table = of_study(rows)
+    assert table.header[-3:] == ("paper: data", "paper: classical", "paper: NeuroGen")
+    assert [line[-3:] for line in table.rows] == [
+        ("MNIST", "99.01", "92.18"), ("", "–", "–"), ("SST-2", "77.63", "76.03"),
+    ]  # fmt: skip
+    assert [row["status"] for row in rows] == ["incomplete"] * 3
+    assert paper.TABLE_1["cifar10", "lenet"].generated == 32.59
+    assert paper.table_1("cifar10", "mlp") is None
+
+
+def test_special_characters_in_tables() -> None:
+    table = Table("", ("a_b", "c"), [("50 % & #1", "x|y ± 1")], "note")
+    assert r"50 \% \& \#1 & x|y $\pm$ 1 \\" in latex(table)
+    assert "| 50 % & #1 | x\\|y ± 1 |" in markdown(table)

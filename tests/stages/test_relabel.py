@@ -1,0 +1,167 @@
+"""Labels that only the context reveals: a network for other labels is the same one with its rows in another order."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.func import functional_call
+
+from neurogen.config import Experiment
+from neurogen.data.dataset import load_images
+from neurogen.data.preparation import ImageShape, TextShape
+from neurogen.errors import UserError
+from neurogen.generator.task import Context
+from neurogen.stages.relabel import Relabelling, is_held_out
+from neurogen.stages.revealed import best_order, shown_by
+from neurogen.study.graph import steps_of
+from neurogen.study.pipeline import in_order
+from neurogen.targets.networks import cnn, lenet, mlp, rnn
+from neurogen.targets.parameters import ParameterLayout
+from neurogen.training.runtime import Runtime
+from tests.conftest import TINY_TEXT
+from tests.generator.test_generator import rng_of
+
+Composed = Callable[..., Experiment]
+IMAGES, TEXTS = ImageShape(1, 16, 16, 5), TextShape(8, 5)
+RELABELLED = (
+    "dataset.relabel=random",
+    "generator.order=interleaved",
+    "generator.context_samples=20",
+    "generator.context_warmup=1",
+    "recipe.tune.anchor=0.5",
+)
+
+
+@pytest.mark.parametrize(
+    ("network", "inputs"),
+    [
+        (cnn(IMAGES, [4, 6]), torch.randn(7, 1, 16, 16)),
+        (lenet(IMAGES), torch.randn(7, 1, 16, 16)),
+        (mlp(TEXTS, 6), torch.randn(7, 4, 8)),
+        (rnn(TEXTS, 6), torch.randn(7, 4, 8)),
+    ],
+)
+def test_a_network_for_other_labels_says_the_same_under_other_names(
+    network: torch.nn.Module, inputs: torch.Tensor
+) -> None:
+    layout = ParameterLayout.of(network)
+    flat = layout.flatten(dict(network.named_parameters()))
+    relabelling = Relabelling(torch.tensor([3, 0, 4, 1, 2]))
+    moved = relabelling.parameters(flat, layout)
+    logits, others = (functional_call(network, layout.tensors(one), (inputs,)) for one in (flat, moved))
+    for number in range(5):
+        torch.testing.assert_close(others[:, relabelling.order[number]], logits[:, number])
+    assert torch.equal(relabelling.labels(logits.argmax(1)), others.argmax(1))
+    assert torch.equal(relabelling.undone(moved, layout), flat)
+    assert relabelling.names(tuple("abcde")) == ("d", "a", "e", "b", "c")
+
+
+def test_a_target_without_a_row_per_class_is_refused() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(4, 3))
+    with pytest.raises(UserError, match=r"needs a row per class .* 0.weight has the shape \[3, 4\] for 5"):
+        Relabelling(torch.arange(5)).parameters(torch.zeros(15), ParameterLayout.of(network))
+
+
+def test_orders_of_training_and_evaluation_never_meet() -> None:
+    orders = list(map(torch.tensor, itertools.permutations(range(5))))
+    assert 0.1 < sum(map(is_held_out, orders)) / len(orders) < 0.3
+    random = torch.Generator().manual_seed(0)
+    drawn = [[Relabelling.drawn(5, random, held_out) for _ in range(200)] for held_out in (False, True)]
+    seen, held_out = ({tuple(one.order.tolist()) for one in part} for part in drawn)
+    assert not seen & held_out
+    assert len(seen) > 50
+
+
+@pytest.mark.parametrize("num_classes", [4, 5, 10, 300])
+def test_there_is_an_order_to_hold_out(num_classes: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    assert is_held_out(Relabelling.drawn(num_classes, random, held_out=True).order)
+
+
+def test_two_classes_have_too_few_orders_to_hold_one_out() -> None:
+    random = torch.Generator().manual_seed(0)
+    found = {tuple(Relabelling.drawn(2, random, True).order.tolist()) for _ in range(50)}
+    assert found == {(0, 1), (1, 0)}
+
+
+def test_an_experiment_whose_labels_the_context_reveals(experiment: Composed, runtime: Runtime) -> None:
+    """Its zoo is the one of the plain labels, and its networks come out for the classes of the data."""
+    (plain,) = steps_of([experiment()]).evaluations
+    (evaluation,) = steps_of([experiment(*RELABELLED)]).evaluations
+    assert evaluation.zoo.references == plain.zoo.references
+    assert evaluation.classical == plain.classical
+    for step in in_order(evaluation):
+        step.run(runtime)
+    populations = evaluation.metrics()["populations"]
+    assert len(populations["context_alone"]["accuracy"]) == 2
+    assert max(populations["context_alone"]["accuracy"]) > 0.2  # from twenty samples
+    blind, matched, zoo = (populations[name]["accuracy"] for name in ("blind_to_order", "matched_zoo", "zoo"))
+    assert max(blind) < min(zoo)
+    assert max(matched) > 0.7 * max(zoo)
+
+
+def test_the_order_that_most_samples_speak_for() -> None:
+    says = torch.eye(4)[[0, 0, 1, 2, 3, 3]]  # classes; the last one is mistaken for another
+    labels = torch.tensor([2, 2, 0, 3, 1, 0])
+    assert best_order(says, labels).order.tolist() == [2, 0, 3, 1]
+
+
+def test_a_class_that_only_contexts_of_the_evaluation_show(experiment: Composed, runtime: Runtime) -> None:
+    """Neither the zoo nor the generator learns of it; the opponent does, and the test asks for it."""
+    (plain,) = steps_of([experiment()]).evaluations
+    (evaluation,) = steps_of([experiment(*RELABELLED, "dataset.unseen=['9']")]).evaluations
+    assert evaluation.classical == plain.classical
+    assert evaluation.zoo.references != plain.zoo.references
+    seen, whole = evaluation.task.load_seen(), evaluation.task.load()
+    assert set(seen.train.labels.tolist()) == set(seen.validation.labels.tolist()) == set(range(9))
+    assert set(whole.train.labels.tolist()) == set(range(10))
+    assert all(set(one.context.labels) == set(whole.class_names) for one in shown_by(evaluation, whole))
+    for step in in_order(evaluation):
+        step.run(runtime)
+    populations = evaluation.metrics()["populations"]
+    assert max(populations["zoo"]["unseen"]) == 0.0
+    assert max(populations["classical"]["unseen"]) > 0.3
+    assert max(populations["context_alone"]["unseen"]) > 0.0
+
+
+def test_texts_have_the_zoo_of_their_plain_labels_too(experiment: Composed) -> None:
+    plain, relabelled = (
+        steps_of([experiment(*TINY_TEXT, *overrides)]).evaluations[0] for overrides in ((), RELABELLED)
+    )
+    assert relabelled.zoo.references == plain.zoo.references
+    assert relabelled.task.embed == plain.task.embed
+
+
+def test_too_few_samples_for_the_classes_are_refused(experiment: Composed, runtime: Runtime) -> None:
+    (evaluation,) = steps_of([experiment(*RELABELLED, "generator.context_samples=9")]).evaluations
+    *before, inject, _ = in_order(evaluation.tune)
+    for step in before:
+        step.run(runtime)
+    with pytest.raises(UserError, match=r"there are 10; set generator.context_samples=20 \(now 9\)"):
+        inject.run(runtime)
+
+
+def test_each_row_of_the_output_stands_behind_the_samples_of_its_class(experiment: Composed, runtime: Runtime) -> None:
+    """So in a causal model no row depends on the samples of a later class, and the inner tensors on none."""
+    one = experiment(*RELABELLED, "backbone.chat_template=false")
+    generator, _ = rng_of(one, runtime)
+    (task,) = generator.tasks.values()
+    dataset = load_images(one.dataset)
+    index = torch.cat([(dataset.train.labels == label).nonzero()[:2, 0] for label in range(10)])
+    contexts = [Context.of(dataset.train, dataset.class_names, index)]
+    other = contexts[0].samples.clone()
+    other[8:10] = 255 - other[8:10]  # class 4
+    with torch.no_grad():
+        z, changed = (
+            generator(task.name, task.instruction, Context(samples, contexts[0].labels, dataset.preparation))
+            for samples in (contexts[0].samples, other)
+        )
+    parts, others = task.layout.tensors(z), task.layout.tensors(changed)
+    *inner, weight, bias = parts
+    assert all(torch.equal(parts[name], others[name]) for name in inner)
+    for name in (weight, bias):
+        differs = [not torch.equal(one, two) for one, two in zip(parts[name], others[name], strict=True)]
+        assert differs == [False] * 4 + [True] * 6

@@ -1,0 +1,102 @@
+"""The layout loses nothing, whatever the architecture; the scale is undone exactly."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.func import functional_call
+
+from neurogen.errors import UserError
+from neurogen.targets.parameters import ParameterLayout, Scale
+
+shapes = st.lists(st.lists(st.integers(1, 7), min_size=1, max_size=4).map(tuple), min_size=1, max_size=6).map(tuple)
+
+
+def layout_of(shapes: tuple[tuple[int, ...], ...]) -> ParameterLayout:
+    return ParameterLayout(tuple(f"t{index}" for index in range(len(shapes))), shapes)
+
+
+@given(shapes, st.integers(1, 40))
+def test_a_token_belongs_to_one_tensor_and_all_values_fit(shapes: tuple[tuple[int, ...], ...], width: int) -> None:
+    layout = layout_of(shapes)
+    chunks, positions = layout.chunks(width), layout.positions(width)
+    assert len(chunks) * width >= layout.num_parameters
+    assert len(positions) == len(set(positions.tolist())) == layout.num_parameters
+    owner = torch.arange(len(shapes)).repeat_interleave(torch.tensor(layout.sizes))
+    assert [chunks[position // width][0] for position in positions.tolist()] == owner.tolist()
+
+
+@given(shapes, st.integers(1, 40))
+def test_chunks_to_tensors_and_back_loses_nothing(shapes: tuple[tuple[int, ...], ...], width: int) -> None:
+    layout = layout_of(shapes)
+    flat = torch.randn(layout.num_parameters, generator=torch.Generator().manual_seed(0))
+    chunks = torch.zeros(len(layout.chunks(width)) * width)
+    chunks[layout.positions(width)] = flat
+    tensors = layout.tensors(chunks[layout.positions(width)])
+    assert [tuple(value.shape) for value in tensors.values()] == list(shapes)
+    assert torch.equal(layout.flatten(tensors), flat)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 5), st.lists(st.integers(1, 9), max_size=3), st.integers(2, 4), st.integers(1, 50))
+def test_gradients_reach_every_parameter_exactly(inputs: int, hidden: list[int], outputs: int, width: int) -> None:
+    """d loss / d flat through functional_call equals d loss / d parameters of the module itself."""
+    sizes = [inputs, *hidden, outputs]
+    layers = [nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
+    network = nn.Sequential(*[part for layer in layers for part in (layer, nn.Tanh())])
+    layout = ParameterLayout.of(network)
+    x = torch.randn(6, inputs)
+    network(x).square().sum().backward()
+    own = torch.cat([value.grad.reshape(-1) for value in network.parameters() if value.grad is not None])
+
+    chunks = torch.zeros(len(layout.chunks(width)) * width)
+    chunks[layout.positions(width)] = layout.flatten({k: v.detach() for k, v in network.named_parameters()})
+    chunks.requires_grad_()
+    functional_call(network, layout.tensors(chunks[layout.positions(width)]), (x,)).square().sum().backward()
+    assert chunks.grad is not None
+    torch.testing.assert_close(chunks.grad[layout.positions(width)], own, rtol=1e-5, atol=1e-6)
+    padding = torch.ones(len(chunks), dtype=torch.bool)
+    padding[layout.positions(width)] = False
+    assert chunks.grad[padding].abs().sum() == 0
+
+
+@given(shapes, st.integers(2, 5))
+def test_zscores_of_a_zoo_have_mean_zero_and_deviation_one_and_decode_back(
+    shapes: tuple[tuple[int, ...], ...], networks: int
+) -> None:
+    layout = layout_of(shapes)
+    zoo = 3 + 2 * torch.randn(networks, layout.num_parameters, generator=torch.Generator().manual_seed(1))
+    scale = Scale.of_zoo(zoo, layout, None)
+    z = scale.encode(zoo)
+    for part in z.split(layout.sizes, dim=1):
+        assert abs(float(part.mean())) < 1e-3
+        assert math.isclose(float(part.std(correction=0)), 1, abs_tol=1e-3)
+    assert torch.allclose(scale.decode(z), zoo, atol=1e-5)
+
+
+def test_fan_in_scale_is_that_of_the_weight_before_a_bias() -> None:
+    layout = ParameterLayout.of(nn.Sequential(nn.Conv2d(2, 3, 5), nn.Flatten(), nn.Linear(12, 4)))
+    assert torch.allclose(Scale.of_fan_in(layout, None).std, torch.tensor([50.0, 50.0, 12.0, 12.0]) ** -0.5)
+
+
+def test_soft_clipping_bounds_the_weights_and_leaves_small_ones() -> None:
+    layout = layout_of(((3,),))
+    scale = Scale(layout, torch.zeros(1), torch.ones(1), soft_clip=0.5)
+    assert torch.allclose(scale.decode(torch.tensor([1e-3, 100.0, -100.0])), torch.tensor([1e-3, 0.5, -0.5]), atol=1e-6)
+
+
+def test_foreign_tensors_are_refused() -> None:
+    layout = layout_of(((2, 3),))
+    with pytest.raises(UserError, match=r"another network's.*expected.*found"):
+        layout.flatten({"t0": torch.zeros(3, 2)})
+
+
+def test_a_target_with_buffers_is_refused() -> None:
+    with pytest.raises(UserError, match="buffers"):
+        ParameterLayout.of(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
