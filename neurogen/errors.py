@@ -1,4 +1,4 @@
-"""The error that is meant for the user: one line that says what was given, what is allowed, what to do."""
+"""Errors for the user: one line that says what was given, what is allowed and what to do."""
 
 import os
 import sys
@@ -7,22 +7,23 @@ from contextlib import contextmanager
 
 
 class UserError(ValueError):
-    """Shown without a traceback; every other exception is a defect of ours and shows one."""
+    """A mistake that the user can mend, shown without a traceback. Any other exception is a defect of this program."""
 
     exit_status = 1
 
 
 class Incomplete(UserError):
-    """Results were written, and some of them are missing."""
+    """Results were written, but some are missing."""
 
     exit_status = 3
 
 
 class Interrupted(Exception):
-    """The stop flag was seen and everything needed to go on was saved."""
+    """A step saw the stop flag and has saved what it needs to go on later."""
 
 
 def one_line(error: BaseException) -> str:
+    """The message of an error, with its line breaks replaced by spaces."""
     return " ".join(str(error).split())
 
 
@@ -34,7 +35,11 @@ def one_of(what: str, given: str, allowed: tuple[str, ...]) -> None:
 
 @contextmanager
 def errors_in_one_line(*more: type[Exception], explain: Callable[[BaseException], str] = one_line) -> Iterator[None]:
-    """What the user can mend ends the program with one line and status 1; NEUROGEN_DEBUG=1 shows the traceback."""
+    """End the program with one line and the error's exit status where the user can mend the error.
+
+    These are UserError, OSError and the types in `more`; `explain` makes the line of an error. NEUROGEN_DEBUG=1 shows
+    the traceback instead.
+    """
     mendable: tuple[type[Exception], ...] = (UserError, OSError, *more)
     try:
         yield

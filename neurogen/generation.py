@@ -14,7 +14,7 @@ from neurogen.config import Request
 from neurogen.data.dataset import Dataset, Split, load_images, require_same
 from neurogen.data.images import read_pictures
 from neurogen.data.preparation import ImageShape, TokenEmbedding
-from neurogen.data.texts import labelled, read_table
+from neurogen.data.texts import Table, read_table, with_class_indices
 from neurogen.errors import UserError
 from neurogen.generator.folder import load_generator
 from neurogen.generator.generator import Generator
@@ -104,10 +104,11 @@ def _read(path: Path, generator: Generator, task: Task) -> Split:
         return Split(torch.from_numpy(images), torch.from_numpy(numbers), task.preparation)
     assert task.dataset.text is not None
     assert isinstance(task.preparation, TokenEmbedding)
-    texts, labels = read_table(path, task.dataset.text)
-    labels = [str(label) if str(label) in task.class_names else label for label in labels]
-    found, _ = labelled({"own": (texts, labels)}, task.class_names, str(path))
-    numbers = found["own"].labels
+    table = read_table(path, task.dataset.text)
+    texts = table.texts
+    labels = [str(label) if str(label) in task.class_names else label for label in table.labels]
+    (samples,), _ = with_class_indices([Table(texts, labels)], task.class_names, str(path))
+    numbers = samples.labels
     if not np.isin(numbers, range(len(task.class_names))).all():
         raise UserError(f"{path} has labels beside 0 … {len(task.class_names) - 1} ({', '.join(task.class_names)})")
     return text_split(token_ids(texts, generator.backbone.tokenizer), numbers, task.dataset, task.preparation)

@@ -1,4 +1,4 @@
-"""Progress that a person can read: a bar with rate and remaining time on a terminal, a line now and then elsewhere."""
+"""Progress for people: on a terminal a bar with rate and remaining time, elsewhere a line every 15 seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 class Progress:
-    """`with Progress("tune", 100, unit="steps") as progress: progress.advance(1, "loss 0.3")`; threads may share it."""
+    """`with Progress("tune", 100, unit="steps") as progress: progress.advance(1, "loss 0.3")`.
+
+    `first` units of `total` were done by an earlier run. Threads may share a Progress.
+    """
 
     def __init__(self, what: str, total: int, unit: str, first: int = 0) -> None:
         self.what, self.total, self.unit, self.done, self.first = what, total, unit, first, first
@@ -33,6 +36,7 @@ class Progress:
             self._line()
 
     def advance(self, count: int = 1, note: str = "") -> None:
+        """`count` more units are done; `note` replaces what is said beside them."""
         with self.lock:
             self.done, self.note = self.done + count, note or self.note
             if self.bar is not None:

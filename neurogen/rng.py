@@ -1,4 +1,8 @@
-"""Random number generators, made of names and numbers where they are used; nothing draws from a global one."""
+"""Random number generators, seeded by names and numbers where they are used. Nothing draws from a global one.
+
+in:  the parts of a seed, such as (experiment seed, "tune", step)
+out: a seed, or a torch.Generator on the CPU
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def seed_of(*parts: int | str) -> int:
-    """A seed below 2^56. Different parts give unrelated seeds."""
+    """A seed below 2^56. Other parts give an unrelated seed."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:7], "big")
 
 

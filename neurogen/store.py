@@ -1,8 +1,9 @@
-"""Every path and every marker of a run.
+"""The files and markers of a step's folder, and the environment in which it ran.
 
-A step writes into `root/<kind>/<label>-<key>/`. Files appear whole (temporary file, then os.replace), and DONE is
-written last: a folder without it is work in progress, to be continued. An operating-system lock on the folder's
-`.lock` file keeps two processes from working on one step; it is gone when its process is, however that ended.
+A step writes into `root/<kind>/<label>-<key>/`. A file appears whole: it is written under a temporary name and then
+renamed. DONE is written last, so a folder without it is work in progress that can go on. An operating-system lock on
+the folder's `.lock` file keeps two processes from working on one step. The lock ends with its process, however that
+ended.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ TEMPORARY = ".tmp"
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Raises UserError, with the path and what to do, where the disk is full or the folder not writable."""
+    """Turn failed writes into a UserError that names `path` and says what to do: disk full, folder not writable."""
     from safetensors import SafetensorError
 
     try:
@@ -43,39 +44,43 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` make a temporary sibling of `path`, then put it in place; nobody ever sees half a file."""
+    """Let `write` make a temporary file beside `path`, then put it in place, so that nobody ever sees half a file.
+
+    Raises UserError where it cannot be written.
+    """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{TEMPORARY}{path.suffix}")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(temporary)
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
 
 
 def remove_temporaries(folder: Path) -> None:
-    """What a killed process left half written. Only for who holds the folder."""
+    """Remove what a killed process left half written. Only the process that holds the folder may call this."""
     for path in folder.rglob(f".*{TEMPORARY}*"):
         path.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:
+    """A JSON file, whole or not at all. Raises UserError where it cannot be written."""
     write_file(path, lambda temporary: temporary.write_text(json.dumps(value, indent=1) + "\n"))
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """A safetensors file, whole or not at all."""
+    """A safetensors file, whole or not at all. Raises UserError where it cannot be written."""
     from safetensors.torch import save_file
 
-    ready = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_file(path, lambda temporary: save_file(ready, temporary, metadata))
+    on_cpu = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    write_file(path, lambda temporary: save_file(on_cpu, temporary, metadata))
 
 
 def read_json(path: Path) -> Any:
-    """Raises UserError when the file is missing or broken."""
+    """The value in a JSON file. Raises UserError where the file is missing or broken."""
     try:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -83,18 +88,20 @@ def read_json(path: Path) -> Any:
 
 
 def is_done(folder: Path) -> bool:
+    """Whether the step in `folder` has ended and left its results there."""
     return (folder / DONE).exists()
 
 
 def mark_done(folder: Path) -> None:
+    """Write the marker DONE, with the time in seconds since 1970."""
     write_json(folder / DONE, {"finished": time.time()})
 
 
 @contextmanager
 def exclusive(folder: Path, stop: Event) -> Iterator[None]:
-    """Hold the folder for this process. Where another one holds it, say so and wait until it lets go.
+    """Hold the folder for this process. Where another process holds it, say so and wait until it lets go.
 
-    Raises UserError where the folder cannot be written, Interrupted when the stop flag is set while waiting.
+    Raises UserError where the folder cannot be written, and Interrupted when the stop flag is set while waiting.
     """
     from filelock import FileLock, Timeout
 
@@ -118,7 +125,7 @@ def exclusive(folder: Path, stop: Event) -> Iterator[None]:
 
 
 def environment() -> dict[str, Any]:
-    """What a step ran on: versions, commit, host, GPUs."""
+    """What a step runs on: versions, commit, host, CPU, GPUs."""
     import torch
 
     packages = ("neurogen", "torch", "torchvision", "transformers", "peft", "numpy")
@@ -134,9 +141,9 @@ def environment() -> dict[str, Any]:
 
 
 def _cpu() -> str:
-    """Its name, where the system tells it."""
-    about = Path("/proc/cpuinfo")
-    lines = about.read_text().splitlines() if about.exists() else []
+    """The name of the CPU, as far as the system knows it."""
+    source = Path("/proc/cpuinfo")
+    lines = source.read_text().splitlines() if source.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
@@ -149,15 +156,18 @@ def _version(package: str) -> str | None:
 
 
 def commit_here() -> str | None:
-    """Of this code: a repository's, or what a sweep noted beside the copy that its jobs run."""
-    here = Path(__file__).parents[1]
-    if (here / "COMMIT").exists():
-        return (here / "COMMIT").read_text().strip() or None
-    if not (here / ".git").exists():  # installed: a repository further up would be somebody else's
+    """The commit of this code: that of its repository, or the one noted beside the copy that a sweep's jobs run.
+
+    None where the code was installed, or git is missing.
+    """
+    folder = Path(__file__).parents[1]
+    if (folder / "COMMIT").exists():
+        return (folder / "COMMIT").read_text().strip() or None
+    if not (folder / ".git").exists():  # installed; a repository further up would be another project's
         return None
     try:
         described = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, check=False
+            ["git", "describe", "--always", "--dirty"], cwd=folder, capture_output=True, text=True, check=False
         )
     except FileNotFoundError:  # no git on this machine
         return None

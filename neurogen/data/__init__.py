@@ -1,5 +1,6 @@
-"""Datasets: one contract (dataset.py), loaders (images.py, texts.py), what targets read (preparation.py,
-tokenised.py)."""
+"""Datasets. dataset.py is the contract that every loader fulfils; images.py and texts.py are the built-in loaders.
+preparation.py turns raw samples into what target networks read, and tokenised.py stores texts that are ready for that.
+identity.py names a dataset before it is loaded; foreign.py has samples that belong to no task."""
 
 from neurogen.data.identity import identity
 

@@ -1,9 +1,11 @@
 """The contract of a dataset: labelled samples in three splits.
 
-A loader gives raw samples: images as bytes, or texts. This module refuses what cannot be learned from, cuts a seeded,
-class-balanced validation split off train where there is none, and fingerprints everything, so that a later step
-notices when the data is no longer what an earlier one was trained on. Texts are tokenised once, by the step in
-embed.py, which leaves its splits in a folder.
+in:  a loader's RawSplits (images as bytes, or texts)
+out: a Dataset: train, validation and test, what prepares their samples, and a fingerprint of all of it
+
+This module refuses data that nothing can be learned from. Where the source has no validation split, a seeded and
+class-balanced part of train becomes one. The fingerprint lets a later step notice that the data is no longer what an
+earlier step was trained on. Texts are tokenised once, by the step `embed`, which stores its splits in its folder.
 """
 
 from __future__ import annotations
@@ -33,20 +35,25 @@ from neurogen.data.preparation import (
 from neurogen.errors import UserError, one_of
 from neurogen.experiment import named_function
 
-TEST_FRACTION = 0.2  # where a source has no test split of its own
+TEST_FRACTION = 0.2  # of each class, where the source has no test split
 TEST_SEED = 0  # fixed, so that dataset.split_seed never moves a sample between train and test
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Raw samples, pixels 0 … 255 in [samples, channels, height, width] or texts, and labels 0 … classes − 1."""
+    """Raw samples and their labels.
+
+    `samples` are pixels 0 … 255 in [samples, channels, height, width], or texts (an object array of strings).
+    `labels` are 0 … classes − 1.
+    """
 
     samples: NDArray[Any]
     labels: NDArray[np.int64]
 
     @staticmethod
     def of(samples: Any, labels: Any) -> Labelled:
-        kind = None if isinstance(samples, np.ndarray) else object  # numpy would make texts as long as the longest
+        """From an array of pixels or a list of texts, and anything that numpy reads as whole numbers."""
+        kind = None if isinstance(samples, np.ndarray) else object  # numpy would pad every text to the longest one
         return Labelled(np.asarray(samples, dtype=kind), np.asarray(labels, dtype=np.int64))
 
     def __len__(self) -> int:
@@ -58,7 +65,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class RawSplits:
-    """What a loader returns; without `validation` it is cut off train."""
+    """What a loader returns. Where `validation` is None, a part of train becomes the validation split."""
 
     train: Labelled
     test: Labelled
@@ -68,7 +75,7 @@ class RawSplits:
 
 @dataclass(frozen=True)
 class Split:
-    """Samples as small as they come; `inputs` prepares the few that are asked for."""
+    """Samples in their compact raw form; `inputs` prepares those that are asked for."""
 
     samples: UInt8[Tensor, "samples channels height width"] | Texts
     labels: Int64[Tensor, " samples"]
@@ -78,23 +85,25 @@ class Split:
         return len(self.labels)
 
     def inputs(self, index: Tensor | slice = slice(None)) -> Float[Tensor, "batch ..."]:
-        """The samples at `index` as a target network reads them."""
+        """The samples at `index` as a target network reads them: images, or embedded texts."""
         return self.preparation(self.samples[index])
 
-    def part(self, index: Int64[Tensor, " part"]) -> Split:
-        """Only the samples at `index`."""
+    def subset(self, index: Int64[Tensor, " subset"]) -> Split:
+        """A split of the samples at `index` only."""
         if not isinstance(self.samples, Texts):
             return Split(self.samples[index], self.labels[index], self.preparation)
         texts = [ids[ids != PADDING].tolist() for ids in self.samples[index]]
         return Split(Texts.of(texts), self.labels[index], self.preparation)
 
-    def sample(self, count: int, generator: torch.Generator) -> Int64[Tensor, " count"]:
-        """Indices of `count` different samples (all of them if there are fewer)."""
-        return torch.randperm(len(self), generator=generator)[:count]
+    def sample(self, count: int, rng: torch.Generator) -> Int64[Tensor, " count"]:
+        """Indices of `count` different samples in random order; all indices if there are fewer samples."""
+        return torch.randperm(len(self), generator=rng)[:count]
 
 
 @dataclass(frozen=True)
 class Dataset:
+    """Three splits that share their classes and their preparation. `Dataset.of` computes the fingerprint."""
+
     name: str
     title: str
     class_names: tuple[str, ...]
@@ -103,24 +112,48 @@ class Dataset:
     test: Split
     fingerprint: str  # sha256 over all splits
 
+    @staticmethod
+    def of(
+        config: DatasetConfig, class_names: tuple[str, ...], train: Split, validation: Split, test: Split
+    ) -> Dataset:
+        """A dataset of divided and prepared splits, with the fingerprint of all their tensors."""
+        tensors: list[Tensor] = []
+        for split in (train, validation, test):
+            samples = split.samples
+            tensors += [samples.ids, samples.starts] if isinstance(samples, Texts) else [samples]
+            tensors.append(split.labels)
+        if isinstance(train.preparation, TokenEmbedding):
+            tensors.append(train.preparation.table)
+        digest = hashlib.sha256(repr(class_names).encode())
+        for tensor in tensors:
+            digest.update(tensor.numpy().tobytes())
+        return Dataset(config.name, config.title, class_names, train, validation, test, digest.hexdigest())
+
     def without(self, classes: Sequence[str]) -> Dataset:
-        """No training or validation samples of these classes, whose numbers stay. Raises UserError for other names."""
+        """The same data without training and validation samples of these classes. Labels keep their numbers.
+
+        Raises UserError for an unknown class, and where no class is left.
+        """
         for name in classes:
             one_of("dataset.unseen", name, self.class_names)
-        left = torch.tensor([name not in classes for name in self.class_names])
-        if not left.any():
+        is_kept = torch.tensor([name not in classes for name in self.class_names])
+        if not is_kept.any():
             raise UserError("dataset.unseen names all classes; leave some to learn from")
-        if left.all():
+        if is_kept.all():
             return self
-        train, validation = (split.part(left[split.labels].nonzero()[:, 0]) for split in (self.train, self.validation))
+        train, validation = (
+            split.subset(is_kept[split.labels].nonzero()[:, 0]) for split in (self.train, self.validation)
+        )
         return replace(self, train=train, validation=validation)
 
     @property
     def preparation(self) -> Normalisation | TokenEmbedding:
+        """What prepares the samples of all three splits."""
         return self.train.preparation
 
     @property
     def shape(self) -> DataShape:
+        """What a target network has to know of the data."""
         if isinstance(self.train.samples, Texts):
             assert isinstance(self.preparation, TokenEmbedding)
             return TextShape(self.preparation.table.shape[1], len(self.class_names))
@@ -129,7 +162,10 @@ class Dataset:
 
 
 def load_images(config: DatasetConfig) -> Dataset:
-    """Images, divided and normalised. Raises UserError as `load_raw` does."""
+    """Images, divided and normalised by the training pixels' mean and standard deviation per channel.
+
+    Raises UserError as `load_raw` does.
+    """
     raw = load_raw(config)
     channels = raw.train.samples.shape[1]
     pixels = raw.train.samples.transpose(1, 0, 2, 3).reshape(channels, -1) / np.float32(255)
@@ -144,29 +180,13 @@ def load_images(config: DatasetConfig) -> Dataset:
         )
         for part in (raw.train, raw.validation, raw.test)
     )
-    return dataset_of(config, raw.class_names, *splits)
-
-
-def dataset_of(
-    config: DatasetConfig, class_names: tuple[str, ...], train: Split, validation: Split, test: Split
-) -> Dataset:
-    """A dataset of divided and prepared splits, with its fingerprint."""
-    tensors: list[Tensor] = []
-    for split in (train, validation, test):
-        tensors += [split.samples.ids, split.samples.starts] if isinstance(split.samples, Texts) else [split.samples]
-        tensors.append(split.labels)
-    if isinstance(train.preparation, TokenEmbedding):
-        tensors.append(train.preparation.table)
-    digest = hashlib.sha256(repr(class_names).encode())
-    for tensor in tensors:
-        digest.update(tensor.numpy().tobytes())
-    return Dataset(config.name, config.title, class_names, train, validation, test, digest.hexdigest())
+    return Dataset.of(config, raw.class_names, *splits)
 
 
 def load_raw(config: DatasetConfig) -> RawSplits:
-    """Load, limit, divide; the result has a validation split.
+    """Run the loader, keep `dataset.limit` training samples, and divide. The result always has a validation split.
 
-    Raises UserError for an unknown loader, missing files, unusable samples, too few samples or classes.
+    Raises UserError for an unknown loader, missing files, unusable samples, and too few samples or classes.
     """
     load = named_function("dataset.load", config.load)
     try:
@@ -176,25 +196,25 @@ def load_raw(config: DatasetConfig) -> RawSplits:
             f"dataset {config.name} needs {error.name}; pip install 'neurogen[demo]' or that package"
         ) from error
     _refuse_unusable(config, raw)
-    generator = np.random.default_rng(config.split_seed)
-    chosen = generator.permutation(len(raw.train))[: config.limit]
+    rng = np.random.default_rng(config.split_seed)
+    kept = rng.permutation(len(raw.train))[: config.limit]
     if raw.validation is None:
-        validation, train = stratified(raw.train.labels[chosen], config.validation_fraction, generator)
-        raw = RawSplits(raw.train[chosen[train]], raw.test, raw.class_names, raw.train[chosen[validation]])
+        validation, train = stratified(raw.train.labels[kept], config.validation_fraction, rng)
+        raw = RawSplits(raw.train[kept[train]], raw.test, raw.class_names, raw.train[kept[validation]])
     else:
-        raw = RawSplits(raw.train[np.sort(chosen)], raw.test, raw.class_names, raw.validation)
+        raw = RawSplits(raw.train[np.sort(kept)], raw.test, raw.class_names, raw.validation)
     missing = set(range(len(raw.class_names))) - set(raw.train.labels.tolist())
     if missing or not raw.validation:
         names = ", ".join(raw.class_names[label] for label in sorted(missing)) or "none"
         raise UserError(
-            f"dataset {config.name}: {len(chosen)} training samples (dataset.limit={config.limit}) leave no sample for "
+            f"dataset {config.name}: {len(kept)} training samples (dataset.limit={config.limit}) leave no sample for "
             f"validation or for the classes: {names}; use more samples"
         )
     return raw
 
 
 def require_same(dataset: Dataset, fingerprint: str, folder: Path) -> None:
-    """Raises UserError when the data is no longer what the step in `folder`, or what it builds on, was trained on."""
+    """Raises UserError unless the data is what the step in `folder`, or a step before it, was trained on."""
     if dataset.fingerprint != fingerprint:
         raise UserError(
             f"the data of {dataset.name} is not what it was when {folder} was trained; restore the data, "
@@ -202,30 +222,31 @@ def require_same(dataset: Dataset, fingerprint: str, folder: Path) -> None:
         )
 
 
-def with_own_test(samples: Labelled, names: tuple[str, ...]) -> RawSplits:
-    """Splits of a source that has no test split: a fixed fifth of each class is test."""
+def split_off_test(samples: Labelled, class_names: tuple[str, ...]) -> RawSplits:
+    """Splits of a source that has no test split: a fixed fifth of each class becomes the test data."""
     test, train = stratified(samples.labels, TEST_FRACTION, np.random.default_rng(TEST_SEED))
-    return RawSplits(samples[train], samples[test], names)
+    return RawSplits(samples[train], samples[test], class_names)
 
 
 def stratified(
-    labels: NDArray[np.int64], fraction: float, generator: np.random.Generator
+    labels: NDArray[np.int64], fraction: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices of (a fraction of every class, the rest), both in ascending order."""
-    part = []
+    # scikit-learn's train_test_split draws other samples and rounds class sizes otherwise; every result hangs on these
+    selected = []
     for label in np.unique(labels):
-        members = generator.permutation(np.flatnonzero(labels == label))
-        part.append(members[: round(len(members) * fraction)])
-    chosen = np.sort(np.concatenate(part))
-    return chosen, np.setdiff1d(np.arange(len(labels)), chosen)
+        members = rng.permutation(np.flatnonzero(labels == label))
+        selected.append(members[: round(len(members) * fraction)])
+    index = np.sort(np.concatenate(selected))
+    return index, np.setdiff1d(np.arange(len(labels)), index)
 
 
-def _refuse_samples(config: DatasetConfig, part: Labelled) -> None:
-    """What a loader of the user's own may get wrong."""
-    if len(part.samples) != len(part.labels):
-        raise UserError(f"{config.load} gives {len(part.samples):,} samples and {len(part.labels):,} labels")
-    is_text = part.samples.dtype == object and all(isinstance(sample, str) for sample in part.samples)
-    is_image = part.samples.dtype == np.uint8 and part.samples.ndim == 4
+def _refuse_samples(config: DatasetConfig, split: Labelled) -> None:
+    """Raises UserError for what a user's own loader may get wrong."""
+    if len(split.samples) != len(split.labels):
+        raise UserError(f"{config.load} gives {len(split.samples):,} samples and {len(split.labels):,} labels")
+    is_text = split.samples.dtype == object and all(isinstance(sample, str) for sample in split.samples)
+    is_image = split.samples.dtype == np.uint8 and split.samples.ndim == 4
     if config.text is None and not is_image:
         raise UserError(
             f"{config.load} gives no images: bytes (uint8) in [samples, channels, height, width]; for texts begin the "
@@ -236,11 +257,12 @@ def _refuse_samples(config: DatasetConfig, part: Labelled) -> None:
 
 
 def _refuse_unusable(config: DatasetConfig, raw: RawSplits) -> None:
+    """Raises UserError for samples, labels and classes that nothing can be learned from."""
     num_classes = len(raw.class_names)
-    parts = [part for part in (raw.train, raw.validation, raw.test) if part is not None]
-    for part in parts:
-        _refuse_samples(config, part)
-    present = set(np.concatenate([part.labels for part in parts]).tolist())
+    splits = [split for split in (raw.train, raw.validation, raw.test) if split is not None]
+    for split in splits:
+        _refuse_samples(config, split)
+    present = set(np.concatenate([split.labels for split in splits]).tolist())
     unknown = present - set(range(num_classes))
     if unknown:
         raise UserError(
@@ -253,11 +275,11 @@ def _refuse_unusable(config: DatasetConfig, raw: RawSplits) -> None:
         raise UserError(
             f"dataset.limit={config.limit} is too few for {num_classes} classes; give at least {2 * num_classes}"
         )
-    for what, part in (("training", raw.train), ("test", raw.test)):
-        counts = np.bincount(part.labels, minlength=num_classes)
-        if counts.min() < (2 if what == "training" else 1):
+    for kind, split, needed in (("training", raw.train, 2), ("test", raw.test, 1)):
+        counts = np.bincount(split.labels, minlength=num_classes)
+        if counts.min() < needed:
             name = raw.class_names[int(counts.argmin())]
             raise UserError(
-                f"dataset {config.name}: {counts.min()} {what} samples of class {name}; every class needs two for "
+                f"dataset {config.name}: {counts.min()} {kind} samples of class {name}; every class needs two for "
                 "training and one for test (three where a fifth of them becomes the test split)"
             )

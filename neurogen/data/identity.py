@@ -1,4 +1,8 @@
-"""What a dataset is, before it is loaded: part of the hash of everything that is trained on it."""
+"""The identity of a dataset before it is loaded. It is a part of the hash of every step that is trained on the data.
+
+in:  the config of a dataset
+out: a short text that changes when the data does
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,15 @@ from pathlib import Path
 from neurogen.config import DatasetConfig
 from neurogen.errors import UserError
 
-# Their files are fixed by their publishers, and checked against known digests where they are downloaded.
+# The publishers fixed the files of these datasets; downloads are checked against known digests.
 PUBLISHED = ("digits", "mnist5k", "mnist", "svhn", "cifar10")
 
 
 def identity(config: DatasetConfig) -> str:
-    """The name of a published dataset, or a digest over names, sizes and times of the files in dataset.path."""
+    """The name of a published dataset, or a digest over names, sizes and times of the files in dataset.path.
+
+    Raises UserError where dataset.path does not exist.
+    """
     if config.path is None or config.name in PUBLISHED:
         return config.name
     folder = Path(config.path)
@@ -25,11 +32,11 @@ def identity(config: DatasetConfig) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else [folder]
     digest = hashlib.sha256()
     for path in files:
-        about = path.stat()
-        digest.update(f"{path.relative_to(folder)} {about.st_size} {about.st_mtime_ns}\n".encode())
+        status = path.stat()
+        digest.update(f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}\n".encode())
     return f"{config.name}-{digest.hexdigest()[:16]}"
 
 
 def _on_the_hub(config: DatasetConfig) -> bool:
-    """A loader of the hub's datasets takes OWNER/NAME where there is no such folder."""
+    """Whether dataset.path is the OWNER/NAME of a dataset that hub_text loads."""
     return config.load == "hub_text" and re.fullmatch(r"[\w.-]+/[\w.-]+", config.path or "") is not None

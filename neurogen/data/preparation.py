@@ -1,4 +1,4 @@
-"""What a target network reads: raw samples made into numbers, in the same way for training and generation.
+"""From raw samples to what a target network reads, in the same way for training and for generated networks.
 
 images  bytes [samples, channels, height, width]  ─► Normalisation  ─► pixels with mean 0 and std 1 per channel
 texts   token ids, padded with −1                 ─► TokenEmbedding ─► [samples, tokens, embedding], zeros at padding
@@ -17,7 +17,7 @@ PADDING = -1
 
 @dataclass(frozen=True)
 class ImageShape:
-    """What an image target has to know of its data."""
+    """What an image target has to know of its data. Height and width are in pixels."""
 
     channels: int
     height: int
@@ -26,6 +26,7 @@ class ImageShape:
 
     @property
     def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
         return self.height, self.width
 
 
@@ -42,7 +43,7 @@ DataShape = ImageShape | TextShape
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Images by the mean and the standard deviation of the training pixels."""
+    """Scales images by the mean and the standard deviation of the training pixels, which are in 0 … 1."""
 
     mean: Float[Tensor, "channels 1 1"]
     std: Float[Tensor, "channels 1 1"]
@@ -55,7 +56,10 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class TokenEmbedding:
-    """The frozen embedding that all text targets share (paper 4.1). Its rows are never zero, so zeros mean padding."""
+    """The frozen embedding that all text targets share (paper 4.1).
+
+    No row of the table is zero, so that zeros mark padding.
+    """
 
     table: Float[Tensor, "vocabulary embedding"]
 
@@ -65,13 +69,14 @@ class TokenEmbedding:
 
 @dataclass(frozen=True)
 class Texts:
-    """Tokenised texts without padding: text i is ids[starts[i] : starts[i + 1]]."""
+    """Tokenised texts, stored without padding: text i is ids[starts[i] : starts[i + 1]]."""
 
     ids: Int32[Tensor, " tokens"]
-    starts: Int64[Tensor, " texts_and_one"]
+    starts: Int64[Tensor, " texts_plus_1"]
 
     @staticmethod
     def of(texts: list[list[int]]) -> Texts:
+        """From the token ids of every text."""
         lengths = torch.tensor([len(text) for text in texts])
         ids = torch.tensor([token for text in texts for token in text], dtype=torch.int32)
         return Texts(ids, torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]))
@@ -80,9 +85,9 @@ class Texts:
         return len(self.starts) - 1
 
     def __getitem__(self, index: Tensor | slice) -> Int64[Tensor, "batch longest"]:
-        """The texts at `index`, padded to the longest of them."""
+        """The texts at `index`, padded with PADDING to the longest of them."""
         starts, ends = self.starts[:-1][index], self.starts[1:][index]
         longest = int((ends - starts).max()) if len(starts) else 0
-        place = starts.unsqueeze(1) + torch.arange(longest)
-        ids = self.ids[place.clamp(max=len(self.ids) - 1)].long()
-        return ids.where(place < ends.unsqueeze(1), PADDING)
+        positions = starts.unsqueeze(1) + torch.arange(longest)
+        ids = self.ids[positions.clamp(max=len(self.ids) - 1)].long()
+        return ids.where(positions < ends.unsqueeze(1), PADDING)

@@ -1,6 +1,6 @@
-"""A text dataset as the step `embed` leaves it in its folder, and back.
+"""The file in which the step `embed` stores a tokenised text dataset.
 
-texts.safetensors   ids, starts and labels of every split, and the table of the frozen embedding
+texts.safetensors   token ids, starts and labels of every split, and the table of the frozen embedding
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from neurogen import store
 from neurogen.config import DatasetConfig
-from neurogen.data.dataset import Dataset, Split, dataset_of
+from neurogen.data.dataset import Dataset, Split
 from neurogen.data.preparation import Texts, TokenEmbedding
 from neurogen.errors import UserError
 
@@ -21,7 +21,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def save_texts(dataset: Dataset, folder: Path) -> None:
-    """The splits of a tokenised dataset; the table is one for all of them."""
+    """Write a tokenised dataset into `folder`; its splits share one table. Raises UserError where it cannot."""
     assert isinstance(dataset.preparation, TokenEmbedding)
     tensors = {"table": dataset.preparation.table}
     for name in SPLITS:
@@ -33,7 +33,7 @@ def save_texts(dataset: Dataset, folder: Path) -> None:
 
 
 def load_texts(config: DatasetConfig, folder: Path) -> Dataset:
-    """Raises UserError when the file is missing or broken."""
+    """Read what `save_texts` wrote. Raises UserError where the file is missing or broken."""
     try:
         with safe_open(folder / FILE, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
@@ -47,4 +47,4 @@ def load_texts(config: DatasetConfig, folder: Path) -> Dataset:
         Split(Texts(tensors[f"{name}.ids"], tensors[f"{name}.starts"]), tensors[f"{name}.labels"], embedding)
         for name in SPLITS
     )
-    return dataset_of(config, class_names, *splits)
+    return Dataset.of(config, class_names, *splits)

@@ -1,8 +1,11 @@
-"""Where a language model comes from: its weights, its tokenizer and, where it sees, its image processor.
+"""Where a language model comes from.
 
-Looked for in this order: a local folder, an installed package that ships them as a GGUF file (dequantised into a cache
-once), the Hugging Face hub. With `random_seed` nothing is looked for: the weights of `architecture` are drawn, and the
-tokenizer's tokens are bytes.
+in:  the config of a model
+out: its weights, its tokenizer and, if it sees, its image processor
+
+They are looked for in a local folder, then in an installed package that ships them as a GGUF file (dequantised once,
+into a cache), then on the Hugging Face hub. With `random_seed` nothing is looked for: the weights of `architecture` are
+drawn at random, and the tokenizer's tokens are bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from neurogen import store
 from neurogen.config import BackboneConfig, ModelConfig
 from neurogen.errors import UserError, one_line
 
-# The form of a conversation that Qwen's models know, for tokenizers of bytes.
+# The chat format of Qwen's models, for tokenizers of bytes.
 CHAT_TEMPLATE = """\
 {% for message in messages %}<|im_start|>{{ message.role }}
 {% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}\
@@ -36,30 +39,30 @@ CHAT_TEMPLATE = """\
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A model without its output layer, as transformers' AutoModel gives it, and what prepares its input."""
+    """A model without its output layer, as transformers' AutoModel loads it, and what prepares its input."""
 
     model: Any
     tokenizer: Any
-    image_processor: Any  # None for a model that is not to see
+    image_processor: Any  # None unless the model is to see
 
 
 def load_pretrained(
     config: ModelConfig, dtype: torch.dtype | str, attention: str = "sdpa", vision: bool = False
 ) -> Pretrained:
-    """Raises UserError when the weights are nowhere to be found, or not to be had."""
+    """The model in `dtype` ("auto": as it is stored), with one of transformers' implementations of attention.
+
+    Raises UserError where the weights cannot be found, are broken, or need access that is not granted.
+    """
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    loaded = (
-        _random(config, dtype, attention, vision)
-        if config.random_seed is not None
-        else _found(config, dtype, attention, vision)
-    )
-    return loaded
+    if config.random_seed is not None:
+        return _random(config, dtype, attention, vision)
+    return _published(config, dtype, attention, vision)
 
 
 def load_tokenizer(config: ModelConfig, local_files_only: bool = False) -> Any:
-    """Raises UserError when it is nowhere to be found."""
+    """The tokenizer of the model. Raises UserError where it cannot be found."""
     from transformers import AutoTokenizer
 
     if config.random_seed is not None:
@@ -73,29 +76,34 @@ def load_tokenizer(config: ModelConfig, local_files_only: bool = False) -> Any:
 
 
 def architecture_of(config: ModelConfig) -> Any:
-    """transformers' config of the model: what the YAML file says, else what is found beside the weights."""
+    """transformers' config of the model: `architecture` if it is given, else the config beside the weights.
+
+    Raises UserError where neither can be had.
+    """
     from transformers import AutoConfig
 
     if config.architecture is None:
         return _published_architecture(config)
-    about = dict(config.architecture)
-    return AutoConfig.for_model(about.pop("model_type"), **about)
+    options = dict(config.architecture)
+    return AutoConfig.for_model(options.pop("model_type"), **options)
 
 
 def require_usable(config: BackboneConfig) -> None:
-    """Raises UserError where the model cannot be had, or is to see and cannot: before a zoo is trained for it."""
-    require_sight(
-        config, architecture_of(config) if config.random_seed is not None else _published_architecture(config)
-    )
+    """Raises UserError where the model cannot be had, or cannot see though it must.
+
+    It needs the model's config only, so that an experiment fails before it trains a zoo.
+    """
+    is_random = config.random_seed is not None
+    require_sight(config, architecture_of(config) if is_random else _published_architecture(config))
 
 
 def require_sight(config: BackboneConfig, architecture: Any) -> None:
-    """Raises UserError where a model that reads text only is to see."""
+    """Raises UserError where backbone.vision=true and the model cannot see as Qwen2-VL does."""
     marks = ("vision_config", "image_token_id", "vision_start_token_id", "vision_end_token_id")
     if config.vision and not all(hasattr(architecture, mark) for mark in marks):
-        what = "sees in another way than Qwen2-VL" if hasattr(architecture, marks[0]) else "reads text only"
+        obstacle = "sees in another way than Qwen2-VL" if hasattr(architecture, marks[0]) else "reads text only"
         raise UserError(
-            f"backbone.vision=true, but {config.model or config.name} ({architecture.model_type}) {what}; set "
+            f"backbone.vision=true, but {config.model or config.name} ({architecture.model_type}) {obstacle}; set "
             "backbone.vision=false, and images come through a trained patch embedding, or take a backbone of "
             "Qwen2-VL's kind: qwen2_vl_7b, tiny_qwen2_vl"
         )
@@ -111,18 +119,20 @@ def _published_architecture(config: ModelConfig) -> Any:
 
 
 def cache_folder() -> Path:
+    """Where dequantised models are kept: NEUROGEN_CACHE, by default ~/.cache/neurogen."""
     return Path(os.environ.get("NEUROGEN_CACHE", Path.home() / ".cache" / "neurogen"))
 
 
-def _found(config: ModelConfig, dtype: torch.dtype | str, attention: str, vision: bool) -> Pretrained:
+def _published(config: ModelConfig, dtype: torch.dtype | str, attention: str, vision: bool) -> Pretrained:
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
     source = _local(config) or config.model
     try:
-        form: dict[str, Any] = {"trust_remote_code": False}  # code from the hub is never run
-        model = AutoModel.from_pretrained(source, dtype=dtype, attn_implementation=attention, **form)
-        tokenizer = AutoTokenizer.from_pretrained(source, **form)
-        return Pretrained(model, tokenizer, AutoImageProcessor.from_pretrained(source, **form) if vision else None)
+        # code from the hub is never run
+        model = AutoModel.from_pretrained(source, dtype=dtype, attn_implementation=attention, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+        processor = AutoImageProcessor.from_pretrained(source, trust_remote_code=False) if vision else None
+        return Pretrained(model, tokenizer, processor)
     except SafetensorError as error:
         raise UserError(f"the weights of the backbone in {source} are broken ({error}); delete that folder") from error
     except (OSError, ValueError, ImportError) as error:
@@ -130,6 +140,7 @@ def _found(config: ModelConfig, dtype: torch.dtype | str, attention: str, vision
 
 
 def _not_found(config: ModelConfig, error: BaseException) -> str:
+    """What to do about a model that could not be loaded because of `error`."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     causes = [error]
@@ -154,7 +165,7 @@ def _not_found(config: ModelConfig, error: BaseException) -> str:
 
 
 def _local(config: ModelConfig) -> Path | None:
-    """A folder with the model on this machine, converted from the package's GGUF where that is what there is."""
+    """The folder with the model on this machine, or None. A package's GGUF file is converted into one."""
     if config.model and Path(config.model).is_dir():
         return Path(config.model)
     if config.package is None or config.package.model != config.model:
@@ -172,7 +183,7 @@ def _local(config: ModelConfig) -> Path | None:
 
 
 def _convert(gguf: Path, target: Path) -> Path:
-    """Dequantised weights and tokenizer as a safetensors folder, put in place whole."""
+    """Dequantise weights and tokenizer into the folder `target`, which appears whole."""
     try:
         import gguf as reader  # noqa: F401
     except ModuleNotFoundError as error:
@@ -181,11 +192,12 @@ def _convert(gguf: Path, target: Path) -> Path:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):  # its bar takes no other hint
+    # transformers shows a progress bar here that cannot be switched off
+    with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
         dequantised = AutoModel.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     config = dequantised.config
     del config.quantization_config
-    model = AutoModel.from_config(config)  # a model that came out of a GGUF remembers it, and refuses to be saved
+    model = AutoModel.from_config(config)  # a model that was loaded from a GGUF file refuses to be saved
     model.load_state_dict(dequantised.state_dict())
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=target.parent) as name, store.writing(target):
@@ -194,25 +206,24 @@ def _convert(gguf: Path, target: Path) -> Path:
         try:
             os.replace(Path(name) / "model", target)
         except OSError:
-            if not (target / "config.json").exists():
+            if not (target / "config.json").exists():  # if it exists, another process has made the same conversion
                 raise
-            # another process was first; its conversion is the same
     return target
 
 
 def _random(config: ModelConfig, dtype: torch.dtype | str, attention: str, vision: bool) -> Pretrained:
     from transformers import AutoModel, Qwen2VLImageProcessor
 
-    about = architecture_of(config)
+    architecture = architecture_of(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.random_seed or 0)
-        known = torch.float32 if dtype == "auto" else dtype
-        model = AutoModel.from_config(about, dtype=known, attn_implementation=attention).eval()
-    return Pretrained(model, _byte_tokenizer(about), Qwen2VLImageProcessor() if vision else None)
+        dtype = torch.float32 if dtype == "auto" else dtype
+        model = AutoModel.from_config(architecture, dtype=dtype, attn_implementation=attention).eval()
+    return Pretrained(model, _byte_tokenizer(architecture), Qwen2VLImageProcessor() if vision else None)
 
 
 def _byte_tokenizer(architecture: Any) -> Any:
-    """A tokenizer whose tokens are bytes, and the marks of conversations and images."""
+    """A tokenizer whose tokens are bytes, besides the marks of conversations and images."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

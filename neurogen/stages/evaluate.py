@@ -148,7 +148,7 @@ def _means_of_other_zoos(step: Evaluate, dataset: Dataset, network: nn.Module) -
 
 def _only(split: Split, dataset: Dataset, classes: Sequence[str]) -> Split:
     chosen = torch.tensor([name in classes for name in dataset.class_names])
-    return split.part(chosen[split.labels].nonzero()[:, 0])
+    return split.subset(chosen[split.labels].nonzero()[:, 0])
 
 
 def _classical(step: Evaluate, dataset: Dataset, layout: ParameterLayout) -> Networks:

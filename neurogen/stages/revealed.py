@@ -61,7 +61,7 @@ def networks_beside(
     orders = [one.relabelling for one in shown if one.relabelling is not None]
     if not orders:
         return {}
-    few = [dataset.train.part(one.index) for one in shown]
+    few = [dataset.train.subset(one.index) for one in shown]
     network = initialised(step.task.target, dataset, 0).to(runtime.device)
     layout = ParameterLayout.of(network)
     blind, matched = [], []

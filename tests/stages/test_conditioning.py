@@ -91,4 +91,4 @@ def test_sentences_are_prose() -> None:
     found = foreign.sentences()
     assert len(found) > 10
     assert set(found.labels.tolist()) == set(range(len(foreign.TABLES)))
-    assert all(len(text.split()) >= foreign.LEAST_WORDS for text in found.samples)
+    assert all(len(text.split()) >= foreign.MIN_WORDS for text in found.samples)
