@@ -16,10 +16,11 @@ from neurogen.data.images import read_pictures
 from neurogen.data.preparation import ImageShape, TokenEmbedding
 from neurogen.data.texts import Table, read_table, with_class_indices
 from neurogen.errors import UserError
+from neurogen.generator.context import Context
 from neurogen.generator.folder import load_generator
 from neurogen.generator.generator import Generator
 from neurogen.generator.prompts import mentioned
-from neurogen.generator.task import Context, Task
+from neurogen.generator.task import Task
 from neurogen.rng import rng_of
 from neurogen.stages.embed import text_dataset, text_split, token_ids
 from neurogen.targets.prediction import evaluate_network

@@ -173,7 +173,7 @@ def runtime_of_ranks(
             ranks=ranks,
             engine=partial(ZeroEngine, zero, place.rank, place.size),
             sharded_loading=partial(sharded_loading, zero),
-            whole=whole,
+            gathered=whole,
         )
 
 

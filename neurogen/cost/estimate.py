@@ -25,7 +25,9 @@ from neurogen.data.dataset import load_raw
 from neurogen.data.preparation import DataShape, ImageShape, Normalisation, TextShape, TokenEmbedding
 from neurogen.errors import UserError
 from neurogen.generator.backbone import Backbone, VisionBackbone, opening_of, with_lora
-from neurogen.generator.generator import Generator, ZooMoments, injection_loss, tuning_loss
+from neurogen.generator.generator import Generator
+from neurogen.generator.losses import ZooMoments, injection_loss, tuning_loss
+from neurogen.generator.parts import Embeddings
 from neurogen.generator.patches import PATCHES_PER_SIDE
 from neurogen.generator.pretrained import Pretrained, architecture_of, load_tokenizer, require_sight
 from neurogen.generator.task import Task
@@ -192,9 +194,8 @@ def one_step(generator: Generator, task: Task, network: nn.Module, num_read: int
         return tensor
 
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
-        message = torch.empty(num_read, generator.backbone.hidden_size, device=META)
-        tokens = generator.tokens(task.name)
-        z: Float[Tensor, " params"] = generator.generate(task.name, [message, *tokens], tokens)
+        message = Embeddings(torch.empty(num_read, generator.backbone.hidden_size, device=META))
+        z: Float[Tensor, " params"] = generator.read_out(task.name, [message, *generator.tokens(task.name)])
         if num_samples:
             length = task.dataset.text.max_tokens if task.dataset.text is not None else 0
             inputs = inputs_of(task.shape, num_samples, length)
@@ -279,7 +280,7 @@ def vision_flops(experiment: Experiment, backbone: Backbone, shape: DataShape) -
     """The encoder's forward pass over the context: 2 per weight and patch, and attention among an image's patches."""
     if not isinstance(backbone, VisionBackbone) or not isinstance(shape, ImageShape):
         return 0
-    encoder, patches = backbone.whole.visual, patches_of(shape)
+    encoder, patches = backbone.base.visual, patches_of(shape)
     merger = sum(value.numel() for value in encoder.merger.parameters())
     rest = sum(value.numel() for value in encoder.parameters()) - merger
     attention = 4 * patches**2 * encoder.config.embed_dim * encoder.config.depth

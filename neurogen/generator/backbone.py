@@ -1,10 +1,10 @@
 """The backbone F: a language model with LoRA that reads one sequence and gives hidden states after its last norm.
 
-in:  parts in reading order: text, token ids, pictures, and embeddings (parameter tokens, patches of an image)
+in:  parts in reading order (parts.py)
 out: hidden states [tokens, hidden] of every part
 
-A vision model reads pictures through its own encoder. Their embeddings stand where its vocabulary has image tokens,
-and all positions, those of the parameter tokens too, are its own multimodal rotary ones (Qwen2-VL).
+A vision model reads pictures through its own encoder. Their embeddings stand where its vocabulary has image tokens. All
+positions, also those of the parameter tokens, are its own multimodal rotary positions (Qwen2-VL).
 """
 
 from __future__ import annotations
@@ -13,32 +13,22 @@ import re
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from neurogen.config import BackboneConfig
 from neurogen.errors import UserError
+from neurogen.generator.parts import Embeddings, Part, Picture, Text, TokenIds
 from neurogen.generator.pretrained import Pretrained, load_pretrained, require_usable
 from neurogen.rng import seed_of
 from neurogen.training.runtime import Runtime
 
 
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """An image for a backbone that sees."""
-
-    pixels: UInt8[Tensor, "channels height width"]
-
-
-Part = str | Tensor | Picture  # a tensor of whole numbers is token ids, any other one embeddings
-
-
 class Backbone(nn.Module):
-    """LLM with LoRA; frozen but for the adapter."""
+    """A language model, frozen except for its LoRA adapter."""
 
     def __init__(self, adapted: Any, tokenizer: Any, chat_template: bool) -> None:
         super().__init__()
@@ -54,41 +44,44 @@ class Backbone(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Where the embedding table lies."""
         return self.model.get_input_embeddings().weight.device  # type: ignore[no-any-return]
 
     def message(self, parts: Sequence[Part]) -> list[Part]:
-        """The parts as a user's message, in the form that the model was trained to follow. It is left open: parameter
-        tokens are a part of it."""
-        opened: list[Part] = [self.opening] if len(self.opening) else []
+        """The parts as a user's message in the format of the chat template. It stays open at its end, because the
+        parameter tokens are a part of it."""
+        message: list[Part] = [TokenIds(self.opening)] if len(self.opening) else []
         for part in parts:
-            if isinstance(part, str) and opened and isinstance(opened[-1], str):
-                opened[-1] += part  # tokens do not end where a part does
+            if isinstance(part, Text) and message and isinstance(message[-1], Text):
+                message[-1] = Text(message[-1].text + part.text)  # a token may cross the border between two parts
             else:
-                opened.append(part)
-        return opened
+                message.append(part)
+        return message
 
     def forward(self, parts: Sequence[Part]) -> list[Float[Tensor, "tokens hidden"]]:
+        """Hidden states of every part."""
         embedded = [self.embed(part) for part in parts]
-        states = self.run(torch.cat(embedded), None)
+        states = self.decode(torch.cat(embedded), None)
         return list(states.split([len(part) for part in embedded]))
 
     def embed(self, part: Part) -> Float[Tensor, "tokens hidden"]:
-        """EMB_F of the paper for text and token ids; embeddings are what they are."""
-        if isinstance(part, Tensor) and part.is_floating_point():
-            return part.to(self.device)
+        """EMB_F of the paper for texts and token ids; embeddings are taken as they are."""
+        if isinstance(part, Embeddings):
+            return part.vectors.to(self.device)
         embedded: Tensor = self.model.get_input_embeddings()(self.ids(part).to(self.device))
         return embedded.float()
 
     def ids(self, part: Part) -> Int64[Tensor, " tokens"]:
-        """Token ids of text."""
-        if isinstance(part, Tensor):
-            return part
-        assert isinstance(part, str)
-        return torch.tensor(tokenised([part], self.tokenizer)[0], dtype=torch.int64)
+        """Token ids of a text."""
+        if isinstance(part, TokenIds):
+            return part.ids
+        assert isinstance(part, Text)
+        return torch.tensor(tokenised([part.text], self.tokenizer)[0], dtype=torch.int64)
 
-    def run(
+    def decode(
         self, sequence: Float[Tensor, "tokens hidden"], positions: Int64[Tensor, "3 1 tokens"] | None
     ) -> Float[Tensor, "tokens hidden"]:
+        """One pass through the decoder in its own dtype; float32 in and out."""
         self.num_tokens_read += len(sequence)
         dtype = self.model.get_input_embeddings().weight.dtype
         states = self.decoder(inputs_embeds=sequence[None].to(dtype), position_ids=positions, use_cache=False)
@@ -96,90 +89,100 @@ class Backbone(nn.Module):
 
     @property
     def decoder(self) -> Any:
+        """The language model proper."""
         return self.model
 
 
 class VisionBackbone(Backbone):
-    """A vision LLM of Qwen2-VL's kind with LoRA."""
+    """A vision language model of Qwen2-VL's kind with LoRA."""
 
     def __init__(self, adapted: Any, tokenizer: Any, chat_template: bool, image_processor: Any) -> None:
         super().__init__(adapted, tokenizer, chat_template)
         self.image_processor = image_processor
-        self.whole = adapted.get_base_model()
-        config = self.whole.config
+        self.base = adapted.get_base_model()
+        config = self.base.config
         self.image_token = int(config.image_token_id)
-        self.around = [torch.tensor([config.vision_start_token_id]), torch.tensor([config.vision_end_token_id])]
+        self.vision_start, self.vision_end = (
+            torch.tensor([token]) for token in (config.vision_start_token_id, config.vision_end_token_id)
+        )
 
     @property
     def decoder(self) -> Any:
-        return self.whole.language_model
+        """The language model proper, without the vision encoder."""
+        return self.base.language_model
 
     def forward(self, parts: Sequence[Part]) -> list[Float[Tensor, "tokens hidden"]]:
-        seen, grids = self.see([part for part in parts if isinstance(part, Picture)])
-        features = iter(seen)
+        """Hidden states of every part."""
+        features, grids = self.see([part for part in parts if isinstance(part, Picture)])
+        remaining = iter(features)
         embedded, ids = [], []
         for part in parts:
             if isinstance(part, Picture):
-                feature = next(features)
-                start, end = (self.embed(mark) for mark in self.around)
+                feature = next(remaining)
+                start, end = (self.embed(TokenIds(token)) for token in (self.vision_start, self.vision_end))
                 embedded.append(torch.cat([start, feature, end]))
-                ids.append(torch.cat([self.around[0], torch.full((len(feature),), self.image_token), self.around[1]]))
+                images = torch.full((len(feature),), self.image_token)
+                ids.append(torch.cat([self.vision_start, images, self.vision_end]))
             else:
                 embedded.append(self.embed(part))
-                # to the positions every token that is no image is alike, and embeddings have no id
-                is_embedding = isinstance(part, Tensor) and part.is_floating_point()
-                ids.append(torch.zeros(len(embedded[-1]), dtype=torch.int64) if is_embedding else self.ids(part).cpu())
+                # positions depend only on which tokens are images, so embeddings, which have no ids, count as token 0
+                is_embedded = isinstance(part, Embeddings)
+                ids.append(torch.zeros(len(embedded[-1]), dtype=torch.int64) if is_embedded else self.ids(part).cpu())
         sequence = torch.cat(ids)[None]
-        positions, _ = self.whole.get_rope_index(
+        positions, _ = self.base.get_rope_index(
             sequence, mm_token_type_ids=(sequence == self.image_token).int(), image_grid_thw=grids
         )
-        states = self.run(torch.cat(embedded), positions.to(self.device))
+        states = self.decode(torch.cat(embedded), positions.to(self.device))
         return list(states.split([len(part) for part in embedded]))
 
     def see(
         self, pictures: Sequence[Picture]
     ) -> tuple[list[Float[Tensor, "tokens hidden"]], Int64[Tensor, "pictures 3"] | None]:
-        """(embeddings; extent in time, height and width) of every picture, from the model's processor and encoder."""
+        """(embeddings; size in time, height and width) of every picture, from the model's processor and encoder."""
         if not pictures:
             return [], None
         colour = [picture.pixels.expand(3, -1, -1).cpu() for picture in pictures]
         prepared = self.image_processor(images=colour, return_tensors="pt")
         grids = prepared["image_grid_thw"]
-        found = self.whole.get_image_features(prepared["pixel_values"].to(self.device), grids.to(self.device))
-        return [feature.float() for feature in found.pooler_output], grids
+        output = self.base.get_image_features(prepared["pixel_values"].to(self.device), grids.to(self.device))
+        return [feature.float() for feature in output.pooler_output], grids
 
 
 def tokenised(texts: list[str], tokenizer: Any) -> list[list[int]]:
-    """Token ids of texts; what looks like a special token in them is text like any other."""
-    found: list[list[int]] = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return found
+    """Token ids of texts. What looks like a special token in a text is treated as ordinary text."""
+    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return ids
 
 
 def opening_of(tokenizer: Any) -> str:
-    """What the tokenizer's chat template writes before a user's message; nothing where there is none."""
+    """What the tokenizer's chat template writes before a user's message; empty where there is no template."""
     if tokenizer.chat_template is None:
         return ""
-    mark = "MESSAGE"
-    # some templates write today's date, with which a generator would give other networks tomorrow
+    marker = "MESSAGE"
+    # some templates write today's date, and the generator would give other networks tomorrow
     template = re.sub(r"strftime_now\([^)]*\)", "'1 January 2024'", tokenizer.chat_template)
-    message = [{"role": "user", "content": mark}]
-    written: str = tokenizer.apply_chat_template(message, chat_template=template, tokenize=False)
-    return written.split(mark)[0]
+    message = [{"role": "user", "content": marker}]
+    conversation: str = tokenizer.apply_chat_template(message, chat_template=template, tokenize=False)
+    return conversation.split(marker)[0]
 
 
 def load_backbone(config: BackboneConfig, runtime: Runtime, seed: int) -> Backbone:
-    """The pretrained model with a fresh LoRA. Raises UserError when it cannot be had, or is to see and cannot."""
+    """The pretrained model with a fresh LoRA, on the runtime's device.
+
+    Raises UserError when the model cannot be found, or has no vision encoder where the config asks for one.
+    """
     require_usable(config)
-    # random weights are drawn whole: in shares they would be others
-    shared = runtime.sharded_loading(runtime.dtype) if config.random_seed is None else nullcontext()
-    with shared:
+    # random weights are drawn in one piece: drawn shard by shard they would be others
+    sharded = runtime.sharded_loading(runtime.dtype) if config.random_seed is None else nullcontext()
+    with sharded:
         pretrained = load_pretrained(config, runtime.dtype, attention_of(config, runtime.device), config.vision)
-    with runtime.whole([pretrained.model.get_input_embeddings().weight]):
+    with runtime.gathered([pretrained.model.get_input_embeddings().weight]):
         backbone = with_lora(pretrained, config, seed)
     return backbone.to(runtime.device)
 
 
 def with_lora(pretrained: Pretrained, config: BackboneConfig, seed: int) -> Backbone:
+    """The backbone with a LoRA adapter drawn from `seed`. Raises UserError for modules that the model lacks."""
     from peft import LoraConfig, get_peft_model
 
     modules = list(config.lora.target_modules)
@@ -191,7 +194,7 @@ def with_lora(pretrained: Pretrained, config: BackboneConfig, seed: int) -> Back
     if config.num_layers is not None:
         _keep_layers(pretrained.model, config.num_layers)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # peft asks transformers for an attribute under its old name; checkpointing got another one late in version 5
+        # peft asks transformers for an attribute under its old name; checkpointing was renamed late in version 5
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
         torch.manual_seed(seed_of(seed, "lora"))
         try:
@@ -207,7 +210,7 @@ def with_lora(pretrained: Pretrained, config: BackboneConfig, seed: int) -> Back
 
 
 def _keep_layers(model: Any, count: int) -> None:
-    """Only the first layers of the language model; its last norm stays."""
+    """Keep the first layers of the language model, and its last norm."""
     decoder = getattr(model, "language_model", model)
     if not isinstance(getattr(decoder, "layers", None), nn.ModuleList):
         raise UserError(
@@ -220,17 +223,17 @@ def _keep_layers(model: Any, count: int) -> None:
 
 
 def _checkpoint_layers(model: Any) -> None:
-    """Forget what is inside the layers and compute it again on the way back."""
+    """Keep no activations inside the layers; the backward pass computes them again."""
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
     for module in model.modules():
         if isinstance(module, GradientCheckpointingLayer):
-            module.training = True  # transformers does it in this mode only; what is inside stays without dropout
+            module.training = True  # transformers checkpoints in this mode only; inner modules stay without dropout
 
 
 def attention_of(config: BackboneConfig, device: torch.device) -> str:
-    """backbone.attention=auto: the fastest implementation that is there. Raises UserError for one that is not."""
+    """The attention implementation; `auto` is the fastest one available. Raises UserError for one that is missing."""
     from transformers.utils import is_flash_attn_2_available
 
     if config.attention == "flash_attention_2" and not (device.type == "cuda" and is_flash_attn_2_available()):

@@ -1,11 +1,12 @@
 """The projection θ: hidden state of a parameter token → the values of its chunk, as z-scores.
 
-in:  hidden states [tokens, hidden] of one task's parameter tokens
+in:  hidden states [tokens, hidden] of the parameter tokens of one task
 out: [tokens, hidden]: token t gives chunk t
 
 `shared`    one head for all tokens of all tasks: out_t = head(norm(h_t) + layer_t + chunk_t). The embedding of the
-            layer is learned; that of the chunk is a learned map of sinusoids, so that the head does not grow with |w|.
-`per_token` one matrix per token, `low_rank` one matrix of rank r per token: for comparison; both grow with |w|.
+            layer is learned. That of the chunk is a learned map of sinusoids, so that the head does not grow with |w|.
+`per_token` one matrix per token; `low_rank` one matrix of rank r per token. Both grow with |w|; they are here for
+            comparison.
 A dense map from all hidden states to all parameters would hold about |w|² weights, and is not offered.
 """
 
@@ -18,8 +19,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neurogen.config import GeneratorConfig
-from neurogen.generator.shared import one_for_all_alike
 from neurogen.targets.parameters import ParameterLayout
+from neurogen.training.groups import PerTask
 
 NUM_SINUSOIDS = 32
 
@@ -33,13 +34,16 @@ def build_projection(config: GeneratorConfig, layouts: Mapping[str, ParameterLay
 
 
 def rms_norm(states: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hidden"]:
+    """Root mean square normalisation without learned weights."""
     return nn.functional.rms_norm(states, states.shape[-1:])
 
 
 class SharedProjection(nn.Module):
+    """One head for all tokens, linear or with one hidden layer."""
+
     def __init__(self, layouts: Mapping[str, ParameterLayout], width: int, hidden: int) -> None:
         super().__init__()
-        self.places = one_for_all_alike(layouts, lambda layout: PlaceEmbedding(layout, width))
+        self.places = PerTask.of(layouts, lambda layout: PlaceEmbedding(layout, width))
         self.chunk = nn.Linear(2 * NUM_SINUSOIDS, width, bias=False)
         nn.init.zeros_(self.chunk.weight)
         self.head: nn.Module = nn.Linear(width, width)
@@ -47,13 +51,14 @@ class SharedProjection(nn.Module):
             self.head = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
     def forward(self, states: Float[Tensor, "tokens hidden"], task: str) -> Float[Tensor, "tokens hidden"]:
+        """out_t = head(norm(h_t) + layer_t + chunk_t)."""
         layer, waves = self.places[task]()
         projected: Tensor = self.head(rms_norm(states) + layer + self.chunk(waves))
         return projected
 
 
 class PlaceEmbedding(nn.Module):
-    """Where a task's tokens stand in its target: an embedding of their tensor, sinusoids of their chunk's number."""
+    """The place of every token in its target: an embedding of its tensor, and sinusoids of its chunk's index."""
 
     def __init__(self, layout: ParameterLayout, width: int) -> None:
         super().__init__()
@@ -67,23 +72,25 @@ class PlaceEmbedding(nn.Module):
         self.register_buffer("waves", torch.cat([angles.sin(), angles.cos()], 1), persistent=False)
 
     def forward(self) -> tuple[Float[Tensor, "tokens hidden"], Float[Tensor, "tokens waves"]]:
+        """(embedding of the tensor, sinusoids of the chunk) of every token."""
         return self.layer(self.tensors), self.waves
 
 
 class TokenwiseProjection(nn.Module):
-    """Of every layout, a matrix per token."""
+    """A matrix per token; tasks of one layout share theirs."""
 
     def __init__(self, layouts: Mapping[str, ParameterLayout], width: int, rank: int | None) -> None:
         super().__init__()
-        self.tasks = one_for_all_alike(layouts, lambda layout: TokenMatrices(len(layout.chunks(width)), width, rank))
+        self.tasks = PerTask.of(layouts, lambda layout: TokenMatrices(len(layout.chunks(width)), width, rank))
 
     def forward(self, states: Float[Tensor, "tokens hidden"], task: str) -> Float[Tensor, "tokens hidden"]:
+        """out_t = M_t norm(h_t) + b_t."""
         projected: Tensor = self.tasks[task](rms_norm(states))
         return projected
 
 
 class TokenMatrices(nn.Module):
-    """A matrix per token, whole or as a product of two of rank `rank`."""
+    """The matrices of one layout, full or as products of two of rank `rank`."""
 
     def __init__(self, num_tokens: int, width: int, rank: int | None) -> None:
         super().__init__()
@@ -92,6 +99,7 @@ class TokenMatrices(nn.Module):
         self.down = nn.Parameter(torch.randn(num_tokens, width, rank) * width**-0.5) if rank is not None else None
 
     def forward(self, states: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hidden"]:
+        """M_t h_t + b_t."""
         if self.down is not None:
             states = torch.einsum("th,thr->tr", states, self.down)
         return torch.einsum("tr,trv->tv", states, self.up) + self.bias

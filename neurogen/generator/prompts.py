@@ -1,9 +1,9 @@
-"""Instructions (paper 3.3.1 and 3.4.1)."""
+"""Instructions to the backbone (paper 3.3.1 and 3.4.1)."""
 
 import re
 from collections.abc import Iterable
 
-GENERIC = "Please help generate parameters of neural networks."
+GENERIC = "Please help generate parameters of neural networks."  # I_s1
 
 
 def task_instruction(network: str, dataset: str) -> str:
@@ -15,11 +15,11 @@ def task_instruction(network: str, dataset: str) -> str:
 
 
 def mentioned(instruction: str, titles: Iterable[str]) -> set[str]:
-    """The titles that stand in it as words of their own, and not only as a part of a longer one."""
-    found = set()
+    """The titles that an instruction contains as whole words, longer titles first: "wide CNN" is no "CNN"."""
+    matches = set()
     for title in sorted(titles, key=len, reverse=True):
         pattern = re.compile(rf"(?<!\w){re.escape(title)}(?!\w)", re.IGNORECASE)
         if pattern.search(instruction):
-            found.add(title)
+            matches.add(title)
             instruction = pattern.sub("\n", instruction)
-    return found
+    return matches

@@ -21,9 +21,10 @@ from neurogen.data import foreign
 from neurogen.data.dataset import Dataset, Split
 from neurogen.data.preparation import ImageShape, TokenEmbedding
 from neurogen.errors import Interrupted
+from neurogen.generator.context import Context
 from neurogen.generator.generator import Generator
 from neurogen.generator.prompts import task_instruction
-from neurogen.generator.task import Context, Task
+from neurogen.generator.task import Task
 from neurogen.progress import Progress
 from neurogen.rng import rng_of
 from neurogen.stages.embed import text_split, token_ids

@@ -25,8 +25,9 @@ from neurogen.generator.generator import Generator
 from neurogen.generator.task import Task
 from neurogen.rng import seed_of
 from neurogen.stages.conditioning import RIGHT, Condition, change_from, conditions_of, generate_under
+from neurogen.stages.contexts import EvaluationContext, evaluation_contexts
 from neurogen.stages.populations import ZOO, Judge, Networks, as_accurate, imitations, judged, mean, norms, under_noise
-from neurogen.stages.revealed import Shown, networks_beside, shown_by
+from neurogen.stages.relabel_baselines import relabel_baselines
 from neurogen.study.pipeline import Evaluate
 from neurogen.targets.fitting import initialised
 from neurogen.targets.parameters import ParameterLayout, Scale
@@ -41,8 +42,8 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
     test, validation = (Judge(network, layout, split, runtime) for split in (dataset.test, dataset.validation))
     zoo = load_zoo(step.zoo, dataset, network)
     scale = Scale.of_zoo(zoo, layout, soft_clip=None)
-    shown = shown_by(step, dataset)
-    z, decode = _generate(step.tune.folder, step, dataset, shown, _all_conditions(step), runtime)
+    contexts = evaluation_contexts(step, dataset, layout)
+    z, decode = _generate(step.tune.folder, step, dataset, contexts, _all_conditions(step), runtime)
     generated = decode(z[RIGHT])
     for number, flat in enumerate(generated):
         store.write_tensors(network_path(step.folder, number), layout.tensors(flat))
@@ -57,8 +58,8 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
         "random_init": _random(step, dataset, layout, len(generated)),
         "gaussian_of_zoo": ways["drawn_zoo"].make(1.0),
         **{name: way.make(strengths[name]) for name, way in ways.items()},
-        **networks_beside(step, dataset, shown, zoo, runtime),
-        **_after_inject(step, dataset, shown, runtime),
+        **relabel_baselines(step, dataset, contexts, zoo, runtime),
+        **_after_inject(step, dataset, contexts, runtime),
         "generated": generated,
     }
     found = judged(populations, zoo, test)
@@ -102,7 +103,7 @@ def _generate(
     folder: Path,
     step: Evaluate,
     dataset: Dataset,
-    shown: Sequence[Shown],
+    contexts: Sequence[EvaluationContext],
     conditions_of: MakeConditions,
     runtime: Runtime,
 ) -> tuple[dict[str, Networks], Decode]:
@@ -111,16 +112,17 @@ def _generate(
     generator = load_generator(folder, runtime)
     task = generator.tasks[step.task.name]
     require_same(dataset, task.fingerprint, folder)
-    contexts = [one.context for one in shown]
-    found = generate_under(conditions_of(generator, task), contexts, generator, task, step.seed, runtime)
+    prompts = [context.context for context in contexts]
+    found = generate_under(conditions_of(generator, task), prompts, generator, task, step.seed, runtime)
     for networks in found.values():
-        for z, one in zip(networks, shown, strict=True):
-            if one.relabelling is not None:
-                z.copy_(one.relabelling.undone(z, task.layout))
+        for z, context in zip(networks, contexts, strict=True):
+            z.copy_(context.episode.restored(z))
     return found, task.scale.decode
 
 
-def _after_inject(step: Evaluate, dataset: Dataset, shown: Sequence[Shown], runtime: Runtime) -> dict[str, Networks]:
+def _after_inject(
+    step: Evaluate, dataset: Dataset, contexts: Sequence[EvaluationContext], runtime: Runtime
+) -> dict[str, Networks]:
     """What stage 1 alone gives, where there is one and it was for this task."""
     inject = step.tune.inject
     if inject is None or step.task not in inject.tasks:
@@ -129,7 +131,7 @@ def _after_inject(step: Evaluate, dataset: Dataset, shown: Sequence[Shown], runt
     def right(_: Generator, task: Task) -> list[Condition]:
         return [Condition(RIGHT, task.instruction)]
 
-    z, decode = _generate(inject.folder, step, dataset, shown, right, runtime)
+    z, decode = _generate(inject.folder, step, dataset, contexts, right, runtime)
     return {"after_inject": decode(z[RIGHT])}
 
 

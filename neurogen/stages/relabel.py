@@ -1,11 +1,11 @@
-"""Labels that only the context reveals: the classes in another order for every context (dataset.relabel=random).
+"""Labels that only the context reveals: every context names the classes in another order (dataset.relabel=random).
 
-in:  an order of the classes: class c of the data bears the label order[c] in this context
-out: names and labels in that order; a network for them, exactly, since it is the same rows of the output layer in
-     another order
+in:  an order of the classes: class c of the data has the label order[c] in this context
+out: names and labels in that order; the network for them, which is exact: the same rows of the output layer in another
+     order
 
-A fifth of all orders is held out: training never draws them, evaluation draws no others. Three classes or fewer have
-too few orders for that.
+A fifth of all orders is held out: training never draws them, and evaluation draws no others. With three classes or
+fewer there are too few orders, and none is held out.
 """
 
 from __future__ import annotations
@@ -19,43 +19,50 @@ from torch import Tensor
 
 from neurogen.targets.parameters import ParameterLayout
 
-LEAST_CLASSES_TO_HOLD_OUT = 4
+MIN_CLASSES_TO_HOLD_OUT = 4
 
 
 @dataclass(frozen=True)
-class Relabelling:
+class Relabelled:
+    """An episode (episode.py) whose classes have their labels in another order."""
+
+    names: tuple[str, ...]  # of the classes, as in the data
+    layout: ParameterLayout
     order: Int64[Tensor, " classes"]
 
     @staticmethod
-    def drawn(num_classes: int, random: torch.Generator, held_out: bool) -> Relabelling:
-        """One of the orders that are held out, or of the others."""
+    def draw(names: tuple[str, ...], layout: ParameterLayout, rng: torch.Generator, held_out: bool) -> Relabelled:
+        """One of the held-out orders, or one of the others."""
         while True:
-            order = torch.randperm(num_classes, generator=random)
-            if num_classes < LEAST_CLASSES_TO_HOLD_OUT or is_held_out(order) == held_out:
-                return Relabelling(order)
+            order = torch.randperm(len(names), generator=rng)
+            if len(names) < MIN_CLASSES_TO_HOLD_OUT or is_held_out(order) == held_out:
+                return Relabelled(names, layout, order)
 
-    def names(self, class_names: tuple[str, ...]) -> tuple[str, ...]:
-        """What the classes are called."""
-        return tuple(class_names[label] for label in self.order.tolist())
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names in the new order."""
+        return tuple(self.names[label] for label in self.order.tolist())
 
     def labels(self, classes: Int64[Tensor, " samples"]) -> Int64[Tensor, " samples"]:
+        """order[class] of every sample."""
         return self.order[classes]
 
-    def parameters(self, flat: Float[Tensor, "*n params"], layout: ParameterLayout) -> Float[Tensor, "*n params"]:
-        """Of a network for the classes, that for these labels."""
-        return flat[..., rows_moved(layout, self.order.argsort()).to(flat.device)]
+    def parameters(self, flat: Float[Tensor, "*n params"]) -> Float[Tensor, "*n params"]:
+        """Row order[c] of the output layer becomes what row c is."""
+        return flat[..., permuted_rows(self.layout, self.order.argsort()).to(flat.device)]
 
-    def undone(self, flat: Float[Tensor, "*n params"], layout: ParameterLayout) -> Float[Tensor, "*n params"]:
-        """Of a network for these labels, that for the classes."""
-        return flat[..., rows_moved(layout, self.order).to(flat.device)]
+    def restored(self, flat: Float[Tensor, "*n params"]) -> Float[Tensor, "*n params"]:
+        """The inverse of `parameters`."""
+        return flat[..., permuted_rows(self.layout, self.order).to(flat.device)]
 
 
 def is_held_out(order: Int64[Tensor, " classes"]) -> bool:
+    """Whether training never draws this order; decided by a hash."""
     return hashlib.sha256(repr(order.tolist()).encode()).digest()[0] % 5 == 0
 
 
-def rows_moved(layout: ParameterLayout, order: Int64[Tensor, " classes"]) -> Int64[Tensor, " params"]:
-    """Where each parameter comes from when row r of the output layer is what row order[r] was.
+def permuted_rows(layout: ParameterLayout, order: Int64[Tensor, " classes"]) -> Int64[Tensor, " params"]:
+    """For every parameter, the index of its source when row r of the output layer becomes what row order[r] was.
 
     Raises UserError for a target whose last layer has no row per class.
     """

@@ -13,51 +13,54 @@ from torch import Tensor
 
 from neurogen.data.dataset import Dataset, require_same
 from neurogen.generator.folder import build_generator, load_generator, save_generator
-from neurogen.generator.generator import Generator, ZooMoments, injection_loss, tuning_loss
+from neurogen.generator.generator import Generator
+from neurogen.generator.losses import ZooMoments, injection_loss, tuning_loss
 from neurogen.generator.task import Task
 from neurogen.generator.transfer import transferred
 from neurogen.rng import rng_of
-from neurogen.stages.task_data import TaskData, balance_of, shown
+from neurogen.stages.prompt import draw_prompt
+from neurogen.stages.task_data import TaskData, balance_of
 from neurogen.stages.validation import validation_of
 from neurogen.study.pipeline import TaskSpec, Tune
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.targets.zoo import load_zoo
-from neurogen.training.loop import Generate, Objective, passes_of, train
+from neurogen.training.loop import Forward, Objective, passes_of, train
 from neurogen.training.runtime import Runtime
 
 
 def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
-    datasets = [task.load_seen() for task in step.tasks]
+    """Train by eq. 2 and save the generator into the step's folder. Returns the history."""
+    datasets = [spec.load_seen() for spec in step.tasks]
     generator = _starting_point(step, datasets, runtime)
-    task_data = [_subject(*one, generator, step, runtime) for one in zip(step.tasks, datasets, strict=True)]
-    balance = balance_of(task_data)
+    pairs = zip(step.tasks, datasets, strict=True)
+    tasks = [_load(spec, dataset, generator, step, runtime) for spec, dataset in pairs]
+    balance = balance_of(tasks)
 
-    def loss(generate: Generate, number: int, which: int) -> Tensor:
-        """eq. 2: the loss is taken on many samples, of which the backbone reads a few."""
-        subject, weight = task_data[number % len(task_data)], balance[number % len(task_data)]
-        task, train = subject.task, subject.dataset.train
-        random = rng_of(step.seed, "tune", number, which)
-        order = train.sample(len(train), random)
+    def loss(forward: Forward, step_index: int, context_index: int) -> Tensor:
+        """eq. 2. The loss is taken on a batch of many samples, of which the context holds a few."""
+        data, weight = tasks[step_index % len(tasks)], balance[step_index % len(tasks)]
+        task, train_split = data.task, data.dataset.train
+        rng = rng_of(step.seed, "tune", step_index, context_index)
+        order = train_split.sample(len(train_split), rng)
         batch = order[: step.stage.batch_size]
-        relabelling = subject.relabelling(random, held_out=False)
-        context = subject.context(order, relabelling, step.generator)
-        of_step = rng_of(step.seed, "tune", number, "shown")
-        told = shown(step.generator, subject, context, task_data, of_step, random)
-        z = generate(task.name, *told)
-        classes = train.labels[batch]
-        labels = classes if relabelling is None else relabelling.labels(classes)
-        inputs, labels = train.inputs(batch).to(runtime.device), labels.to(runtime.device)
-        fits = weight * tuning_loss(subject.network, generator.decode(task.name, z), inputs, labels)
+        episode = data.draw_episode(rng, held_out=False)
+        context = data.context(order, episode, step.generator)
+        step_rng = rng_of(step.seed, "tune", step_index, "shown")
+        prompt = draw_prompt(step.generator, data, context, tasks, step_rng, rng)
+        z = forward(task.name, prompt.instruction, prompt.context)
+        inputs = train_split.inputs(batch).to(runtime.device)
+        labels = episode.labels(train_split.labels[batch]).to(runtime.device)
+        task_loss = weight * tuning_loss(data.network, generator.decode(task.name, z), inputs, labels)
         if not step.stage.anchor or step.inject is None:
-            return fits
-        return fits + step.stage.anchor * injection_loss(z, subject.zoo_for(relabelling))
+            return task_loss
+        return task_loss + step.stage.anchor * injection_loss(z, data.zoo_of(episode))
 
     objective = Objective(
         name="adapt" if isinstance(step.start, Tune) else "tune",
         module=generator,
         loss=loss,
-        validate=validation_of(generator, task_data, step.seed, runtime),
+        validate=validation_of(generator, tasks, step.seed, runtime),
         num_tokens_read=lambda: generator.backbone.num_tokens_read,
         passes_per_step=passes_of(step.backbone),
         steps_per_epoch=sum(math.ceil(len(dataset.train) / step.stage.batch_size) for dataset in datasets),
@@ -68,34 +71,39 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
     return {"history": history}
 
 
-def _subject(task: TaskSpec, dataset: Dataset, generator: Generator, step: Tune, runtime: Runtime) -> TaskData:
-    """With recipe.tune.anchor stage 2 keeps a part of L1: few samples tell less of a good network than a zoo does."""
-    known = generator.tasks[task.name]
-    network = known.network().to(runtime.device)
+def _load(spec: TaskSpec, dataset: Dataset, generator: Generator, step: Tune, runtime: Runtime) -> TaskData:
+    """A task with the moments of its zoo where recipe.tune.anchor keeps a part of L1: a few samples say less about a
+    good network than a zoo does."""
+    task = generator.tasks[spec.name]
+    network = task.network().to(runtime.device)
     zoos = {zoo.task.name: zoo for zoo in step.inject.zoos} if step.inject is not None else {}
     moments = None
-    if step.stage.anchor and task.name in zoos:
-        networks = load_zoo(zoos[task.name], dataset, network)
-        moments = ZooMoments.of(known.scale.encode(networks).to(runtime.device))
-    return TaskData(known, dataset, network, moments)
+    if step.stage.anchor and spec.name in zoos:
+        networks = load_zoo(zoos[spec.name], dataset, network)
+        moments = ZooMoments.of(task.scale.encode(networks).to(runtime.device))
+    return TaskData(task, dataset, network, moments)
 
 
 def _starting_point(step: Tune, datasets: list[Dataset], runtime: Runtime) -> Generator:
-    """The generator of the step before; where that knows other tasks, it begins to learn the one that it does not."""
+    """The generator of the step before. Where that does not know this step's task, the task is transferred to it.
+
+    Raises UserError when the data are no longer those that the generator was trained on.
+    """
     if step.start is None:
-        tasks = [_unscaled(*one, step.generator.soft_clip) for one in zip(step.tasks, datasets, strict=True)]
+        pairs = zip(step.tasks, datasets, strict=True)
+        tasks = [_without_zoo(spec, dataset, step.generator.soft_clip) for spec, dataset in pairs]
         return build_generator(step.backbone, step.generator, tasks, step.seed, runtime)
     generator = load_generator(step.start.folder, runtime, step.backbone.gradient_checkpointing)
-    goes_on = step.start.tasks == step.tasks
-    known = datasets if goes_on else [task.load() for task in step.start.tasks]
-    for task, dataset in zip(step.start.tasks, known, strict=True):
-        require_same(dataset, generator.tasks[task.name].fingerprint, step.start.folder)
-    if goes_on:
+    is_known = step.start.tasks == step.tasks
+    known = datasets if is_known else [spec.load() for spec in step.start.tasks]
+    for spec, dataset in zip(step.start.tasks, known, strict=True):
+        require_same(dataset, generator.tasks[spec.name].fingerprint, step.start.folder)
+    if is_known:
         return generator
-    return transferred(generator, _unscaled(step.tasks[0], datasets[0], step.generator.soft_clip), step.seed)
+    return transferred(generator, _without_zoo(step.tasks[0], datasets[0], step.generator.soft_clip), step.seed)
 
 
-def _unscaled(task: TaskSpec, dataset: Dataset, soft_clip: float | None) -> Task:
-    """Without a zoo the scale is that of the fan-in."""
-    layout = ParameterLayout.of(build_network(task.target, dataset.shape))
-    return Task.of(dataset, task.dataset, task.target, Scale.of_fan_in(layout, soft_clip))
+def _without_zoo(spec: TaskSpec, dataset: Dataset, soft_clip: float | None) -> Task:
+    """A task with the scale of the fan-in, which needs no zoo."""
+    layout = ParameterLayout.of(build_network(spec.target, dataset.shape))
+    return Task.of(dataset, spec.dataset, spec.target, Scale.of_fan_in(layout, soft_clip))

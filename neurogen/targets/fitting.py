@@ -26,19 +26,22 @@ from neurogen.training.runtime import Runtime
 Result = TypeVar("Result")
 
 
-def side_by_side(work: Callable[[int], Result], numbers: list[int], runtime: Runtime) -> list[Result]:
-    """On a CPU one network per core, each on one thread: the fastest for networks this small, and the bits of a
-    network then do not depend on the number of cores. On a GPU one after the other."""
+def side_by_side(work: Callable[[int], Result], indices: list[int], runtime: Runtime) -> list[Result]:
+    """`work` on every index. On a CPU one network per core, each on one thread; on a GPU one after the other.
+
+    One thread each is the fastest way for networks this small, and makes the bits of a network independent of the
+    number of cores.
+    """
     num_workers = runtime.num_threads if runtime.device.type == "cpu" else 1
     try:
         with ThreadPoolExecutor(num_workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(work, numbers))
+            return list(pool.map(work, indices))
     finally:
-        torch.set_num_threads(runtime.num_threads)  # the setting of a thread leaks into the whole process
+        torch.set_num_threads(runtime.num_threads)  # torch sets it for the whole process
 
 
 def initialised(target: TargetConfig, dataset: Dataset, seed: int) -> nn.Module:
-    """A target network with the initial weights that torch draws from this seed; global generators stay untouched."""
+    """A target network with the initial weights that torch draws from this seed. The global rng stays untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build_network(target, dataset.shape)
@@ -52,7 +55,7 @@ def train_network(
     runtime: Runtime,
     progress: Progress,
 ) -> dict[str, list[float]]:
-    """Train in place by AdamW and keep the epoch that the schedule says. Returns the curves.
+    """Train in place with AdamW and keep the epoch that the schedule says. Returns the curves by name.
 
     Raises UserError when the loss is no longer finite, Interrupted when the stop flag is set.
     """
@@ -60,11 +63,11 @@ def train_network(
     optimizer = torch.optim.AdamW(network.parameters(), training.lr, weight_decay=training.weight_decay, fused=True)
     cosine = training.schedule == "cosine"
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.epochs) if cosine else None
-    generator = torch.Generator().manual_seed(order_seed)
+    rng = torch.Generator().manual_seed(order_seed)
     curve: dict[str, list[float]] = {"loss": [], "validation_loss": [], "validation_accuracy": []}
     kept_accuracy, kept = -1.0, copy.deepcopy(network.state_dict())
     for _ in range(training.epochs):
-        order = torch.randperm(len(dataset.train), generator=generator).split(training.batch_size)
+        order = torch.randperm(len(dataset.train), generator=rng).split(training.batch_size)
         loss = sum(_update(network, optimizer, dataset.train, index, runtime) for index in order) / len(order)
         if not math.isfinite(loss):
             raise UserError(f"the loss of a target network is {loss}; lower zoo.training.lr or classical.training.lr")

@@ -1,7 +1,8 @@
 """Target networks f: the small classifiers whose parameters are generated.
 
-A builder takes the shape of the data and the options of its YAML file and returns an untrained module. A target of
-your own is one such function, anywhere on the Python path, and one file in conf/target (or --config-dir) naming it.
+A builder takes the shape of the data and the options of its YAML file, and returns an untrained module. To add a target
+of your own, write such a function anywhere on the Python path, and a file in conf/target (or --config-dir) that names
+it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from neurogen.experiment import named_function
 
 
 def build_network(config: TargetConfig, shape: DataShape) -> nn.Module:
-    """The untrained target. Raises UserError when the builder is not found or cannot take the shape."""
+    """The untrained target. Raises UserError when there is no such builder, or it refuses the options or the shape."""
     builder = named_function("target.build", config.build)
     try:
         inspect.signature(builder).bind(shape, **config.options)
@@ -33,7 +34,7 @@ def build_network(config: TargetConfig, shape: DataShape) -> nn.Module:
 
 
 def lenet(shape: ImageShape) -> nn.Module:
-    """LeNet-5 (paper reference [41]) with ReLU and max pooling; images of at least 12×12."""
+    """LeNet-5 (paper reference [41]) with ReLU and max pooling, for images of at least 12×12 pixels."""
     height, width = _feature_map(_feature_map((shape.height, shape.width), 0, 2), 4, 2)
     if min(height, width) < 1:
         raise UserError(_too_small("lenet", 12, shape))
@@ -66,7 +67,7 @@ def cnn(shape: ImageShape, channels: list[int]) -> nn.Module:
 
 
 def mlp(shape: TextShape, hidden: int) -> nn.Module:
-    """Mean over the real tokens, linear, ReLU, linear (paper 4.1)."""
+    """Mean over the tokens without padding, linear, ReLU, linear (paper 4.1)."""
     _require_hidden(hidden)
     return nn.Sequential(
         MeanOfTokens(), nn.Linear(shape.embedding_dim, hidden), nn.ReLU(), nn.Linear(hidden, shape.num_classes)
@@ -74,23 +75,26 @@ def mlp(shape: TextShape, hidden: int) -> nn.Module:
 
 
 def rnn(shape: TextShape, hidden: int) -> nn.Module:
-    """One vanilla recurrent layer, linear on its state at the last real token (paper 4.1)."""
+    """One vanilla recurrent layer, linear on its state at the last token before padding (paper 4.1)."""
     _require_hidden(hidden)
     return LastState(shape.embedding_dim, hidden, shape.num_classes)
 
 
 def is_token(texts: Float[Tensor, "batch tokens embedding"]) -> Bool[Tensor, "batch tokens"]:
-    """What is no padding: padding is zeros, and no token's embedding is."""
+    """False at padding, which is all zeros; no token's embedding is."""
     return texts.any(-1)
 
 
 class MeanOfTokens(nn.Module):
+    """The mean of a text's embeddings, padding left out."""
+
     def forward(self, texts: Float[Tensor, "batch tokens embedding"]) -> Float[Tensor, "batch embedding"]:
+        """Every text has at least one token."""
         return texts.sum(1) / is_token(texts).sum(1, keepdim=True)
 
 
 class LastState(nn.Module):
-    """The state after the last token: what a longer text of the same batch pads is never read."""
+    """A recurrent layer, read at the last token of each text; the padding behind it has no effect."""
 
     def __init__(self, embedding_dim: int, hidden: int, num_classes: int) -> None:
         super().__init__()
@@ -98,6 +102,7 @@ class LastState(nn.Module):
         self.output = nn.Linear(hidden, num_classes)
 
     def forward(self, texts: Float[Tensor, "batch tokens embedding"]) -> Float[Tensor, "batch classes"]:
+        """Logits."""
         cell = self.recurrent
         weights = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]
         start = texts.new_zeros(1, len(texts), cell.hidden_size)

@@ -1,12 +1,12 @@
 """ParameterLayout: tensors of the target ↔ chunks of parameter tokens ↔ one flat vector. Scale: their units.
 
-Each tensor is cut into chunks of at most d values, one parameter token each; a token belongs to one tensor, and what
-a tensor's last chunk has too many is dropped. So num_tokens · d ≥ |w|, as paper 3.3.1 asks, and
-chunks → flat → tensors loses nothing and has exact gradients. Cut `by_class`, each row of the output layer has chunks
-of its own, so that its tokens can stand beside the samples of its class.
+Each tensor is cut into chunks of at most d values, with one parameter token per chunk. A token belongs to one tensor;
+values beyond the end of the tensor's last chunk are dropped. So num_tokens · d ≥ |w| (paper 3.3.1), and
+chunks → flat → tensors is lossless and differentiable. With `by_class`, each row of the output layer has chunks of its
+own, so that its tokens can stand beside the samples of its class.
 
-The backbone speaks in z-scores: w = mean + std · z, one mean and one std per tensor (`Scale`), then, where asked
-for, the paper's soft clipping w ← α · tanh(w / α) (paper 4.3).
+The backbone generates z-scores: w = mean + std · z, with one mean and one std per tensor (`Scale`). The paper's soft
+clipping w ← α · tanh(w / α) follows where it is asked for (paper 4.3).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from neurogen.errors import UserError
 
 
 class Chunk(NamedTuple):
-    """What one parameter token stands for."""
+    """The values that one parameter token generates."""
 
-    tensor: int
-    number: int  # within the tensor
-    first: int  # of its values among all parameters
+    tensor: int  # index of the tensor
+    number: int  # of the chunk within its tensor, from 0
+    first: int  # index of the first value among all parameters
     size: int
     row: int | None  # of the output layer, where that is cut by class
 
@@ -38,11 +38,11 @@ class ParameterLayout:
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
-    by_class: bool = False  # whether the output layer is cut row by row
+    by_class: bool = False  # cut the output layer row by row
 
     @staticmethod
     def of(network: nn.Module) -> ParameterLayout:
-        """Raises UserError for a target that parameters alone do not determine."""
+        """Raises UserError for a target without parameters, or with buffers, which would have to be generated too."""
         if list(network.buffers()):
             raise UserError(
                 "the target has buffers (batch normalisation?), which cannot be generated; use a target without them"
@@ -54,33 +54,35 @@ class ParameterLayout:
 
     @property
     def sizes(self) -> list[int]:
+        """The number of values in every tensor."""
         return [math.prod(shape) for shape in self.shapes]
 
     @property
     def num_parameters(self) -> int:
+        """|w|."""
         return sum(self.sizes)
 
     @property
     def firsts(self) -> list[int]:
-        """Where each tensor begins among all parameters."""
+        """The index of every tensor's first value among all parameters."""
         return [sum(self.sizes[:tensor]) for tensor in range(len(self.sizes))]
 
     @property
     def output(self) -> list[int]:
-        """The tensors of the output layer, whose rows are the classes: those of the last module."""
+        """The tensors of the last module, the output layer: their rows are the classes."""
         module = self.names[-1].rpartition(".")[0]
         return [tensor for tensor, name in enumerate(self.names) if name.rpartition(".")[0] == module]
 
     def chunks(self, width: int) -> list[Chunk]:
-        """In the order of the tokens: tensor by tensor; cut by class, then row by row of the output layer."""
+        """In the order of the tokens: tensor by tensor. With `by_class` the output layer comes last, row by row."""
         output = self.output if self.by_class else []
         inner = [self._cut(tensor, width) for tensor in range(len(self.sizes)) if tensor not in output]
         num_rows = self.shapes[-1][0] if output else 0
         rows = [self._cut(tensor, width, row) for row in range(num_rows) for tensor in output]
-        return [chunk for part in (*inner, *rows) for chunk in part]
+        return [chunk for chunks in (*inner, *rows) for chunk in chunks]
 
     def require_rows(self, num_classes: int, why: str) -> None:
-        """Raises UserError for a target whose last module has no row per class in each of its tensors."""
+        """Raises UserError unless every tensor of the last module has one row per class. `why`: what needs that."""
         for tensor in self.output:
             if self.shapes[tensor][0] != num_classes:
                 raise UserError(
@@ -89,7 +91,7 @@ class ParameterLayout:
                 )
 
     def groups(self, width: int) -> list[int]:
-        """How many tokens stand together: all; cut by class, those of the inner tensors, then those of every row."""
+        """The sizes of the groups of tokens: all tokens; with `by_class`, the inner ones, then those of each row."""
         rows = [chunk.row for chunk in self.chunks(width)]
         if not self.by_class:
             return [len(rows)]
@@ -102,16 +104,16 @@ class ParameterLayout:
             first += row * size
         count = math.ceil(size / width)
         return [
-            Chunk(tensor, (row or 0) * count + n, first + n * width, min(width, size - n * width), row)
-            for n in range(count)
+            Chunk(tensor, (row or 0) * count + index, first + index * width, min(width, size - index * width), row)
+            for index in range(count)
         ]
 
     def positions(self, width: int) -> Int64[Tensor, " params"]:
-        """Where each parameter stands among the num_tokens · width values of all chunks."""
-        found = torch.empty(self.num_parameters, dtype=torch.int64)
+        """The index of every parameter among the num_tokens · width values of all chunks."""
+        positions = torch.empty(self.num_parameters, dtype=torch.int64)
         for token, chunk in enumerate(self.chunks(width)):
-            found[chunk.first : chunk.first + chunk.size] = token * width + torch.arange(chunk.size)
-        return found
+            positions[chunk.first : chunk.first + chunk.size] = token * width + torch.arange(chunk.size)
+        return positions
 
     def per_parameter(self, per_tensor: Float[Tensor, " tensors"]) -> Float[Tensor, " params"]:
         """One value per tensor, repeated for each of its parameters."""
@@ -119,22 +121,22 @@ class ParameterLayout:
         return per_tensor.repeat_interleave(sizes, output_size=self.num_parameters)
 
     def flatten(self, tensors: dict[str, Tensor]) -> Float[Tensor, " params"]:
-        """Raises UserError when the tensors are another network's."""
+        """The inverse of `tensors`. Raises UserError for the tensors of another network."""
         expected = dict(zip(self.names, self.shapes, strict=True))
-        found = {name: tuple(value.shape) for name, value in tensors.items()}
-        if found != expected:
-            raise UserError(f"these are another network's parameters: expected {expected}, found {found}")
+        given = {name: tuple(value.shape) for name, value in tensors.items()}
+        if given != expected:
+            raise UserError(f"these are another network's parameters: expected {expected}, given {given}")
         return torch.cat([tensors[name].reshape(-1) for name in self.names])
 
     def tensors(self, flat: Float[Tensor, " params"]) -> dict[str, Tensor]:
-        """The slicing operation of paper 3.3.2: layer-wise parameters, as functional_call takes them."""
+        """Layer-wise parameters in the form of functional_call: the slicing operation of paper 3.3.2."""
         parts = zip(self.names, flat.split(self.sizes), self.shapes, strict=True)
         return {name: part.reshape(shape) for name, part, shape in parts}
 
 
 @dataclass(frozen=True)
 class Scale:
-    """One mean and one standard deviation per tensor, and α of the soft clipping (None: off)."""
+    """One mean and one standard deviation per tensor, and α of the soft clipping (None: no clipping)."""
 
     layout: ParameterLayout
     mean: Float[Tensor, " tensors"]
@@ -143,6 +145,7 @@ class Scale:
 
     @staticmethod
     def of_zoo(zoo: Float[Tensor, "networks params"], layout: ParameterLayout, soft_clip: float | None) -> Scale:
+        """The moments of every tensor over all networks of the zoo."""
         parts = zoo.split(layout.sizes, dim=1)
         mean = torch.stack([part.mean() for part in parts])
         std = torch.stack([part.std(correction=0) for part in parts])
@@ -158,12 +161,12 @@ class Scale:
         return Scale(layout, torch.zeros(len(stds)), torch.tensor(stds), soft_clip)
 
     def decode(self, z: Float[Tensor, "*n params"]) -> Float[Tensor, "*n params"]:
-        """z-scores → parameters."""
+        """z-scores → parameters, clipped where the scale asks for it."""
         mean, std = (self.layout.per_parameter(value.to(z.device)) for value in (self.mean, self.std))
         w = mean + std * z
         return w if self.soft_clip is None else self.soft_clip * torch.tanh(w / self.soft_clip)
 
     def encode(self, w: Float[Tensor, "*n params"]) -> Float[Tensor, "*n params"]:
-        """The z-scores whose linear decoding is w; stage 1 compares these, before any soft clipping."""
+        """The z-scores whose linear decoding is w. Stage 1 compares z-scores before any soft clipping."""
         mean, std = (self.layout.per_parameter(value.to(w.device)) for value in (self.mean, self.std))
         return (w - mean) / std

@@ -17,7 +17,7 @@ EVALUATION_BATCH = 2048
 def predict(
     network: nn.Module, tensors: dict[str, Tensor], split: Split, runtime: Runtime
 ) -> Float[Tensor, "samples classes"]:
-    """Logits of `network` with these parameters on a whole split."""
+    """Logits of `network` with these parameters on a whole split, on the CPU."""
     parts = torch.arange(len(split)).split(EVALUATION_BATCH)
     tensors = {name: value.to(runtime.device) for name, value in tensors.items()}
     return torch.cat(
@@ -34,4 +34,5 @@ def evaluate_network(
 
 
 def accuracy_of(predicted: Int64[Tensor, " samples"], labels: Int64[Tensor, " samples"]) -> float:
+    """The fraction of samples that are predicted correctly."""
     return float((predicted == labels).double().mean())

@@ -1,7 +1,7 @@
 """Git Re-Basin by weight matching: permute the hidden units of a network until it lies close to a reference.
 
-A permutation P_l of the outputs of layer l, undone at the inputs of layer l+1, leaves the function as it is. The
-permutations that minimise Σ_l ‖P_l W_l P_{l−1}ᵀ − W_l^ref‖² are sought one layer after the other, each an assignment
+A permutation P_l of the outputs of layer l, undone at the inputs of layer l+1, does not change the function. The
+permutations that minimise Σ_l ‖P_l W_l P_{l−1}ᵀ − W_l^ref‖² are found one layer after the other; each is an assignment
 problem (Ainsworth, Hayase, Srinivasa 2023, section 3.2).
 """
 
@@ -18,7 +18,7 @@ from neurogen.targets.parameters import ParameterLayout
 
 Tensors = dict[str, Tensor]
 MAX_SWEEPS = 50
-# What treats every channel alike, so that permuting before it and after it are the same.
+# Layers that treat all channels alike: permuting before or after them is the same.
 PERMUTABLE = (
     nn.ReLU,
     nn.LeakyReLU,
@@ -39,11 +39,14 @@ PERMUTABLE = (
 def align(
     network: nn.Module, zoo: Float[Tensor, "networks params"], layout: ParameterLayout, seed: int
 ) -> Float[Tensor, "networks params"]:
-    """Every network of the zoo permuted towards the first one. Raises UserError where `network` is no plain chain."""
+    """Every network of the zoo, permuted towards the first one.
+
+    Raises UserError unless `network` is an nn.Sequential of layers that can be permuted.
+    """
     layers = chain(network)
     reference = layout.tensors(zoo[0])
-    generator = torch.Generator().manual_seed(seed)
-    return torch.stack([layout.flatten(match(layers, layout.tensors(one), reference, generator)) for one in zoo])
+    rng = torch.Generator().manual_seed(seed)
+    return torch.stack([layout.flatten(match(layers, layout.tensors(flat), reference, rng)) for flat in zoo])
 
 
 def chain(network: nn.Module) -> list[str]:
@@ -66,11 +69,11 @@ def chain(network: nn.Module) -> list[str]:
     return names
 
 
-def match(layers: list[str], tensors: Tensors, reference: Tensors, generator: torch.Generator) -> Tensors:
-    """`tensors` with hidden units permuted towards `reference`; computes the same function."""
+def match(layers: list[str], tensors: Tensors, reference: Tensors, rng: torch.Generator) -> Tensors:
+    """`tensors` with hidden units permuted towards `reference`. The function stays the same."""
     for _ in range(MAX_SWEEPS):
         moved = False
-        for index in torch.randperm(len(layers) - 1, generator=generator).tolist():
+        for index in torch.randperm(len(layers) - 1, generator=rng).tolist():
             layer, following = layers[index], layers[index + 1]
             similarity = _similarity(layer, following, tensors, reference)
             rows, order = linear_sum_assignment(similarity.numpy(), maximize=True)
@@ -84,7 +87,7 @@ def match(layers: list[str], tensors: Tensors, reference: Tensors, generator: to
 
 
 def permuted(layer: str, following: str, tensors: Tensors, order: Tensor) -> Tensors:
-    """The outputs of `layer` in a new order, and the inputs of the `following` layer with them."""
+    """The outputs of `layer`, and with them the inputs of the `following` layer, in a new order."""
     changed = dict(tensors)
     for name in (f"{layer}.weight", f"{layer}.bias"):
         if name in changed:
@@ -95,16 +98,16 @@ def permuted(layer: str, following: str, tensors: Tensors, order: Tensor) -> Ten
 
 
 def _similarity(layer: str, following: str, tensors: Tensors, reference: Tensors) -> Float[Tensor, "units units"]:
-    """⟨reference unit i, own unit j⟩ over everything that enters and leaves the unit."""
+    """⟨unit i of the reference, unit j⟩ over all weights that enter and leave the units."""
     units = len(reference[f"{layer}.weight"])
     total = torch.zeros(units, units, dtype=torch.float64)
     for name in (f"{layer}.weight", f"{layer}.bias"):
         if name in tensors:
             total += reference[name].double().reshape(units, -1) @ tensors[name].double().reshape(units, -1).T
-    own, other = (_by_input(source[f"{following}.weight"], units).double() for source in (tensors, reference))
-    return total + other.transpose(0, 1).reshape(units, -1) @ own.transpose(0, 1).reshape(units, -1).T
+    leaving, target = (_by_input(source[f"{following}.weight"], units).double() for source in (tensors, reference))
+    return total + target.transpose(0, 1).reshape(units, -1) @ leaving.transpose(0, 1).reshape(units, -1).T
 
 
 def _by_input(weight: Tensor, units: int) -> Float[Tensor, "outputs units rest"]:
-    """A weight with its input axis split by the units that feed it: flattened feature maps take several each."""
+    """A weight whose input axis is split by the units that feed it; a flattened feature map feeds several inputs."""
     return weight.reshape(len(weight), units, -1)

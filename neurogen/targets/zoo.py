@@ -17,8 +17,9 @@ from neurogen.targets import rebasin
 from neurogen.targets.parameters import ParameterLayout
 
 
-def network_path(folder: Path, number: int) -> Path:
-    return folder / f"network-{number:04d}.safetensors"
+def network_path(folder: Path, index: int) -> Path:
+    """The file of one network in the folder of its step."""
+    return folder / f"network-{index:04d}.safetensors"
 
 
 def load_network(path: Path, layout: ParameterLayout) -> Float[Tensor, " params"]:
@@ -40,8 +41,9 @@ def load_zoo(zoo: Zoo, dataset: Dataset, network: nn.Module) -> Float[Tensor, "n
     layout, rows = ParameterLayout.of(network), []
     for step in zoo.references:
         require_same(dataset, step.metrics()["fingerprint"], step.folder)
-        rows += [load_network(network_path(step.folder, step.first + n), layout) for n in range(step.num_networks)]
-    found = torch.stack(rows)
+        indices = range(step.first, step.first + step.num_networks)
+        rows += [load_network(network_path(step.folder, index), layout) for index in indices]
+    networks = torch.stack(rows)
     if zoo.align == "rebasin":
-        return rebasin.align(network, found, layout, seed=zoo.references[0].seed)
-    return found
+        return rebasin.align(network, networks, layout, seed=zoo.references[0].seed)
+    return networks

@@ -1,6 +1,6 @@
-"""The engine: whoever runs the module, holds its trained values and updates them. The loop does not know which it has.
+"""The engine runs the module, holds its trained values and updates them. The training loop does not know which it has.
 
-This file has that of one process; an engine over many satisfies the same Protocol from outside.
+This module has the Protocol and the engine of a single process. hpc/ranks/engine.py has that of several.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from neurogen.config import StageConfig
-
-Trainables = Mapping[str, nn.Parameter]
+from neurogen.training.groups import trainables_of
 
 
 class Engine(Protocol):
-    """What the loop needs. With several ranks all of them call the same methods in the same order."""
+    """What the training loop needs. With several ranks, all of them call the same methods in the same order."""
 
     @property
     def contexts(self) -> range:
-        """Which of the step's contexts this process computes."""
+        """The step's contexts that this process computes."""
         ...
 
     def __call__(self, *inputs: Any) -> Tensor:
@@ -29,68 +28,42 @@ class Engine(Protocol):
         ...
 
     def backward(self, loss: Tensor) -> None:
-        """Of one context. The gradients of all contexts of all ranks are averaged."""
+        """The backward pass of one context. Gradients are averaged over all contexts of all ranks."""
         ...
 
     def update(self, lr: float) -> float:
-        """One optimiser step at this learning rate, of the groups that have gradients; returns the norm of these before
-        clipping."""
+        """One optimiser step of the groups that have gradients; returns the norm of the gradients before clipping."""
         ...
 
     def values(self) -> dict[str, Tensor]:
-        """Copies of the trained values, whole, by name."""
+        """Copies of the trained values, unsharded, by name."""
         ...
 
     def moments(self) -> dict[str, Tensor]:
-        """The optimiser's state, whole, as 'moment/name'."""
+        """The optimiser's state, unsharded, as 'moment/name'."""
         ...
 
     def numel(self, value: nn.Parameter) -> int:
-        """How many numbers a parameter has, also where this process does not hold it."""
+        """The number of values of a parameter, also where this process holds only a shard of it."""
         ...
 
     def release(self) -> None:
-        """Training is over: the module holds the trained values, whole."""
+        """Training is over: the module holds the trained values, unsharded."""
         ...
 
 
-PER_TASK = ("patches", "tables", "places", "tasks")  # modules that hold one module per task
+class BuildEngine(Protocol):
+    """How a runtime builds its engine."""
 
-
-class MakeEngine(Protocol):
     def __call__(
         self, module: nn.Module, optimizer: torch.optim.Optimizer, stage: StageConfig, moments: Mapping[str, Tensor]
     ) -> Engine:
-        """`moments` are those that another engine had, or none."""
+        """`moments` come from a checkpoint, or are empty."""
         ...
 
 
-def trainables_of(module: nn.Module) -> dict[str, nn.Parameter]:
-    return {name: value for name, value in module.named_parameters() if value.requires_grad}
-
-
-def optimizer_of(trainables: Trainables, stage: StageConfig) -> torch.optim.Optimizer:
-    """The recipe's optimiser in groups: what has a gradient only in steps of some tasks, each by itself, since it rests
-    in the others; and what is left. Parameter tokens learn faster."""
-    by_rest: dict[tuple[str, float], list[nn.Parameter]] = {}
-    for name, value in trainables.items():
-        scale = stage.token_lr_scale if name.startswith("parameter_tokens.") else 1.0
-        by_rest.setdefault((rests_with(name), scale), []).append(value)
-    groups = [{"params": values, "lr_scale": scale} for (_, scale), values in by_rest.items()]
-    if stage.optimizer == "adamw":
-        return torch.optim.AdamW(groups, stage.lr, (0.9, stage.beta2), weight_decay=stage.weight_decay)
-    return torch.optim.SGD(groups, stage.lr, weight_decay=stage.weight_decay)
-
-
-def rests_with(name: str) -> str:
-    """The module of one layout or one shape of images that a parameter belongs to; empty: every step needs it."""
-    parts = name.split(".")
-    owner = next((place for place, part in enumerate(parts) if part in PER_TASK), None)
-    return "" if owner is None else ".".join(parts[: owner + 2])
-
-
 class SingleProcess:
-    """Engine of one process: torch's optimiser on float32 values."""
+    """The engine of one process: torch's optimiser on float32 values."""
 
     def __init__(
         self, module: nn.Module, optimizer: torch.optim.Optimizer, stage: StageConfig, moments: Mapping[str, Tensor]
@@ -105,13 +78,16 @@ class SingleProcess:
             self.optimizer.state[value][moment] = saved if moment == "step" else saved.to(value.device)
 
     def __call__(self, *inputs: Any) -> Tensor:
-        found: Tensor = self.module(*inputs)
-        return found
+        """The module's forward pass."""
+        output: Tensor = self.module(*inputs)
+        return output
 
     def backward(self, loss: Tensor) -> None:
+        """Adds the gradients of one context, divided by the number of contexts."""
         (loss / len(self.contexts)).backward()
 
     def update(self, lr: float) -> float:
+        """Clips, steps, and clears the gradients; returns their norm before clipping."""
         norm = nn.utils.clip_grad_norm_(self.trainables.values(), self.clip_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["lr_scale"]
@@ -120,9 +96,11 @@ class SingleProcess:
         return float(norm)
 
     def values(self) -> dict[str, Tensor]:
+        """Copies of the trained values by name."""
         return {name: value.detach().clone() for name, value in self.trainables.items()}
 
     def moments(self) -> dict[str, Tensor]:
+        """The optimiser's state as 'moment/name'."""
         return {
             f"{moment}/{name}": state
             for name, value in self.trainables.items()
@@ -130,7 +108,8 @@ class SingleProcess:
         }
 
     def numel(self, value: nn.Parameter) -> int:
+        """The number of values of a parameter."""
         return value.numel()
 
     def release(self) -> None:
-        pass
+        """The module holds the trained values already."""

@@ -1,6 +1,6 @@
-"""Where a step runs: its rank among the processes, its device, its number format, its engine, its stop flag.
+"""Where a step runs: rank, device, dtype, engine, stop flag.
 
-This file implements one process; a cluster puts others in the places of ranks, engine and loading.
+This module implements a single process. hpc/ranks provides ranks, engine and loading for several.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import torch
 from torch import nn
 
 from neurogen.errors import UserError
-from neurogen.training.engine import MakeEngine, SingleProcess
+from neurogen.training.engine import BuildEngine, SingleProcess
 
 Value = TypeVar("Value")
 
 
 class Ranks(Protocol):
-    """The processes that work on one step together. All of them call the same methods in the same order."""
+    """The processes that work on one step together. All of them call the same collectives in the same order."""
 
     rank: int
     size: int
@@ -39,56 +39,63 @@ class Ranks(Protocol):
         ...
 
 
-class OneRank:
+class SingleRank:
+    """The collectives of a single process."""
+
     rank, size = 0, 1
 
     def broadcast(self, value: Value) -> Value:
+        """The value itself."""
         return value
 
     def all_gather(self, values: list[float]) -> list[list[float]]:
+        """The values of the only rank."""
         return [values]
 
     def barrier(self) -> None:
-        pass
+        """There is nobody to wait for."""
 
 
 @dataclass
 class Runtime:
+    """The process that runs a step, as the step sees it."""
+
     device: torch.device
-    dtype: torch.dtype  # of the frozen backbone; what is trained stays float32
-    num_threads: int  # of this process, for what runs on the CPU
-    peak_tflops: float | None = None  # of one GPU, for the share of it that is used
-    ranks: Ranks = field(default_factory=OneRank)
+    dtype: torch.dtype  # of the frozen backbone; trained values are float32
+    num_threads: int  # of this process on the CPU
+    peak_tflops: float | None = None  # of one GPU, to measure utilisation against
+    ranks: Ranks = field(default_factory=SingleRank)
     stop: Event = field(default_factory=Event)
-    engine: MakeEngine = SingleProcess
-    # around the loading of a model that may be shared out among ranks, and around reading a parameter of it
+    engine: BuildEngine = SingleProcess
+    # contexts in which a model is loaded in shards, and in which sharded parameters are whole
     sharded_loading: Callable[[torch.dtype], AbstractContextManager[None]] = lambda dtype: nullcontext()
-    whole: Callable[[Sequence[nn.Parameter]], AbstractContextManager[None]] = lambda parameters: nullcontext()
+    gathered: Callable[[Sequence[nn.Parameter]], AbstractContextManager[None]] = lambda parameters: nullcontext()
 
     @property
     def num_gpus(self) -> int:
+        """Of all ranks."""
         return self.ranks.size if self.device.type == "cuda" else 0
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one that writes, and shows progress."""
+        """Whether this is rank 0, which writes files and shows progress."""
         return self.ranks.rank == 0
 
     def alone(self) -> Runtime:
-        """For the work of one process."""
+        """The same without the other ranks, for the work of a single process."""
         return Runtime(self.device, self.dtype, self.num_threads, self.peak_tflops, stop=self.stop)
 
     def any_stops(self) -> bool:
-        """Whether some rank's stop flag is set: they are not told at the same moment, and stop after the same step."""
+        """Whether any rank's stop flag is set. Signals reach ranks at different times; all stop after the same step."""
         return any(flag for (flag,) in self.ranks.all_gather([float(self.stop.is_set())]))
 
 
 def runtime_here(device: str = "auto", num_threads: int = 0, peak_tflops: float | None = None) -> Runtime:
-    """This process: bfloat16 on a GPU, float32 on a CPU. Raises UserError when the device is not there."""
+    """A runtime for this process: bfloat16 on a GPU, float32 on a CPU. Raises UserError when there is no GPU."""
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise UserError("device=cuda, but torch sees no GPU here; use device=cpu or device=auto")
-    num_threads = num_threads or torch.get_num_threads()  # torch's own choice: one per core that it may use
+    num_threads = num_threads or torch.get_num_threads()  # torch's choice: one per available core
     torch.set_num_threads(num_threads)
     if device == "cuda" or (device == "auto" and available):
         return Runtime(torch.device("cuda"), torch.bfloat16, num_threads, peak_tflops)

@@ -12,9 +12,10 @@ from neurogen.config import Experiment
 from neurogen.cost.estimate import Estimate, bytes_per_trained, estimate
 from neurogen.data.dataset import load_images
 from neurogen.generator.backbone import VisionBackbone
+from neurogen.generator.context import Context
 from neurogen.generator.folder import build_generator
-from neurogen.generator.generator import tuning_loss
-from neurogen.generator.task import Context, Task
+from neurogen.generator.losses import tuning_loss
+from neurogen.generator.task import Task
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.runtime import Runtime

@@ -21,11 +21,13 @@ from neurogen.data.preparation import ImageShape
 from neurogen.errors import UserError
 from neurogen.generator import pretrained
 from neurogen.generator.backbone import load_backbone, opening_of
+from neurogen.generator.context import Context
 from neurogen.generator.folder import build_generator, load_generator, save_generator
 from neurogen.generator.generator import Generator
+from neurogen.generator.parts import Embeddings, Text, TokenIds
 from neurogen.generator.patches import PatchEmbedding
 from neurogen.generator.pretrained import load_tokenizer
-from neurogen.generator.task import Context, Task
+from neurogen.generator.task import Task
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.runtime import Runtime
@@ -97,16 +99,17 @@ def test_instruction_and_context_stand_in_a_user_s_message(
 ) -> None:
     config = experiment(f"backbone.chat_template={chat_template}").backbone
     loaded = load_backbone(config, runtime, 0)
-    image = torch.randn(4, loaded.hidden_size)
-    *opening, start, middle, end = loaded.message(["Do this.", "\n", image, " = 7"])
+    image = Embeddings(torch.randn(4, loaded.hidden_size))
+    *opening, start, middle, end = loaded.message([Text("Do this."), Text("\n"), image, Text(" = 7")])
     assert middle is image
-    assert (start, end) == ("Do this.\n", " = 7")  # and parameter tokens go on from here
+    assert (start, end) == (Text("Do this.\n"), Text(" = 7"))  # and parameter tokens go on from here
     assert len(opening) == chat_template
     if chat_template:
-        (ids,) = opening
-        assert loaded.tokenizer.decode(ids) == "<|im_start|>user\n"
-        assert ids[0] == 256  # one token, as in training
-        assert len(loaded.ids("<|im_start|>")) == 12  # in an instruction it is text like any other
+        (tokens,) = opening
+        assert isinstance(tokens, TokenIds)
+        assert loaded.tokenizer.decode(tokens.ids) == "<|im_start|>user\n"
+        assert tokens.ids[0] == 256  # one token, as in training
+        assert len(loaded.ids(Text("<|im_start|>"))) == 12  # in an instruction it is text like any other
 
 
 def test_a_template_with_a_date_is_the_same_tomorrow(experiment: Composed) -> None:
@@ -132,11 +135,14 @@ def test_smollm2_is_spoken_to_in_its_own_form(experiment: Composed, runtime: Run
     with torch.no_grad():
         closing = "<|im_end|>\n<|im_start|>assistant\n"
         ids = torch.tensor(loaded.tokenizer(closing, add_special_tokens=False)["input_ids"])
-        hidden = loaded([*loaded.message(["What is the capital of France?"]), ids])[-1][-1]
+        question = Text("What is the capital of France?")
+        hidden = loaded([*loaded.message([question]), TokenIds(ids)])[-1][-1]
         embeddings = loaded.model.get_input_embeddings().weight
         answer = loaded.tokenizer.decode(int((embeddings @ hidden).argmax()))
     assert answer == "The"  # "The capital of France is Paris."
-    assert loaded.tokenizer.decode(loaded.message(["Hi"])[0]).startswith("<|im_start|>system\n")
+    opening = loaded.message([Text("Hi")])[0]
+    assert isinstance(opening, TokenIds)
+    assert loaded.tokenizer.decode(opening.ids).startswith("<|im_start|>system\n")
 
 
 @pytest.mark.parametrize("backbone", ["tiny_llama", "tiny_qwen2_vl"])
@@ -199,10 +205,10 @@ def test_any_causal_model_will_do(experiment: Composed, runtime: Runtime) -> Non
     loaded = load_backbone(config, runtime, 0)
     assert type(loaded.model.get_base_model()).__name__ == "GPT2Model"
     assert sum("lora_A" in name for name, _ in loaded.named_parameters()) == 2 * 4
-    tokens = torch.randn(3, 32)
-    before, after = loaded(["some text", tokens])
+    tokens = Embeddings(torch.randn(3, 32))
+    before, after = loaded([Text("some text"), tokens])
     assert (len(before), len(after)) == (9, 3)
-    torch.testing.assert_close(loaded(["some text"])[0], before)
+    torch.testing.assert_close(loaded([Text("some text")])[0], before)
 
 
 class Hub(BaseHTTPRequestHandler):

@@ -10,10 +10,12 @@ from torch import nn
 
 from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
+from neurogen.generator.context import Context
 from neurogen.generator.folder import build_generator
-from neurogen.generator.generator import Generator, ZooMoments, injection_loss, tuning_loss
+from neurogen.generator.generator import Generator
+from neurogen.generator.losses import ZooMoments, injection_loss, tuning_loss
 from neurogen.generator.prompts import GENERIC
-from neurogen.generator.task import Context, Task
+from neurogen.generator.task import Task
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.runtime import Runtime
@@ -21,7 +23,7 @@ from neurogen.training.runtime import Runtime
 Composed = Callable[..., Experiment]
 
 
-def rng_of(experiment: Experiment, runtime: Runtime, *more: Experiment) -> tuple[Generator, list[Context]]:
+def generator_of(experiment: Experiment, runtime: Runtime, *more: Experiment) -> tuple[Generator, list[Context]]:
     tasks, contexts = [], []
     for one in (experiment, *more):
         dataset = load_images(one.dataset)
@@ -38,7 +40,7 @@ def test_only_with_the_context_first_do_parameters_depend_on_it(
     experiment: Composed, runtime: Runtime, order: str, depends: bool
 ) -> None:
     """Decision on the order: in a causal model [P, e] generates without having seen e."""
-    generator, (context,) = rng_of(experiment(f"generator.order={order}"), runtime)
+    generator, (context,) = generator_of(experiment(f"generator.order={order}"), runtime)
     embedding = generator.backbone.model.get_input_embeddings().weight.requires_grad_()
     generator("digits-cnn_small", "any instruction", context).square().sum().backward()
     for read in (embedding, *generator.patches.parameters()):  # of the words, and of the images
@@ -47,7 +49,7 @@ def test_only_with_the_context_first_do_parameters_depend_on_it(
 
 
 def test_trained_are_tokens_lora_projection_and_patches_only(experiment: Composed, runtime: Runtime) -> None:
-    generator, _ = rng_of(experiment(), runtime)
+    generator, _ = generator_of(experiment(), runtime)
     kinds = {name.split(".")[0] if "lora_" not in name else "lora" for name in generator.trainables}
     assert kinds == {"parameter_tokens", "lora", "projection", "patches"}
     frozen = [name for name, value in generator.named_parameters() if not value.requires_grad]
@@ -60,7 +62,7 @@ def test_every_trainable_gets_a_gradient_in_both_stages(
     experiment: Composed, runtime: Runtime, projection: str
 ) -> None:
     one = experiment(f"generator.projection={projection}", "generator.projection_hidden=16")
-    generator, (context,) = rng_of(one, runtime)
+    generator, (context,) = generator_of(one, runtime)
     task = generator.tasks["digits-cnn_small"]
     dataset = load_images(one.dataset)
     inputs, labels = dataset.train.inputs(slice(64)), dataset.train.labels[:64]
@@ -80,7 +82,7 @@ def test_every_trainable_gets_a_gradient_in_both_stages(
 
 def test_the_shared_projection_does_not_grow_with_the_target(experiment: Composed, runtime: Runtime) -> None:
     def size(options: str) -> int:
-        generator, _ = rng_of(experiment(f"target.options.channels={options}"), runtime)
+        generator, _ = generator_of(experiment(f"target.options.channels={options}"), runtime)
         return sum(value.numel() for value in generator.projection.parameters())
 
     assert size("[4,8]") == size("[32,64]")
@@ -88,7 +90,7 @@ def test_the_shared_projection_does_not_grow_with_the_target(experiment: Compose
 
 def test_one_generator_serves_several_tasks(experiment: Composed, runtime: Runtime) -> None:
     """Different layouts and image sizes side by side; one backbone, one head."""
-    generator, contexts = rng_of(experiment(), runtime, experiment("dataset=mnist5k", "target=lenet"))
+    generator, contexts = generator_of(experiment(), runtime, experiment("dataset=mnist5k", "target=lenet"))
     for name, context in zip(("digits-cnn_small", "mnist5k-lenet"), contexts, strict=True):
         task = generator.tasks[name]
         tensors = generator.decode(name, generator(name, task.instruction, context))
@@ -119,7 +121,7 @@ def test_the_tuning_loss_is_the_cross_entropy_of_the_network_itself() -> None:
 
 def test_the_instruction_alone_is_enough(experiment: Composed, runtime: Runtime) -> None:
     """Stage 1 of the paper reads no data."""
-    generator, _ = rng_of(experiment(), runtime)
+    generator, _ = generator_of(experiment(), runtime)
     z = generator("digits-cnn_small", GENERIC, None)
     assert z.shape == (generator.tasks["digits-cnn_small"].layout.num_parameters,)
     assert z.isfinite().all()

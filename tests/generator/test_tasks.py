@@ -16,7 +16,7 @@ from neurogen.generator.folder import load_generator
 from neurogen.study.graph import evaluations_of, steps_of
 from neurogen.study.pipeline import Tune, in_order
 from neurogen.training.runtime import Runtime
-from tests.generator.test_generator import rng_of
+from tests.generator.test_generator import generator_of
 
 Composed = Callable[..., Experiment]
 SIZED = "dataset.resize=16"
@@ -102,7 +102,7 @@ def test_tasks_share_what_is_alike(experiment: Composed, runtime: Runtime) -> No
         experiment(*point)
         for point in ((SIZED,), (SIZED, "dataset=digits", "dataset.name=more"), (), (SIZED, "target=lenet"))
     ]
-    generator, _ = rng_of(points[0], runtime, *points[1:2], *points[3:])
+    generator, _ = generator_of(points[0], runtime, *points[1:2], *points[3:])
     tables = generator.parameter_tokens.tables
     assert tables["digits-cnn_small"] is tables["more-cnn_small"]
     assert tables["digits-cnn_small"] is not tables["digits-lenet"]
@@ -193,11 +193,11 @@ def test_generate_picks_the_task_that_the_instruction_mentions(
 
 def test_composed_tokens_need_nothing_per_token(experiment: Composed, runtime: Runtime) -> None:
     def count(options: str) -> int:
-        generator, _ = rng_of(experiment("target=cnn", "generator.tokens=composed", options), runtime)
+        generator, _ = generator_of(experiment("target=cnn", "generator.tokens=composed", options), runtime)
         return sum(value.numel() for value in generator.parameter_tokens.parameters())
 
     assert count("target.options.channels=[16,32]") == count("target.options.channels=[64,128]")
-    generator, _ = rng_of(experiment("generator.tokens=composed"), runtime)
+    generator, _ = generator_of(experiment("generator.tokens=composed"), runtime)
     tokens = generator.parameter_tokens("digits-cnn_small")
     assert len(torch.unique(tokens, dim=0)) == len(tokens)
     std = generator.backbone.embedding_std

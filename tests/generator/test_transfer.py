@@ -10,8 +10,8 @@ import torch
 from neurogen.config import Experiment
 from neurogen.data.preparation import ImageShape
 from neurogen.errors import UserError
+from neurogen.generator.context import Context
 from neurogen.generator.folder import load_generator
-from neurogen.generator.task import Context
 from neurogen.generator.transfer import roles_of, rows_by_role, scale_by_role, transferred
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import in_order

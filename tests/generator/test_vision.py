@@ -13,10 +13,12 @@ from transformers import Qwen2VLProcessor, Qwen2VLVideoProcessor
 from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.errors import UserError
-from neurogen.generator.backbone import Part, Picture, VisionBackbone, load_backbone
+from neurogen.generator.backbone import VisionBackbone, load_backbone
+from neurogen.generator.context import Context
 from neurogen.generator.folder import build_generator, load_generator, save_generator
 from neurogen.generator.generator import Generator
-from neurogen.generator.task import Context, Task
+from neurogen.generator.parts import Embeddings, Part, Picture, Text
+from neurogen.generator.task import Task
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.runtime import Runtime
@@ -56,14 +58,14 @@ def stock(backbone: VisionBackbone, images: list[Picture], labels: list[str]) ->
     text = processor.apply_chat_template(messages, tokenize=False).removesuffix("<|im_end|>\n")
     colour = [image.pixels.expand(3, -1, -1) for image in images]
     inputs = processor(text=[text], images=colour or None, return_tensors="pt")
-    states: Tensor = backbone.whole(**inputs, use_cache=False).last_hidden_state[0]
+    states: Tensor = backbone.base(**inputs, use_cache=False).last_hidden_state[0]
     return states
 
 
 def ours(images: list[Picture], labels: list[str]) -> list[Part]:
-    parts: list[Part] = [INSTRUCTION]
+    parts: list[Part] = [Text(INSTRUCTION)]
     for image, label in zip(images, labels, strict=True):
-        parts += ["\n", image, f" = {label}"]
+        parts += [Text("\n"), image, Text(f" = {label}")]
     return parts
 
 
@@ -80,15 +82,15 @@ def test_our_sequence_without_parameter_tokens_is_the_stock_model_s(
 @torch.no_grad()
 def test_parameter_tokens_go_on_counting_and_change_nothing_before_them(backbone: VisionBackbone) -> None:
     images, positions = pictures((1, 28, 28)), []
-    run = backbone.run
+    decode = backbone.decode
 
     def watched(sequence: Tensor, where: Tensor) -> Tensor:
         positions.append(where)
-        return run(sequence, where)
+        return decode(sequence, where)
 
-    backbone.run = watched  # type: ignore[method-assign,assignment]
+    backbone.decode = watched  # type: ignore[method-assign,assignment]
     message = backbone.message(ours(images, ["7"]))
-    tokens = torch.randn(5, backbone.hidden_size)
+    tokens = Embeddings(torch.randn(5, backbone.hidden_size))
     without = torch.cat(backbone(message))
     *before, last = backbone([*message, tokens])
     torch.testing.assert_close(torch.cat(before), without)

@@ -21,13 +21,14 @@ from neurogen.cost.estimate import Estimate, estimate
 from neurogen.cost.scaling import held_bytes
 from neurogen.data.dataset import load_images
 from neurogen.experiment import experiment_from
+from neurogen.generator.context import Context
 from neurogen.generator.folder import build_generator
-from neurogen.generator.task import Context, Task
+from neurogen.generator.task import Task
 from neurogen.rng import rng_of
 from neurogen.run import conf_folder
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
-from neurogen.training.engine import optimizer_of, trainables_of
+from neurogen.training.groups import optimizer_of
 from neurogen.training.runtime import runtime_here
 
 
@@ -45,7 +46,7 @@ def main() -> None:
         task = Task.of(dataset, e.dataset, e.target, Scale.of_fan_in(layout, None))
         generator = build_generator(e.backbone, e.generator, [task], 0, runtime)
         stage = replace(e.recipe.tune, contexts_per_step=runtime.ranks.size)
-        engine = runtime.engine(generator, optimizer_of(trainables_of(generator), stage), stage, {})
+        engine = runtime.engine(generator, optimizer_of(generator, stage), stage, {})
         context = Context.of(dataset.train, dataset.class_names, dataset.train.sample(2, rng_of(0, "held")))
         losses = []
         for _ in range(5):

@@ -14,9 +14,10 @@ from neurogen.data.dataset import Dataset
 from neurogen.data.preparation import PADDING, Texts, TextShape, TokenEmbedding
 from neurogen.data.tokenised import load_texts
 from neurogen.errors import UserError
+from neurogen.generator.context import Context
 from neurogen.generator.folder import build_generator, load_generator, save_generator
 from neurogen.generator.pretrained import load_tokenizer
-from neurogen.generator.task import Context, Task
+from neurogen.generator.task import Task
 from neurogen.stages.embed import reduced, text_dataset, token_ids
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Embed, in_order

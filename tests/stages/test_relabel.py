@@ -13,16 +13,17 @@ from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.data.preparation import ImageShape, TextShape
 from neurogen.errors import UserError
-from neurogen.generator.task import Context
-from neurogen.stages.relabel import Relabelling, is_held_out
-from neurogen.stages.revealed import best_order, shown_by
+from neurogen.generator.context import Context
+from neurogen.stages.contexts import evaluation_contexts
+from neurogen.stages.relabel import Relabelled, is_held_out
+from neurogen.stages.relabel_baselines import matching_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import in_order
-from neurogen.targets.networks import cnn, lenet, mlp, rnn
+from neurogen.targets.networks import build_network, cnn, lenet, mlp, rnn
 from neurogen.targets.parameters import ParameterLayout
 from neurogen.training.runtime import Runtime
 from tests.conftest import TINY_TEXT
-from tests.generator.test_generator import rng_of
+from tests.generator.test_generator import generator_of
 
 Composed = Callable[..., Experiment]
 IMAGES, TEXTS = ImageShape(1, 16, 16, 5), TextShape(8, 5)
@@ -49,42 +50,47 @@ def test_a_network_for_other_labels_says_the_same_under_other_names(
 ) -> None:
     layout = ParameterLayout.of(network)
     flat = layout.flatten(dict(network.named_parameters()))
-    relabelling = Relabelling(torch.tensor([3, 0, 4, 1, 2]))
-    moved = relabelling.parameters(flat, layout)
-    logits, others = (functional_call(network, layout.tensors(one), (inputs,)) for one in (flat, moved))
-    for number in range(5):
-        torch.testing.assert_close(others[:, relabelling.order[number]], logits[:, number])
-    assert torch.equal(relabelling.labels(logits.argmax(1)), others.argmax(1))
-    assert torch.equal(relabelling.undone(moved, layout), flat)
-    assert relabelling.names(tuple("abcde")) == ("d", "a", "e", "b", "c")
+    episode = Relabelled(tuple("abcde"), layout, torch.tensor([3, 0, 4, 1, 2]))
+    moved = episode.parameters(flat)
+    logits, others = (functional_call(network, layout.tensors(values), (inputs,)) for values in (flat, moved))
+    for index in range(5):
+        torch.testing.assert_close(others[:, episode.order[index]], logits[:, index])
+    assert torch.equal(episode.labels(logits.argmax(1)), others.argmax(1))
+    assert torch.equal(episode.restored(moved), flat)
+    assert episode.class_names == ("d", "a", "e", "b", "c")
 
 
 def test_a_target_without_a_row_per_class_is_refused() -> None:
     network = torch.nn.Sequential(torch.nn.Linear(4, 3))
     with pytest.raises(UserError, match=r"needs a row per class .* 0.weight has the shape \[3, 4\] for 5"):
-        Relabelling(torch.arange(5)).parameters(torch.zeros(15), ParameterLayout.of(network))
+        Relabelled(tuple("abcde"), ParameterLayout.of(network), torch.arange(5)).parameters(torch.zeros(15))
+
+
+def draw(num_classes: int, rng: torch.Generator, held_out: bool) -> torch.Tensor:
+    names = tuple(map(str, range(num_classes)))
+    return Relabelled.draw(names, ParameterLayout((), ()), rng, held_out).order
 
 
 def test_orders_of_training_and_evaluation_never_meet() -> None:
     orders = list(map(torch.tensor, itertools.permutations(range(5))))
     assert 0.1 < sum(map(is_held_out, orders)) / len(orders) < 0.3
-    random = torch.Generator().manual_seed(0)
-    drawn = [[Relabelling.drawn(5, random, held_out) for _ in range(200)] for held_out in (False, True)]
-    seen, held_out = ({tuple(one.order.tolist()) for one in part} for part in drawn)
+    rng = torch.Generator().manual_seed(0)
+    drawn = [[draw(5, rng, held_out) for _ in range(200)] for held_out in (False, True)]
+    seen, held_out = ({tuple(order.tolist()) for order in orders} for orders in drawn)
     assert not seen & held_out
     assert len(seen) > 50
 
 
 @pytest.mark.parametrize("num_classes", [4, 5, 10, 300])
 def test_there_is_an_order_to_hold_out(num_classes: int) -> None:
-    random = torch.Generator().manual_seed(0)
-    assert is_held_out(Relabelling.drawn(num_classes, random, held_out=True).order)
+    rng = torch.Generator().manual_seed(0)
+    assert is_held_out(draw(num_classes, rng, held_out=True))
 
 
 def test_two_classes_have_too_few_orders_to_hold_one_out() -> None:
-    random = torch.Generator().manual_seed(0)
-    found = {tuple(Relabelling.drawn(2, random, True).order.tolist()) for _ in range(50)}
-    assert found == {(0, 1), (1, 0)}
+    rng = torch.Generator().manual_seed(0)
+    orders = {tuple(draw(2, rng, held_out=True).tolist()) for _ in range(50)}
+    assert orders == {(0, 1), (1, 0)}
 
 
 def test_an_experiment_whose_labels_the_context_reveals(experiment: Composed, runtime: Runtime) -> None:
@@ -104,13 +110,13 @@ def test_an_experiment_whose_labels_the_context_reveals(experiment: Composed, ru
 
 
 def test_the_order_that_most_samples_speak_for() -> None:
-    says = torch.eye(4)[[0, 0, 1, 2, 3, 3]]  # classes; the last one is mistaken for another
+    probabilities = torch.eye(4)[[0, 0, 1, 2, 3, 3]]  # classes; the last one is mistaken for another
     labels = torch.tensor([2, 2, 0, 3, 1, 0])
-    assert best_order(says, labels).order.tolist() == [2, 0, 3, 1]
+    assert matching_order(probabilities, labels).tolist() == [2, 0, 3, 1]
 
 
 def test_a_class_that_only_contexts_of_the_evaluation_show(experiment: Composed, runtime: Runtime) -> None:
-    """Neither the zoo nor the generator learns of it; the opponent does, and the test asks for it."""
+    """Neither the zoo nor the generator learns of it; the baseline does, and the test asks for it."""
     (plain,) = steps_of([experiment()]).evaluations
     (evaluation,) = steps_of([experiment(*RELABELLED, "dataset.unseen=['9']")]).evaluations
     assert evaluation.classical == plain.classical
@@ -118,7 +124,9 @@ def test_a_class_that_only_contexts_of_the_evaluation_show(experiment: Composed,
     seen, whole = evaluation.task.load_seen(), evaluation.task.load()
     assert set(seen.train.labels.tolist()) == set(seen.validation.labels.tolist()) == set(range(9))
     assert set(whole.train.labels.tolist()) == set(range(10))
-    assert all(set(one.context.labels) == set(whole.class_names) for one in shown_by(evaluation, whole))
+    layout = ParameterLayout.of(build_network(evaluation.task.target, whole.shape))
+    contexts = evaluation_contexts(evaluation, whole, layout)
+    assert all(set(context.context.labels) == set(whole.class_names) for context in contexts)
     for step in in_order(evaluation):
         step.run(runtime)
     populations = evaluation.metrics()["populations"]
@@ -147,7 +155,7 @@ def test_too_few_samples_for_the_classes_are_refused(experiment: Composed, runti
 def test_each_row_of_the_output_stands_behind_the_samples_of_its_class(experiment: Composed, runtime: Runtime) -> None:
     """So in a causal model no row depends on the samples of a later class, and the inner tensors on none."""
     one = experiment(*RELABELLED, "backbone.chat_template=false")
-    generator, _ = rng_of(one, runtime)
+    generator, _ = generator_of(one, runtime)
     (task,) = generator.tasks.values()
     dataset = load_images(one.dataset)
     index = torch.cat([(dataset.train.labels == label).nonzero()[:2, 0] for label in range(10)])

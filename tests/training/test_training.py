@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from neurogen.config import Experiment, StageConfig
 from neurogen.errors import Interrupted, UserError
 from neurogen.rng import rng_of
-from neurogen.training.engine import SingleProcess, optimizer_of, trainables_of
-from neurogen.training.loop import Generate, Objective, learning_rate, steps_of, train
+from neurogen.training.engine import SingleProcess
+from neurogen.training.groups import optimizer_of, trainables_of
+from neurogen.training.loop import Forward, Objective, learning_rate, steps_of, train
 from neurogen.training.runtime import Runtime
 
 Composed = Callable[..., Experiment]
@@ -33,7 +34,7 @@ def regression(width: int = 3, stop_at: int | None = None, runtime: Runtime | No
         model.weight.fill_(0.1)
         model.bias.zero_()
 
-    def loss(run: Generate, step: int, context: int) -> Tensor:
+    def loss(run: Forward, step: int, context: int) -> Tensor:
         if step == stop_at and runtime is not None:
             runtime.stop.set()
         x = torch.randn(8, width, generator=rng_of(0, step, context))
@@ -139,9 +140,10 @@ def test_parameter_tokens_learn_faster_and_gradients_are_clipped(experiment: Com
     stage = experiment("recipe.tune.optimizer=sgd", "recipe.tune.token_lr_scale=20").recipe.tune
     module = nn.Module()
     module.parameter_tokens = nn.ParameterDict({"task": torch.zeros(1)})
+    module.parameter_tokens.learns_at_token_rate = True  # type: ignore[assignment]
     module.projection = nn.ParameterDict({"head": torch.zeros(1)})
     named = trainables_of(module)
-    engine = SingleProcess(module, optimizer_of(named, stage), stage, {})
+    engine = SingleProcess(module, optimizer_of(module, stage), stage, {})
     engine.backward((100 * named["projection.head"] + 100 * named["parameter_tokens.task"]).sum())
     assert math.isclose(engine.update(0.1), math.hypot(100, 100), rel_tol=1e-6)  # the norm before clipping to 1
     assert math.isclose(named["projection.head"].item(), -0.1 / math.sqrt(2), rel_tol=1e-4)

@@ -1,0 +1,37 @@
+"""The losses of both stages: L1 compares with the zoo in parameter space, L2 asks the generated network itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.func import functional_call
+
+
+@dataclass(frozen=True)
+class ZooMoments:
+    """Mean and variance of every parameter over the zoo, as z-scores. Stage 1 needs no more of it."""
+
+    mean: Float[Tensor, " params"]
+    variance: Float[Tensor, " params"]
+
+    @staticmethod
+    def of(zoo: Float[Tensor, "networks params"]) -> ZooMoments:
+        """The moments of a zoo of z-scores."""
+        return ZooMoments(zoo.mean(0), zoo.var(0, correction=0))
+
+
+def injection_loss(z: Float[Tensor, " params"], zoo: ZooMoments) -> Float[Tensor, ""]:
+    """L1 (eq. 1): (1/N) Σ_i MSE(w_i, w_g) over the whole zoo = MSE(mean, w_g) + mean variance, in O(|w|)."""
+    return ((z - zoo.mean).square() + zoo.variance).mean()
+
+
+def tuning_loss(
+    network: nn.Module,
+    tensors: dict[str, Tensor],
+    inputs: Float[Tensor, "batch ..."],
+    labels: Int64[Tensor, " batch"],
+) -> Float[Tensor, ""]:
+    """L2 (eq. 2): cross-entropy of the target f(x | w_g), differentiable with respect to w_g."""
+    return nn.functional.cross_entropy(functional_call(network, tensors, (inputs,)), labels)

@@ -1,0 +1,36 @@
+"""The contexts of an evaluation: the training samples and the episode from which each network is generated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Int64
+from torch import Tensor
+
+from neurogen.data.dataset import Dataset
+from neurogen.generator.context import Context, context_index
+from neurogen.rng import rng_of
+from neurogen.stages.episode import Episode, draw_episode
+from neurogen.study.pipeline import Evaluate
+from neurogen.targets.parameters import ParameterLayout
+
+
+@dataclass(frozen=True)
+class EvaluationContext:
+    """One generated network comes from this."""
+
+    index: Int64[Tensor, " samples"]  # of training samples
+    context: Context
+    episode: Episode
+
+
+def evaluation_contexts(step: Evaluate, dataset: Dataset, layout: ParameterLayout) -> list[EvaluationContext]:
+    """Samples drawn from the training data for every network. Episodes are ones that training never draws, where there
+    are such."""
+    contexts = []
+    for network in range(step.evaluate.num_contexts):
+        rng = rng_of(step.seed, "evaluate", network)
+        index = context_index(dataset.train, dataset.train.sample(len(dataset.train), rng), step.tune.generator)
+        episode = draw_episode(step.task.dataset, dataset.class_names, layout, rng, held_out=True)
+        contexts.append(EvaluationContext(index, Context.of(dataset.train, episode.class_names, index), episode))
+    return contexts
