@@ -177,7 +177,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
         make_runtime=make_runtime_of(first),
         interrupted=Interrupted,
         refused=UserError,
-        packages=tuple(sorted({"neurogen", "hpc", *(function.split(".")[0] for function in functions)})),
+        packages=tuple(sorted({"neurogen", "hpc", *(name.split(".")[0] for name in functions if "." in name)})),
         configs=tuple(OmegaConf.to_yaml(point, resolve=True) for point in composed),
         overrides=tuple(tuple(own) for own in overrides),
         values=lambda: accuracies_of(evaluations_of(experiments)),

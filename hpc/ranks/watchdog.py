@@ -21,7 +21,7 @@ from typing import Any
 BEATS_PER_TIMEOUT = 20
 LONGEST_BEAT_S = 5.0
 LOST = 70  # exit status
-COLLECTIVES = ("torch/distributed/", "deepspeed/comm/", "hpc/distributed.py")
+COLLECTIVES = ("torch/distributed/", "deepspeed/comm/", "hpc/ranks/distributed.py")
 OUTSIDE = ("/filelock/", "/huggingface_hub/", "/httpx", "/urllib3/")  # another process's work, or a download
 
 

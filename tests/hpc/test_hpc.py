@@ -139,7 +139,7 @@ def test_the_code_goes_with_the_sweep(experiment: Composed, tmp_path: Path, monk
     assert (first / "weather_model" / "stations.json").read_text() == "[1]"
     assert (first / "weather_model" / "weights.bin").readlink() == package / "weights.bin"
     assert (first / "weather_data.py").read_text() == "VERSION = 1\n"
-    assert (first / "hpc" / "job.py").is_file()
+    assert (first / "hpc" / "jobs" / "job.py").is_file()
     assert study.snapshot() == first
     module.write_text("VERSION = 2\n")
     assert study.snapshot() != first
