@@ -1,10 +1,10 @@
-"""The rows of a table: which evaluations are one cell, and what the seeds of a cell gave together.
+"""From evaluations to the rows of a table: which evaluations form a cell, and what its seeds gave together.
 
-in:  evaluations, some of them done
-out: a row per dataset × target × backbone × recipe × whatever else a sweep varies, with accuracies in percent
+in:  the evaluations of a study, some of them done
+out: a Row per dataset × target × backbone × recipe × whatever else the study varies, with accuracies in percent
 
 Classical networks are each trained from a seed of their own, those of a zoo each in an order of their own: their
-deviation is over networks; that of all others over the means of the seeds, or over networks where there is one seed.
+deviation is over networks. That of all others is over the means of the seeds, or over networks where there is one seed.
 """
 
 from __future__ import annotations
@@ -17,159 +17,215 @@ from typing import Any
 
 from neurogen.report import paper
 from neurogen.study.pipeline import Aggregate, Evaluate, Tune, in_order
+from neurogen.study.results import (
+    NAMES,
+    Environment,
+    EvaluationResult,
+    Population,
+    PopulationResult,
+    PopulationSummary,
+    Row,
+    Status,
+    from_json,
+    to_json,
+)
+from neurogen.study.step import Step
 
-NAMES = ("dataset", "target", "backbone", "recipe", "settings")
-INDEPENDENT = ("classical", "zoo")  # populations whose networks are each trained on their own
-
+INDEPENDENT = (Population.CLASSICAL, Population.ZOO)  # networks that are each trained by themselves
+OPTIONAL = ("recipe.inject.", "recipe.adapt.", "source.")  # settings of what a point may do without
 WITHOUT_STAGE_1 = {"steps": 0}
+PARTS = ("conditions", "norms", "noise", "ensembles", "matched_strengths")  # averaged over seeds as they are
+
 Cell = tuple[str, ...]  # values of NAMES
 
 
 def cells_of(study: Aggregate) -> dict[Cell, list[Evaluate]]:
-    """By dataset, target, backbone, recipe, variant, and what else differs between evaluations that share these."""
+    """The evaluations of every cell: equal in dataset, target, backbone, recipe, variant, and in every setting in which
+    the evaluations that share these differ from each other."""
     named: dict[tuple[str, ...], list[Evaluate]] = defaultdict(list)
-    for one, variant in zip(study.evaluations, study.variants, strict=True):
-        shared = (one.task.dataset.name, one.task.target.name, one.tune.backbone.name, one.recipe)
-        named[*shared, variant or ""].append(one)
+    for evaluation, variant in zip(study.evaluations, study.variants, strict=True):
+        task = evaluation.task
+        shared = (task.dataset.name, task.target.name, evaluation.tune.backbone.name, evaluation.recipe)
+        named[*shared, variant or ""].append(evaluation)
     cells: dict[Cell, list[Evaluate]] = defaultdict(list)
     for (*names, variant), members in named.items():
         settings = [settings_of(member) for member in members]
-        keys = dict.fromkeys(key for own in settings for key in own)
-        varied = [key for key in keys if len({str(own.get(key)) for own in settings if tells(own, key)}) > 1]
-        for member, own in zip(members, settings, strict=True):
-            differing = [f"{key}={own.get(key)}" for key in varied if tells(own, key)]
+        varied = varied_keys(settings)
+        for member, values in zip(members, settings, strict=True):
+            differing = [f"{key}={values.get(key)}" for key in varied if applies(key, values)]
             cells[*names, " ".join(filter(None, [variant, *differing]))].append(member)
     return cells
 
 
-def tells(settings: dict[str, Any], key: str) -> bool:
-    """Where stage 1 is left out, only that is told of it; nor of a source or an adaptation that is not there."""
-    return key in settings or not key.startswith(("recipe.inject.", "recipe.adapt.", "source."))
+def varied_keys(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """The keys whose values differ between points, in the order in which points have them."""
+    keys = dict.fromkeys(key for values in settings for key in values)
+    return [key for key in keys if len({str(values.get(key)) for values in settings if applies(key, values)}) > 1]
+
+
+def applies(key: str, settings: dict[str, Any]) -> bool:
+    """Whether a point is described by the key: not by the settings of stage 1, of a source or of an adaptation that it
+    does not have."""
+    return key in settings or not key.startswith(OPTIONAL)
 
 
 def settings_of(evaluation: Evaluate) -> dict[str, Any]:
-    """Everything but seeds that determines the evaluation, by the names that the command line has for it."""
-    e, zoo, inject = evaluation, evaluation.zoo.references[0], evaluation.tune.inject
-    learned, met = e.tune.stages[0].tasks, isinstance(e.tune.start, Tune)
-    tune = e.tune.start if isinstance(e.tune.start, Tune) else e.tune
-    source = learned[0].target if not met and learned[0] != e.task and len(learned) == 1 else None
+    """Everything but seeds that determines the evaluation, by the names of the command line."""
+    zoo, inject, last = evaluation.zoo.references[0], evaluation.tune.inject, evaluation.tune
+    learned = last.stages[0].tasks
+    tune = last.start if isinstance(last.start, Tune) else last  # stage 2; after it, a held-out task is adapted to
+    is_held_out = tune is not last
+    has_source = not is_held_out and learned[0] != evaluation.task and len(learned) == 1
+    source = learned[0].target if has_source else None
     sections: dict[str, Any] = {
-        "dataset": e.task.dataset,
-        "target": e.task.target,
-        "backbone": e.tune.backbone,
+        "dataset": evaluation.task.dataset,
+        "target": evaluation.task.target,
+        "backbone": last.backbone,
         "zoo.training": zoo.training,
-        "classical": e.classical.classical,
-        "generator": e.tune.generator,
+        "classical": evaluation.classical.classical,
+        "generator": last.generator,
         "recipe.inject": inject.stage if inject else WITHOUT_STAGE_1,
         "source.options": source.options if source else {},
         "recipe.tune": tune.stage,
-        "recipe.adapt": e.tune.stage if met else {},
-        "evaluate": e.evaluate,
+        "recipe.adapt": last.stage if is_held_out else {},
+        "evaluate": evaluation.evaluate,
     }
-    found = {
-        f"{name}.{key}": value
-        for name, part in sections.items()
-        for key, value in flat(part if isinstance(part, dict) else asdict(part))
-    }
-    num_networks = sum(reference.num_networks for reference in e.zoo.references)
-    return found | {
-        "tasks": "+".join(task.name for task in learned) if met or len(learned) > 1 else "alone",
-        "held_out": met,
+    plain = {name: section if isinstance(section, dict) else asdict(section) for name, section in sections.items()}
+    return dict(flat(plain)) | {
+        "tasks": "+".join(task.name for task in learned) if is_held_out or len(learned) > 1 else "alone",
+        "held_out": is_held_out,
         "target@source": source.name if source else None,
-        "zoo.num_networks": num_networks,
+        "zoo.num_networks": sum(reference.num_networks for reference in evaluation.zoo.references),
         "zoo.init": zoo.init,
         "zoo.shared_epochs": zoo.shared_epochs,
-        "zoo.align": e.zoo.align,
+        "zoo.align": evaluation.zoo.align,
     }
 
 
-def flat(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested dictionaries as pairs of dotted key and value."""
     for key, value in values.items():
         if isinstance(value, dict):
-            yield from ((f"{key}.{inner}", one) for inner, one in flat(value))
+            yield from flat(value, f"{prefix}{key}.")
         else:
-            yield key, value
+            yield f"{prefix}{key}", value
 
 
-def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> dict[str, Any]:
-    """All that tables and plots tell of a cell."""
-    done = [evaluation.metrics() for evaluation in evaluations if evaluation.is_done]
-    steps = {step.folder: step for evaluation in evaluations for step in in_order(evaluation) if step.is_done}
-    populations = populations_of([metrics["populations"] for metrics in done])
-    classical, zoo, generated = (populations.get(name, {}) for name in ("classical", "zoo", "generated"))
-    both_stages = all(evaluation.tune.inject for evaluation in evaluations)
-    published = paper.table_1(cell[0], cell[1]) if both_stages else None
-    return dict(zip(NAMES, cell, strict=True)) | {
-        "status": "ok" if len(done) == len(evaluations) else "incomplete",
-        "n_ok": generated.get("n", 0),
+def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> Row:
+    """All that tables and plots say of a cell. Raises UserError where a finished step's results cannot be read."""
+    done = [evaluation for evaluation in evaluations if evaluation.is_done]
+    results = [evaluation.result() for evaluation in done]
+    populations = summaries_of(results)
+    steps = [step for step in steps_of(evaluations) if step.is_done]
+    environments = [from_json(Environment, step.environment(), step.folder) for step in steps]
+    values: dict[str, Any] = {
+        **dict(zip(NAMES, cell, strict=True)),
+        "status": Status.OK if len(done) == len(evaluations) else Status.INCOMPLETE,
         "n_expected": sum(evaluation.evaluate.num_contexts for evaluation in evaluations),
-        "classical_mean": classical.get("accuracy"),
-        "classical_std": classical.get("std"),
-        "generated_mean": generated.get("accuracy"),
-        "generated_std": generated.get("std"),
-        "zoo_mean_network": populations.get("zoo_mean_network", {}).get("accuracy"),
-        "random_init": populations.get("random_init", {}).get("accuracy"),
-        "ratio": round(generated["accuracy"] / classical["accuracy"], 4) if done else None,
-        "inject_accuracy": populations.get("after_inject", {}).get("accuracy"),
-        "max_iou": generated.get("max_iou"),
-        "zoo_iou": zoo.get("max_iou"),
-        "gpu_hours": round(sum(step.metrics()["gpu_hours"] for step in steps.values()), 3),
-        "min_l2": generated.get("min_l2"),
-        "zoo_min_l2": zoo.get("min_l2"),
-        "validation": round(statistics.fmean(100 * one["validation_accuracy"] for one in done), 2) if done else None,
-        "steps_to_90": round(statistics.fmean(steps_to_90(one) for one in evaluations if one.is_done), 1)
-        if done
-        else None,
+        **accuracies_of(populations),
+        **paper_of(cell, evaluations),
+        "gpu_hours": round(sum(step.metrics()["gpu_hours"] for step in steps), 3),
+        "validation": rounded(2, [100 * result.validation_accuracy for result in results]),
+        "steps_to_90": rounded(1, [steps_to_90(evaluation) for evaluation in done]),
         "n_seeds": len(done),
-        "n_classical": classical.get("n", 0),
+        "num_test": results[0].num_test if results else None,
+        "commits": sorted({environment.commit or "unknown" for environment in environments}),
+        "machines": sorted({machine_of(environment) for environment in environments}),
+        "seconds": {f"{step.kind}-{step.key}": step.metrics()["seconds"] for step in steps},
+        "populations": to_json(populations),
+    }
+    if results:
+        values |= averaged([{name: to_json(getattr(result, name)) for name in PARTS} for result in results])
+    return from_json(Row, values, evaluations[0].folder)
+
+
+def steps_of(evaluations: Sequence[Evaluate]) -> list[Step]:
+    """The evaluations and all that they need, each step once."""
+    return list({step.folder: step for evaluation in evaluations for step in in_order(evaluation)}.values())
+
+
+def accuracies_of(populations: dict[str, PopulationSummary]) -> dict[str, Any]:
+    """The columns that say what populations are worth."""
+
+    def value(name: Population, measure: str) -> Any:
+        return getattr(populations[name], measure) if name in populations else None
+
+    classical, generated = (value(name, "accuracy") for name in (Population.CLASSICAL, Population.GENERATED))
+    return {
+        "n_ok": value(Population.GENERATED, "n") or 0,
+        "n_classical": value(Population.CLASSICAL, "n") or 0,
+        "classical_mean": classical,
+        "classical_std": value(Population.CLASSICAL, "std"),
+        "generated_mean": generated,
+        "generated_std": value(Population.GENERATED, "std"),
+        "zoo_mean_network": value(Population.ZOO_MEAN, "accuracy"),
+        "random_init": value(Population.RANDOM, "accuracy"),
+        "ratio": round(generated / classical, 4) if populations else None,
+        "inject_accuracy": value(Population.AFTER_INJECT, "accuracy"),
+        "max_iou": value(Population.GENERATED, "max_iou"),
+        "zoo_iou": value(Population.ZOO, "max_iou"),
+        "min_l2": value(Population.GENERATED, "min_l2"),
+        "zoo_min_l2": value(Population.ZOO, "min_l2"),
+    }
+
+
+def paper_of(cell: Cell, evaluations: Sequence[Evaluate]) -> dict[str, Any]:
+    """The columns of the paper's figures: empty without stage 1, which the paper's Table 1 always has."""
+    has_both_stages = all(evaluation.tune.inject for evaluation in evaluations)
+    published = paper.table_1(cell[0], cell[1]) if has_both_stages else None
+    return {
         "paper_dataset": published.dataset if published else None,
         "paper_classical": published.classical if published else None,
         "paper_generated": published.generated if published else None,
-        "num_test": done[0]["num_test"] if done else None,
-        "commits": sorted({step.environment()["commit"] or "unknown" for step in steps.values()}),
-        "machines": sorted({machine_of(step.environment()) for step in steps.values()}),
-        "seconds": {f"{step.kind}-{step.key}": step.metrics()["seconds"] for step in steps.values()},
-        "populations": populations,
-        **(averaged([{name: metrics[name] for name in REPORTS} for metrics in done]) if done else {}),
     }
 
 
 def steps_to_90(evaluation: Evaluate) -> float:
-    """Steps of stage 2 until a generated network has nine tenths of its final accuracy on validation, as it is measured
-    every now and then."""
-    rows = [row for row in evaluation.history(evaluation.tune) if "validation_accuracy" in row]
-    return next(row["step"] for row in rows if row["validation_accuracy"] >= 0.9 * rows[-1]["validation_accuracy"])
+    """Steps of stage 2 until a generated network has nine tenths of its last accuracy on validation, as far as that is
+    measured."""
+    history = evaluation.history(evaluation.tune)
+    measured = [(row.step, row.validation_accuracy) for row in history if row.validation_accuracy is not None]
+    return next(step for step, accuracy in measured if accuracy >= 0.9 * measured[-1][1])
 
 
-def machine_of(environment: dict[str, Any]) -> str:
-    gpus = environment["gpus"]
-    cpu = environment.get("cpu", "a CPU")  # not noted by older versions
-    return f"{len(gpus)} × {gpus[0]}" if gpus else f"{environment['cpu_cores']} cores of {cpu}"
+def machine_of(environment: Environment) -> str:
+    """The hardware in words."""
+    gpus = environment.gpus
+    return f"{len(gpus)} × {gpus[0]}" if gpus else f"{environment.cpu_cores} cores of {environment.cpu}"
 
 
-REPORTS = ("conditions", "norms", "noise", "ensembles", "imitation_strengths")
+def summaries_of(results: Sequence[EvaluationResult]) -> dict[str, PopulationSummary]:
+    """Every population over all seeds."""
+    names = dict.fromkeys(name for result in results for name in result.populations)
+    by_name = {name: [r.populations[name] for r in results if name in r.populations] for name in names}
+    return {name: summary_of(name, by_seed) for name, by_seed in by_name.items()}
 
 
-def populations_of(done: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """population → accuracy and its deviation in percent, n, and the means of whatever else was measured of it."""
-    found = {}
-    for name in dict.fromkeys(name for populations in done for name in populations):
-        parts = [populations[name] for populations in done if name in populations]
-        by_seed = [[100 * accuracy for accuracy in part["accuracy"]] for part in parts]
-        everyone = [accuracy for own in by_seed for accuracy in own]
-        varied = everyone if name in INDEPENDENT or len(by_seed) == 1 else [statistics.fmean(own) for own in by_seed]
-        found[name] = averaged(parts) | {
-            "accuracy": round(statistics.fmean(everyone), 2),
-            "std": round(statistics.stdev(varied), 2) if len(varied) > 1 else None,
-            "n": len(everyone),
-        }
-    return found
+def summary_of(name: str, by_seed: Sequence[PopulationResult]) -> PopulationSummary:
+    """Means over all networks; the deviation as the head of this file says."""
+    percent = [[100 * accuracy for accuracy in result.accuracy] for result in by_seed]
+    pooled = [accuracy for networks in percent for accuracy in networks]
+    is_over_networks = name in INDEPENDENT or len(percent) == 1
+    varied = pooled if is_over_networks else [statistics.fmean(networks) for networks in percent]
+    unseen = [accuracy for result in by_seed for accuracy in result.unseen or ()]
+    return PopulationSummary(
+        accuracy=round(statistics.fmean(pooled), 2),
+        std=round(statistics.stdev(varied), 2) if len(varied) > 1 else None,
+        n=len(pooled),
+        max_iou=rounded(4, [value for result in by_seed for value in result.max_iou]),
+        min_l2=rounded(4, [value for result in by_seed for value in result.min_l2]),
+        unseen=rounded(4, unseen),
+    )
 
 
 def averaged(parts: Sequence[Any]) -> Any:
-    """Mappings of numbers or lists of numbers, one a seed → the same mapping of their means; None for no numbers."""
+    """Nested dictionaries of numbers or lists of numbers, one for each seed → the same dictionary of their means."""
     if isinstance(parts[0], dict):
         names = dict.fromkeys(name for part in parts for name in part)
         return {name: averaged([part[name] for part in parts if name in part]) for name in names}
-    numbers = [number for part in parts for number in (part if isinstance(part, list) else [part])]
-    return round(statistics.fmean(numbers), 4) if numbers else None
+    return rounded(4, [number for part in parts for number in (part if isinstance(part, list) else [part])])
+
+
+def rounded(digits: int, values: Sequence[float]) -> float | None:
+    """Their mean; None where there are none."""
+    return round(statistics.fmean(values), digits) if values else None

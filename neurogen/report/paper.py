@@ -1,5 +1,8 @@
-"""What the paper reports, to stand beside what is measured here (Table 1: Qwen2-VL-7B for images, Llama-3-8B for
-texts, test accuracy in percent, one figure per cell and no deviations)."""
+"""The figures of the paper's Table 1, which stand beside what is measured here.
+
+They are test accuracies in percent, one per cell and without deviations; of Qwen2-VL-7B for images, of Llama-3-8B for
+texts.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Published:
+    """A cell: the data by the paper's name, accuracy of classical training and of generated networks."""
+
     dataset: str
     classical: float
     generated: float
@@ -31,5 +36,5 @@ NEAREST = {"mnist5k": "mnist", "rotten_tomatoes": "sst2"}  # a part of it; the s
 
 
 def table_1(dataset: str, target: str) -> Published | None:
-    """The cell of this dataset, or of the one of the paper's that it is nearest to."""
+    """The cell of this dataset, or of the paper's dataset that it is nearest to; None where there is none."""
     return TABLE_1.get((NEAREST.get(dataset, dataset), target))

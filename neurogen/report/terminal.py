@@ -1,4 +1,10 @@
-"""What a person sees at the end: the table, and where everything is. Reads finished files only."""
+"""What a person sees at the end of a run: the tables, and where everything is; and the estimate of dry_run=true.
+
+in:  the finished files of a study, or an estimate
+out: text on the terminal
+
+Needs no torch, so that a finished run is shown at once.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import rich.table
 from rich.console import Console
 from rich.measure import Measurement
-from rich.table import Table
 
-from neurogen import store
-from neurogen.report import tables
+from neurogen.report import formats, tables
+from neurogen.report.tables import LABELS, Table
 from neurogen.study.pipeline import Aggregate
+from neurogen.study.results import Population, Row
 
 if TYPE_CHECKING:
     from neurogen.config import Experiment, GpuConfig
@@ -27,53 +34,65 @@ WIDTH_OF_LOGS = 200
 
 
 def show(last: Aggregate) -> None:
-    """Print the finished experiment. Needs no torch, so that a run that is done answers at once."""
+    """Print the tables of a finished study and the places of its files. Raises UserError where they cannot be read."""
     is_seen = sys.stdout.isatty() or "COLUMNS" in os.environ
     console = Console(highlight=False, soft_wrap=True, width=None if is_seen else WIDTH_OF_LOGS)
-    rows = store.read_json(last.folder / "results.json")
-    alone = len(rows) == 1 and rows[0]["n_seeds"] > 0
-    for row in rows if alone else []:
-        for part in (tables.networks(row), tables.conditions(row)):
-            console.print()
-            console.print(_rich(part, tables.heading(row), bold="generated"))
-            console.print(part.note, style="dim")
-        console.print(f"\nratio generated / classical {row['ratio']:.3f}; {tables.summary(row)}\n")
-    if not alone:
+    rows = formats.read_rows(last.folder)
+    if len(rows) == 1 and rows[0].n_seeds > 0:
+        _show_row(rows[0], console)
+    else:
+        _show_study(rows, last.name, console)
+    _show_places(last, console)
+
+
+def _show_row(row: Row, console: Console) -> None:
+    for table in (tables.networks(row), tables.conditions(row)):
         console.print()
-        whole = tables.of_study(rows)
-        part = _fitting(whole, console)
-        console.print(_rich(part, last.name))
-        console.print(whole.note, style="dim")
-        if len(part.header) < len(whole.header):
-            console.print(f"here without {', '.join(whole.header[len(part.header) :])}: this window is narrow")
-        console.print()
+        console.print(_rich(table, tables.heading(row), bold=LABELS[Population.GENERATED]))
+        console.print(table.note, style="dim")
+    console.print(f"\nratio generated / classical {row.ratio:.3f}; {tables.summary(row)}\n")
+
+
+def _show_study(rows: Sequence[Row], name: str, console: Console) -> None:
+    whole = tables.of_study(rows)
+    part = _fitting(whole, console)
+    console.print()
+    console.print(_rich(part, name))
+    console.print(whole.note, style="dim")
+    if len(part.header) < len(whole.header):
+        console.print(f"here without {', '.join(whole.header[len(part.header) :])}: this window is narrow")
+    console.print()
+
+
+def _show_places(last: Aggregate, console: Console) -> None:
     places = [("table", last.folder / "results.csv"), ("reports", last.folder / "report-*.md")]
     places += [("plots", last.folder / "*.png")]
     for evaluation in last.evaluations if len(last.evaluations) == 1 else []:
         places += [("networks", evaluation.folder / "network-*.safetensors"), ("generator", evaluation.tune.folder)]
-    for what, where in places:
-        console.print(f"{what:12} {where}")
+    for label, path in places:
+        console.print(f"{label:12} {path}")
     console.print(f"{'TensorBoard':12} {_tensorboard()} --logdir {last.root}")
 
 
-def _fitting(part: tables.Table, console: Console) -> tables.Table:
-    """The first columns, as many as stand beside each other; at least down to what was generated."""
-    while part.header[-1] != "generated" and _width(part, console) > console.width:
-        part = replace(part, header=part.header[:-1], rows=[cells[:-1] for cells in part.rows])
-    return part
-
-
-def _width(part: tables.Table, console: Console) -> int:
-    return Measurement.get(console, console.options.update(max_width=1000), _rich(part, "")).maximum
-
-
-def _rich(part: tables.Table, title: str, bold: str = "") -> Table:
-    table = Table(title=title, title_justify="left", min_width=len(title) + 4)
-    for number, name in enumerate(part.header):
-        table.add_column(name, justify="right" if number else "left")
-    for cells in part.rows:
-        table.add_row(*cells, style="bold" if cells[0] == bold else None)
+def _fitting(table: Table, console: Console) -> Table:
+    """The first columns, as many as fit into the window, but at least those up to `generated`."""
+    while table.header[-1] != "generated" and _width(table, console) > console.width:
+        table = replace(table, header=table.header[:-1], rows=[cells[:-1] for cells in table.rows])
     return table
+
+
+def _width(table: Table, console: Console) -> int:
+    return Measurement.get(console, console.options.update(max_width=1000), _rich(table, "")).maximum
+
+
+def _rich(table: Table, title: str, bold: str = "") -> rich.table.Table:
+    """For the terminal; the row that begins with `bold` stands out."""
+    drawn = rich.table.Table(title=title, title_justify="left", min_width=len(title) + 4)
+    for column, name in enumerate(table.header):
+        drawn.add_column(name, justify="left" if column < table.num_names else "right")
+    for cells in table.rows:
+        drawn.add_row(*cells, style="bold" if cells[0] == bold else None)
+    return drawn
 
 
 def _tensorboard() -> str:
@@ -83,10 +102,10 @@ def _tensorboard() -> str:
 
 
 def show_estimate(experiment: Experiment, estimate: Estimate, plans: Sequence[Plan]) -> None:
-    """Print what `dry_run=true` found out."""
+    """Print what an experiment is estimated to need, on one GPU and on several."""
     e, gpu = experiment, experiment.gpu
     title = f"{e.name} · {gpu.name}, {100 * gpu.utilisation:.0f} % of {gpu.peak_tflops:g} TFLOP/s assumed"
-    table = Table(title=title, title_justify="left", show_header=False, min_width=len(title))
+    table = rich.table.Table(title=title, title_justify="left", show_header=False, min_width=len(title))
     unused = estimate.published_parameters - estimate.backbone_parameters
     table.add_row("backbone", f"{estimate.published_parameters:,} parameters" + (f", {unused:,} unused" * bool(unused)))
     trained = ", ".join(f"{count:,} {what}" for what, count in estimate.trained_parameters.items() if count)
@@ -119,9 +138,9 @@ def show_estimate(experiment: Experiment, estimate: Estimate, plans: Sequence[Pl
     console.print("an estimate: without the training of reference networks, evaluation and the time to load the model")
 
 
-def plans_table(gpu: GpuConfig, plans: Sequence[Plan]) -> Table:
-    """The same on several GPUs."""
-    table = Table(title=f"on several GPUs (nodes × {gpu.name})", title_justify="left")
+def plans_table(gpu: GpuConfig, plans: Sequence[Plan]) -> rich.table.Table:
+    """Memory and time on several GPUs, a line per layout and ZeRO stage."""
+    table = rich.table.Table(title=f"on several GPUs (nodes × {gpu.name})", title_justify="left")
     for name in ("GPUs", "zero", "GB per GPU", "fits", "contexts per step", "s per step", "GPU-hours"):
         table.add_column(name, justify="left" if name in ("GPUs", "zero", "fits") else "right")
     for plan in plans:

@@ -1,10 +1,10 @@
-"""What a generator makes of its condition: right contexts, and the same ones with something wrong about them.
+"""Conditions under which a generator is evaluated: right instruction and data, and the same with something wrong.
 
 in:  a generator, one of its tasks, contexts of that task
 out: under every condition a network for each context, as z-scores
 
-Who follows an instruction and data does worse where they are wrong. Who serves a single task need not follow them:
-with `order=tokens_first` a generator cannot, and is as accurate.
+A generator that follows instruction and data does worse where they are wrong. One that serves a single task need not
+follow them. With `order=tokens_first` it cannot, and is as accurate.
 """
 
 from __future__ import annotations
@@ -38,25 +38,24 @@ Change = Callable[[Context, torch.Generator], Context | None]
 
 @dataclass(frozen=True)
 class Condition:
-    """An instruction, and what becomes of a right context."""
+    """An instruction, and what is done to a right context before the generator reads it."""
 
     name: str
     instruction: str
-    change: Change = lambda context, random: context
+    change: Change = lambda context, rng: context
 
 
 def conditions_of(generator: Generator, task: Task, others: Mapping[str, Dataset]) -> list[Condition]:
-    """The right one first; what is wrong with the others is their name. `others` is the data of the generator's other
-    tasks; where there are none, a task that it has never met stands for them."""
+    """The right condition first; the others are named by what is wrong with them.
+
+    `others` holds the data of the generator's other tasks, by the names of these tasks. Where it is empty, the wrong
+    instruction and the wrong data are of a task that the generator has never met.
+    """
     right = task.instruction
-    words = right.split()
-    order = torch.randperm(len(words), generator=rng_of("conditions", len(words)))
-    wrong = {f"instruction of {name}": generator.tasks[name].instruction for name in others}
-    wrong = {name: instruction for name, instruction in wrong.items() if instruction != right}
-    wrong = wrong or {"instruction of another task": task_instruction(*ANOTHER_TASK[task.target.modality])}
+    wrong = _wrong_instructions(generator, task, others)
     conditions = [
         Condition(RIGHT, right),
-        Condition("instruction shuffled", " ".join(words[number] for number in order)),
+        Condition("instruction shuffled", _shuffled(right)),
         *(Condition(name, instruction) for name, instruction in wrong.items()),
         Condition("no instruction", ""),
     ]
@@ -65,7 +64,7 @@ def conditions_of(generator: Generator, task: Task, others: Mapping[str, Dataset
     data = {f"data of {other.name}": (other.train, other.class_names) for other in _readable(generator, task, others)}
     data = data or {"data of another task": _another_task(generator, task)}
     conditions += [
-        Condition("labels shuffled", right, lambda context, random: relabelled(context, task, random)),
+        Condition("labels shuffled", right, lambda context, rng: relabelled(context, task, rng)),
         *(Condition(name, right, _from(*source, generator.config)) for name, source in data.items()),
         Condition("no data", right, lambda *_: None),
     ]
@@ -74,8 +73,21 @@ def conditions_of(generator: Generator, task: Task, others: Mapping[str, Dataset
     return conditions
 
 
+def _shuffled(instruction: str) -> str:
+    words = instruction.split()
+    order = torch.randperm(len(words), generator=rng_of("conditions", len(words)))
+    return " ".join(words[index] for index in order)
+
+
+def _wrong_instructions(generator: Generator, task: Task, others: Mapping[str, Dataset]) -> dict[str, str]:
+    """By the name of the condition."""
+    instructions = {f"instruction of {name}": generator.tasks[name].instruction for name in others}
+    differing = {name: text for name, text in instructions.items() if text != task.instruction}
+    return differing or {"instruction of another task": task_instruction(*ANOTHER_TASK[task.target.modality])}
+
+
 def _readable(generator: Generator, task: Task, others: Mapping[str, Dataset]) -> list[Dataset]:
-    """The data of other tasks, once each, that can stand where this task's data does: of the same shape, or texts."""
+    """Data of other tasks, each dataset once, that can take the place of this task's: of the same shape, or texts."""
     alike = {
         other.name: other
         for name, other in others.items()
@@ -85,7 +97,7 @@ def _readable(generator: Generator, task: Task, others: Mapping[str, Dataset]) -
 
 
 def _from(split: Split, class_names: tuple[str, ...], config: GeneratorConfig) -> Change:
-    return lambda _, random: Context.sample(split, class_names, config, random)
+    return lambda _, rng: Context.sample(split, class_names, config, rng)
 
 
 @torch.no_grad()
@@ -97,17 +109,20 @@ def generate_under(
     seed: int,
     runtime: Runtime,
 ) -> dict[str, Float[Tensor, "contexts params"]]:
-    """One forward pass for every condition and context. Raises Interrupted when the stop flag is set."""
-    found: dict[str, list[Tensor]] = {condition.name: [] for condition in conditions}
+    """Z-scores by the name of the condition; one forward pass for every condition and context.
+
+    Raises Interrupted when the stop flag is set.
+    """
+    z: dict[str, list[Tensor]] = {condition.name: [] for condition in conditions}
     with Progress("generated", len(conditions) * len(contexts), unit="networks") as progress:
         for condition in conditions:
-            for number, context in enumerate(contexts):
+            for index, context in enumerate(contexts):
                 if runtime.stop.is_set():
                     raise Interrupted
-                changed = condition.change(context, rng_of(seed, "condition", number))
-                found[condition.name].append(generator(task.name, condition.instruction, changed).cpu())
+                changed = condition.change(context, rng_of(seed, "condition", index))
+                z[condition.name].append(generator(task.name, condition.instruction, changed).cpu())
                 progress.advance()
-    return {name: torch.stack(networks) for name, networks in found.items()}
+    return {name: torch.stack(networks) for name, networks in z.items()}
 
 
 def change_from(
@@ -117,21 +132,21 @@ def change_from(
     return (other - right).square().mean(1).sqrt()
 
 
-def relabelled(context: Context, task: Task, random: torch.Generator) -> Context:
-    """Every sample under the name of another class, equal ones under equal names."""
-    order = torch.randperm(len(task.class_names), generator=random).tolist()
-    names = [task.class_names[number] for number in order]
+def relabelled(context: Context, task: Task, rng: torch.Generator) -> Context:
+    """Every sample under the name of another class; samples with equal names still have equal names."""
+    order = torch.randperm(len(task.class_names), generator=rng).tolist()
+    names = [task.class_names[label] for label in order]
     following = dict(zip(names, [*names[1:], names[0]], strict=True))
     return replace(context, labels=tuple(following[label] for label in context.labels))
 
 
 def _another_task(generator: Generator, task: Task) -> tuple[Split, tuple[str, ...]]:
-    """Its samples, prepared as this task's are, and the names of its classes."""
+    """Samples of a task that the generator has never met, prepared as this task's are, and their classes' names."""
     if isinstance(task.shape, ImageShape):
-        found = foreign.photographs(task.shape)
-        split = Split(torch.from_numpy(found.samples), torch.from_numpy(found.labels), task.preparation)
-        return split, foreign.PHOTOGRAPHS
+        photographs = foreign.photographs(task.shape)
+        samples, labels = torch.from_numpy(photographs.samples), torch.from_numpy(photographs.labels)
+        return Split(samples, labels, task.preparation), foreign.PHOTOGRAPHS
     assert isinstance(task.preparation, TokenEmbedding)
-    found = foreign.sentences()
-    ids = token_ids(list(found.samples), generator.backbone.tokenizer)
-    return text_split(ids, found.labels, task.dataset, task.preparation), foreign.TABLES
+    sentences = foreign.sentences()
+    ids = token_ids(list(sentences.samples), generator.backbone.tokenizer)
+    return text_split(ids, sentences.labels, task.dataset, task.preparation), foreign.TABLES

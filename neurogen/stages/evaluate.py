@@ -1,18 +1,17 @@
-"""Evaluation: generated networks on held-out data, beside everything they must be compared with.
+"""Evaluation: generated networks on held-out data, beside everything that they must be compared with.
 
 in:  the tuned generator, the injected one, the zoo, the classical networks
 out: of every population the accuracies on test and how near it is to the zoo; what the generator makes of wrong
      conditions; norms, noise, ensembles; the generated networks as safetensors
 
-Nothing is chosen by what test samples say: training, its settings and the strength of the imitations see the validation
+Nothing is chosen by test samples: training, its settings and the strengths of the matched baselines see the validation
 split alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,9 +25,26 @@ from neurogen.generator.task import Task
 from neurogen.rng import seed_of
 from neurogen.stages.conditioning import RIGHT, Condition, change_from, conditions_of, generate_under
 from neurogen.stages.contexts import EvaluationContext, evaluation_contexts
-from neurogen.stages.populations import ZOO, Judge, Networks, as_accurate, imitations, judged, mean, norms, under_noise
+from neurogen.stages.populations import (
+    Evaluator,
+    Networks,
+    baselines_of,
+    matching_strength,
+    mean,
+    measure,
+    norms,
+    under_noise,
+)
 from neurogen.stages.relabel_baselines import relabel_baselines
-from neurogen.study.pipeline import Evaluate
+from neurogen.study.pipeline import Evaluate, Inject, Tune
+from neurogen.study.results import (
+    ConditionResult,
+    EnsembleResult,
+    EvaluationResult,
+    Population,
+    PopulationResult,
+    to_json,
+)
 from neurogen.targets.fitting import initialised
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.targets.zoo import load_network, load_zoo, network_path
@@ -36,58 +52,72 @@ from neurogen.training.runtime import Runtime
 
 
 def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
-    dataset = step.task.load()
-    network = initialised(step.task.target, dataset, 0).to(runtime.device)
-    layout = ParameterLayout.of(network)
-    test, validation = (Judge(network, layout, split, runtime) for split in (dataset.test, dataset.validation))
-    zoo = load_zoo(step.zoo, dataset, network)
-    scale = Scale.of_zoo(zoo, layout, soft_clip=None)
-    contexts = evaluation_contexts(step, dataset, layout)
-    z, decode = _generate(step.tune.folder, step, dataset, contexts, _all_conditions(step), runtime)
+    """An EvaluationResult as JSON; generated networks go into the step's folder.
+
+    Raises UserError where a stage was trained on other data than there are now, Interrupted when the stop flag is set.
+    """
+    inputs = Inputs.of(step, runtime)
+    test, validation, layout, zoo = inputs.test, inputs.validation, inputs.layout, inputs.zoo
+    contexts = evaluation_contexts(step, inputs.dataset, layout)
+    z, decode = _generate(step.tune, step, inputs.dataset, contexts, _all_conditions(step), runtime)
     generated = decode(z[RIGHT])
-    for number, flat in enumerate(generated):
-        store.write_tensors(network_path(step.folder, number), layout.tensors(flat))
+    for index, flat in enumerate(generated):
+        store.write_tensors(network_path(step.folder, index), layout.tensors(flat))
+
     accuracy = mean(validation.accuracies(generated))
-    ways = imitations(zoo, scale, len(generated), step.seed)
-    strengths = {name: as_accurate(way, accuracy, validation) for name, way in ways.items()}
-    populations = {
-        "classical": _classical(step, dataset, layout),
-        ZOO: zoo,
-        "zoo_mean_network": zoo.mean(0, keepdim=True),
-        **_means_of_other_zoos(step, dataset, network),
-        "random_init": _random(step, dataset, layout, len(generated)),
-        "gaussian_of_zoo": ways["drawn_zoo"].make(1.0),
-        **{name: way.make(strengths[name]) for name, way in ways.items()},
-        **relabel_baselines(step, dataset, contexts, zoo, runtime),
-        **_after_inject(step, dataset, contexts, runtime),
-        "generated": generated,
+    baselines = baselines_of(zoo, inputs.scale, len(generated), step.seed)
+    strengths = {name: matching_strength(baseline, accuracy, validation) for name, baseline in baselines.items()}
+    populations: dict[str, Networks] = {
+        Population.CLASSICAL: _classical(step, inputs),
+        Population.ZOO: zoo,
+        Population.ZOO_MEAN: zoo.mean(0, keepdim=True),
+        **_means_of_other_zoos(step, inputs),
+        Population.RANDOM: _random(step, inputs, len(generated)),
+        Population.GAUSSIAN: baselines[Population.MATCHED_GAUSSIAN].make(1.0),
+        **{name: baseline.make(strengths[name]) for name, baseline in baselines.items()},
+        **relabel_baselines(step, inputs.dataset, contexts, zoo, runtime),
+        **_after_inject(step, inputs.dataset, contexts, runtime),
+        Population.GENERATED: generated,
     }
-    found = judged(populations, zoo, test)
-    if step.task.dataset.unseen:
-        unseen = replace(test, split=_only(dataset.test, dataset, step.task.dataset.unseen))
-        for name, networks in populations.items():
-            found[name]["unseen"] = unseen.accuracies(networks)
-    compared = {name: populations[name] for name in (ZOO, "generated")}
-    teams = {name: populations[name][: step.evaluate.num_in_ensemble] for name in ("classical", *compared)}
-    return {
-        "populations": found,
-        "imitation_strengths": strengths,
-        "conditions": {
-            name: {
-                "accuracy": test.accuracies(decode(under)),
-                "change": change_from(z[RIGHT], under).tolist(),
-            }
-            for name, under in z.items()
-        },
-        "norms": norms(compared, layout),
-        "noise": under_noise(compared, scale, test, step.seed),
-        "ensembles": {
-            name: {"accuracy": test.ensemble_accuracy(team), "members": len(team)} for name, team in teams.items()
-        },
-        "validation_accuracy": accuracy,
-        "num_test": len(dataset.test),
-        "num_train": len(dataset.train),
+    ensembles: dict[str, EnsembleResult] = {
+        name: test.ensemble(populations[name][: step.evaluate.num_in_ensemble])
+        for name in (Population.CLASSICAL, Population.ZOO, Population.GENERATED)
     }
+    result = EvaluationResult(
+        populations=_measured(populations, step.task.dataset.unseen, inputs),
+        matched_strengths=strengths,
+        conditions={name: _condition(decode(networks), networks, z[RIGHT], test) for name, networks in z.items()},
+        norms=norms(zoo, generated, layout),
+        noise=under_noise(zoo, generated, inputs.scale, test, step.seed),
+        ensembles=ensembles,
+        validation_accuracy=accuracy,
+        num_test=len(inputs.dataset.test),
+        num_train=len(inputs.dataset.train),
+    )
+    return dict(to_json(result))
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What an evaluation works on: the data, the target network, its zoo."""
+
+    dataset: Dataset
+    network: nn.Module
+    layout: ParameterLayout
+    zoo: Networks
+    scale: Scale  # of the zoo, for noise
+    test: Evaluator
+    validation: Evaluator
+
+    @staticmethod
+    def of(step: Evaluate, runtime: Runtime) -> Inputs:
+        """Loads data and zoo. Raises UserError where they do not belong together."""
+        dataset = step.task.load()
+        network = initialised(step.task.target, dataset, 0).to(runtime.device)
+        layout = ParameterLayout.of(network)
+        zoo = load_zoo(step.zoo, dataset, network)
+        test, validation = (Evaluator(network, layout, split, runtime) for split in (dataset.test, dataset.validation))
+        return Inputs(dataset, network, layout, zoo, Scale.of_zoo(zoo, layout, soft_clip=None), test, validation)
 
 
 Decode = Callable[[Networks], Networks]  # z-scores → parameters
@@ -99,25 +129,29 @@ def _all_conditions(step: Evaluate) -> MakeConditions:
     return lambda generator, task: conditions_of(generator, task, others)
 
 
+def _right_condition(_: Generator, task: Task) -> list[Condition]:
+    return [Condition(RIGHT, task.instruction)]
+
+
 def _generate(
-    folder: Path,
+    stage: Inject | Tune,
     step: Evaluate,
     dataset: Dataset,
     contexts: Sequence[EvaluationContext],
-    conditions_of: MakeConditions,
+    conditions: MakeConditions,
     runtime: Runtime,
 ) -> tuple[dict[str, Networks], Decode]:
-    """The networks of the generator in `folder` under every condition, as z-scores of networks for the data's own
-    classes. One backbone is in memory at a time, and none while networks are judged."""
-    generator = load_generator(folder, runtime)
+    """The networks that the stage's generator makes under every condition, as z-scores of networks for the data's own
+    classes. One backbone is in memory at a time, and none while networks are evaluated."""
+    generator = load_generator(stage.folder, runtime)
     task = generator.tasks[step.task.name]
-    require_same(dataset, task.fingerprint, folder)
+    require_same(dataset, task.fingerprint, stage.folder)
     prompts = [context.context for context in contexts]
-    found = generate_under(conditions_of(generator, task), prompts, generator, task, step.seed, runtime)
-    for networks in found.values():
-        for z, context in zip(networks, contexts, strict=True):
-            z.copy_(context.episode.restored(z))
-    return found, task.scale.decode
+    z = generate_under(conditions(generator, task), prompts, generator, task, step.seed, runtime)
+    for networks in z.values():
+        for row, context in zip(networks, contexts, strict=True):
+            row.copy_(context.episode.restored(row))
+    return z, task.scale.decode
 
 
 def _after_inject(
@@ -127,38 +161,54 @@ def _after_inject(
     inject = step.tune.inject
     if inject is None or step.task not in inject.tasks:
         return {}
-
-    def right(_: Generator, task: Task) -> list[Condition]:
-        return [Condition(RIGHT, task.instruction)]
-
-    z, decode = _generate(inject.folder, step, dataset, contexts, right, runtime)
-    return {"after_inject": decode(z[RIGHT])}
+    z, decode = _generate(inject, step, dataset, contexts, _right_condition, runtime)
+    return {Population.AFTER_INJECT: decode(z[RIGHT])}
 
 
-def _means_of_other_zoos(step: Evaluate, dataset: Dataset, network: nn.Module) -> dict[str, Networks]:
+def _means_of_other_zoos(step: Evaluate, inputs: Inputs) -> dict[str, Networks]:
     """Means of the zoos that stage 1 had of the same target for other data of this shape: what a generator gives that
     follows the instruction of one of them."""
-    found = {}
+    means = {}
     for other in step.tune.inject.zoos if step.tune.inject is not None else ():
         if other.task == step.task or other.task.target != step.task.target:
             continue
-        theirs = other.task.load_seen()
-        if theirs.shape == dataset.shape:
-            found[f"zoo mean network of {other.task.name}"] = load_zoo(other, theirs, network).mean(0, keepdim=True)
-    return found
+        data = other.task.load_seen()
+        if data.shape == inputs.dataset.shape:
+            zoo = load_zoo(other, data, inputs.network)
+            means[f"zoo mean network of {other.task.name}"] = zoo.mean(0, keepdim=True)
+    return means
 
 
-def _only(split: Split, dataset: Dataset, classes: Sequence[str]) -> Split:
-    chosen = torch.tensor([name in classes for name in dataset.class_names])
-    return split.subset(chosen[split.labels].nonzero()[:, 0])
-
-
-def _classical(step: Evaluate, dataset: Dataset, layout: ParameterLayout) -> Networks:
-    require_same(dataset, step.classical.metrics()["fingerprint"], step.classical.folder)
+def _classical(step: Evaluate, inputs: Inputs) -> Networks:
+    folder = step.classical.folder
+    require_same(inputs.dataset, step.classical.result().fingerprint, folder)
     count = step.classical.classical.num_networks
-    return torch.stack([load_network(network_path(step.classical.folder, n), layout) for n in range(count)])
+    return torch.stack([load_network(network_path(folder, index), inputs.layout) for index in range(count)])
 
 
-def _random(step: Evaluate, dataset: Dataset, layout: ParameterLayout, count: int) -> Networks:
-    nets = [initialised(step.task.target, dataset, seed_of(step.seed, "random", number)) for number in range(count)]
-    return torch.stack([layout.flatten({k: v.detach() for k, v in net.named_parameters()}) for net in nets])
+def _random(step: Evaluate, inputs: Inputs, count: int) -> Networks:
+    seeds = [seed_of(step.seed, "random", index) for index in range(count)]
+    networks = [initialised(step.task.target, inputs.dataset, seed) for seed in seeds]
+    tensors = [{name: value.detach() for name, value in network.named_parameters()} for network in networks]
+    return torch.stack([inputs.layout.flatten(named) for named in tensors])
+
+
+def _measured(
+    populations: Mapping[str, Networks], unseen: Sequence[str], inputs: Inputs
+) -> dict[str, PopulationResult]:
+    """Every population on test; where there are classes that generator and zoo have never seen, on those too."""
+    results = measure(populations, inputs.zoo, inputs.test)
+    if not unseen:
+        return results
+    evaluator = replace(inputs.test, split=_only(inputs.dataset.test, inputs.dataset.class_names, unseen))
+    accuracies = {name: evaluator.accuracies(networks) for name, networks in populations.items()}
+    return {name: replace(result, unseen=accuracies[name]) for name, result in results.items()}
+
+
+def _only(split: Split, class_names: Sequence[str], chosen: Sequence[str]) -> Split:
+    is_chosen = torch.tensor([name in chosen for name in class_names])
+    return split.subset(is_chosen[split.labels].nonzero()[:, 0])
+
+
+def _condition(networks: Networks, z: Networks, right: Networks, test: Evaluator) -> ConditionResult:
+    return ConditionResult(test.accuracies(networks), change_from(right, z).tolist())

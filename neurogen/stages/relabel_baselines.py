@@ -2,7 +2,8 @@
 
 in:  the contexts of an evaluation, the zoo, the dataset
 out: for every context three networks without a language model: one trained on its samples alone; a zoo network with its
-     rows in the data's order, which ignores the context; and a zoo network whose rows are matched to the context
+     rows in the data's order, which ignores the labels; and a zoo network whose rows are in the order that its own
+     predictions on the context suggest
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from neurogen.rng import seed_of
 from neurogen.stages.contexts import EvaluationContext
 from neurogen.stages.relabel import Relabelled
 from neurogen.study.pipeline import Evaluate
+from neurogen.study.results import Population
 from neurogen.targets.fitting import initialised, side_by_side, train_network
 from neurogen.targets.parameters import ParameterLayout
 from neurogen.targets.prediction import predict
@@ -43,16 +45,20 @@ def relabel_baselines(
     samples = [dataset.train.subset(context.index) for context in contexts]
     network = initialised(step.task.target, dataset, 0).to(runtime.device)
     layout = ParameterLayout.of(network)
-    ignoring, matched = [], []
+    ignoring, inferred = [], []
     for index, episode in enumerate(episodes):
         flat = zoo[index % len(zoo)]
         probabilities = predict(network, layout.tensors(flat), samples[index], runtime).softmax(1)
         order = matching_order(probabilities, episode.labels(samples[index].labels))
         guess = replace(episode, order=order)
         ignoring.append(episode.restored(flat))
-        matched.append(episode.restored(guess.parameters(flat)))
+        inferred.append(episode.restored(guess.parameters(flat)))
     alone = _trained_on(samples, step, dataset, runtime)
-    return {"context_alone": alone, "blind_to_order": torch.stack(ignoring), "matched_zoo": torch.stack(matched)}
+    return {
+        Population.CONTEXT_ALONE: alone,
+        Population.LABELS_IGNORED: torch.stack(ignoring),
+        Population.LABELS_INFERRED: torch.stack(inferred),
+    }
 
 
 def matching_order(

@@ -27,6 +27,7 @@ from neurogen.config import (
     task_name,
 )
 from neurogen.errors import Interrupted
+from neurogen.study.results import EvaluationResult, HistoryRow, TrainedNetworks, from_json
 from neurogen.study.step import Step, plain
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Reference(Step):
 
 @dataclass(frozen=True)
 class Classical(Step):
-    """The opponent: independent networks trained to convergence on validation."""
+    """The classical baseline: independent networks, each trained to convergence on validation."""
 
     kind, version, runs = "classical", 1, "neurogen.stages.reference:train_classical"
 
@@ -121,6 +122,10 @@ class Classical(Step):
     @property
     def array(self) -> str | None:
         return array_of(self.task, self.seed)
+
+    def result(self) -> TrainedNetworks:
+        """What the finished step measured. Raises UserError where its metrics.json has another form."""
+        return from_json(TrainedNetworks, self.metrics(), self.folder)
 
 
 @dataclass(frozen=True)
@@ -193,9 +198,9 @@ def label_of(tasks: Sequence[TaskSpec]) -> str:
 
 @dataclass(frozen=True)
 class Evaluate(Step):
-    """Test accuracy of generated networks beside all comparators."""
+    """Test accuracy of generated networks beside all baselines."""
 
-    kind, version, runs = "evaluate", 5, "neurogen.stages.evaluate:evaluate"
+    kind, version, runs = "evaluate", 6, "neurogen.stages.evaluate:evaluate"
 
     zoo: Zoo
     evaluate: EvaluateConfig
@@ -208,19 +213,24 @@ class Evaluate(Step):
     def task(self) -> TaskSpec:
         return self.zoo.task
 
-    def history(self, stage: Inject | Tune) -> list[dict[str, float]]:
-        """What a stage measured of this task: of several, its own steps and its own accuracy."""
-        rows, labels = stage.metrics()["history"], [task.name for task in stage.tasks]
-        if self.task.name not in labels or len(labels) == 1:
-            return list(rows)
-        place, own = labels.index(self.task.name), f"validation_accuracy/{self.task.name}"
-        found = [dict(row) for row in rows]
-        for row in found:
-            if "validation_accuracy" in row:
-                row["validation_accuracy"] = row[own]
-            if (row["step"] - 1) % len(labels) != place:
-                row.pop("loss", None)
-        return found
+    def result(self) -> EvaluationResult:
+        """What the finished step measured. Raises UserError where its metrics.json has another form."""
+        return from_json(EvaluationResult, self.metrics(), self.folder)
+
+    def history(self, stage: Inject | Tune) -> list[HistoryRow]:
+        """What a finished stage measured of this task: of several tasks, its own steps and its own accuracy."""
+        rows, names = stage.metrics()["history"], [task.name for task in stage.tasks]
+        if self.task.name in names and len(names) > 1:
+            rows = [self._of_this_task(row, names) for row in rows]
+        return from_json(list[HistoryRow], rows, stage.folder)
+
+    def _of_this_task(self, row: dict[str, float], names: list[str]) -> dict[str, float]:
+        """Tasks take turns, one a step; validation measures all of them."""
+        is_turn = (row["step"] - 1) % len(names) == names.index(self.task.name)
+        kept = {key: value for key, value in row.items() if key != "loss" or is_turn}
+        if "validation_accuracy" in row:
+            kept["validation_accuracy"] = row[f"validation_accuracy/{self.task.name}"]
+        return kept
 
     @property
     def label(self) -> str:
@@ -231,7 +241,7 @@ class Evaluate(Step):
 class Aggregate(Step):
     """Tables and plots over evaluations."""
 
-    kind, version, runs = "sweeps", 3, "neurogen.aggregate:aggregate"
+    kind, version, runs = "sweeps", 4, "neurogen.aggregate:aggregate"
 
     name: str
     evaluations: tuple[Evaluate, ...]

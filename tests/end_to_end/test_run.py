@@ -22,7 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.data.preparation import ImageShape
-from neurogen.report.tables import COLUMNS
+from neurogen.study.results import COLUMNS
 from neurogen.targets.networks import cnn
 from tests.conftest import TINY, Program, error_line
 
@@ -42,7 +42,7 @@ def test_an_experiment_from_nothing_to_a_table(
         assert {"DONE", "config.json", "environment.json", "metrics.json"} <= {path.name for path in folder.iterdir()}
     with (steps["sweeps"] / "results.csv").open() as file:
         (row,) = csv.DictReader(file)
-    assert list(row) == COLUMNS
+    assert tuple(row) == COLUMNS
     assert (row["dataset"], row["target"], row["n_ok"]) == ("digits", "cnn_small", "2")
     assert json.loads((steps["sweeps"] / "results.json").read_text())
     for name in ("curves", "weights", "predictions", "learning", "memorisation", "conditioning"):

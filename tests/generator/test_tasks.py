@@ -154,7 +154,7 @@ def test_two_data_sets_for_one_network(experiment: Composed, runtime: Runtime) -
         first["conditions"]
     )
     report = next(study.folder.glob("report-digits-*.md")).read_text()
-    assert "| zoo mean network of fewer-cnn_small | " in report
+    assert "| zoo mean network of fewer-cnn_small " in report
 
 
 def test_generate_picks_the_task_that_the_instruction_mentions(

@@ -1,10 +1,12 @@
-"""Which evaluations meet in a row, what a row tells of its seeds, and the tables that are made of rows."""
+"""Which evaluations form a row, what a row says of its seeds, and the tables that are made of rows."""
 
 from __future__ import annotations
 
 import csv
+import itertools
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,12 @@ from matplotlib.figure import Figure
 from neurogen.config import Experiment
 from neurogen.report import paper
 from neurogen.report.cells import averaged, cells_of, row_of
+from neurogen.report.formats import latex, markdown, slug
 from neurogen.report.plots import save
-from neurogen.report.tables import COLUMNS, NAMES, Table, latex, markdown, of_study, slug
+from neurogen.report.tables import Table, of_study
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Aggregate, in_order
+from neurogen.study.results import COLUMNS, Row
 from neurogen.training.runtime import Runtime
 
 
@@ -50,8 +54,7 @@ def test_a_variant_is_called_by_its_name_and_what_else_differs(experiment: Calla
         "variant=full recipe.tune.lr=2e-3 seed=1",
     )  # fmt: skip
     study = steps_of([experiment(*point.split()) for point in points])
-    found = {settings: len(members) for (*_, settings), members in cells_of(study).items()}
-    assert found == {
+    assert {settings: len(members) for (*_, settings), members in cells_of(study).items()} == {
         "both stages recipe.tune.lr=0.001": 1,
         "stage 2 only, α = 1": 1,
         "both stages recipe.tune.lr=0.002": 2,
@@ -68,10 +71,10 @@ def test_another_source_is_a_row_of_its_own(experiment: Callable[..., Experiment
     assert next(settings.split()[0] for *_, settings in cells) == "target@source=None"
 
 
-def test_files_of_rows_have_names_of_their_own(tmp_path: Path) -> None:
+def test_files_of_rows_have_names_of_their_own(tmp_path: Path, experiment: Callable[..., Experiment]) -> None:
     """Also where settings have dots, and very many of them differ."""
-    rows = [dict.fromkeys(NAMES, "") | {"dataset": "digits", "settings": text} for text in SETTINGS]
-    names = [slug(row) for row in rows]
+    row = unmeasured(experiment())
+    names = [slug(replace(row, settings=settings)) for settings in SETTINGS]
     assert len(set(names)) == len(SETTINGS)
     assert max(map(len, names)) < 140
     figure = Figure()
@@ -80,6 +83,12 @@ def test_files_of_rows_have_names_of_their_own(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {
         f"conditioning-{n}.{s}" for n in names for s in ("png", "pdf")
     }
+
+
+def unmeasured(experiment: Experiment) -> Row:
+    """The row of an experiment of which nothing has run."""
+    ((cell, evaluations),) = cells_of(steps_of([experiment])).items()
+    return row_of(cell, evaluations)
 
 
 SETTINGS = ("recipe.tune.lr=0.001", "recipe.tune.lr=0.002", *("recipe.tune.lr=0.1 " * 20 + end for end in "ab"))
@@ -100,10 +109,10 @@ def test_two_seeds_meet_in_one_row(experiment: Callable[..., Experiment], runtim
         step.run(runtime)
     with (last.folder / "results.csv").open() as file:
         (row,) = csv.DictReader(file)
-    assert list(row) == COLUMNS
+    assert tuple(row) == COLUMNS
     measured = [evaluation.metrics()["populations"] for evaluation in last.evaluations]
-    generated, classical = ([[100 * v for v in one[name]["accuracy"]] for one in measured] for name in POPULATIONS)
-    pooled = {name: [v for own in by_seed for v in own] for name, by_seed in (("g", generated), ("c", classical))}
+    generated, classical = ([[100 * v for v in seed[name]["accuracy"]] for seed in measured] for name in POPULATIONS)
+    pooled = {name: [*itertools.chain(*by_seed)] for name, by_seed in (("g", generated), ("c", classical))}
     assert float(row["generated_mean"]) == round(statistics.fmean(pooled["g"]), 2)
     assert float(row["generated_std"]) == round(statistics.stdev(map(statistics.fmean, generated)), 2)
     assert float(row["classical_mean"]) == round(statistics.fmean(pooled["c"]), 2)
@@ -111,7 +120,7 @@ def test_two_seeds_meet_in_one_row(experiment: Callable[..., Experiment], runtim
     ratio = float(row["generated_mean"]) / float(row["classical_mean"])
     assert float(row["ratio"]) == pytest.approx(ratio, abs=1e-4)
     assert (row["status"], row["n_ok"], row["n_expected"], row["n_seeds"]) == ("ok", "4", "4", "2")
-    validation = statistics.fmean(100 * one.metrics()["validation_accuracy"] for one in last.evaluations)
+    validation = statistics.fmean(100 * step.metrics()["validation_accuracy"] for step in last.evaluations)
     assert float(row["validation"]) == pytest.approx(validation, abs=0.006)
     spread = f"{float(row['generated_mean']):.2f} ± {float(row['generated_std']):.2f}"
     assert spread in (last.folder / "results.md").read_text()
@@ -136,12 +145,13 @@ def test_the_paper_stands_beside_what_is_nearest_to_it(experiment: Callable[...,
     assert [line[-3:] for line in table.rows] == [
         ("MNIST", "99.01", "92.18"), ("", "–", "–"), ("SST-2", "77.63", "76.03"),
     ]  # fmt: skip
-    assert [row["status"] for row in rows] == ["incomplete"] * 3
+    assert [row.status for row in rows] == ["incomplete"] * 3
     assert paper.TABLE_1["cifar10", "lenet"].generated == 32.59
     assert paper.table_1("cifar10", "mlp") is None
 
 
 def test_special_characters_in_tables() -> None:
-    table = Table("", ("a_b", "c"), [("50 % & #1", "x|y ± 1")], "note")
+    table = Table("t", ("a_b", "c"), [("50 % & #1", "x|y ± 1")], "note")
     assert r"50 \% \& \#1 & x|y $\pm$ 1 \\" in latex(table)
+    assert r"a\_b" in latex(table)
     assert "| 50 % & #1 | x\\|y ± 1 |" in markdown(table)

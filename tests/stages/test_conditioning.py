@@ -1,4 +1,4 @@
-"""Conditions that are wrong in one respect each, and what a generator can make of them."""
+"""Conditions that are wrong in one respect each, and whether a generator can depend on them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from neurogen.config import Experiment
 from neurogen.data import foreign
 from neurogen.data.preparation import ImageShape
-from neurogen.generator.context import Context
 from neurogen.generator.folder import load_generator
 from neurogen.generator.generator import Generator
+from neurogen.generator.task import Context
 from neurogen.stages.conditioning import change_from, conditions_of, generate_under, relabelled
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import in_order
@@ -29,8 +29,8 @@ def tuned(experiment: Experiment, runtime: Runtime) -> tuple[Generator, list[Con
     for step in in_order(evaluation.tune):
         step.run(runtime)
     dataset = evaluation.task.load()
-    random = torch.Generator().manual_seed(0)
-    contexts = [Context.of(dataset.train, dataset.class_names, dataset.train.sample(4, random)) for _ in range(2)]
+    rng = torch.Generator().manual_seed(0)
+    contexts = [Context.of(dataset.train, dataset.class_names, dataset.train.sample(4, rng)) for _ in range(2)]
     return load_generator(evaluation.tune.folder, runtime), contexts
 
 
@@ -39,14 +39,14 @@ def test_a_condition_changes_what_can_depend_on_it(experiment: Composed, runtime
     generator, contexts = tuned(experiment(f"generator.order={order}"), runtime)
     (task,) = generator.tasks.values()
     conditions = conditions_of(generator, task, {})
-    found = generate_under(conditions, contexts, generator, task, 0, runtime)
-    assert next(iter(found)) == "right"
-    assert set(DATA) < set(found)
-    for name in list(found)[1:]:
-        change = change_from(found["right"], found[name])
+    z = generate_under(conditions, contexts, generator, task, 0, runtime)
+    assert next(iter(z)) == "right"
+    assert set(DATA) < set(z)
+    for name in list(z)[1:]:
+        change = change_from(z["right"], z[name])
         assert bool((change > 0).all()) is (order == "context_first"), name
     expected = generator(task.name, task.instruction, contexts[1])
-    assert torch.equal(found["right"][1], expected)
+    assert torch.equal(z["right"][1], expected)
 
 
 def test_of_texts_too(experiment: Composed, runtime: Runtime) -> None:
@@ -58,8 +58,8 @@ def test_of_texts_too(experiment: Composed, runtime: Runtime) -> None:
     assert set(other.labels) <= set(foreign.TABLES)
     text = generator.backbone.tokenizer.decode(other.texts[0])
     assert any(sentence.startswith(text[:8]) for sentence in foreign.sentences().samples)
-    found = generate_under(list(conditions.values()), contexts, generator, task, 0, runtime)
-    assert all(bool((change_from(found["right"], found[name]) > 0).all()) for name in DATA)
+    z = generate_under(list(conditions.values()), contexts, generator, task, 0, runtime)
+    assert all(bool((change_from(z["right"], z[name]) > 0).all()) for name in DATA)
 
 
 def test_without_a_context_only_the_instruction_can_be_wrong(experiment: Composed, runtime: Runtime) -> None:
@@ -74,21 +74,21 @@ def test_every_label_is_wrong_and_equal_ones_stay_equal(experiment: Composed, ru
     context = replace(contexts[0], labels=("3", "7", "3", "0"))
     for seed in range(20):
         changed = relabelled(context, task, torch.Generator().manual_seed(seed))
-        assert all(one != other for one, other in zip(context.labels, changed.labels, strict=True))
+        assert all(before != after for before, after in zip(context.labels, changed.labels, strict=True))
         assert changed.labels[0] == changed.labels[2]
         assert torch.equal(changed.samples, context.samples)
 
 
 @pytest.mark.parametrize("shape", [ImageShape(1, 28, 28, 10), ImageShape(3, 32, 32, 10), ImageShape(2, 8, 12, 3)])
 def test_photographs_come_in_every_shape(shape: ImageShape) -> None:
-    found = foreign.photographs(shape)
-    assert found.samples.shape[1:] == (shape.channels, *shape.size)
-    assert found.samples.std() > 20
-    assert set(found.labels.tolist()) == {0, 1}
+    photographs = foreign.photographs(shape)
+    assert photographs.samples.shape[1:] == (shape.channels, *shape.size)
+    assert photographs.samples.std() > 20
+    assert set(photographs.labels.tolist()) == {0, 1}
 
 
 def test_sentences_are_prose() -> None:
-    found = foreign.sentences()
-    assert len(found) > 10
-    assert set(found.labels.tolist()) == set(range(len(foreign.TABLES)))
-    assert all(len(text.split()) >= foreign.MIN_WORDS for text in found.samples)
+    sentences = foreign.sentences()
+    assert len(sentences) > 10
+    assert set(sentences.labels.tolist()) == set(range(len(foreign.TABLES)))
+    assert all(len(text.split()) >= foreign.MIN_WORDS for text in sentences.samples)

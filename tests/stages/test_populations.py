@@ -1,4 +1,4 @@
-"""What populations are measured by, and the ways to imitate a zoo."""
+"""How populations are measured, and the baselines that are matched in accuracy."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.stages.populations import (
-    Judge,
+    Evaluator,
     Networks,
-    as_accurate,
-    imitations,
+    baselines_of,
     iou,
-    judged,
+    matching_strength,
     mean,
+    measure,
     norms,
     under_noise,
     with_noise,
@@ -29,11 +29,12 @@ from neurogen.targets.zoo import load_zoo
 from neurogen.training.runtime import Runtime
 
 Composed = Callable[..., Experiment]
+Prepared = tuple[Networks, Scale, Evaluator, Evaluator]
 
 
 @pytest.fixture
-def zoo_and_judges(experiment: Composed, runtime: Runtime) -> tuple[Networks, Scale, Judge, Judge]:
-    """A zoo of three trained networks, its scale, judges on test and on validation."""
+def zoo_and_evaluators(experiment: Composed, runtime: Runtime) -> Prepared:
+    """A zoo of three trained networks, its scale, evaluators on test and on validation."""
     evaluation = steps_of([experiment("zoo.training.epochs=6")]).evaluations[0]
     for reference in evaluation.zoo.references:
         reference.run(runtime)
@@ -41,7 +42,7 @@ def zoo_and_judges(experiment: Composed, runtime: Runtime) -> tuple[Networks, Sc
     network = initialised(evaluation.task.target, dataset, 0)
     layout = ParameterLayout.of(network)
     zoo = load_zoo(evaluation.zoo, dataset, network)
-    test, validation = (Judge(network, layout, split, runtime) for split in (dataset.test, dataset.validation))
+    test, validation = (Evaluator(network, layout, split, runtime) for split in (dataset.test, dataset.validation))
     return zoo, Scale.of_zoo(zoo, layout, None), test, validation
 
 
@@ -53,74 +54,79 @@ def test_iou_of_wrong_predictions() -> None:
     assert (iou(nothing, a), iou(nothing, nothing)) == (0, 1)
 
 
-def test_a_copy_of_the_zoo_is_found_out(zoo_and_judges: tuple[Networks, Scale, Judge, Judge]) -> None:
-    zoo, scale, test, _ = zoo_and_judges
+def test_a_copy_of_the_zoo_shows(zoo_and_evaluators: Prepared) -> None:
+    zoo, scale, test, _ = zoo_and_evaluators
     copies, noisy = zoo[[1]].clone(), with_noise(zoo[[1]], scale, 0.3, seed=0)
-    found = judged({"zoo": zoo, "copies": copies, "noisy": noisy}, zoo, test)
-    assert (found["copies"]["max_iou"], found["copies"]["min_l2"]) == ([1.0], [0.0])
-    assert min(found["zoo"]["min_l2"]) > 0  # every network of the zoo is compared with the others
-    assert max(found["zoo"]["max_iou"]) < 1
+    results = measure({"zoo": zoo, "copies": copies, "noisy": noisy}, zoo, test)
+    assert (results["copies"].max_iou, results["copies"].min_l2) == ([1.0], [0.0])
+    assert min(results["zoo"].min_l2) > 0  # every network of the zoo is compared with the others
+    assert max(results["zoo"].max_iou) < 1
     nearest = min(float((zoo[0] - zoo[n]).norm()) for n in (1, 2))
-    assert found["zoo"]["min_l2"][0] == pytest.approx(nearest)
-    assert found["noisy"]["min_l2"][0] == pytest.approx(float((noisy[0] - zoo[1]).norm()))
-    assert found["noisy"]["max_iou"][0] < 1
+    assert results["zoo"].min_l2[0] == pytest.approx(nearest)
+    assert results["noisy"].min_l2[0] == pytest.approx(float((noisy[0] - zoo[1]).norm()))
+    assert results["noisy"].max_iou[0] < 1
 
 
-def test_imitations_are_as_accurate_as_they_are_asked_to_be(
-    zoo_and_judges: tuple[Networks, Scale, Judge, Judge],
+def test_baselines_match_the_accuracy_that_is_asked_for(
+    zoo_and_evaluators: Prepared,
 ) -> None:
     """On validation; the stronger one where several are."""
-    zoo, scale, _, validation = zoo_and_judges
-    ways = imitations(zoo, scale, count=4, seed=0)
+    zoo, scale, _, validation = zoo_and_evaluators
+    baselines = baselines_of(zoo, scale, count=4, seed=0)
     best = max(validation.accuracies(zoo))
-    good, bad = ({name: as_accurate(way, aim, validation) for name, way in ways.items()} for aim in (best, 0.3))
+    good, bad = (
+        {name: matching_strength(baseline, accuracy, validation) for name, baseline in baselines.items()}
+        for accuracy in (best, 0.3)
+    )
     assert bad["noisy_zoo"] > good["noisy_zoo"]
-    assert bad["drawn_zoo"] == max(ways["drawn_zoo"].strengths)
-    for name, way in ways.items():
-        own = {strength: mean(validation.accuracies(way.make(strength))) for strength in way.strengths}
-        nearest = min(abs(accuracy - best) for accuracy in own.values())
-        assert good[name] == max(strength for strength in own if abs(own[strength] - best) == nearest)
-    assert abs(mean(validation.accuracies(ways["noisy_zoo"].make(bad["noisy_zoo"]))) - 0.3) < 0.15
+    assert bad["drawn_zoo"] == max(baselines["drawn_zoo"].strengths)
+    for name, baseline in baselines.items():
+        accuracies = {strength: mean(validation.accuracies(baseline.make(strength))) for strength in baseline.strengths}
+        distances = {strength: abs(accuracy - best) for strength, accuracy in accuracies.items()}
+        nearest = min(distances.values())
+        assert good[name] == max(strength for strength, distance in distances.items() if distance == nearest)
+    assert abs(mean(validation.accuracies(baselines["noisy_zoo"].make(bad["noisy_zoo"]))) - 0.3) < 0.15
 
 
-def test_imitations_are_made_as_they_say(zoo_and_judges: tuple[Networks, Scale, Judge, Judge]) -> None:
-    zoo, scale, _, _ = zoo_and_judges
-    ways = imitations(zoo, scale, count=4, seed=0)
-    assert list(ways["averaged_zoo"].strengths) == [2, 3]
-    pairs = [(zoo[one] + zoo[other]) / 2 for one, other in ((0, 1), (0, 2), (1, 2))]
-    assert all(any(torch.allclose(flat, pair) for pair in pairs) for flat in ways["averaged_zoo"].make(2.0))
-    whole = ways["averaged_zoo"].make(3.0)
+def test_baselines_are_made_as_their_names_say(zoo_and_evaluators: Prepared) -> None:
+    zoo, scale, _, _ = zoo_and_evaluators
+    baselines = baselines_of(zoo, scale, count=4, seed=0)
+    assert list(baselines["averaged_zoo"].strengths) == [2, 3]
+    pairs = [(zoo[first] + zoo[second]) / 2 for first, second in ((0, 1), (0, 2), (1, 2))]
+    assert all(any(torch.allclose(flat, pair) for pair in pairs) for flat in baselines["averaged_zoo"].make(2.0))
+    whole = baselines["averaged_zoo"].make(3.0)
     assert len(whole) == 1  # all four would be equal
     assert torch.allclose(whole[0], zoo.mean(0))
-    noise = (ways["noisy_zoo"].make(0.5)[:3] - zoo).split(scale.layout.sizes, 1)
+    noise = (baselines["noisy_zoo"].make(0.5)[:3] - zoo).split(scale.layout.sizes, 1)
     assert all(float(n.std() / std) == pytest.approx(0.5, rel=0.4) for n, std in zip(noise, scale.std, strict=True))
-    drawn = ways["drawn_zoo"].make(2.0)
+    drawn = baselines["drawn_zoo"].make(2.0)
     assert drawn.shape == (4, zoo.shape[1])
     spread = (drawn - zoo.mean(0)).std() / zoo.std(0, correction=0).square().mean().sqrt()
     assert float(spread) == pytest.approx(2, rel=0.05)
-    (alone,) = imitations(zoo[:1], scale, 4, 0)["averaged_zoo"].make(1.0)  # a zoo of one network
+    (alone,) = baselines_of(zoo[:1], scale, 4, 0)["averaged_zoo"].make(1.0)  # a zoo of one network
     assert torch.equal(alone, zoo[0])
 
 
-def test_a_collapse_shows_in_the_norms(zoo_and_judges: tuple[Networks, Scale, Judge, Judge]) -> None:
-    zoo, scale, _, _ = zoo_and_judges
+def test_a_collapse_shows_in_the_norms(zoo_and_evaluators: Prepared) -> None:
+    zoo, scale, _, _ = zoo_and_evaluators
     collapsed = zoo.clone()
     first = scale.layout.sizes[0]
     collapsed[:, :first] *= 0.01
-    found = norms({"zoo": zoo, "generated": collapsed}, scale.layout)
+    results = norms(zoo, collapsed, scale.layout)
     name, other = scale.layout.names[:2]
-    assert found[name]["generated"] == pytest.approx([0.01 * value for value in found[name]["zoo"]])
-    assert found[other]["generated"] == found[other]["zoo"]
+    assert results[name].generated == pytest.approx([0.01 * value for value in results[name].zoo])
+    assert results[other].generated == results[other].zoo
 
 
-def test_noise_hurts_and_an_ensemble_averages(zoo_and_judges: tuple[Networks, Scale, Judge, Judge]) -> None:
-    zoo, scale, test, _ = zoo_and_judges
-    found = under_noise({"zoo": zoo}, scale, test, seed=0)
-    assert found["0.05"]["zoo"] > found["0.4"]["zoo"]
-    said = sum(test.logits(flat).softmax(1) for flat in zoo)
-    assert isinstance(said, torch.Tensor)
-    expected = float((said.argmax(1) == test.split.labels).double().mean())
-    assert test.ensemble_accuracy(zoo) == pytest.approx(expected)
+def test_noise_hurts_and_an_ensemble_averages(zoo_and_evaluators: Prepared) -> None:
+    zoo, scale, test, _ = zoo_and_evaluators
+    results = under_noise(zoo, zoo[:1], scale, test, seed=0)
+    assert results["0.05"].zoo > results["0.4"].zoo
+    probabilities = sum(test.logits(flat).softmax(1) for flat in zoo)
+    assert isinstance(probabilities, torch.Tensor)
+    expected = float((probabilities.argmax(1) == test.split.labels).double().mean())
+    ensemble = test.ensemble(zoo)
+    assert (ensemble.accuracy, ensemble.members) == (pytest.approx(expected), 3)
 
 
 def test_nothing_is_chosen_on_test_samples(experiment: Composed, runtime: Runtime) -> None:
@@ -128,8 +134,8 @@ def test_nothing_is_chosen_on_test_samples(experiment: Composed, runtime: Runtim
     import neurogen.stages.evaluate as evaluation
 
     step = steps_of([experiment("recipe.tune.steps=2")]).evaluations[0]
-    for one in in_order(step):
-        one.run(runtime)
+    for needed in in_order(step):
+        needed.run(runtime)
     before = step.metrics()
     dataset = load_images(step.task.dataset)
     dataset.test.labels.copy_((dataset.test.labels + 1) % 10)
@@ -138,5 +144,5 @@ def test_nothing_is_chosen_on_test_samples(experiment: Composed, runtime: Runtim
         patch.setattr("neurogen.data.dataset.load_images", lambda config: dataset)
         after = evaluation.evaluate(step, runtime)
     assert after["populations"]["zoo"]["accuracy"][0] < 0.5
-    assert after["imitation_strengths"] == before["imitation_strengths"]
+    assert after["matched_strengths"] == before["matched_strengths"]
     assert after["validation_accuracy"] == before["validation_accuracy"]

@@ -1,0 +1,87 @@
+"""The rows of a study as files: results.json, .csv, .md and .tex, and a report of every row as Markdown.
+
+in:  Rows
+out: files in the study's folder
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from neurogen import store
+from neurogen.report import tables
+from neurogen.report.tables import Table
+from neurogen.study.results import COLUMNS, NAMES, Row, from_json, to_json
+
+LONGEST_SLUG = 120
+SYMBOLS = str.maketrans({"±": r"$\pm$", "×": r"$\times$", "α": r"$\alpha$", "–": "--"})  # tabulate leaves them
+
+
+def write_study(rows: Sequence[Row], folder: Path) -> None:
+    """All tables of a study."""
+    store.write_json(folder / "results.json", to_json(list(rows)))
+    store.write_file(folder / "results.csv", lambda path: write_csv(rows, path))
+    table = tables.of_study(rows)
+    write_text(folder / "results.md", markdown(table, title=False))
+    write_text(folder / "results.tex", latex(table))
+    for row in rows:
+        if row.populations:
+            write_text(folder / f"report-{slug(row)}.md", report(row))
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """The rows of a study that is finished. Raises UserError where they cannot be read."""
+    path = folder / "results.json"
+    return from_json(list[Row], store.read_json(path), path)
+
+
+def write_csv(rows: Sequence[Row], path: Path) -> None:
+    """The columns that are a single value, a line per row."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(map(to_json, rows))
+
+
+def report(row: Row) -> str:
+    """All tables of a row as Markdown."""
+    head = f"# {tables.heading(row)}\n\n{tables.summary(row)}\n"
+    return "\n".join([head, *map(markdown, tables.of_row(row))])
+
+
+def markdown(table: Table, title: bool = True) -> str:
+    """The table under its title, its note below."""
+    lines = [tuple(cell.replace("|", r"\|") for cell in cells) for cells in (table.header, *table.rows)]
+    text = tabulate(lines[1:], lines[0], tablefmt="pipe", disable_numparse=True, colalign=_alignment(table))
+    head = f"## {table.title.capitalize()}\n\n" if title else ""
+    return f"{head}{text}\n\n{table.note}\n"
+
+
+def latex(table: Table) -> str:
+    """A table for a paper, its note as a comment."""
+    text = tabulate(table.rows, table.header, tablefmt="latex", disable_numparse=True, colalign=_alignment(table))
+    return f"% {table.note}\n{text.translate(SYMBOLS)}\n"
+
+
+def _alignment(table: Table) -> tuple[str, ...] | None:
+    names, values = table.num_names, len(table.header) - table.num_names
+    return (*["left"] * names, *["right"] * values) if table.rows else None
+
+
+def slug(row: Row) -> str:
+    """A cell as a part of a file's name, not too long for any file system."""
+    words = "-".join(getattr(row, name) for name in NAMES if getattr(row, name))
+    name = "".join(letter if letter.isalnum() or letter in "_.=-" else "-" for letter in words)
+    if len(name) <= LONGEST_SLUG:
+        return name
+    return f"{name[:LONGEST_SLUG]}-{hashlib.sha256(words.encode()).hexdigest()[:6]}"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all. Raises UserError where the folder cannot be written."""
+    store.write_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
