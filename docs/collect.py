@@ -1,9 +1,10 @@
-"""Puts the tables and plots of finished studies into docs/results.md.
+"""Copy the tables and plots of finished studies into docs/results.md.
 
     python docs/collect.py [ROOT]        (default: runs)
 
-In the page, `<!-- STUDY/FILE.md -->` and everything down to `<!-- end -->` becomes that file of the study's folder,
-ROOT/sweeps/STUDY-…; a picture `results/STUDY-FILE.png` is copied from there. What is not there stays as it is.
+in:  the folders of studies, ROOT/sweeps/STUDY-…
+out: in the page, what stands between `<!-- STUDY/FILE.md -->` and `<!-- end -->` is replaced by that file of the study;
+     a picture `results/STUDY-FILE.png` is replaced by the study's FILE.png. What a study lacks stays as it is.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ PAGE = Path(__file__).parent / "results.md"
 
 
 def main() -> None:
+    """Bring the page up to date with the studies under ROOT."""
     root = Path(sys.argv[1] if len(sys.argv) > 1 else "runs")
     text = re.sub(
         r"<!-- (\S+)/(\S+\.md) -->\n.*?<!-- end -->", lambda block: table(root, block), PAGE.read_text(), flags=re.S
@@ -32,6 +34,7 @@ def main() -> None:
 
 
 def table(root: Path, block: re.Match[str]) -> str:
+    """The block with the file of the newest such study in it; its headings stand below those of the page."""
     study, name = block.groups()
     path = newest(root, study, name)
     if path is None:
@@ -39,12 +42,13 @@ def table(root: Path, block: re.Match[str]) -> str:
         return block.group()
     print(f"{path} → {PAGE}")
     body = re.sub(r"^# .*\n+", "", path.read_text())
+    body = re.sub(r"^## ", "#### ", body, flags=re.M)
     return f"<!-- {study}/{name} -->\n{body}<!-- end -->"
 
 
 def newest(root: Path, study: str, name: str) -> Path | None:
-    found = sorted(root.glob(f"sweeps/{study}-*/{name}"), key=lambda path: path.stat().st_mtime)
-    return found[-1] if found else None
+    """This file of the study that was aggregated last; None where there is none."""
+    return max(root.glob(f"sweeps/{study}-*/{name}"), key=lambda path: path.stat().st_mtime, default=None)
 
 
 if __name__ == "__main__":
