@@ -242,21 +242,5 @@ class Experiment:
     evaluate: EvaluateConfig
 
 
-@dataclass
-class Request:
-    """What `neurogen.generate` is asked for; its help text says what each key means."""
-
-    generator: str
-    instruction: str | None = None
-    samples: str | None = None
-    test: str | None = None
-    out: str = "network.safetensors"
-    num_networks: int = 1
-    task: str | None = None
-    seed: int = 0
-    device: str = "auto"
-    num_threads: int = 0
-
-
 def task_name(dataset: DatasetConfig, target: TargetConfig) -> str:
     return f"{dataset.name}-{target.name}"

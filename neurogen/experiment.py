@@ -59,6 +59,7 @@ def allowed_beside(key: str, section: Any = Experiment) -> str:
 BUILT_INS = {
     "dataset.load": {
         **dict.fromkeys(("digits", "mnist5k", "mnist", "svhn", "cifar10", "image_folder"), "neurogen.data.images"),
+        "arrays": "neurogen.data.arrays",
         **dict.fromkeys(("rotten_tomatoes", "hub_text", "text_table"), "neurogen.data.texts"),
     },
     "target.build": dict.fromkeys(("lenet", "cnn", "mlp", "rnn"), "neurogen.targets.networks"),

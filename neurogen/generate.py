@@ -1,64 +1,170 @@
-"""Generate networks with a finished generator: an instruction and a few samples in, safetensors files out.
-This is the door, which answers at once; the work is done in generation.py.
+"""Generate networks with a finished generator, on the command line: samples in, files of networks out.
 
     python -m neurogen.generate generator=runs/tune/FOLDER out=lenet.safetensors test=own
     python -m neurogen.generate --help
+
+The same from Python: `neurogen.load(FOLDER).generate(samples, labels)`.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
-from dataclasses import fields
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
-from neurogen.config import Request
 from neurogen.errors import UserError, errors_in_one_line
-from neurogen.experiment import typed
 
-HELP = """Generate the parameters of a network in one forward pass of a finished generator.
+if TYPE_CHECKING:
+    from neurogen.api.classifier import Classifier
+    from neurogen.api.generator import LoadedGenerator
+    from neurogen.data.dataset import Split
 
-    python -m neurogen.generate generator=FOLDER [KEY=VALUE ...]
+SUFFIXES = (".safetensors",)
+OWN = "own"  # --test own: the test split of the generator's own dataset
 
-  generator=FOLDER     the folder of a finished tune (or inject) step, as neurogen.run prints it
-  instruction=TEXT     what to generate; of several tasks the one whose network and data it mentions. Left out: the
-                       instruction that the generator was tuned with
-  samples=PATH         what it reads, a few of it (as many as it was tuned with): images PATH/CLASS/*.png, or a table
-                       of texts and labels (.csv, .tsv, .jsonl, .parquet) with the columns of its dataset;
-                       left out: training samples of its own dataset
-  test=own|PATH        measure the accuracy: on the test split of its own dataset, or on images or a table as above
-  out=FILE             where to write; default network.safetensors
-  num_networks=N       N networks from N contexts, into FILE-0 … FILE-(N-1); default 1
-  task=NAME            which of its tasks, where the generator knows several and the instruction does not say
-  seed=N               which samples are drawn; default 0
-  device=auto|cpu|cuda, num_threads=N
+EPILOG = """\
+Every option can also be given as KEY=VALUE:
+    python -m neurogen.generate generator=FOLDER num_networks=8 instruction="A LeNet for MNIST, please"
 """
 
 
+class Parser(argparse.ArgumentParser):
+    """Refuses as all commands do: with a UserError, in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UserError; argparse would exit."""
+        raise UserError(f"{message}; --help shows every option")
+
+
 def main() -> None:
-    if not sys.argv[1:] or set(sys.argv[1:]) & {"-h", "--help"}:
-        print(HELP, end="")
-        sys.exit(0 if sys.argv[1:] else 2)
+    """The command: errors of the user's in one line, exit status 1."""
     with errors_in_one_line():
-        request = parse(sys.argv[1:])
-        from neurogen.generation import generate
+        if not sys.argv[1:]:
+            parser().print_help()
+            sys.exit(2)
+        write_networks(parse(sys.argv[1:]))
 
-        generate(request)
+
+def parser() -> Parser:
+    """The options of the command."""
+    found = Parser(
+        prog="neurogen generate",
+        description="Generate the parameters of a network in one forward pass of a finished generator.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = found.add_argument
+    add("--generator", metavar="FOLDER", help="the folder of a finished tune (or inject) step")
+    add("--instruction", metavar="TEXT", help="what to generate; left out: what the generator was tuned with")
+    add(
+        "--samples",
+        metavar="PATH",
+        type=Path,
+        help="what it reads, as many of it as it was tuned with: pictures PATH/CLASS/*.png, or a table of texts and "
+        "labels (.csv, .tsv, .jsonl, .parquet) with the columns of its dataset; left out: training samples of its own "
+        "dataset",
+    )
+    add(
+        "--test",
+        metavar="own|PATH",
+        help="measure the accuracy on the test split of its own dataset, or on pictures or a table as above",
+    )
+    add("--out", metavar="FILE", type=Path, default=Path("network.safetensors"), help="default: %(default)s")
+    add(
+        "--num-networks",
+        metavar="N",
+        type=int,
+        default=1,
+        help="that many networks from that many contexts, into FILE-0 … FILE-(N-1); default: %(default)s",
+    )
+    add("--task", metavar="NAME", help="which of its tasks, where it knows several and the instruction does not say")
+    add("--seed", metavar="N", type=int, default=0, help="which samples are drawn; default: %(default)s")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
+    add("--num-threads", metavar="N", type=int, default=0, help="of the CPU; default: one per core")
+    return found
 
 
-def parse(arguments: list[str]) -> Request:
-    """KEY=VALUE words → Request. Values are taken as they stand: an instruction may hold any character."""
-    given = dict(word.split("=", 1) for word in arguments if "=" in word)
-    bare = [word for word in arguments if "=" not in word]
-    if bare:
-        allowed = ", ".join(item.name for item in fields(Request))
-        raise UserError(f"{bare[0]} is no KEY=VALUE; keys: {allowed}; a value with spaces needs quotes")
-    if "generator" not in given:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Options and KEY=VALUE words → what to do. Raises UserError for what makes no sense."""
+    options = parser()
+    keys = list(vars(options.parse_args([])))
+    request = options.parse_args(list(as_options(arguments, keys)))
+    if request.generator is None:
         raise UserError("generator=FOLDER is missing: give the folder of a finished tune step")
-    request = typed(Request, {key: value.replace("${", "\\${") for key, value in given.items()})
     if request.num_networks < 1:
         raise UserError(f"num_networks={request.num_networks} must be at least 1")
-    if not request.out.endswith(".safetensors"):
-        raise UserError(f"out={request.out} must end in .safetensors")
+    if request.out.suffix not in SUFFIXES:
+        raise UserError(f"out={request.out} must end in {' or '.join(SUFFIXES)}")
     return request
+
+
+def as_options(words: Sequence[str], keys: Sequence[str]) -> Iterator[str]:
+    """KEY=VALUE → --key=VALUE; a word behind an option is its value and stays as it is.
+
+    Values are taken as they stand: an instruction may hold any character. Raises UserError for an unknown key.
+    """
+    value_follows = False
+    for word in words:
+        key, equals, value = word.partition("=")
+        if value_follows or word.startswith("-"):
+            value_follows = word.startswith("--") and not equals and not value_follows
+            yield word
+        elif not equals or key not in keys:
+            raise UserError(f"{key} is no KEY=VALUE that is known here; allowed: {', '.join(keys)}")
+        else:
+            yield f"--{key.replace('_', '-')}={value}"
+
+
+def write_networks(request: argparse.Namespace) -> list[Path]:
+    """Write the networks; print what was understood and how good they are. Returns the files."""
+    from neurogen.api.generator import choose_task, load
+
+    generator = load(request.generator, device=request.device, num_threads=request.num_threads)
+    task, reason = choose_task(generator.module.tasks, request.instruction, request.task)
+    samples, test = splits_of(request, generator, task)
+    about = generator.module.tasks[task]
+    print(f"task         {task}: {about.layout.num_parameters:,} parameters; {reason}")
+    print(f"instruction  {about.instruction if request.instruction is None else request.instruction}")
+    paths = paths_of(request.out, request.num_networks)
+    networks = generator.iterate(samples, request.instruction, task, request.num_networks, request.seed)
+    for path in paths:
+        started = time.perf_counter()
+        network = next(networks)
+        seconds = time.perf_counter() - started
+        network.save(path)
+        print(f"network      {path}  {summary(network, seconds, test)}", flush=True)
+    return paths
+
+
+def splits_of(request: argparse.Namespace, generator: LoadedGenerator, task: str) -> tuple[Split, Split | None]:
+    """(what contexts are drawn from, what the accuracy is measured on)."""
+    reader = generator.reader(task)
+    reads_own = request.samples is None or request.test == OWN
+    own = generator.dataset(task) if reads_own else None
+    samples = own.train if own and request.samples is None else reader.read(request.samples)
+    if own and request.test == OWN:
+        return samples, own.test
+    return samples, None if request.test is None else reader.read(Path(request.test))
+
+
+def summary(network: Classifier, seconds: float, test: Split | None) -> str:
+    """What the network was generated from, how long that took, and how good it is."""
+    assert network.prompt is not None
+    parts = [f"from samples of {', '.join(network.prompt.labels) or 'nothing'}", f"{seconds:.2f} s"]
+    if test is not None:
+        parts.append(f"test accuracy {100 * network.accuracy_on(test):.2f} % (n = {len(test)})")
+    return "; ".join(parts)
+
+
+def paths_of(out: Path, num_networks: int) -> list[Path]:
+    """One file for one network; numbered ones for several."""
+    if num_networks == 1:
+        return [out]
+    return [out.with_stem(f"{out.stem}-{index}") for index in range(num_networks)]
 
 
 if __name__ == "__main__":

@@ -18,10 +18,12 @@ PUBLISHED = ("digits", "mnist5k", "mnist", "svhn", "cifar10")
 
 
 def identity(config: DatasetConfig) -> str:
-    """The name of a published dataset, or a digest over names, sizes and times of the files in dataset.path.
+    """The name of a published dataset, the digest of stored arrays, or else a digest over the files in dataset.path.
 
-    Raises UserError where dataset.path does not exist.
+    The last is over their names, sizes and times. Raises UserError where dataset.path does not exist.
     """
+    if config.load == "arrays" and config.path is not None:
+        return metadata_of_arrays(Path(config.path))["digest"]
     if config.path is None or config.name in PUBLISHED:
         return config.name
     folder = Path(config.path)
@@ -35,6 +37,23 @@ def identity(config: DatasetConfig) -> str:
         status = path.stat()
         digest.update(f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}\n".encode())
     return f"{config.name}-{digest.hexdigest()[:16]}"
+
+
+def metadata_of_arrays(path: Path) -> dict[str, str]:
+    """What neurogen/data/arrays.py noted in a file: `digest` of the content, and `class_names` as JSON.
+
+    Raises UserError where the file is missing or is no file of stored arrays.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"dataset.path={path} cannot be read ({error}); store the arrays again") from error
+    if not {"digest", "class_names"} <= set(metadata):
+        raise UserError(f"dataset.path={path} is no file of stored arrays; give root/data/DIGEST.safetensors")
+    return metadata
 
 
 def _on_the_hub(config: DatasetConfig) -> bool:

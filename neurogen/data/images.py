@@ -149,10 +149,10 @@ def _torchvision(dataset: Any, config: DatasetConfig, **split: Any) -> Any:
 
 
 def _labelled_images(images: NDArray[np.uint8], labels: Any, config: DatasetConfig) -> Labelled:
-    return Labelled.of(_resized(images, config.resize), labels)
+    return Labelled.of(resized(images, config.resize), labels)
 
 
-def _resized(images: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:
+def resized(images: NDArray[np.uint8], size: int | None) -> NDArray[np.uint8]:
     """Bilinear resize of [samples, channels, height, width] to size × size pixels; None keeps the size."""
     if size is None or images.shape[-2:] == (size, size):
         return images

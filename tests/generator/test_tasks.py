@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from neurogen.config import Experiment, Request
+from neurogen.config import Experiment
 from neurogen.errors import UserError
-from neurogen.generation import generate
+from neurogen.generate import parse, write_networks
 from neurogen.generator.folder import load_generator
 from neurogen.study.graph import evaluations_of, steps_of
 from neurogen.study.pipeline import Tune, in_order
@@ -166,7 +166,14 @@ def test_generate_picks_the_task_that_the_instruction_mentions(
 
     def asked(**given: str) -> str:
         capsys.readouterr()
-        generate(Request(str(tune.folder), out=str(tmp_path / "net.safetensors"), device="cpu", num_threads=1, **given))
+        words = {
+            "generator": tune.folder,
+            "out": tmp_path / "net.safetensors",
+            "device": "cpu",
+            "num_threads": 1,
+            **given,
+        }
+        write_networks(parse([f"{key}={value}" for key, value in words.items()]))
         return capsys.readouterr().out.splitlines()[0]
 
     assert asked(instruction="A lenet for handwritten digits 8x8, please").startswith("task         digits-lenet: ")

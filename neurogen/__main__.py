@@ -1,0 +1,40 @@
+"""The command `neurogen`, which is `python -m neurogen`: one name for all entry points.
+
+neurogen run target=cnn
+neurogen generate --help
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "run": "run an experiment, or a study of many",
+    "generate": "generate networks with a finished generator",
+    "status": "what ran, runs and failed of a sweep",
+    "aggregate": "make the tables of a sweep again",
+}
+
+
+def main() -> None:
+    """Hand the rest of the command line to the entry point that its first word names."""
+    command, *arguments = sys.argv[1:] or [""]
+    if command not in COMMANDS:
+        is_help = command in ("-h", "--help")
+        print(usage(), file=sys.stdout if is_help else sys.stderr)
+        if not is_help:
+            print(f"error: {command or 'nothing'} is no command", file=sys.stderr)
+        sys.exit(0 if is_help else 2)
+    sys.argv = [f"neurogen {command}", *arguments]
+    import_module(f"neurogen.{command}").main()
+
+
+def usage() -> str:
+    """The commands, one a line."""
+    lines = [f"  neurogen {name:10} {purpose}" for name, purpose in COMMANDS.items()]
+    return "\n".join(["usage: neurogen COMMAND ...", "", *lines, "", "neurogen COMMAND --help says the rest"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""A finished generator, ready to generate: an instruction and a few labelled samples in, networks out.
+
+    generator = neurogen.load("runs/tune/FOLDER")
+    network = generator.generate(images, labels)
+    network(images)      # logits [samples, classes]
+
+Each network takes one forward pass of the language model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, overload
+
+import torch
+
+from neurogen.api.classifier import Classifier, Prompt
+from neurogen.api.samples import SampleReader
+from neurogen.data.dataset import Dataset, Split, load_images, require_same
+from neurogen.data.preparation import TokenEmbedding
+from neurogen.errors import UserError
+from neurogen.generator.context import Context
+from neurogen.generator.folder import load_generator
+from neurogen.generator.generator import Generator
+from neurogen.generator.prompts import mentioned
+from neurogen.generator.task import Task
+from neurogen.rng import rng_of
+from neurogen.stages.embed import text_dataset
+from neurogen.training.runtime import runtime_here
+
+
+def load(source: str | Path, *, device: str = "auto", num_threads: int = 0) -> LoadedGenerator:
+    """The generator in the folder of a finished tune or inject step.
+
+    `device` is auto, cpu or cuda; `num_threads` is for the CPU, 0 leaving torch's choice.
+    Raises UserError where there is no generator, its backbone cannot be had, or the device is not there.
+    """
+    return LoadedGenerator(load_generator(Path(source), runtime_here(device, num_threads)), Path(source))
+
+
+class LoadedGenerator:
+    """`module` is the generator itself, a torch.nn.Module (neurogen/generator/generator.py)."""
+
+    def __init__(self, module: Generator, folder: Path) -> None:
+        self.module, self.folder = module, folder
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of the tasks that it has learned, DATASET-TARGET."""
+        return tuple(self.module.tasks)
+
+    @overload
+    def generate(
+        self,
+        samples: Any = None,
+        labels: Any = None,
+        *,
+        instruction: str | None = None,
+        num_networks: None = None,
+        task: str | None = None,
+        seed: int = 0,
+    ) -> Classifier: ...
+
+    @overload
+    def generate(
+        self,
+        samples: Any = None,
+        labels: Any = None,
+        *,
+        instruction: str | None = None,
+        num_networks: int,
+        task: str | None = None,
+        seed: int = 0,
+    ) -> list[Classifier]: ...
+
+    def generate(
+        self,
+        samples: Any = None,
+        labels: Any = None,
+        *,
+        instruction: str | None = None,
+        num_networks: int | None = None,
+        task: str | None = None,
+        seed: int = 0,
+    ) -> Classifier | list[Classifier]:
+        """Generate one network, or a list of `num_networks` networks from as many contexts.
+
+        samples      images [samples, channels, height, width] as bytes or as floats from 0 to 1, or a list of texts;
+                     left out: training samples of the task's own dataset
+        labels       their classes, as numbers or names
+        instruction  what to generate; left out: the instruction that the generator was tuned with
+        task         which of its tasks, where it has learned several and the instruction does not say
+        seed         which of the samples each context holds; it has as many as the generator was tuned with
+
+        Raises UserError for samples or labels that the task does not have, and where the task is not clear.
+        """
+        if num_networks is not None and num_networks < 1:
+            raise UserError(f"num_networks={num_networks} must be at least 1")
+        if (samples is None) != (labels is None):
+            raise UserError("samples and labels belong together; give both, or neither")
+        chosen, _ = choose_task(self.module.tasks, instruction, task)
+        split = self.dataset(chosen).train if samples is None else self.reader(chosen).split(samples, labels)
+        networks = self.iterate(split, instruction, chosen, num_networks or 1, seed)
+        return next(networks) if num_networks is None else list(networks)
+
+    def iterate(
+        self, split: Split, instruction: str | None, task: str, num_networks: int, seed: int
+    ) -> Iterator[Classifier]:
+        """The networks one by one, each from samples of the split that are drawn for it."""
+        about, reader = self.module.tasks[task], self.reader(task)
+        text = about.instruction if instruction is None else instruction
+        for index in range(num_networks):
+            rng = rng_of(seed, "generate", index)
+            context = Context.sample(split, about.class_names, self.module.config, rng)
+            with torch.no_grad():
+                tensors = self.module.decode(task, self.module(task, text, context))
+            prompt = Prompt(about.dataset.name, about.target.name, text, context.labels)
+            network = Classifier(about.network(), tensors, reader, prompt)
+            yield network.to(self.module.backbone.device)
+
+    def reader(self, task: str) -> SampleReader:
+        """What makes samples of a task from a user's arrays, texts or files."""
+        about = self.module.tasks[task]
+        tokenizer = self.module.backbone.tokenizer if about.dataset.text is not None else None
+        return SampleReader(about.dataset, about.shape, about.class_names, about.preparation, tokenizer)
+
+    def dataset(self, task: str) -> Dataset:
+        """The dataset that the generator was trained on. Raises UserError where it is gone, or has changed since."""
+        about = self.module.tasks[task]
+        if isinstance(about.preparation, TokenEmbedding):
+            dataset, _ = text_dataset(about.dataset, self.module.backbone.tokenizer, about.preparation)
+        else:
+            dataset = load_images(about.dataset)
+        require_same(dataset, about.fingerprint, self.folder)
+        return dataset
+
+    def __repr__(self) -> str:
+        return f"LoadedGenerator({self.folder}: {', '.join(self.tasks)})"
+
+
+def choose_task(tasks: Mapping[str, Task], instruction: str | None, task: str | None) -> tuple[str, str]:
+    """(name of the task, why it is this one): the task asked for by name, or the best match of the instruction.
+
+    The best match is the task of which the instruction mentions most: the title of its network, of its data, or both.
+    Raises UserError where there is no such task, or several are equally good.
+    """
+    if task is not None:
+        if task not in tasks:
+            raise UserError(f"task={task} is none of this generator's; allowed: {', '.join(tasks)}")
+        return task, "as task= says"
+    titles = {name: (about.target.title, about.dataset.title) for name, about in tasks.items()}
+    in_text = mentioned(instruction or "", {title for pair in titles.values() for title in pair})
+    matches = {name: [title for title in pair if title in in_text] for name, pair in titles.items()}
+    most = max(map(len, matches.values()))
+    best = [name for name, match in matches.items() if len(match) == most]
+    if len(best) > 1:
+        words = sorted({title for name in best for title in matches[name]})
+        listed = " and ".join(words) or "none of their networks or data"
+        reason = f"the instruction mentions {listed}" if instruction else "there is no instruction"
+        raise UserError(
+            f"{reason}, and the generator knows {', '.join(best)}; give task=NAME, or an instruction with both"
+        )
+    match = " and ".join(matches[best[0]])
+    return best[0], f"the instruction says {match}" if match else "the only one that it knows"

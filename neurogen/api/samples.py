@@ -1,0 +1,107 @@
+"""What a user hands over as samples and labels → what a generator and a target network read.
+
+in:  images (arrays, tensors, lists of pictures) or texts (a list of strings); labels as whole numbers or class names
+out: bytes [samples, channels, height, width] or token ids [samples, tokens]; labels 0 … classes − 1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from neurogen.config import DatasetConfig
+from neurogen.data.arrays import as_bytes
+from neurogen.data.dataset import Split
+from neurogen.data.images import read_pictures
+from neurogen.data.preparation import DataShape, ImageShape, Normalisation, Texts, TokenEmbedding
+from neurogen.data.texts import Table, read_table, with_class_indices
+from neurogen.errors import UserError
+from neurogen.stages.embed import text_split, token_ids
+
+
+@dataclass(frozen=True)
+class SampleReader:
+    """Reads samples and labels of one dataset's kind, whoever made them."""
+
+    dataset: DatasetConfig
+    shape: DataShape
+    class_names: tuple[str, ...]
+    preparation: Normalisation | TokenEmbedding
+    tokenizer: Any  # None for images
+
+    def samples(self, given: Any) -> UInt8[Tensor, "samples channels height width"] | Int64[Tensor, "samples tokens"]:
+        """Images as bytes, or texts as token ids padded with −1. A tensor of token ids is taken as it is.
+
+        Raises UserError for images of another size or other values, and for what is no list of texts.
+        """
+        if isinstance(self.shape, ImageShape):
+            return self._images(given)
+        if isinstance(given, Tensor) and given.ndim == 2 and not given.is_floating_point():
+            return given.long()
+        return self._texts(given)[:]
+
+    def labels(self, given: Any) -> NDArray[np.int64]:
+        """Labels as numbers: whole numbers stay as they are, names of classes become their numbers.
+
+        Raises UserError for a label that is no class of this dataset.
+        """
+        values = given.tolist() if hasattr(given, "tolist") else list(given)
+        (part,), _ = with_class_indices([Table([""] * len(values), values)], self.class_names, "labels=")
+        numbers = part.labels
+        if not np.isin(numbers, range(len(self.class_names))).all():
+            raise UserError(
+                f"labels= has numbers beside 0 … {len(self.class_names) - 1} ({', '.join(self.class_names)})"
+            )
+        return numbers
+
+    def split(self, samples: Any, labels: Any) -> Split:
+        """Samples with their labels, prepared as the training data was. Raises UserError as the two above do."""
+        numbers = self.labels(labels)
+        read = self._images(samples) if isinstance(self.shape, ImageShape) else self._texts(samples)
+        if len(read) != len(numbers):
+            raise UserError(f"there are {len(read):,} samples and {len(numbers):,} labels; give as many of both")
+        return Split(read, torch.from_numpy(numbers), self.preparation)
+
+    def read(self, path: Path) -> Split:
+        """Samples of a folder of pictures, PATH/CLASS/*.png, or of a table of texts with their labels.
+
+        Raises UserError where there are none, or other classes.
+        """
+        if isinstance(self.shape, ImageShape):
+            return self.split(*read_pictures(path, self.class_names, self.shape.channels, self.shape.size))
+        assert self.dataset.text is not None
+        table = read_table(path, self.dataset.text)
+        # in a table the class 5 may be written as a number or as a word
+        labels = [str(label) if str(label) in self.class_names else label for label in table.labels]
+        try:
+            return self.split(table.texts, labels)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+
+    def _images(self, given: Any) -> UInt8[Tensor, "samples channels height width"]:
+        assert isinstance(self.shape, ImageShape)
+        images = as_bytes(given)
+        expected = [self.shape.channels, self.shape.height, self.shape.width]
+        if list(images.shape[1:]) != expected:
+            raise UserError(
+                f"the images are {list(images.shape[1:])} (channels, height, width), and {self.dataset.name} has "
+                f"{expected}; resize them first"
+            )
+        return torch.from_numpy(images)
+
+    def _texts(self, given: Any) -> Texts:
+        if isinstance(given, str) or not isinstance(given, Sequence) or not all(isinstance(x, str) for x in given):
+            raise UserError(f"samples of {self.dataset.name} are texts; give a list of strings")
+        assert isinstance(self.preparation, TokenEmbedding)
+        ids = token_ids(list(given), self.tokenizer)
+        split = text_split(ids, np.zeros(len(ids), dtype=np.int64), self.dataset, self.preparation)
+        assert isinstance(split.samples, Texts)
+        return split.samples
