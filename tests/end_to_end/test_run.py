@@ -248,7 +248,7 @@ def test_generate_reads_own_pictures(program: Program, tmp_path: Path) -> None:
         (["out=x.safetensors"], ["generator=FOLDER is missing"]),
         (["generator=x", "colour=red"], ["colour", "allowed: generator, instruction"]),
         (["generator=x", "num_networks=0"], ["num_networks=0", "at least 1"]),
-        (["generator=x", "num_networks=two"], ["num_networks", "two"]),
+        (["generator=x", "num_networks=two"], ["num-networks", "two"]),
         (["generator=x", "out=net.bin"], ["net.bin", ".safetensors"]),
         (["generator=x", "please"], ["please", "KEY=VALUE"]),
     ],
