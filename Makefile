@@ -30,7 +30,7 @@ lint: $(VENV)/installed-test
 	$(BIN)/lint-imports
 
 bench: $(VENV)/installed-test
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m benchmarks.commands
 
 $(VENV)/installed-%: setup.cfg pyproject.toml constraints.txt Makefile
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

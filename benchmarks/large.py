@@ -1,0 +1,131 @@
+"""Sections `large CASE`: both stages with a backbone of 7 to 8 billion random weights, beside its bare passes.
+
+in:  Llama-3-8B or Qwen2-VL-7B (on a CPU their tiny relatives); mnist5k and LeNet; stage 1 with eight contexts per step,
+     one after the other, stage 2 with one
+out: seconds per step, tokens per second, memory, MFU, and what dry_run=true expects; the bare pass of the language
+     model there and back, for 1 to 8 contexts in one batch, without LoRA, with each attention kernel, and with
+     recomputation; from torch's profiler the kernels of such a pass, and how long the GPU is busy with them
+"""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.setting import DEVICE, ON_GPU, report
+from benchmarks.stages import StageSpeed, drawing_on, experiment_of, run_stages, runtime_on
+from benchmarks.timing import Work, timed
+from neurogen.cost.estimate import estimate
+from neurogen.generator.backbone import Backbone
+from neurogen.generator.folder import load_generator
+
+CASES = {"llama3_8b": "tiny_llama", "qwen2_vl_7b": "tiny_qwen2_vl"}  # and what stands for it on a CPU
+BATCHES = (1, 2, 4, 8)
+FEW, MANY = BATCHES[0], BATCHES[-1]
+KERNELS = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "memory-efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "cuDNN": SDPBackend.CUDNN_ATTENTION,
+    "plain": SDPBackend.MATH,
+}
+REPEATS = 7 if ON_GPU else 2
+
+
+def measure(folder: Path, case: str) -> None:
+    warnings.filterwarnings("ignore", category=UserWarning)  # why an attention kernel is not used, once per kernel
+    setting = [
+        "dataset=mnist5k",
+        "target=lenet",
+        "zoo.num_networks=2",
+        "zoo.training.epochs=1",
+        "recipe.inject.contexts_per_step=8",
+        "recipe.inject.steps=7",
+        "checkpoint_every=100",
+        *([f"backbone={case}", "backbone.random_seed=0"] if ON_GPU else [f"backbone={CASES[case]}"]),
+    ]
+    experiment = experiment_of(folder, *setting)
+    cost = estimate(experiment)
+    report(dry_run={"peak_gb": cost.peak_bytes / 2**30, "stages": {k: asdict(v) for k, v in cost.stages.items()}})
+    runtime = runtime_on(peak_tflops=experiment.gpu.peak_tflops)
+    with drawing_on(DEVICE):
+        steps = run_stages(folder, runtime, setting, ["inject", "tune"])
+        report(**{kind: StageSpeed.of(steps[kind]) for kind in ("inject", "tune")})
+        generator = load_generator(steps["tune"].folder, runtime, gradient_checkpointing=True)
+    bare = BarePass(generator.backbone, cost.stages["tune"].tokens_per_step)
+    report(passes=timed(works_of(bare), REPEATS), tokens_per_context=bare.num_tokens)
+    if ON_GPU:
+        report(profile=profiled(bare))
+
+
+@dataclass(frozen=True)
+class BarePass:
+    """The language model alone, there and back: no target network, no optimiser, no vision encoder."""
+
+    backbone: Backbone
+    num_tokens: int  # of one context
+
+    def __call__(self, contexts: int, recompute: bool = False, lora: bool = True) -> None:
+        """As one batch, which the stages cannot do."""
+        model = self.backbone.model.get_base_model()
+        if recompute:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        else:
+            model.gradient_checkpointing_disable()
+        size = contexts, self.num_tokens, self.backbone.hidden_size
+        inputs = torch.randn(size, device=DEVICE, dtype=torch.bfloat16, requires_grad=True)
+        adapter: AbstractContextManager[Any] = nullcontext() if lora else self.backbone.model.disable_adapter()
+        with adapter:
+            states = self.backbone.decoder(inputs_embeds=inputs, use_cache=False).last_hidden_state
+            states.float().square().mean().backward()
+
+
+def works_of(bare: BarePass) -> dict[str, Work]:
+    """All passes that are compared, by name."""
+    works: dict[str, Work] = {f"{contexts} contexts": partial(bare, contexts) for contexts in BATCHES}
+    for contexts in (FEW, MANY):
+        works[f"{contexts} contexts, without LoRA"] = partial(bare, contexts, lora=False)
+        works[f"{contexts} contexts, recomputation"] = partial(bare, contexts, recompute=True)
+    for name, kernel in KERNELS.items():
+        work = partial(with_kernel, kernel, bare)
+        if is_available(work):
+            works[f"{FEW} contexts, {name} attention"] = work
+    return works
+
+
+def with_kernel(kernel: SDPBackend, bare: BarePass) -> None:
+    with sdpa_kernel(kernel):
+        bare(FEW)
+
+
+def is_available(work: Work) -> bool:
+    """Whether torch has the kernel for these shapes."""
+    try:
+        work()
+    except RuntimeError as error:
+        if "No available kernel" not in str(error):
+            raise
+        return False
+    return True
+
+
+def profiled(bare: BarePass) -> dict[str, Any]:
+    """Kernels of one pass of one context. An operator's row in the profile repeats the time of its kernels, so only the
+    rows of the GPU are added up."""
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as recorded:
+        bare(FEW)
+        torch.cuda.synchronize()
+    rows = [row for row in recorded.key_averages() if row.device_type.name == "CUDA" and not row.is_user_annotation]
+    rows.sort(key=lambda row: -row.self_device_time_total)
+    return {
+        "kernels": sum(row.count for row in rows),
+        "busy_s": sum(row.self_device_time_total for row in rows) / 1e6,
+        "longest": [[row.key[:70], row.count, row.self_device_time_total / 1e6] for row in rows[:15]],
+    }

@@ -1,0 +1,36 @@
+"""Sections `zero CASE`: what DeepSpeed's ZeRO costs on a single GPU, where it can save nothing.
+
+in:  Llama-3-8B with random weights (on a CPU the tiny Llama), stage 2 without a zoo, one context per step
+out: seconds per step, memory and the losses, with no ZeRO and with the stages 1, 2 and 3
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from threading import Event
+
+from benchmarks.setting import DEVICE, ON_GPU, report
+from benchmarks.stages import StageSpeed, drawing_on, experiment_of, losses_of, run_stages, runtime_on
+from hpc.ranks.distributed import Place, runtime_of_ranks
+from hpc.ranks.zero import zero_from
+
+SETTING = [
+    "recipe.inject.steps=0",  # stage 2 alone, as in the paper's ablation
+    "recipe.tune.steps=7",
+    "recipe.tune.anchor=0",
+    "generator.scale=fan_in",
+    "generator.soft_clip=1.0",
+    "checkpoint_every=100",
+    *(["dataset=mnist5k", "target=lenet", "backbone=llama3_8b", "backbone.random_seed=0"] if ON_GPU else []),
+]
+
+
+def measure(folder: Path, case: str) -> None:
+    experiment = experiment_of(folder, *SETTING, f"zero={case}")
+    make_runtime = partial(runtime_on, peak_tflops=experiment.gpu.peak_tflops)
+    ranks = runtime_of_ranks(make_runtime, zero_from(experiment.zero), Place.of(os.environ), Event())
+    with drawing_on(DEVICE), ranks as runtime:
+        tune = run_stages(folder, runtime, SETTING, ["tune"])["tune"]
+    report(tune=StageSpeed.of(tune), losses=losses_of(tune))

@@ -1,0 +1,160 @@
+"""Section `zoo`: ways to train the networks of a zoo on one GPU.
+
+in:  eight LeNets on mnist5k in batches of 64, as the default zoo has them (on a CPU two small CNNs)
+out: seconds of one update of all of them: as the program does it now, with the data on the GPU, as one network by vmap,
+     on a stream each; and these three once more, recorded as a CUDA graph
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+
+from benchmarks.setting import DEVICE, ON_GPU, report
+from benchmarks.stages import experiment_of, runtime_on
+from benchmarks.timing import Work, timed
+from neurogen.config import Experiment
+from neurogen.data.dataset import Dataset, load_images
+from neurogen.progress import Progress
+from neurogen.targets.fitting import initialised, train_network
+
+SETTING = ["dataset=mnist5k", "target=lenet"] if ON_GPU else ["dataset.limit=300"]
+NUM_NETWORKS = 8 if ON_GPU else 2
+UPDATES = 20 if ON_GPU else 2  # per measurement
+REPEATS = 5 if ON_GPU else 1
+LR = 4e-3
+
+
+def measure(folder: Path, case: str) -> None:
+    experiment = experiment_of(folder, *SETTING)
+    dataset = load_images(experiment.dataset)
+    zoo = Zoo.of(experiment, dataset)
+    ways: dict[str, Work] = {"data on the device": zoo.one_after_the_other, "vmap": zoo.by_vmap}
+    if ON_GPU:
+        ways["a stream each"] = zoo.on_streams
+    report(ways=timed({name: repeated(way) for name, way in ways.items()}, REPEATS, UPDATES))
+    report(now=as_it_is(experiment, dataset))
+    if ON_GPU:
+        report(graphs={name: as_graph(way) for name, way in ways.items()})
+
+
+def as_it_is(experiment: Experiment, dataset: Dataset) -> object:
+    """One epoch of every network by `train_network`, its validation included."""
+    training, runtime = replace(experiment.zoo.training, epochs=1), runtime_on(dtype=torch.float32)
+    updates = math.ceil(len(dataset.train) / training.batch_size)
+
+    def epoch() -> None:
+        with Progress("zoo, one epoch", NUM_NETWORKS, "networks") as progress:
+            for seed in range(NUM_NETWORKS):
+                network = initialised(experiment.target, dataset, seed)
+                train_network(network, dataset, training, seed, runtime, progress)
+
+    return timed({"now": epoch}, 3 if ON_GPU else 1, updates)["now"]
+
+
+@dataclass(frozen=True)
+class Zoo:
+    """Networks on the device, once each by itself and once stacked, and a fixed batch of the data for each."""
+
+    networks: list[nn.Module]
+    optimizers: list[torch.optim.Optimizer]
+    stacked: dict[str, Tensor]  # of every parameter those of all networks, [networks, ...]
+    stacked_optimizer: torch.optim.Optimizer
+    gradients: Callable[..., tuple[dict[str, Tensor], Tensor]]  # of the stacked parameters
+    inputs: Tensor  # [samples, ...]
+    labels: Tensor  # [samples]
+    batches: Tensor  # [networks, batch] into the samples
+    streams: list[torch.cuda.Stream]
+
+    @staticmethod
+    def of(experiment: Experiment, dataset: Dataset) -> Zoo:
+        networks = [initialised(experiment.target, dataset, seed).to(DEVICE) for seed in range(NUM_NETWORKS)]
+        values = stack_module_state(networks)[0]
+        stacked = {name: value.detach().clone().requires_grad_() for name, value in values.items()}
+
+        def loss(parameters: dict[str, Tensor], inputs: Tensor, labels: Tensor) -> Tensor:
+            return nn.functional.cross_entropy(functional_call(networks[0], parameters, (inputs,)), labels)
+
+        size = NUM_NETWORKS, experiment.zoo.training.batch_size
+        return Zoo(
+            networks=networks,
+            optimizers=[optimizer_of(list(network.parameters())) for network in networks],
+            stacked=stacked,
+            stacked_optimizer=optimizer_of(list(stacked.values())),
+            gradients=vmap(grad_and_value(loss)),
+            inputs=dataset.train.inputs().to(DEVICE),
+            labels=dataset.train.labels.to(DEVICE),
+            batches=torch.randint(0, len(dataset.train), size, device=DEVICE),
+            streams=[torch.cuda.Stream() for _ in networks] if ON_GPU else [],
+        )
+
+    def update(self, index: int) -> None:
+        """One update of one network."""
+        batch = self.batches[index]
+        logits = self.networks[index](self.inputs[batch])
+        nn.functional.cross_entropy(logits, self.labels[batch]).backward()
+        self.optimizers[index].step()
+        self.optimizers[index].zero_grad(set_to_none=False)
+
+    def one_after_the_other(self) -> None:
+        for index in range(len(self.networks)):
+            self.update(index)
+
+    def by_vmap(self) -> None:
+        values = {name: value.detach() for name, value in self.stacked.items()}
+        gradients, _ = self.gradients(values, self.inputs[self.batches], self.labels[self.batches])
+        for name, gradient in gradients.items():
+            self.stacked[name].grad = gradient
+        self.stacked_optimizer.step()
+
+    def on_streams(self) -> None:
+        here = torch.cuda.current_stream()
+        for index, stream in enumerate(self.streams):
+            stream.wait_stream(here)
+            with torch.cuda.stream(stream):
+                self.update(index)
+        for stream in self.streams:
+            here.wait_stream(stream)
+
+
+def optimizer_of(values: list[Tensor]) -> torch.optim.Optimizer:
+    """AdamW that a CUDA graph can record: its learning rate is a tensor."""
+    lr = torch.tensor(LR, device=DEVICE)
+    return torch.optim.AdamW(values, lr, weight_decay=0.0, fused=True, capturable=ON_GPU)
+
+
+def repeated(way: Work) -> Work:
+    def updates() -> None:
+        for _ in range(UPDATES):
+            way()
+
+    return updates
+
+
+def as_graph(way: Work) -> object:
+    """The timing of the recorded way, or why torch could not record it."""
+    try:
+        replay = recorded(way)
+    except RuntimeError as error:
+        return str(error).splitlines()[0]
+    return timed({"graph": repeated(replay)}, REPEATS, UPDATES)["graph"]
+
+
+def recorded(way: Work) -> Work:
+    """torch asks for some calls on a side stream before it records."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            way()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        way()
+    return graph.replay
