@@ -215,7 +215,7 @@ def _show_estimates(experiments: Sequence[Experiment]) -> None:
             known[alike] = estimate(e)
             show_estimate(e, known[alike], plans_of(known[alike], e))
         for stage in evaluation.tune.stages:
-            cost = known[alike].stages[stage.kind]
+            cost = known[alike].inject if stage.kind == "inject" else known[alike].tune
             task = evaluation.task if evaluation.task in stage.tasks else stage.tasks[0]
             if task == evaluation.task or len(stage.tasks) == 1:
                 steps = cost.steps if stage.stage.steps is None else stage.stage.steps / len(stage.tasks)

@@ -51,6 +51,7 @@ class Normalisation:
     def __call__(
         self, images: UInt8[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch channels height width"]:
+        """Pixels with mean 0 and standard deviation 1 per channel over the training data."""
         return (images.float() / 255 - self.mean) / self.std
 
 
@@ -64,6 +65,7 @@ class TokenEmbedding:
     table: Float[Tensor, "vocabulary embedding"]
 
     def __call__(self, ids: Int64[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens embedding"]:
+        """A row of the table for every token id, zeros for PADDING."""
         return self.table[ids.clamp(min=0)] * (ids != PADDING).unsqueeze(-1)
 
 

@@ -108,13 +108,18 @@ def show_estimate(experiment: Experiment, estimate: Estimate, plans: Sequence[Pl
     table = rich.table.Table(title=title, title_justify="left", show_header=False, min_width=len(title))
     unused = estimate.published_parameters - estimate.backbone_parameters
     table.add_row("backbone", f"{estimate.published_parameters:,} parameters" + (f", {unused:,} unused" * bool(unused)))
-    trained = ", ".join(f"{count:,} {what}" for what, count in estimate.trained_parameters.items() if count)
-    table.add_row("trained", trained)
+    trained = {
+        "LoRA": estimate.trained_parameters.lora,
+        "parameter tokens": estimate.trained_parameters.parameter_tokens,
+        "projection": estimate.trained_parameters.projection,
+        "patch embedding": estimate.trained_parameters.patch_embedding,
+    }
+    table.add_row("trained", ", ".join(f"{count:,} {part}" for part, count in trained.items() if count))
     table.add_row("target", f"{estimate.target_parameters:,} parameters")
     table.add_section()
-    for name, stage in estimate.stages.items():
+    for stage in estimate.stages:
         table.add_row(
-            name,
+            stage.name,
             f"{stage.steps:,} steps × {stage.tokens_per_step:,} tokens, {stage.flops_per_step / 1e12:.3g} TFLOP, "
             f"{stage.seconds_per_step:.3g} s each: {stage.hours:.2g} h",
         )
@@ -122,7 +127,7 @@ def show_estimate(experiment: Experiment, estimate: Estimate, plans: Sequence[Pl
     parts = {
         "weights (bfloat16)": estimate.weight_bytes,
         "trained, gradients, optimiser": estimate.trained_bytes,
-        "activations": max(stage.activation_bytes for stage in estimate.stages.values()),
+        "activations": estimate.activation_bytes,
     }
     for name, size in parts.items():
         table.add_row(name, f"{size / 1e9:.2f} GB")
@@ -130,7 +135,7 @@ def show_estimate(experiment: Experiment, estimate: Estimate, plans: Sequence[Pl
     table.add_row(
         "memory per GPU", f"{estimate.peak_bytes / 1e9:.2f} GB: {fits} into {gpu.memory_gb:g} GB", style="bold"
     )
-    hours = sum(stage.hours for stage in estimate.stages.values())
+    hours = sum(stage.hours for stage in estimate.stages)
     table.add_row("both stages", f"{hours:.2g} GPU-hours", style="bold")
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)

@@ -53,7 +53,7 @@ def test_flops_and_tokens_of_a_step_are_those_of_the_real_step(
     with FlopCounterMode(display=False) as counter:
         tensors = generator.decode(task.name, generator(task.name, task.instruction, context))
         tuning_loss(network, tensors, dataset.train.inputs(batch), dataset.train.labels[batch]).backward()
-    stage = estimate(one, torch.float32).stages["tune"]
+    stage = estimate(one, torch.float32).tune
     assert stage.tokens_per_step == generator.backbone.num_tokens_read
     assert stage.flops_per_step == pytest.approx(counter.get_total_flops(), rel=0.05)
 
@@ -62,7 +62,7 @@ def test_flops_are_near_the_rule_of_thumb(experiment: Composed) -> None:
     """Forward 2 per weight and token, back through frozen weights 2 more; the rest is LoRA, attention, projection."""
     found = estimate(experiment("dataset=mnist", "target=lenet", "backbone=llama3_8b"))
     embedding = 128_256 * 4096
-    stage = found.stages["inject"]
+    stage = found.inject
     rule = 4 * (found.backbone_parameters - embedding) * stage.tokens_per_step
     assert rule < stage.flops_per_step < 1.1 * rule
 
@@ -71,11 +71,11 @@ def test_memory_counts_weights_trained_values_and_what_autograd_keeps(experiment
     one = experiment("dataset=mnist", "target=lenet", "backbone=llama3_8b")
     found = estimate(one)
     assert found.weight_bytes == 2 * found.backbone_parameters
-    assert found.trained_bytes == 16 * sum(found.trained_parameters.values())
+    assert found.trained_bytes == 16 * found.trained_parameters.total
     assert bytes_per_trained(experiment("recipe.tune.optimizer=sgd").recipe.tune) == 8
     assert bytes_per_trained(experiment("recipe.tune.keep=best").recipe.tune) == 20
-    kept = found.stages["tune"].activation_bytes
-    layer = found.stages["tune"].tokens_per_step * 2 * (2 * 4096 + 3 * 14336)  # some of what a layer keeps
+    kept = found.tune.activation_bytes
+    layer = found.tune.tokens_per_step * 2 * (2 * 4096 + 3 * 14336)  # some of what a layer keeps
     assert 32 * layer < kept < 32 * 6 * layer
     assert found.peak_bytes == pytest.approx(found.weight_bytes + found.trained_bytes + kept, rel=0.01)
 
@@ -93,12 +93,12 @@ def test_steps_follow_the_size_of_the_data(experiment: Composed, dataset: str, s
         *f"dataset={dataset} target=mlp recipe=paper dataset.text.embedding_dim=16".split(),
         "recipe.inject.steps=null", "recipe.tune.steps=null", "recipe.tune.batch_size=512",
     ]  # fmt: skip
-    assert estimate(experiment(*paper)).stages["tune"].steps == steps
+    assert estimate(experiment(*paper)).tune.steps == steps
 
 
 def test_texts_on_a_backbone_that_sees(experiment: Composed) -> None:
     one = experiment("dataset=sst2", "target=mlp", "backbone=tiny_qwen2_vl", "dataset.text.embedding_dim=16")
-    assert estimate(one).stages["tune"].flops_per_step > 0
+    assert estimate(one).tune.flops_per_step > 0
 
 
 def test_checkpointing_trades_time_for_memory(experiment: Composed) -> None:
@@ -106,8 +106,8 @@ def test_checkpointing_trades_time_for_memory(experiment: Composed) -> None:
         return estimate(experiment("dataset=mnist", "target=lenet", "backbone=llama3_8b", *overrides))
 
     plain, checkpointed = of(), of("backbone.gradient_checkpointing=true")
-    assert checkpointed.stages["tune"].activation_bytes < 0.1 * plain.stages["tune"].activation_bytes
-    assert checkpointed.stages["tune"].flops_per_step == 1.5 * plain.stages["tune"].flops_per_step
+    assert checkpointed.tune.activation_bytes < 0.1 * plain.tune.activation_bytes
+    assert checkpointed.tune.flops_per_step == 1.5 * plain.tune.flops_per_step
 
 
 def test_a_dry_run_runs_nothing_and_says_what_it_would_cost(program: Program, tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from threading import Event
 from typing import Any
 
@@ -55,7 +55,7 @@ def main() -> None:
             engine.update(1e-2)
             losses.append(loss.item())
         found: Estimate = estimate(e, dtype)
-        expected = held_bytes(found, stage, runtime.ranks.size, zero.stage)
+        expected = asdict(held_bytes(found, stage, runtime.ranks.size, zero.stage))
         print("HELD", json.dumps({"rank": runtime.ranks.rank, "losses": losses, "expected": expected, **held(engine)}))
 
 
