@@ -13,7 +13,7 @@ from threading import Event
 
 from benchmarks.setting import DEVICE, ON_GPU, report
 from benchmarks.stages import StageSpeed, drawing_on, experiment_of, losses_of, run_stages, runtime_on
-from hpc.ranks.distributed import Place, runtime_of_ranks
+from hpc.ranks.distributed import Placement, runtime_of_ranks
 from hpc.ranks.zero import zero_from
 
 SETTING = [
@@ -30,7 +30,7 @@ SETTING = [
 def measure(folder: Path, case: str) -> None:
     experiment = experiment_of(folder, *SETTING, f"zero={case}")
     make_runtime = partial(runtime_on, peak_tflops=experiment.gpu.peak_tflops)
-    ranks = runtime_of_ranks(make_runtime, zero_from(experiment.zero), Place.of(os.environ), Event())
+    ranks = runtime_of_ranks(make_runtime, zero_from(experiment.zero), Placement.from_environment(os.environ), Event())
     with drawing_on(DEVICE), ranks as runtime:
         tune = run_stages(folder, runtime, SETTING, ["tune"])["tune"]
     report(tune=StageSpeed.of(tune), losses=losses_of(tune))

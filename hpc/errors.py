@@ -1,9 +1,9 @@
-"""The errors that are meant for the user."""
+"""Errors that are meant for the user. Each is shown in one line, without a traceback."""
 
 
 class ClusterError(ValueError):
-    """Shown in one line, without a traceback: what was given, what is allowed, what to do."""
+    """Says what was given, what is allowed and what to do."""
 
 
 class Unanswered(ClusterError):
-    """The controller could not be reached, or did not say whether it did what it was asked for."""
+    """SLURM's controller could not be reached, or its answer leaves open whether it carried out the request."""

@@ -1,10 +1,10 @@
-"""Hydra's plugins: hydra/launcher=slurm and =local, a sweep as one job graph. What they do stands in hpc/launcher.py.
+"""Hydra's plugins: hydra/launcher=slurm and =local run a sweep as one graph of steps, with hpc/jobs/launcher.py.
 
 Without a plan they are the launchers of hydra-submitit-launcher, unchanged.
 """
 
-# Annotations are no strings here: where Hydra finds this file by walking, it runs it without a name in sys.modules,
-# and dataclasses look there for what a string means.
+# Annotations are not strings here. Where Hydra finds this file by walking a folder, it runs it without an entry in
+# sys.modules, and that is where dataclasses would look up what a string means.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmitit
 
 @dataclass
 class StudySlurmConf(SlurmQueueConf):
-    """What conf/hydra/launcher/slurm.yaml may set beside the options of hydra-submitit-launcher."""
+    """What conf/hydra/launcher/slurm.yaml may set, beside the options of hydra-submitit-launcher."""
 
     _target_: str = "hydra_plugins.neurogen_launcher.StudySlurmLauncher"
     plan: str | None = None
@@ -29,6 +29,8 @@ class StudySlurmConf(SlurmQueueConf):
 
 @dataclass
 class StudyLocalConf(LocalQueueConf):
+    """What conf/hydra/launcher/local.yaml may set, beside the options of hydra-submitit-launcher."""
+
     _target_: str = "hydra_plugins.neurogen_launcher.StudyLocalLauncher"
     plan: str | None = None
     wait: bool = True
@@ -40,8 +42,10 @@ for _name, _node in (("study_slurm", StudySlurmConf), ("study_local", StudyLocal
 
 
 class PlanningLauncher(BaseSubmititLauncher):
-    """`plan` names a function (composed configs, overrides) → hpc.jobs.study.Study; `cluster` is one of
-    conf/cluster."""
+    """A launcher of hydra-submitit-launcher that may have a plan.
+
+    `plan` names a function (composed configs, overrides) → hpc.jobs.sweep.Sweep; `cluster` is one of conf/cluster.
+    """
 
     where: str
 
@@ -50,6 +54,7 @@ class PlanningLauncher(BaseSubmititLauncher):
         self.plan, self.wait, self.cluster = plan, wait, cluster
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Called by the sweeper with the overrides of all points. Raises ClusterError."""
         if self.plan is None:
             return super().launch(job_overrides, initial_job_idx)
         from hpc.jobs.launcher import launch
@@ -61,15 +66,21 @@ class PlanningLauncher(BaseSubmititLauncher):
 
 
 class StudySlurmLauncher(PlanningLauncher, SlurmLauncher):
+    """hydra/launcher=slurm"""
+
     where = "slurm"
 
 
 class StudyLocalLauncher(PlanningLauncher, LocalLauncher):
+    """hydra/launcher=local"""
+
     where = "local"
 
 
 class StudySweeper(BasicSweeper):
+    """Hydra's own sweeper, without its check of every point: a launcher with a plan composes all points first."""
+
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """A launcher with a plan composes every point before it submits the first, so once is enough."""
+        """Compose every point, unless the launcher has a plan."""
         if getattr(self.launcher, "plan", None) is None:
             super().validate_batch_is_legal(batch)

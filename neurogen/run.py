@@ -26,8 +26,8 @@ from hpc.errors import ClusterError
 from neurogen.errors import Interrupted, UserError, errors_in_one_line, one_line
 
 if TYPE_CHECKING:
-    from hpc.jobs.study import Study
-    from hpc.ranks.distributed import Place
+    from hpc.jobs.sweep import Sweep
+    from hpc.ranks.distributed import Placement
     from neurogen.config import Experiment
     from neurogen.training.runtime import Runtime
 
@@ -90,7 +90,7 @@ def conf_folder() -> str:
 @hydra.main(version_base="1.3", config_path=conf_folder(), config_name="config")
 @errors_in_one_line(ClusterError)  # in here too, before Hydra reports the exception in its own words
 def compose_and_run(composed: Any) -> None:
-    from hpc.ranks.distributed import Place
+    from hpc.ranks.distributed import Placement
     from neurogen.experiment import experiment_from
     from neurogen.report.terminal import show, show_estimate
     from neurogen.study.graph import steps_of
@@ -106,17 +106,17 @@ def compose_and_run(composed: Any) -> None:
         return
     last = steps_of([experiment])
     steps = chosen(last, experiment.only, experiment.part, experiment.num_parts)
-    place = Place.of(os.environ)
-    if place.size > 1 or not all(step.is_done for step in steps):
+    placement = Placement.from_environment(os.environ)
+    if placement.size > 1 or not all(step.is_done for step in steps):
         try:
-            with runtime_of(experiment, place) as runtime:
+            with runtime_of(experiment, placement) as runtime:
                 run_here(steps, runtime)
         except (Interrupted, KeyboardInterrupt):
-            if place.rank != 0:
+            if placement.rank != 0:
                 return  # rank 0 says so
             _say_stopped()
             sys.exit(INTERRUPTED)
-    if last.is_done and place.rank == 0:
+    if last.is_done and placement.rank == 0:
         show(last)
 
 
@@ -124,7 +124,7 @@ def _say_stopped() -> None:
     print("\nstopped; the same command continues where this one ended", file=sys.stderr)
 
 
-def runtime_of(experiment: Experiment, place: Place) -> AbstractContextManager[Runtime]:
+def runtime_of(experiment: Experiment, placement: Placement) -> AbstractContextManager[Runtime]:
     """This process, or one rank of those that torchrun or srun started together."""
     from hpc.ranks.distributed import runtime_of_ranks
     from hpc.ranks.zero import zero_from
@@ -133,26 +133,30 @@ def runtime_of(experiment: Experiment, place: Place) -> AbstractContextManager[R
     require_usable(experiment.backbone)
     stop = Event()
     _stop_on_signals(stop)
-    return runtime_of_ranks(make_runtime_of(experiment), zero_from(experiment.zero), place, stop)
+    return runtime_of_ranks(make_runtime_of(experiment), zero_from(experiment.zero), placement, stop)
 
 
 def make_runtime_of(experiment: Experiment) -> Callable[[], Runtime]:
+    """What makes the runtime, to be pickled for other processes. It imports torch only when it is called."""
+    return partial(_runtime_here, experiment.device, experiment.num_threads, experiment.gpu.peak_tflops)
+
+
+def _runtime_here(device: str, num_threads: int, peak_tflops: float | None) -> Runtime:
     from neurogen.training.runtime import runtime_here
 
-    return partial(runtime_here, experiment.device, experiment.num_threads, experiment.gpu.peak_tflops)
+    return runtime_here(device, num_threads, peak_tflops)
 
 
-def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
+def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
     """The points of a sweep as one graph, for a launcher of hpc. Raises UserError for the first that cannot work."""
     from omegaconf import OmegaConf
 
     from hpc.jobs.cluster import cluster_from
-    from hpc.jobs.study import Study
+    from hpc.jobs.sweep import Sweep
     from hpc.ranks.zero import zero_from
-    from neurogen.aggregate import accuracies_of
-    from neurogen.experiment import experiment_from, named_function, require_shares
+    from neurogen.experiment import BUILT_INS, experiment_from, named_function, require_shares
     from neurogen.store import commit_here
-    from neurogen.study.graph import evaluations_of, steps_of
+    from neurogen.study.graph import steps_of
 
     experiments = [experiment_from(point) for point in composed]
     first = experiments[0]
@@ -164,14 +168,15 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
         target.build: "target.build" for e in experiments for target in (e.target, e.source) if target is not None
     }
     for function, key in functions.items():
-        named_function(key, function)  # what cannot be imported here, no job could
+        if function not in BUILT_INS[key]:  # importing those takes seconds
+            named_function(key, function)  # what cannot be imported here, no job could import
     site = cluster_from(first.cluster)
     for e in experiments:
         stages = [("inject", "inject", e.recipe.inject), ("tune", "tune", e.recipe.tune)]
         stages += [("adapt", "tune", e.recipe.adapt)] if e.held_out else []
         for name, kind, stage in stages:
             require_shares(name, stage, site.resources(kind).num_ranks)
-    return Study(
+    return Sweep(
         last=steps_of(experiments),
         root=Path(first.root),
         make_runtime=make_runtime_of(first),
@@ -180,13 +185,20 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Study:
         packages=tuple(sorted({"neurogen", "hpc", *(name.split(".")[0] for name in functions if "." in name)})),
         configs=tuple(OmegaConf.to_yaml(point, resolve=True) for point in composed),
         overrides=tuple(tuple(own) for own in overrides),
-        values=lambda: accuracies_of(evaluations_of(experiments)),
+        values=lambda: _accuracies(experiments),
         zero=zero_from(first.zero),
         commit=commit_here(),
         dry_run=first.dry_run,
         show_estimates=lambda: _show_estimates(experiments),
         show=lambda: _show(experiments),
     )
+
+
+def _accuracies(experiments: Sequence[Experiment]) -> list[float | None]:
+    from neurogen.aggregate import accuracies_of
+    from neurogen.study.graph import evaluations_of
+
+    return accuracies_of(evaluations_of(experiments))
 
 
 def _show(experiments: Sequence[Experiment]) -> None:

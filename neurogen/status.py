@@ -1,4 +1,4 @@
-"""What ran, runs and failed of a sweep; like run.py a door, which ties neurogen to hpc.
+"""The progress of a sweep: what is done, runs, waits and has failed. An entry point, so it may import hpc.
 
 python -m neurogen.status                     the newest sweep under runs/
 python -m neurogen.status runs/sweeps/NAME --watch
@@ -19,23 +19,33 @@ from rich.live import Live
 from rich.table import Table
 
 from hpc.errors import ClusterError
-from hpc.jobs.status import Overview, StepStatus, cancel, watch
-from hpc.jobs.study import MANIFEST
+from hpc.jobs.diagnosis import State
+from hpc.jobs.scheduler import poll_s
+from hpc.jobs.status import Cancelled, Overview, StepStatus, cancel, watch
+from hpc.jobs.sweep import MANIFEST
 
-COLOURS = {"done": "green", "running": "cyan", "pending": "yellow", "failed": "red", "unknown": "magenta"}
+COLOURS = {
+    State.DONE: "green",
+    State.RUNNING: "cyan",
+    State.PENDING: "yellow",
+    State.FAILED: "red",
+    State.UNKNOWN: "magenta",
+}
 WIDTH_OF_A_FILE = 140
-# what a step says when it fails may have brackets in it, so nothing is taken for markup
+# without markup, since a failed step's message may have brackets in it
 CONSOLE = Console(highlight=False, soft_wrap=True, markup=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
-MANY_OF_A_KIND = ("pending", "missing")
-SECONDS_BETWEEN_POLLS = 10.0
+COUNTED = (State.PENDING, State.MISSING)  # steps in these states are many and alike, so they get a row per kind
+STEP_COLUMNS = ("step", "name", "state", "elapsed", "job", "reason")
+KIND_COLUMNS = ("kind", "done", "running", "pending", "failed", "other", "elapsed", "GPU-h", "wasted")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What ran, runs and failed of a sweep.")
-    parser.add_argument("sweep", nargs="?", type=Path, help="its folder; left out: the newest under --root")
+    """The command. Errors of the user's are one line and exit status 1; interrupted, 130."""
+    parser = argparse.ArgumentParser(description="What of a sweep is done, runs, waits and has failed.")
+    parser.add_argument("sweep", nargs="?", type=Path, help="its folder; default: the newest under --root")
     parser.add_argument("--root", type=Path, default=Path("runs"))
     parser.add_argument("--watch", action="store_true", help="show it again and again until everything is over")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="for other programs")
     parser.add_argument("--logs", metavar="STEP", help="follow the log of a step (the beginning of its name is enough)")
     parser.add_argument("--cancel", action="store_true", help="take what waits or runs out of the queue")
     arguments = parser.parse_args()
@@ -48,87 +58,104 @@ def main() -> None:
 
 
 def newest(root: Path) -> Path:
-    found = sorted(root.glob(f"sweeps/*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
-    if not found:
+    """The folder of the sweep that was submitted last. Raises ClusterError if there is none."""
+    manifests = sorted(root.glob(f"sweeps/*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
+    if not manifests:
         raise ClusterError(f"there is no sweep under {root}/sweeps; give its folder, or --root")
-    return found[-1].parent
+    return manifests[-1].parent
 
 
 def show(arguments: argparse.Namespace, folder: Path) -> None:
+    """Do what the arguments ask for. Raises ClusterError."""
     if arguments.cancel:
-        show_cancelled(*cancel(folder))
+        show_cancelled(cancel(folder))
         return
-    moments = watch(folder, SECONDS_BETWEEN_POLLS, SECONDS_BETWEEN_POLLS)
-    overview = next(moments) if arguments.watch else Overview.of(folder)
+    overviews = watch(folder, 2 * poll_s(), 2 * poll_s())
+    overview = next(overviews) if arguments.watch else Overview.of(folder)
     if arguments.json:
         print(overview.as_json())
     elif arguments.logs:
         follow(overview, arguments.logs)
     elif arguments.watch and sys.stdout.isatty():
-        with Live(table_of(overview), console=CONSOLE, refresh_per_second=1) as live:
-            for overview in moments:
-                live.update(table_of(overview))
+        with Live(tables_of(overview), console=CONSOLE, refresh_per_second=1) as live:
+            for overview in overviews:
+                live.update(tables_of(overview))
     else:
-        CONSOLE.print(table_of(overview))
-        for overview in moments if arguments.watch else ():
+        CONSOLE.print(tables_of(overview))
+        for overview in overviews if arguments.watch else ():
             print(overview.line(), flush=True)
 
 
-def table_of(overview: Overview) -> Group:
+def tables_of(overview: Overview) -> Group:
+    """The folder, the steps that are not done, the logs of those that failed, and the sums by kind."""
     parts: list[RenderableType] = [str(overview.folder)]
-    undone = [step for step in overview.steps if step.state != "done"]
-    alike = Counter((step.kind, step.state, step.why) for step in undone if step.state in MANY_OF_A_KIND)
+    undone = [step for step in overview.steps if step.state != State.DONE]
     if undone:
-        steps = Table(*"step what state elapsed job why".split(), box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-        steps.columns[0].no_wrap, steps.columns[0].min_width = True, 22  # whole, since --logs takes it
-        for step in undone:
-            if step.state not in MANY_OF_A_KIND:
-                cells = step.identity, step.label, step.state, clock(step.elapsed_s), step.job, step.why
-                steps.add_row(*cells, style=COLOURS.get(step.state))
-        for (kind, state, why), count in alike.items():
-            steps.add_row(f"{count} {kind}", "", state, "", "", why, style=COLOURS.get(state))
-        parts.append(steps)
-    parts += [f"{step.identity}: {step.log}" for step in undone if step.state == "failed" and Path(step.log).is_file()]
-    titles = "stage done running pending failed other elapsed GPU-h wasted".split()
-    stages = Table(*titles, box=box.SIMPLE_HEAD, padding=0, pad_edge=False, collapse_padding=True)
-    for kind, members in by_kind(overview).items():
-        counts = [sum(step.state == state for step in members) for state in ("done", "running", "pending", "failed")]
-        stages.add_row(
+        parts.append(steps_table(undone))
+    parts += [
+        f"{step.identity}: {step.log}" for step in undone if step.state == State.FAILED and Path(step.log).is_file()
+    ]
+    return Group(*parts, kinds_table(overview))
+
+
+def steps_table(steps: list[StepStatus]) -> Table:
+    """A row per step; steps that wait or are missing are counted by kind and reason."""
+    table = Table(*STEP_COLUMNS, box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.columns[0].no_wrap, table.columns[0].min_width = True, 22  # in full, so that it can be copied to --logs
+    for step in steps:
+        if step.state not in COUNTED:
+            cells = step.identity, step.label, step.state, clock(step.elapsed_s), step.job, step.reason
+            table.add_row(*cells, style=COLOURS.get(step.state))
+    alike = Counter((step.kind, step.state, step.reason) for step in steps if step.state in COUNTED)
+    for (kind, state, reason), count in alike.items():
+        table.add_row(f"{count} {kind}", "", state, "", "", reason, style=COLOURS.get(state))
+    return table
+
+
+def kinds_table(overview: Overview) -> Table:
+    """A row per kind of step: how many are in each state, and what they took."""
+    table = Table(*KIND_COLUMNS, box=box.SIMPLE_HEAD, padding=0, pad_edge=False, collapse_padding=True)
+    by_kind: dict[str, list[StepStatus]] = defaultdict(list)
+    for step in overview.steps:
+        by_kind[step.kind].append(step)
+    for kind, steps in by_kind.items():
+        states = Counter(step.state for step in steps)
+        counts = [states[state] for state in (State.DONE, State.RUNNING, State.PENDING, State.FAILED)]
+        table.add_row(
             kind,
             *map(str, counts),
-            str(len(members) - sum(counts)),
-            clock(sum(step.elapsed_s for step in members)),
-            f"{sum(step.gpu_hours for step in members):.2f}",
-            f"{sum(step.wasted_gpu_hours for step in members):.2f}",
+            str(len(steps) - sum(counts)),
+            clock(sum(step.elapsed_s for step in steps)),
+            f"{sum(step.gpu_hours for step in steps):.2f}",
+            f"{sum(step.wasted_gpu_hours for step in steps):.2f}",
         )
-    return Group(*parts, stages)
-
-
-def by_kind(overview: Overview) -> dict[str, list[StepStatus]]:
-    found: dict[str, list[StepStatus]] = defaultdict(list)
-    for step in overview.steps:
-        found[step.kind].append(step)
-    return found
+    return table
 
 
 def clock(seconds: float) -> str:
+    """hours:minutes:seconds"""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
 
 
 def follow(overview: Overview, name: str) -> None:
-    found = [step for step in overview.steps if step.identity.startswith(name) or f"{step.kind} {step.label}" == name]
-    if len(found) != 1 or not found[0].log:
-        known = ", ".join(step.identity for step in (found or overview.steps) if step.log)
-        raise ClusterError(f"{name} names {len(found)} steps that have a log; allowed: {known or 'none was submitted'}")
-    subprocess.run(["tail", "--lines=+1", "--follow=name", "--retry", found[0].log], check=False)
+    """Show the log of a step, and what is added to it. Raises ClusterError if `name` does not say which step."""
+    steps = [step for step in overview.steps if step.identity.startswith(name) or f"{step.kind} {step.label}" == name]
+    if len(steps) != 1 or not steps[0].log:
+        known = ", ".join(step.identity for step in (steps or overview.steps) if step.log)
+        raise ClusterError(f"{name} names {len(steps)} steps that have a log; allowed: {known or 'none was submitted'}")
+    subprocess.run(["tail", "--lines=+1", "--follow=name", "--retry", steps[0].log], check=False)
 
 
-def show_cancelled(taken: list[str], wanted: list[str], of_others: list[str]) -> None:
-    print(f"{len(taken)} steps taken out of the queue; the same command as before puts them back")
-    for steps, why in ((wanted, "another sweep waits for them"), (of_others, "other accounts submitted them")):
+def show_cancelled(cancelled: Cancelled) -> None:
+    """Print how many steps were taken out of the queue, and which stay and why."""
+    print(f"{len(cancelled.taken_out)} steps taken out of the queue; the same command as before puts them back")
+    for steps, reason in (
+        (cancelled.shared, "another sweep waits for them"),
+        (cancelled.foreign, "other accounts submitted them"),
+    ):
         if steps:
-            print(f"{len(steps)} stay, since {why}: {', '.join(steps)}")
+            print(f"{len(steps)} stay, since {reason}: {', '.join(steps)}")
 
 
 if __name__ == "__main__":

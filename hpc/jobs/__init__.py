@@ -1,1 +1,1 @@
-"""A graph of steps as SLURM jobs or local processes: submission, queue, status."""
+"""A graph of steps as SLURM jobs or as local processes: submission, queue, status."""

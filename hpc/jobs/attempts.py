@@ -1,4 +1,8 @@
-"""Attempts at a step, as files beside the batch's script: what a job itself knows of how it went, without sacct."""
+"""A job's own notes of its attempts at a step. They need no accounting.
+
+in:  what rank 0 of a job writes while it runs, as attempt-INDEX-STARTED.json beside the batch's script
+out: attempts with start, end and outcome, for `status` and for the limit of requeues
+"""
 
 from __future__ import annotations
 
@@ -9,69 +13,77 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from threading import Event, Thread
 
-SIGN_OF_LIFE_S = 15.0
+from hpc.jobs.files import write_json
+
+HEARTBEAT_S = 15.0
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One run of one step: its beginning is on disk while it runs, its end when it could still say so."""
+    """One run of one step. The start is on disk while it runs; the end follows if the process lives to write it."""
 
-    started: float
-    ended: float  # while it runs, and where it was killed: the last sign of it
-    exit_status: int | None
+    started: float  # seconds since the epoch
+    ended: float  # the last heartbeat while it runs, and also if it was killed
+    exit_status: int | None  # None: it runs, or was killed
     message: str
     requeued: bool = False  # it ran out of time, and the job was put back into the queue
 
     @property
     def seconds(self) -> float:
+        """How long it ran."""
         return max(0.0, self.ended - self.started)
 
 
 def attempts_of(folder: Path, index: int) -> list[Attempt]:
-    """All attempts at a step of the batch in `folder`, the oldest first, whichever version of the code noted them."""
-    found = []
+    """All attempts at the step `index` of the batch in `folder`, the oldest first.
+
+    Fields that another version of the code wrote are ignored.
+    """
+    attempts = []
     names = {item.name for item in fields(Attempt)}
     for path in folder.glob(f"attempt-{index}-*.json"):
         values = {name: value for name, value in json.loads(path.read_text()).items() if name in names}
-        found.append(Attempt(**{**values, "ended": values["ended"] or path.stat().st_mtime}))
-    return sorted(found, key=lambda attempt: attempt.started)
+        attempts.append(Attempt(**{**values, "ended": values["ended"] or path.stat().st_mtime}))
+    return sorted(attempts, key=lambda attempt: attempt.started)
 
 
-class Diary:
-    """What rank 0 of a job notes of its attempt at a step."""
+class AttemptLog:
+    """Writes down the attempt of this process at the step `index` of the batch in `folder`."""
 
     def __init__(self, folder: Path, index: int) -> None:
         self.folder, self.index = folder, index
         self.num_requeued = sum(attempt.requeued for attempt in attempts_of(folder, index))
-        self.attempt, self.over = Attempt(time.time(), 0.0, None, ""), Event()
+        self.attempt, self._ended = Attempt(time.time(), 0.0, None, ""), Event()
 
     def begin(self) -> None:
-        self.note(self.attempt)
-        Thread(target=self._show_life, daemon=True).start()
+        """Write the start, and keep the file's time current until the end."""
+        self.write(self.attempt)
+        Thread(target=self._beat, daemon=True).start()
 
     def end(self, attempt: Attempt) -> None:
-        self.over.set()
-        self.note(attempt)
+        """Write the outcome."""
+        self._ended.set()
+        self.write(attempt)
 
-    def note(self, attempt: Attempt) -> None:
-        path = self._path(attempt)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(asdict(attempt)) + "\n")
-        os.replace(temporary, path)
+    def write(self, attempt: Attempt) -> None:
+        """Replace the file of this attempt, atomically."""
+        write_json(self._path(attempt), asdict(attempt))
 
-    def note_lost(self, message: str) -> bool:
-        """By the rank that found out first: what the newest attempt, which cannot say it any more, ended with. Returns
-        whether this was the first."""
+    def write_lost(self, message: str) -> bool:
+        """Write why the newest attempt ended, in place of its rank 0, which no longer can.
+
+        The rank that notices first writes. Returns whether this was the first.
+        """
         attempts = attempts_of(self.folder, self.index)
         is_first = bool(attempts) and attempts[-1].exit_status is None
         if is_first:
-            self.note(replace(attempts[-1], ended=time.time(), exit_status=1, message=message))
+            self.write(replace(attempts[-1], ended=time.time(), exit_status=1, message=message))
         return is_first
 
     def _path(self, attempt: Attempt) -> Path:
         return self.folder / f"attempt-{self.index}-{attempt.started:.3f}.json"
 
-    def _show_life(self) -> None:
-        """Where an attempt is killed, its file's time says until when it lived."""
-        while not self.over.wait(SIGN_OF_LIFE_S):
+    def _beat(self) -> None:
+        """If the process is killed, the time of its file says how long it lived."""
+        while not self._ended.wait(HEARTBEAT_S):
             os.utime(self._path(self.attempt))

@@ -1,13 +1,13 @@
-"""From the points of a sweep to jobs: compose, merge, submit; then let go, or wait and return what was measured."""
+"""From the points of a sweep to jobs: compose, merge, submit; then return, or wait for the results.
+
+in:  the composed points, and the name of a plan: a function (configs, overrides) → Sweep
+out: one JobReturn per point for Hydra's sweepers; with `wait` it holds the point's result
+"""
 
 from __future__ import annotations
 
 import importlib
-import sys
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
-from concurrent.futures import wait as wait_for
-from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -16,53 +16,49 @@ from omegaconf import OmegaConf
 from hpc.errors import ClusterError
 from hpc.jobs import scheduler
 from hpc.jobs.cluster import cluster_from
-from hpc.jobs.graph import identity
-from hpc.jobs.job import payload_of
+from hpc.jobs.local import run_locally
 from hpc.jobs.preview import preview
-from hpc.jobs.processes import Processes
-from hpc.jobs.queue import Queue
-from hpc.jobs.scheduler import require_slurm
 from hpc.jobs.status import watch
-from hpc.jobs.study import Study
 from hpc.jobs.submission import Submitted, submit
+from hpc.jobs.sweep import Sweep
 from hpc.ranks.zero import require_installed
-
-POLL_S = 5.0
-LONGEST_POLL_S = 60.0
 
 
 def launch(
     where: str, plan: str, configs: Sequence[Any], overrides: Sequence[Sequence[str]], cluster: Any, wait: bool
 ) -> list[JobReturn]:
-    """Every point's JobReturn; with `wait` it has the point's figure. Local processes are always waited for."""
+    """Run a sweep: `where` is "slurm" or "local". Local processes are always waited for.
+
+    Raises ClusterError if the site's config makes no sense, or SLURM is missing or refuses a job.
+    """
     wait = wait or where == "local"
     module, _, function = plan.rpartition(".")
-    study: Study = getattr(importlib.import_module(module), function)(configs, overrides)
+    sweep: Sweep = getattr(importlib.import_module(module), function)(configs, overrides)
     site = cluster_from(dict(OmegaConf.to_container(OmegaConf.create(cluster), resolve=True)))  # type: ignore[arg-type]
-    if study.dry_run:
-        preview(study, site)
-        study.show_estimates()
+    if sweep.dry_run:
+        preview(sweep, site)
+        sweep.show_estimates()
         wait = False
     elif where == "slurm":
-        require_slurm()
-        require_installed(study.zero)
-        show(study, submit(study, site))
+        scheduler.require_slurm()
+        require_installed(sweep.zero)
+        show(sweep, submit(sweep, site))
         if wait:
-            wait_until_over(study)
+            wait_until_over(sweep)
     else:
-        require_installed(study.zero)
-        run_locally(study, site.array_parallelism)
+        require_installed(sweep.zero)
+        run_locally(sweep, site.array_parallelism)
     if wait:
-        study.show()
-    values = study.values() if wait else [None] * len(configs)
+        sweep.show()
+    values = sweep.values() if wait else [None] * len(configs)
     return [
-        returned(own, config, value, failed=wait and value is None)
-        for own, config, value in zip(overrides, configs, values, strict=True)
+        job_return(words, config, value, failed=wait and value is None)
+        for words, config, value in zip(overrides, configs, values, strict=True)
     ]
 
 
-def returned(overrides: Sequence[str], config: Any, value: float | None, failed: bool) -> JobReturn:
-    """What a sweeper gets of a point. Hydra's own raises where one has failed; others may go on searching."""
+def job_return(overrides: Sequence[str], config: Any, value: float | None, failed: bool) -> JobReturn:
+    """What a sweeper gets of a point. Hydra's sweeper raises the error of a failed one; others may go on searching."""
     if not failed:
         return JobReturn(overrides=list(overrides), cfg=config, status=JobStatus.COMPLETED, _return_value=value)
     error = ClusterError(
@@ -72,9 +68,11 @@ def returned(overrides: Sequence[str], config: Any, value: float | None, failed:
 
 
 class FailedPoint(JobReturn):
+    """A JobReturn that raises its error and prints nothing, where Hydra's own also prints a line."""
+
     @property
     def return_value(self) -> Any:
-        """Raises, as Hydra's own does, which also prints a line: the error says it all."""
+        """Raises the error."""
         raise self._return_value
 
     @return_value.setter
@@ -82,13 +80,13 @@ class FailedPoint(JobReturn):
         self._return_value = value
 
 
-def show(study: Study, submitted: Submitted) -> None:
-    """One line per kind of what was submitted, and where to look."""
+def show(sweep: Sweep, submitted: Submitted) -> None:
+    """Print one line per kind of submitted step, and where to look for results and status."""
     kinds: dict[str, list[int]] = {}
     for record in submitted.new:
         kinds.setdefault(record.kind, []).append(len(record.steps))
     print(
-        f"{len(study.configs)} points, {len(study.steps)} steps: {len(submitted.done)} done, "
+        f"{len(sweep.configs)} points, {len(sweep.steps)} steps: {len(submitted.done)} done, "
         f"{len(submitted.in_flight)} in the queue already, {sum(map(sum, kinds.values()))} submitted"
     )
     for kind, sizes in kinds.items():
@@ -98,72 +96,15 @@ def show(study: Study, submitted: Submitted) -> None:
     others = sorted(code or "an older version's" for code in codes)
     if others:
         print(f"  of those in the queue already, some run other code than this submission's: {', '.join(others)}")
-    print(f"results      {study.last.folder}\nstatus       python -m neurogen.status {study.last.folder}")
+    print(f"results      {sweep.last.folder}\nstatus       python -m neurogen.status {sweep.last.folder}")
 
 
-def wait_until_over(study: Study) -> None:
-    """Stay until the last step has ended; raises nothing for what failed, which the table says."""
+def wait_until_over(sweep: Sweep) -> None:
+    """Stay until the last step has ended, and print what changes. Raises nothing for failed steps."""
     before = ""
-    for overview in watch(study.last.folder, POLL_S, LONGEST_POLL_S):
+    for overview in watch(sweep.last.folder, scheduler.poll_s()):
         if overview.line() != before:
             before = overview.line()
             print(f"  {before}", flush=True)
         if not overview.is_over:
-            scheduler.cancel(overview.stuck)  # or the last step, which waits for them, would wait for ever too
-
-
-def run_locally(study: Study, parallel: int) -> None:
-    """The graph as processes of this machine; one step's failure stops only what hangs on it.
-
-    What stops this process stops them as well: they save, and nothing new begins.
-    """
-    place = Queue(study.root).place(f"local-{study.last.key}")
-    place.mkdir(parents=True, exist_ok=True)
-    study.write_manifest()
-    steps = [step for step in study.steps if not step.is_done]
-    payload_of(study, steps, max_requeues=0).write(place)
-    print(f"{len(study.configs)} points, {len(study.steps)} steps: {len(study.steps) - len(steps)} done", flush=True)
-    failed: set[str] = set()
-    left, running, processes = dict(enumerate(steps)), dict[Future[int], int](), Processes()
-    with ThreadPoolExecutor(parallel) as pool, _progress(len(steps)) as bar, processes:
-        try:
-            while left or running:
-                for index, step in list(left.items()):
-                    needs = {identity(needed) for needed in step.needs}
-                    if step is study.last:
-                        if len(left) > 1 or running:
-                            continue  # it also tells what failed
-                    elif needs & failed:
-                        failed.add(identity(step))
-                        del left[index]
-                        bar.update()
-                        continue
-                    if step is study.last or all(needed.is_done for needed in step.needs):
-                        running[pool.submit(_process, place, index, step, bar, processes)] = index
-                        del left[index]
-                done, _ = wait_for(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    step = steps[running.pop(future)]
-                    bar.update()
-                    if future.result() != 0:
-                        failed.add(identity(step))
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _progress(num_steps: int) -> Any:
-    """A bar with the remaining time, where somebody sees it."""
-    from tqdm import tqdm
-
-    return tqdm(total=num_steps, unit=" steps", dynamic_ncols=True, smoothing=0.05, disable=not sys.stderr.isatty())
-
-
-def _process(place: Path, index: int, step: Any, bar: Any, processes: Processes) -> int:
-    log = place / f"{identity(step)}.log"
-    bar.write(f"  {step.kind} {step.label}: {log}")
-    with log.open("ab") as file:
-        status = processes.run([sys.executable, "-u", "-m", "hpc", str(place), str(index)], file)
-    if status:
-        bar.write(f"  {step.kind} {step.label}: failed with status {status}, see {log}", file=sys.stderr)
-    return status
+            scheduler.cancel(overview.stuck)  # else they, and the last step behind them, would wait for ever

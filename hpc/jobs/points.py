@@ -1,7 +1,10 @@
-"""The points of a sweep, composed: every choice of files once, and values set on copies of it.
+"""The composed configs of a sweep's points, without composing each one by itself.
 
-Hydra reads and merges all files for every point, which takes a tenth of a second each; most points of a large sweep
-differ in values alone.
+in:  Hydra's config loader, and the overrides of every point
+out: the same configs that Hydra would compose
+
+Hydra reads and merges all files for every point, which takes a tenth of a second each. Most points of a large sweep
+differ only in values, so here every choice of files is composed once, and values are set on copies of it.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def compose(loader: ConfigLoader, sweep: DictConfig, points: Sequence[Sequence[str]]) -> list[DictConfig]:
-    """The config of every point without its section hydra; `sweep` is what Hydra composed for the whole.
+    """The config of every point without its section hydra; `sweep` is what Hydra composed for the whole command.
 
     Raises HydraException as `loader.load_sweep_config` does.
     """
@@ -28,7 +31,7 @@ def compose(loader: ConfigLoader, sweep: DictConfig, points: Sequence[Sequence[s
         return bool(loader.get_group_options(key))
 
     @cache
-    def chosen(choices: tuple[str, ...]) -> DictConfig:
+    def composed(choices: tuple[str, ...]) -> DictConfig:
         whole: Any = loader.load_sweep_config(sweep, list(choices))
         config: DictConfig = OmegaConf.masked_copy(whole, [key for key in whole if key != "hydra"])
         OmegaConf.set_struct(config, True)
@@ -37,9 +40,10 @@ def compose(loader: ConfigLoader, sweep: DictConfig, points: Sequence[Sequence[s
     parser = OverridesParser.create(config_loader=loader)
     configs = []
     for words in points:
-        overrides = [one for one in parser.parse_overrides(list(words)) if not one.is_hydra_override()]
-        choices = [one for one in overrides if one.package is not None or is_group(one.key_or_group)]
-        config = copy.deepcopy(chosen(tuple(str(one.input_line) for one in choices)))
-        ConfigLoaderImpl._apply_overrides_to_config([one for one in overrides if one not in choices], config)
+        parsed = [override for override in parser.parse_overrides(list(words)) if not override.is_hydra_override()]
+        choices = [override for override in parsed if override.package is not None or is_group(override.key_or_group)]
+        values = [override for override in parsed if override not in choices]
+        config = copy.deepcopy(composed(tuple(str(override.input_line) for override in choices)))
+        ConfigLoaderImpl._apply_overrides_to_config(values, config)
         configs.append(config)
     return configs

@@ -1,7 +1,10 @@
-"""What was submitted under a root, by anybody: one record per batch in root/queue/, written before its sbatch.
+"""What has been submitted under a root, by anybody: one record per batch in root/queue/.
 
-A record without a job id is an intent: the submission was interrupted before, or after, the scheduler heard of it.
-The scheduler is asked by the batch's name, which is unique, and the record completed or taken back.
+in:  records, each written before its sbatch is called
+out: records with the ids of their jobs
+
+A record without an id is an intent: a submission was interrupted before or after SLURM heard of the job. SLURM is then
+asked for the batch's name, which is unique, and the record is completed or removed.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from hpc.errors import ClusterError
 from hpc.jobs import scheduler
+from hpc.jobs.files import write_json
 from hpc.jobs.scheduler import States, TaskState
 
 RECORD = "record.json"
@@ -28,30 +32,30 @@ CANCELLED = "cancelled.txt"
 
 @dataclass(frozen=True)
 class Record:
-    """One batch in the queue."""
+    """A submitted batch."""
 
     name: str
     kind: str
-    steps: tuple[str, ...]  # identities; their places are the indices of an array
+    steps: tuple[str, ...]  # identities; a step's position is its index in the array
     labels: tuple[str, ...]
     folders: tuple[str, ...]
     after: tuple[str, ...]  # names of the batches that it waits for
     is_array: bool
     gpus: int  # of one task
-    submitted: float
-    by: str
+    submitted: float  # seconds since the epoch
+    by: str  # the account
     job_id: str | None = None
-    needs: tuple[str, ...] = ()  # identities of the steps that must be done for it to run
-    code: str = ""  # which snapshot it runs
+    needs: tuple[str, ...] = ()  # identities of the steps that must be done before it may run
+    code: str = ""  # the snapshot that it runs
 
     def states(self, known: States) -> dict[str, TaskState]:
         """By step identity, what squeue says."""
-        found = {}
+        states = {}
         for task in known.get(self.name, []):
             if task.job_id == self.job_id:
-                whole = range(len(self.steps)) if task.index is None else [task.index]
-                found.update({self.steps[index]: task for index in whole if index < len(self.steps)})
-        return found
+                indices = range(len(self.steps)) if task.index is None else [task.index]
+                states.update({self.steps[index]: task for index in indices if index < len(self.steps)})
+        return states
 
 
 class Queue:
@@ -61,8 +65,8 @@ class Queue:
         self.folder = root / "queue"
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """One submission at a time, by whomever. Raises ClusterError where this account may not write."""
+    def locked(self) -> Iterator[None]:
+        """Inside, no other submission to this root is at work. Raises ClusterError if this account may not write."""
         lock = FileLock(self.folder / ".lock")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -81,52 +85,56 @@ class Queue:
             lock.release()
 
     def records(self) -> list[Record]:
-        found = [self._read(path) for path in self.folder.glob(f"*/{RECORD}")]
-        return sorted(found, key=lambda record: record.submitted)
+        """All of them, the oldest first."""
+        records = [self._read(path) for path in self.folder.glob(f"*/{RECORD}")]
+        return sorted(records, key=lambda record: record.submitted)
 
-    def place(self, name: str) -> Path:
+    def batch_folder(self, name: str) -> Path:
+        """The folder of a batch: its record, script, payload, logs and attempts."""
         return self.folder / name
 
     def write(self, record: Record) -> None:
-        path = self.place(record.name) / RECORD
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(asdict(record), indent=1) + "\n")
-        os.replace(temporary, path)
+        """Add a record, or replace the one with the same name."""
+        write_json(self.batch_folder(record.name) / RECORD, asdict(record))
 
     def forget(self, record: Record) -> None:
-        """What the scheduler refused was never in the queue."""
-        (self.place(record.name) / RECORD).unlink()
+        """Remove the record of a batch that never was in SLURM's queue."""
+        (self.batch_folder(record.name) / RECORD).unlink()
 
-    def cancel_what_needs(self, step: str, name: str, why: str) -> None:
-        """Take out of SLURM's queue what waits for this step of the batch `name`, and what waits for that; say why.
+    def cancel_dependants(self, step: str, name: str, reason: str) -> None:
+        """Take out of SLURM's queue what waits for this step of the batch `name`, directly or not, and note the reason.
 
-        Jobs of other accounts stay; SLURM's own way with them is kill-on-invalid-dep.
+        Jobs of other accounts stay; for them SLURM has kill-on-invalid-dep.
         """
-        hopeless, failed, found = {step}, {name}, list[Record]()
-        records = [one for one in self.records() if one.job_id is not None]
-        grows = True
-        while grows:
-            new = [one for one in records if hopeless & set(one.needs) and failed & set(one.after) and one not in found]
-            hopeless |= {waiting for record in new for waiting in record.steps}
-            failed |= {record.name for record in new}
-            found += new
-            grows = bool(new)
-        for record in found:
-            (self.place(record.name) / CANCELLED).write_text(f"{step} failed: {why}\n")
-        scheduler.cancel(str(record.job_id) for record in found)
+        failed_steps, failed_batches, dependants = {step}, {name}, list[Record]()
+        records = [record for record in self.records() if record.job_id is not None]
+        while True:
+            more = [
+                record
+                for record in records
+                if record not in dependants and failed_steps & set(record.needs) and failed_batches & set(record.after)
+            ]
+            if not more:
+                break
+            failed_steps |= {waiting for record in more for waiting in record.steps}
+            failed_batches |= {record.name for record in more}
+            dependants += more
+        for record in dependants:
+            (self.batch_folder(record.name) / CANCELLED).write_text(f"{step} failed: {reason}\n")
+        scheduler.cancel(str(record.job_id) for record in dependants)
 
-    def why_cancelled(self, record: Record) -> str:
-        path = self.place(record.name) / CANCELLED
+    def cancel_reason(self, record: Record) -> str:
+        """What `cancel_dependants` noted; empty where it noted nothing."""
+        path = self.batch_folder(record.name) / CANCELLED
         return path.read_text().strip() if path.exists() else ""
 
     def settle(self, known: States) -> None:
-        """Complete the intents that the scheduler knows of; take back the others."""
+        """Complete the intents whose jobs SLURM knows; remove the others."""
         for record in self.records():
             if record.job_id is None:
-                heard_of = known.get(record.name)
-                if heard_of:
-                    self.write(replace(record, job_id=heard_of[-1].job_id))
+                tasks = known.get(record.name)
+                if tasks:
+                    self.write(replace(record, job_id=tasks[-1].job_id))
                 else:
                     self.forget(record)
 
@@ -140,13 +148,13 @@ class Queue:
 def new_record(
     name: str,
     kind: str,
-    steps: list[tuple[str, str, Path]],
+    steps: Sequence[tuple[str, str, Path]],
     after: Sequence[str] = (),
     needs: Sequence[str] = (),
     gpus: int = 0,
     code: str = "",
 ) -> Record:
-    """`steps` are identities with labels and folders."""
+    """The record of a batch that this account submits now; `steps` are (identity, label, folder)."""
     return Record(
         name,
         kind,

@@ -1,25 +1,35 @@
-"""What the scheduler says, in one query however many jobs there are: squeue for what is in it, sacct for what was.
+"""SLURM's commands: squeue for the jobs that wait or run, sacct for those that have ended.
 
-Answers are by the names of jobs, which are ours and unique; ids come with them. What nobody knows is absent: that is
-neither success nor failure.
+in:  names or ids of jobs; one call of a command asks about all of them
+out: what SLURM says of each, by the job's name, which is ours and unique
+
+A job that SLURM does not know is absent from the answer. That means neither success nor failure.
 """
 
 from __future__ import annotations
 
-import random
+import os
 import re
 import shutil
 import subprocess
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random,
+)
 
 from hpc.errors import ClusterError, Unanswered
 
 PENDING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD")
 RUNNING = ("RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
-BAD_NODE = ("NODE_FAIL", "BOOT_FAIL")
-# What a controller says that is busy, restarting or not reached; the request may have been carried out all the same.
+NODE_FAILURE = ("NODE_FAIL", "BOOT_FAIL")
+# Messages of a controller that is busy, restarting or unreachable. It may have carried out the request all the same.
 AMBIGUOUS = (
     "timed out",
     "Unable to contact slurm controller",
@@ -38,11 +48,11 @@ LONGEST_PAUSE_S = 60.0
 
 @dataclass(frozen=True)
 class TaskState:
-    """One job, or one task of an array (index None: the whole of an array that has not been split)."""
+    """A job, or one task of an array. An array whose tasks all still wait may be one TaskState, with index None."""
 
     job_id: str
     index: int | None
-    state: str  # as SLURM calls it: PENDING, RUNNING, COMPLETED, FAILED, TIMEOUT, OUT_OF_MEMORY, NODE_FAIL, …
+    state: str  # in SLURM's words: PENDING, RUNNING, COMPLETED, FAILED, TIMEOUT, OUT_OF_MEMORY, NODE_FAIL, …
     reason: str
     elapsed_s: int
     gpus: int = 0
@@ -50,11 +60,12 @@ class TaskState:
 
     @property
     def is_active(self) -> bool:
+        """It runs, or waits and may still run."""
         return self.state in PENDING + RUNNING and not self.is_stuck
 
     @property
     def is_stuck(self) -> bool:
-        """It waits for what has failed, at a site that leaves such jobs in the queue."""
+        """It waits for a job that has failed. Some sites leave such jobs in the queue for ever."""
         return self.state in PENDING and self.reason == "DependencyNeverSatisfied"
 
 
@@ -62,55 +73,56 @@ States = dict[str, list[TaskState]]  # by the job's name
 
 
 def require_slurm() -> None:
+    """Raises ClusterError if jobs cannot be submitted from this machine."""
     if shutil.which("sbatch") is None:
         raise ClusterError(
             "there is no sbatch on this machine; log in to the cluster, use hydra/launcher=local, or start slurm/lab"
         )
 
 
-def query(names: Iterable[str]) -> States:
-    """States of the jobs with these names that squeue knows: those that wait, run, or have just ended.
+def query(names: Iterable[str], attempts: int = ATTEMPTS) -> States:
+    """The states of jobs that wait, run or have just ended.
 
-    Raises ClusterError where squeue is not there or does not answer: then nothing is known of any job.
+    Raises ClusterError if squeue is missing or does not answer; then nothing is known of any job.
     """
     wanted = set(names)
     if not wanted:
         return {}
-    fields = "%F|%K|%T|%M|%r|%N|%j"  # the name last, since strangers' names may hold anything
+    fields = "%F|%K|%T|%M|%r|%N|%j"  # the name last: a job of somebody else may have any name
     command = ["squeue", "--noheader", "--all", "--array", "--states=all", f"--format={fields}"]
-    found: States = {}
-    for line in ask(command).splitlines():
+    states: States = {}
+    for line in ask(command, attempts).splitlines():
         job_id, index, state, elapsed, reason, node, name = line.split("|", 6)
         if name in wanted:
-            number = int(index) if index.isdigit() else None
-            found.setdefault(name, []).append(TaskState(job_id, number, state, reason, seconds(elapsed), node=node))
-    return found
+            task = int(index) if index.isdigit() else None
+            states.setdefault(name, []).append(TaskState(job_id, task, state, reason, seconds(elapsed), node=node))
+    return states
 
 
 def history(job_ids: Iterable[str]) -> States:
-    """What accounting remembers, every attempt of a requeued job by itself; nothing without accounting."""
+    """The accounting records of ended jobs, one for each attempt of a requeued job; empty without accounting."""
     ids = sorted(set(job_ids))
     if not ids or shutil.which("sacct") is None:
         return {}
-    columns = "JobID,State,ElapsedRaw,AllocTRES,NodeList,JobName"  # numbers may have been given before; names are ours
+    columns = "JobID,State,ElapsedRaw,AllocTRES,NodeList,JobName"  # SLURM reuses ids, so jobs are told apart by name
     command = ["sacct", "--noheader", "--parsable2", "--allocations", "--duplicates", f"--format={columns}"]
     try:
         text = ask([*command, f"--jobs={','.join(ids)}"], attempts=1)
     except ClusterError:
         return {}
-    found: States = {}
+    states: States = {}
     for line in text.splitlines():
         job, state, elapsed, tres, node, name = line.split("|", 5)
         job_id, _, indices = job.partition("_")
         gpus = sum(int(part.split("=")[1]) for part in tres.split(",") if part.startswith("gres/gpu="))
         for index in indices_of(indices):
             task = TaskState(job_id, index, state.split()[0], state, int(elapsed or 0), gpus, node=node)
-            found.setdefault(name, []).append(task)
-    return found
+            states.setdefault(name, []).append(task)
+    return states
 
 
 def indices_of(text: str) -> Iterator[int | None]:
-    """Of an array's tasks, as sacct writes them: 3, or [0,2-4%2] for those that have not begun; "" is no array."""
+    """The indices of an array's tasks as sacct writes them: 3, or [0,2-4%2] before they begin. "" is no array: None."""
     if not text:
         yield None
     for part in re.findall(r"\d+(?:-\d+)?", text.partition("%")[0]):
@@ -119,12 +131,15 @@ def indices_of(text: str) -> Iterator[int | None]:
 
 
 def nodes() -> set[str]:
-    """The names of all nodes."""
+    """The names of all nodes of the site. Raises ClusterError."""
     return set(ask(["sinfo", "--noheader", "--Node", "--format=%N"]).split())
 
 
 def cancel(job_ids: Iterable[str]) -> list[str]:
-    """Take jobs out of the queue; returns those that belong to others, who alone may do it. Raises ClusterError."""
+    """Take jobs out of the queue. Returns the ids of those that belong to other accounts and stay.
+
+    Raises ClusterError.
+    """
     ids = list(job_ids)
     if not ids:
         return []
@@ -139,36 +154,61 @@ def cancel(job_ids: Iterable[str]) -> list[str]:
 
 
 def ask(command: list[str], attempts: int = ATTEMPTS) -> str:
-    """The command's output; a controller that is busy is asked again, after growing pauses. Raises ClusterError."""
+    """The output of a command of SLURM's, asked again while the controller does not answer.
+
+    Raises ClusterError if the command is missing or refuses, Unanswered after the last attempt.
+    """
+    return retrying(attempts)(ask_once, command)
+
+
+def ask_once(command: list[str]) -> str:
+    """As `ask`, with one attempt."""
     if shutil.which(command[0]) is None:
-        raise ClusterError(f"there is no {command[0]} on this machine; ask where SLURM's commands are")
-    for attempt in range(attempts):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return done.stdout
-        message = f"{command[0]}: {' '.join(done.stderr.split()) or f'exit status {done.returncode}'}"
-        if not is_ambiguous(done.stderr):
-            raise ClusterError(message)
-        if attempt < attempts - 1:
-            time.sleep(pause(attempt))
-    raise Unanswered(message)
+        raise ClusterError(f"there is no {command[0]} on this machine; ask your site where SLURM's commands are")
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode == 0:
+        return process.stdout
+    message = f"{command[0]}: {' '.join(process.stderr.split()) or f'exit status {process.returncode}'}"
+    raise Unanswered(message) if is_ambiguous(message) else ClusterError(message)
 
 
 def is_ambiguous(message: str) -> bool:
+    """Whether the command may have been carried out although it failed."""
     return any(part in message for part in AMBIGUOUS)
 
 
-def pause(attempt: int) -> float:
-    """Twice as long every time, and never the same for two who were refused together."""
-    return min(LONGEST_PAUSE_S, 2.0**attempt) * random.uniform(0.5, 1.0)
+def retrying(attempts: int = ATTEMPTS, before_sleep: Callable[[RetryCallState], None] | None = None) -> Retrying:
+    """Calls a function again while it raises Unanswered, after pauses that double and are never equal for two users.
+
+    The last Unanswered is raised.
+    """
+    pause_s = poll_s() / 5
+    return Retrying(
+        retry=retry_if_exception_type(Unanswered),
+        stop=stop_after_attempt(attempts),
+        wait=wait_exponential(multiplier=pause_s, max=LONGEST_PAUSE_S) + wait_random(0, pause_s),
+        before_sleep=before_sleep,
+        reraise=True,
+    )
+
+
+def poll_s() -> float:
+    """Seconds from one look at the queue to the next, at first: 5, or the variable NEUROGEN_POLL_S.
+
+    Raises ClusterError if the variable is no positive number.
+    """
+    text = os.environ.get("NEUROGEN_POLL_S", "5")
+    if not re.fullmatch(r"\d+(\.\d+)?", text) or float(text) == 0:
+        raise ClusterError(f"NEUROGEN_POLL_S={text} must be a number of seconds above 0, such as 5")
+    return float(text)
 
 
 def seconds(elapsed: str) -> int:
-    """[days-][hours:]minutes:seconds as squeue writes them."""
+    """[days-][hours:]minutes:seconds as squeue writes them; 0 for INVALID, which a clock that was set back gives."""
     days, _, clock = elapsed.rpartition("-")
     total = 0
     for part in clock.split(":"):
         if not part.isdigit():
-            return 0  # INVALID, where a clock was set back
+            return 0
         total = 60 * total + int(part)
     return total + 86400 * int(days or 0)

@@ -1,10 +1,10 @@
-"""From a job's environment to ranks that work as one: a store, a process group, a watchdog.
+"""Processes that work on one step together: a store, a process group and a watchdog for each.
 
-in:  SLURM_PROCID and SLURM_NTASKS of srun, or RANK and WORLD_SIZE of torchrun
-out: neurogen's Ranks over gloo; DeepSpeed uses the same group, or NCCL's on GPUs
+in:  the environment of this process: SLURM_PROCID and SLURM_NTASKS of srun, or RANK and WORLD_SIZE of torchrun
+out: a runtime whose ranks talk over gloo; DeepSpeed uses the same group, or NCCL's on GPUs
 
-What is agreed on between steps (stop flags, figures, who writes) goes through gloo on the CPU, also where gradients go
-through NCCL.
+Whatever the ranks agree on between steps (stop flags, figures, who writes) goes through gloo on the CPU, also when
+gradients go through NCCL.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from threading import Event
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hpc.errors import ClusterError
-from hpc.ranks.engine import ZeroEngine, sharded_loading, use_process_group, whole
+from hpc.ranks.engine import ZeroEngine
+from hpc.ranks.loading import gathered, sharded_loading, use_process_group
 from hpc.ranks.watchdog import Watchdog
 from hpc.ranks.zero import Zero, require_installed
 
@@ -29,24 +30,24 @@ if TYPE_CHECKING:
     import torch
 
 Value = TypeVar("Value")
-FIRST_PORT, NUM_PORTS = 20_000, 12_000  # below those that the system gives out itself
+FIRST_PORT, NUM_PORTS = 20_000, 12_000  # below the ports that the system assigns by itself
 CONNECT_TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
-class Place:
-    """Which of how many processes this one is, and where they meet."""
+class Placement:
+    """The rank of this process among all, and where they meet."""
 
     rank: int
-    size: int
-    local_rank: int
+    size: int  # number of ranks
+    local_rank: int  # on this node
     address: str
-    port: int
-    has_store: bool = False  # torchrun's own process listens there
+    port: int  # 0 for a single process: any free one
+    has_store: bool = False  # torchrun's own process keeps the store there
 
     @staticmethod
-    def of(environment: Mapping[str, str]) -> Place:
-        """One process of its own where neither srun nor torchrun started it."""
+    def from_environment(environment: Mapping[str, str]) -> Placement:
+        """What srun or torchrun say; else a single process."""
         e = environment
         if "WORLD_SIZE" in e:
             rank, size, local = int(e["RANK"]), int(e["WORLD_SIZE"]), int(e.get("LOCAL_RANK", "0"))
@@ -55,18 +56,18 @@ class Place:
             rank, local = int(e["SLURM_PROCID"]), int(e["SLURM_LOCALID"])
         else:
             rank, size, local = 0, 1, 0
-        # srun is called on the first node, and rank 0 runs there
+        # srun is called on the first node, where rank 0 runs as well
         address = e.get("MASTER_ADDR") or e.get("SLURM_LAUNCH_NODE_IPADDR") or "127.0.0.1"
-        by_job = FIRST_PORT + int(e.get("SLURM_JOB_ID", "0")) % NUM_PORTS if size > 1 else 0  # 0: any, for itself
+        by_job = FIRST_PORT + int(e.get("SLURM_JOB_ID", "0")) % NUM_PORTS if size > 1 else 0
         port = int(e.get("MASTER_PORT") or by_job)
-        return Place(rank, size, local, address, port, e.get("TORCHELASTIC_USE_AGENT_STORE") == "True")
+        return Placement(rank, size, local, address, port, e.get("TORCHELASTIC_USE_AGENT_STORE") == "True")
 
 
 class ProcessGroup:
-    """neurogen's Ranks, for several."""
+    """Ranks, as neurogen's runtime wants them, for several processes."""
 
-    def __init__(self, place: Place, group: Any, watchdog: Watchdog) -> None:
-        self.rank, self.size, self.group, self.watchdog = place.rank, place.size, group, watchdog
+    def __init__(self, placement: Placement, group: Any, watchdog: Watchdog) -> None:
+        self.rank, self.size, self.group, self.watchdog = placement.rank, placement.size, group, watchdog
 
     def broadcast(self, value: Value) -> Value:
         """Rank 0's value, on every rank."""
@@ -82,38 +83,38 @@ class ProcessGroup:
         import torch
         import torch.distributed as dist
 
-        own = torch.tensor(values, dtype=torch.float64)
-        gathered = [torch.empty_like(own) for _ in range(self.size)]
-        dist.all_gather(gathered, own, group=self.group)
+        local = torch.tensor(values, dtype=torch.float64)
+        by_rank = [torch.empty_like(local) for _ in range(self.size)]
+        dist.all_gather(by_rank, local, group=self.group)
         self.watchdog.tick()
-        return [[float(value) for value in row] for row in gathered]
+        return [[float(value) for value in row] for row in by_rank]
 
     def barrier(self) -> None:
-        """Wait until every rank is here."""
+        """Wait until every rank has called this."""
         self.broadcast(None)
 
 
 @contextmanager
-def joined(
-    place: Place, device: torch.device, timeout_s: float, when_lost: Callable[[str], None]
+def process_group(
+    placement: Placement, device: torch.device, timeout_s: float, when_lost: Callable[[str], None]
 ) -> Iterator[ProcessGroup]:
-    """This process as one of `place.size`; a rank that stands still for `timeout_s` ends them all, and `when_lost` is
-    told which.
+    """Inside, this process is one of `placement.size` ranks.
 
-    Raises ClusterError where the ranks do not meet, or one is gone.
+    If a rank stands still for `timeout_s`, `when_lost` is called with a message that names it, and all ranks end.
+    Raises ClusterError if the ranks do not meet or one of them is gone.
     """
     import torch.distributed as dist
 
-    store = _store(place)
-    watchdog = Watchdog(store, place.rank, place.size, timeout_s, when_lost)
-    patience = timedelta(days=7)  # ranks may wait long while one works alone; the watchdog ends what stands still
+    store = _store(placement)
+    watchdog = Watchdog(store, placement.rank, placement.size, timeout_s, when_lost)
+    patience = timedelta(days=7)  # ranks may wait for long while one works alone; the watchdog ends what stands still
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=patience)
+    dist.init_process_group(backend, store=store, rank=placement.rank, world_size=placement.size, timeout=patience)
     group = dist.new_group(backend="gloo", timeout=patience) if backend == "nccl" else None
     with watchdog.watching():
         try:
-            yield ProcessGroup(place, group, watchdog)
-        except RuntimeError as error:  # what torch raises when a connection is closed
+            yield ProcessGroup(placement, group, watchdog)
+        except RuntimeError as error:  # torch raises it when a connection is closed
             gone = watchdog.gone()
             if gone:
                 print(str(error).splitlines()[0], file=sys.stderr, flush=True)
@@ -123,65 +124,69 @@ def joined(
     dist.destroy_process_group()
 
 
-def _store(place: Place) -> Any:
+def _store(placement: Placement) -> Any:
     from torch.distributed import DistNetworkError, DistStoreError, TCPStore  # type: ignore[attr-defined]
 
-    where = f"{place.address}:{place.port}"
     try:
         return TCPStore(
-            place.address,
-            place.port,
-            place.size,
-            is_master=place.rank == 0 and not place.has_store,
+            placement.address,
+            placement.port,
+            placement.size,
+            is_master=placement.rank == 0 and not placement.has_store,
             timeout=timedelta(seconds=CONNECT_TIMEOUT_S),
         )
     except (DistNetworkError, DistStoreError) as error:
-        if place.rank == 0 and "EADDRINUSE" in str(error):
+        if placement.rank == 0 and "EADDRINUSE" in str(error):
             raise ClusterError(
-                f"rank 0 cannot listen on port {place.port} of {socket.gethostname()}, it is in use; set another one, "
-                "+cluster.environment.MASTER_PORT=…"
+                f"rank 0 cannot listen on port {placement.port} of {socket.gethostname()}, it is in use; set another "
+                "one, +cluster.environment.MASTER_PORT=…"
             ) from error
-        raise ClusterError(f"rank {place.rank} of {place.size} met nobody at {where} ({error})") from error
+        address = f"{placement.address}:{placement.port}"
+        raise ClusterError(
+            f"rank {placement.rank} of {placement.size} met nobody at {address} ({error}); can the nodes reach each "
+            "other there?"
+        ) from error
 
 
 @contextmanager
 def runtime_of_ranks(
     make_runtime: Callable[[], Any],
     zero: Zero,
-    place: Place,
+    placement: Placement,
     stop: Event,
     when_lost: Callable[[str], None] = lambda message: None,
 ) -> Iterator[Any]:
-    """neurogen's runtime for this process; of several ranks with their process group, and an engine of DeepSpeed's.
+    """The runtime of this process; with ZeRO it has a process group and DeepSpeed's engine.
 
-    Raises ClusterError where several ranks are started without ZeRO, do not meet, or lose one of them.
+    `make_runtime` makes that of a single process, a dataclass with the fields ranks, engine, sharded_loading, gathered
+    and stop. Raises ClusterError if there are several ranks without ZeRO, they do not meet, or one of them is lost.
     """
-    if place.size > 1 and not zero.stage:
-        raise ClusterError(f"zero=none is for one process, and {place.size} were started; set zero=stage1, 2 or 3")
+    if placement.size > 1 and not zero.stage:
+        raise ClusterError(f"zero=none is for one process, and {placement.size} were started; set zero=stage1, 2 or 3")
     require_installed(zero)
-    gpu = use_gpu_of(place)
+    gpu = use_gpu_of(placement)
     runtime = replace(make_runtime(), stop=stop)
     if not zero.stage:
         yield runtime
         return
     os.environ.setdefault("DS_ACCELERATOR", runtime.device.type)
-    os.environ.setdefault("LOCAL_RANK", str(gpu))  # DeepSpeed takes it for the number of the GPU
-    with joined(place, runtime.device, zero.rank_timeout_s, when_lost) as ranks:
+    os.environ.setdefault("LOCAL_RANK", str(gpu))  # DeepSpeed takes it as the index of the GPU
+    with process_group(placement, runtime.device, zero.rank_timeout_s, when_lost) as ranks:
         use_process_group()
         yield replace(
             runtime,
             ranks=ranks,
-            engine=partial(ZeroEngine, zero, place.rank, place.size),
+            engine=partial(ZeroEngine, zero, placement.rank, placement.size),
             sharded_loading=partial(sharded_loading, zero),
-            gathered=whole,
+            gathered=gathered,
         )
 
 
-def use_gpu_of(place: Place) -> int:
-    """Where a process sees several GPUs, it takes that of its number on the node; else the only one. Returns which."""
+def use_gpu_of(placement: Placement) -> int:
+    """Choose the GPU with this process's local rank if it sees several, else the only one. Returns its index."""
     import torch
 
     if torch.cuda.device_count() < 2:
         return 0
-    torch.cuda.set_device(place.local_rank)
-    return place.local_rank
+    torch.cuda.set_device(placement.local_rank)
+    return placement.local_rank

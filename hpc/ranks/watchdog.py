@@ -1,7 +1,10 @@
-"""Who of the ranks does not move any more: a thread on each that says where its rank stands, and reads the others.
+"""Which rank no longer moves: a thread on each rank reports where the rank stands, and reads the others' reports.
 
-A rank that waits for others stands in a collective; one that hangs stands elsewhere, with all its threads; and one that
-is dead says nothing. So the rank that is to blame has a name, and all end, long before a collective's own time-out.
+in:  a torch store that all ranks share, and a time-out
+out: a message that names the rank, and the end of this process
+
+A rank that waits for others stands in a collective; a rank that hangs stands elsewhere, with all its threads; a dead
+rank reports nothing. So the rank to blame can be named, and all ranks end long before a collective's own time-out.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from types import FrameType
 from typing import Any
 
@@ -23,21 +27,47 @@ LONGEST_BEAT_S = 5.0
 LOST = 70  # exit status
 COLLECTIVES = ("torch/distributed/", "deepspeed/comm/", "hpc/ranks/distributed.py")
 OUTSIDE = ("/filelock/", "/huggingface_hub/", "/httpx", "/urllib3/")  # another process's work, or a download
+LEFT = "left"  # the report of a rank that is done
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a rank says of itself with every beat."""
+
+    beat: int  # how many so far
+    idle_s: float  # since it last moved
+    where: str  # as `describe` puts it
+    host: str
+
+    @property
+    def is_outside(self) -> bool:
+        """It waits for a download, or for another process's work."""
+        return self.where.startswith("outside")
+
+    @property
+    def is_waiting(self) -> bool:
+        """It waits for other ranks."""
+        return self.where.startswith("waiting")
+
+
+Heard = dict[int, tuple[int, float]]  # by rank: its last beat, and when it arrived
 
 
 class Watchdog:
-    """A rank may stand at one place, or be silent, for `timeout_s`; `when_lost` is told before this process ends."""
+    """Ends this process once a rank has stood still or been silent for `timeout_s`; calls `when_lost` before that."""
 
     def __init__(self, store: Any, rank: int, size: int, timeout_s: float, when_lost: Callable[[str], None]) -> None:
         self.store, self.rank, self.size, self.timeout_s = store.clone(), rank, size, timeout_s
         self.beat_s = min(LONGEST_BEAT_S, timeout_s / BEATS_PER_TIMEOUT)
+        self.host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
         self.watched, self.ticks, self.answered = threading.main_thread().ident, 0, time.monotonic()
         self.when_lost = when_lost
 
     @contextmanager
     def watching(self) -> Iterator[None]:
+        """Inside, the ranks are watched."""
         over = threading.Event()
-        threads = [threading.Thread(target=one, args=(over,), daemon=True) for one in (self._watch, self._guard)]
+        threads = [threading.Thread(target=run, args=(over,), daemon=True) for run in (self._watch, self._guard)]
         self.answered = time.monotonic()
         for thread in threads:
             thread.start()
@@ -49,88 +79,89 @@ class Watchdog:
                 thread.join(timeout=2 * self.beat_s)
 
     def tick(self) -> None:
-        """The rank has got somewhere, though it may stand in the same place whenever it is looked at."""
+        """Tell that the rank has moved, even if it stands at the same place whenever it is looked at."""
         self.ticks += 1
 
-    def _guard(self, over: threading.Event) -> None:
-        """Rank 0 has the store: where it is frozen, asking it never ends."""
-        while not over.wait(self.beat_s):
-            silent = time.monotonic() - self.answered
-            if silent > self.timeout_s + 2 * self.beat_s and not over.is_set():
-                self._end(f"rank 0 has not answered for {silent:.0f} s")
-
     def leave(self) -> None:
-        """Rank 0 has the store, so it goes last."""
-        self.store.set(f"watchdog/{self.rank}", json.dumps({"left": True}))
+        """Report that this rank is done. Rank 0 keeps the store, so it waits for the others."""
+        self.store.set(f"watchdog/{self.rank}", json.dumps(LEFT))
         deadline = time.monotonic() + self.timeout_s
-        while self.rank == 0 and self._words() and time.monotonic() < deadline:
+        while self.rank == 0 and self._reports() and time.monotonic() < deadline:
             time.sleep(0.05)
 
+    def gone(self) -> str:
+        """After an error on this rank: a message that names the ranks which are silent since then, or ""."""
+        try:
+            before = self._reports()
+            time.sleep(2 * self.beat_s)
+            after = self._reports()
+        except RuntimeError:
+            return "rank 0 is gone"
+        silent = [rank for rank in before if rank != self.rank and before[rank].beat == after[rank].beat]
+        return ", ".join(f"rank {rank} on {before[rank].host} is gone" for rank in silent)
+
+    def lost(self, reports: dict[int, Report], heard: Heard) -> str:
+        """A message that names the rank to blame, or "". Updates `heard`.
+
+        `reports` are those of ranks that have begun and not left; no other rank is ever to blame.
+        """
+        now = time.monotonic()
+        for rank, report in reports.items():
+            if heard.get(rank, (0, 0.0))[0] != report.beat:
+                heard[rank] = report.beat, now
+        silence = {rank: now - heard[rank][1] for rank in reports if now - heard[rank][1] > self.timeout_s}
+        if silence:
+            names = ", ".join(f"rank {rank} on {reports[rank].host}" for rank in silence)
+            where = reports[min(silence)].where
+            return f"{names} has not been heard of for {max(silence.values()):.0f} s; last seen {where}"
+        if any(report.is_outside for report in reports.values()):
+            return ""  # the others wait for what that rank waits for
+        idle = {rank for rank, report in reports.items() if report.idle_s > self.timeout_s}
+        waiting = {rank for rank, report in reports.items() if report.is_waiting}
+        to_blame = idle - waiting or (idle if len(idle) == self.size else set())
+        return "; ".join(
+            f"rank {rank} on {report.host} has stood still for {report.idle_s:.0f} s {report.where}"
+            for rank, report in sorted(reports.items())
+            if rank in to_blame
+        )
+
     def _watch(self, over: threading.Event) -> None:
-        here, since = "", time.monotonic()
-        heard: dict[int, tuple[int, float]] = {}  # by rank: its last beat, and when it came
-        beat = 0
+        """The thread that reports where this rank stands, and looks for a rank to blame."""
+        place, since, beat = "", time.monotonic(), 0
+        heard: Heard = {}
         while not over.wait(self.beat_s):
-            frames = sys._current_frames()
-            frame = frames.get(self.watched or 0)
-            stacks = f"{self.ticks} " + " ".join(
-                place_of(frames[thread]) for thread in sorted(frames) if thread != threading.get_ident()
-            )
-            if stacks != here:
-                here, since = stacks, time.monotonic()
             beat += 1
-            host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
-            word = {"beat": beat, "idle_s": time.monotonic() - since, "where": place_in_words(frame)}
+            frames = sys._current_frames()
+            threads = [position(frames[thread]) for thread in sorted(frames) if thread != threading.get_ident()]
+            now_at = " ".join([str(self.ticks), *threads])
+            if now_at != place:
+                place, since = now_at, time.monotonic()
+            where = describe(frames.get(self.watched or 0))
+            report = Report(beat, time.monotonic() - since, where, self.host)
             try:
-                self.store.set(f"watchdog/{self.rank}", json.dumps(word | {"host": host}))
-                words = self._words()
+                self.store.set(f"watchdog/{self.rank}", json.dumps(asdict(report)))
+                reports = self._reports()
                 self.answered = time.monotonic()
-            except RuntimeError as error:  # torch's, for a connection that is closed
+            except RuntimeError as error:  # torch raises it when the connection is closed
                 if not over.is_set():
                     self._end(f"rank 0 is gone ({str(error).splitlines()[0]})")
                 return
-            lost = self._lost(words, heard)
-            if lost and not over.is_set():
-                self._end(lost)
+            message = self.lost(reports, heard)
+            if message and not over.is_set():
+                self._end(message)
 
-    def _words(self) -> dict[int, dict[str, Any]]:
+    def _guard(self, over: threading.Event) -> None:
+        """The thread that notices if rank 0, which keeps the store, is frozen: then `_watch` waits for an answer."""
+        while not over.wait(self.beat_s):
+            silence = time.monotonic() - self.answered
+            if silence > self.timeout_s + 2 * self.beat_s and not over.is_set():
+                self._end(f"rank 0 has not answered for {silence:.0f} s")
+
+    def _reports(self) -> dict[int, Report]:
+        """By rank, of those that have begun and not left."""
         known = [rank for rank in range(self.size) if self.store.check([f"watchdog/{rank}"])]
-        words = {rank: json.loads(self.store.get(f"watchdog/{rank}")) for rank in known}
-        return {rank: word for rank, word in words.items() if "left" not in word}
-
-    def _lost(self, words: dict[int, dict[str, Any]], heard: dict[int, tuple[int, float]]) -> str:
-        """Who is to blame, if anybody; ranks that have left or not yet come are silent without blame."""
-        now = time.monotonic()
-        for rank, word in words.items():
-            if heard.get(rank, (0, 0.0))[0] != word["beat"]:
-                heard[rank] = word["beat"], now
-        silent = {rank: now - heard[rank][1] for rank in words if now - heard[rank][1] > self.timeout_s}
-        if silent:
-            who = ", ".join(f"rank {rank} on {words[rank]['host']}" for rank in silent)
-            return (
-                f"{who} has not been heard of for {max(silent.values()):.0f} s; last seen {words[min(silent)]['where']}"
-            )
-        if any(word["where"].startswith("outside") for word in words.values()):
-            return ""  # the others wait for what that rank waits for
-        idle = {rank: word for rank, word in words.items() if word["idle_s"] > self.timeout_s}
-        waiting = {rank for rank, word in words.items() if word["where"].startswith("waiting")}
-        blamed = set(idle) - waiting or (set(idle) if len(idle) == self.size else set())
-        return "; ".join(
-            f"rank {rank} on {word['host']} has stood still for {word['idle_s']:.0f} s {word['where']}"
-            for rank, word in sorted(idle.items())
-            if rank in blamed
-        )
-
-    def gone(self) -> str:
-        """After an error of this rank: which others are silent since then, if any."""
-        try:
-            before = self._words()
-            time.sleep(2 * self.beat_s)
-            after = self._words()
-        except RuntimeError:
-            return "rank 0 is gone"
-        silent = [rank for rank in before if rank != self.rank and before[rank]["beat"] == after[rank]["beat"]]
-        return ", ".join(f"rank {rank} on {before[rank]['host']} is gone" for rank in silent)
+        values = {rank: json.loads(self.store.get(f"watchdog/{rank}")) for rank in known}
+        return {rank: Report(**value) for rank, value in values.items() if value != LEFT}
 
     def _end(self, message: str) -> None:
         print(f"error: {message}", file=sys.stderr, flush=True)
@@ -139,11 +170,11 @@ class Watchdog:
         try:
             self.when_lost(message)
         finally:
-            os._exit(LOST)  # the main thread cannot be reached: it waits inside a collective
+            os._exit(LOST)  # the main thread waits inside a collective and cannot be reached
 
 
-def place_of(frame: FrameType | None) -> str:
-    """Everything that changes when a thread moves."""
+def position(frame: FrameType | None) -> str:
+    """The place of every function on a thread's stack; it changes whenever the thread moves."""
     places = []
     while frame is not None:
         places.append(f"{frame.f_code.co_filename}:{frame.f_lasti}")
@@ -151,10 +182,10 @@ def place_of(frame: FrameType | None) -> str:
     return " ".join(places)
 
 
-def place_in_words(frame: FrameType | None) -> str:
-    """'waiting for others …', 'outside …' or 'in …', with the innermost line of a file of ours."""
-    stack = [f"{one.filename}:{one.lineno}" for one in traceback.extract_stack(frame)] if frame else []
+def describe(frame: FrameType | None) -> str:
+    """'waiting for others …', 'outside …' or 'in …', with the innermost line that is not in a library."""
+    stack = [f"{line.filename}:{line.lineno}" for line in traceback.extract_stack(frame)] if frame else []
     kinds = {"outside": OUTSIDE, "waiting for others": COLLECTIVES}
-    found = [kind for kind, parts in kinds.items() if any(part in line for line in stack[-12:] for part in parts)]
+    matching = [kind for kind, parts in kinds.items() if any(part in line for line in stack[-12:] for part in parts)]
     ours = [line for line in stack if "/site-packages/" not in line]
-    return f"{found[0] if found else 'in'} {ours[-1] if ours else 'no code of ours'}"
+    return f"{matching[0] if matching else 'in'} {ours[-1] if ours else 'no code of ours'}"

@@ -1,7 +1,10 @@
 """How several ranks share a step: conf/zero/*.yaml as a dataclass.
 
-stage 1   the optimiser's state is shared out            stage 2   and the gradients
-stage 3   and all parameters, those of the frozen backbone too; offload keeps them in the host's memory
+in:  plain values, as OmegaConf resolves them
+out: Zero
+
+stage 1   the optimiser's state is sharded            stage 2   the gradients as well
+stage 3   all parameters as well, those of the frozen backbone included; offload keeps them in the host's memory
 """
 
 from __future__ import annotations
@@ -20,19 +23,19 @@ STAGES = (0, 1, 2, 3)
 class Zero:
     """One of conf/zero."""
 
-    stage: int  # 0: no DeepSpeed, one process
+    stage: int  # 0: a single process, without DeepSpeed
     offload: bool  # stage 3: parameters and the optimiser's state lie in the host's memory
-    whole_below: int  # stage 3: parameters of at most so many numbers are not shared out
-    rank_timeout_s: float  # how long a rank may stand still before all end
+    whole_below: int  # stage 3: parameters of at most so many numbers are not sharded
+    rank_timeout_s: float  # how long a rank may stand still before all of them end
 
 
-def alone(zero: Zero) -> Zero:
-    """For the work of one process."""
+def single_process(zero: Zero) -> Zero:
+    """The same for a step that one process does."""
     return replace(zero, stage=0, offload=False)
 
 
 def zero_from(values: Mapping[str, Any]) -> Zero:
-    """Plain values → Zero. Raises ClusterError on unknown, missing and impossible ones."""
+    """Plain values → Zero. Raises ClusterError on keys that are unknown or missing, and on impossible values."""
     allowed = {item.name for item in fields(Zero)}
     if set(values) != allowed:
         names = ", ".join(sorted(set(values) ^ allowed))
@@ -50,6 +53,25 @@ def zero_from(values: Mapping[str, Any]) -> Zero:
 
 
 def require_installed(zero: Zero) -> None:
-    """Raises ClusterError."""
+    """Raises ClusterError if DeepSpeed is needed and missing."""
     if zero.stage and importlib.util.find_spec("deepspeed") is None:
         raise ClusterError(f"zero=stage{zero.stage} needs DeepSpeed; pip install 'neurogen[zero]', or set zero=none")
+
+
+def deepspeed_config(zero: Zero, contexts: int, size: int, clip_norm: float, num_trained: int) -> dict[str, Any]:
+    """DeepSpeed's config for steps of `contexts` networks, one at a time, on `size` ranks."""
+    section: dict[str, Any] = {"stage": zero.stage, "overlap_comm": False, "contiguous_gradients": True}
+    section |= {"reduce_bucket_size": max(num_trained, 1)}  # a buffer for so many numbers: all gradients at a time
+    if zero.stage == 3:
+        section |= {"stage3_param_persistence_threshold": zero.whole_below}
+    if zero.offload:
+        section |= {"offload_param": {"device": "cpu"}, "offload_optimizer": {"device": "cpu"}}
+    return {
+        "train_batch_size": contexts,
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": contexts // size,
+        "gradient_clipping": clip_norm,
+        "zero_optimization": section,
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,  # it would be compiled, and its last bits differ from torch's
+    }

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""A real SLURM cluster on one machine, to develop and to test on: N nodes, fake GPUs, two partitions.
+"""A real SLURM cluster on one machine, for development and tests: several nodes, fake GPUs, two partitions.
 
     sudo slurm/lab/lab.py install              Debian packages: slurm, munge, with --accounting also MariaDB
     sudo slurm/lab/lab.py start --nodes 2      prints `export SLURM_CONF=…`, which every SLURM command needs
     sudo slurm/lab/lab.py stop
 
-Every node is a slurmd of its own on this host. Jobs of the partition `high` preempt those of `low` (the default), which
-are requeued. GPUs are device files that lead nowhere; CUDA_VISIBLE_DEVICES is set for jobs as on a real node. With
+Every node is a slurmd of its own on this host. Jobs in the partition `high` preempt jobs in `low` (the default), which
+are then requeued. GPUs are device files that lead nowhere; CUDA_VISIBLE_DEVICES is set for jobs as on a real node. With
 --accounting, slurmdbd and a MariaDB server run as well, and sacct answers. Everything lives in one folder (--folder),
-which `start` makes anew.
+which `start` makes anew from the templates beside this file.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from string import Template
 
 PACKAGES = ["slurm-wlm", "munge"]
 ACCOUNTING_PACKAGES = ["slurmdbd", "slurm-wlm-mysql-plugin", "mariadb-server"]
@@ -30,15 +31,13 @@ NEEDED = ("slurmctld", "slurmd", "sbatch", "munged")
 FOR_ACCOUNTING = ("slurmdbd", "mariadbd")
 FOLDER = Path("/tmp/neurogen-lab")
 GPUS_PER_NODE = 2
-CPUS_PER_NODE = 4
-MEMORY_MB_PER_NODE = 16000
-MAX_ARRAY_SIZE = 101
 PATIENCE_S = 60
-SECONDS_BEFORE_A_JOB_RUNS_AGAIN = 15  # that was put back into the queue; SLURM's own is 120
-MARK = ".neurogen-lab"  # of a folder that may be removed
+POLL_S = 0.2
+MARK = ".neurogen-lab"  # in a folder that may be removed
 
 
 def main() -> None:
+    """The command. What the machine lacks is one line, and exit status 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["install", "start", "stop", "status"])
     parser.add_argument("--nodes", type=int, default=2)
@@ -60,6 +59,13 @@ def main() -> None:
             print(f"export {name}={value}")
 
 
+ACCOUNTING = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=localhost
+AccountingStoragePort={port}
+AccountingStorageTRES=gres/gpu"""
+
+
 class LabError(Exception):
     """What the machine lacks, in one line."""
 
@@ -77,11 +83,11 @@ class Lab:
 
     @property
     def missing(self) -> list[str]:
-        """Programs that are not installed."""
+        """Programs that are needed and not installed."""
         return [name for name in NEEDED + FOR_ACCOUNTING * self.accounting if shutil.which(name) is None]
 
     def install(self) -> None:
-        """Nothing where everything is there. Raises LabError."""
+        """Install the missing packages. Raises LabError."""
         if not self.missing:
             return
         if shutil.which("apt-get") is None:
@@ -97,7 +103,7 @@ class Lab:
                 raise LabError(f"{' '.join(command[:2])} failed: {' '.join(done.stderr.split())[-300:]}")
 
     def start(self) -> None:
-        """Write the configuration, start the daemons, wait until every node is idle. Raises LabError."""
+        """Write the configuration, start the daemons, and wait until every node is idle. Raises LabError."""
         if self.missing:
             raise LabError(f"{', '.join(self.missing)} not installed; run `slurm/lab/lab.py install` first")
         self.stop()
@@ -114,122 +120,79 @@ class Lab:
             raise
 
     def _start_daemons(self) -> None:
-        for number in range(GPUS_PER_NODE):
-            os.mknod(self.folder / "gpu" / f"gpu{number}", 0o666 | 0o020000, os.makedev(1, 3))
+        for gpu in range(GPUS_PER_NODE):
+            os.mknod(self.folder / "gpu" / f"gpu{gpu}", 0o666 | 0o020000, os.makedev(1, 3))
         self._start_munge()
-        ports = free_ports(self.nodes + 3)
+        controller_port, *node_ports, accounting_port, database_port = free_ports(self.nodes + 3)
         if self.accounting:
-            self._start_accounting(database_port=ports[-1], dbd_port=ports[-2])
-        (self.folder / "slurm.conf").write_text(self._slurm_conf(ports))
+            self._start_accounting(accounting_port, database_port)
+        self._write(
+            "slurm.conf",
+            host=socket.gethostname(),
+            controller_port=controller_port,
+            nodes=self.nodes,
+            first_port=node_ports[0],
+            last_port=node_ports[-1],
+            gpus=GPUS_PER_NODE,
+            accounting=ACCOUNTING.format(port=accounting_port) if self.accounting else "",
+        )
         (self.folder / "gres.conf").write_text(
             f"NodeName=n[1-{self.nodes}] Name=gpu Type=a100 File={self.folder}/gpu/gpu[0-{GPUS_PER_NODE - 1}]\n"
         )
         if self.accounting:
             self._run("sacctmgr", "-i", "add", "cluster", "lab")
         self._spawn("slurmctld", "slurmctld", "-D")
-        for number in range(1, self.nodes + 1):
-            (self.folder / "spool" / f"n{number}").mkdir(parents=True)
-            self._spawn(f"n{number}", "slurmd", "-D", "-N", f"n{number}")
+        for node in range(1, self.nodes + 1):
+            (self.folder / "spool" / f"n{node}").mkdir(parents=True)
+            self._spawn(f"n{node}", "slurmd", "-D", "-N", f"n{node}")
         self._wait_for("every node to be idle", self._all_idle)
 
     def stop(self) -> None:
-        """End what `start` started, the newest first; jobs end with it."""
+        """End what `start` started, the newest first, and with it all jobs."""
         pids = sorted((self.folder / "run").glob("*.pid"), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in pids:
             pid, started = path.read_text().split()
-            if started == start_of(int(pid)):  # else the number has been given to another process since
+            if started == start_of(int(pid)):  # else the system has given the pid to another process since
                 end(int(pid))
             path.unlink()
 
     def status(self) -> None:
+        """Print the nodes and their states."""
         print(self._run("sinfo", "-N", "-o", "%N %P %T %C %G"), end="")
 
-    def _slurm_conf(self, ports: list[int]) -> str:
-        host = socket.gethostname()
-        accounting = ""
-        if self.accounting:
-            accounting = (
-                f"AccountingStorageType=accounting_storage/slurmdbd\nAccountingStorageHost=localhost\n"
-                f"AccountingStoragePort={ports[-2]}\nAccountingStorageTRES=gres/gpu\n"
-            )
-        return f"""\
-ClusterName=lab
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={ports[0]}
-SlurmUser=root
-AuthType=auth/munge
-AuthInfo=cred_expire={SECONDS_BEFORE_A_JOB_RUNS_AGAIN}
-StateSaveLocation={self.folder}/state
-SlurmdSpoolDir={self.folder}/spool/%n
-SlurmctldPidFile={self.folder}/slurmctld.pid
-SlurmdPidFile={self.folder}/slurmd-%n.pid
-SlurmctldLogFile={self.folder}/log/slurmctld.log
-SlurmdLogFile={self.folder}/log/slurmd-%n.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU_Memory
-SlurmdParameters=config_overrides
-GresTypes=gpu
-PreemptType=preempt/partition_prio
-PreemptMode=REQUEUE
-SchedulerParameters=bf_interval=2,sched_min_interval=100000
-MaxArraySize={MAX_ARRAY_SIZE}
-MinJobAge=120
-KillWait=10
-ReturnToService=2
-EnforcePartLimits=ALL
-JobAcctGatherType=jobacct_gather/linux
-JobAcctGatherFrequency=2
-JobAcctGatherParams=OverMemoryKill
-SlurmdTimeout=30
-MpiDefault=none
-{accounting}\
-NodeName=n[1-{self.nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{ports[1]}-{ports[self.nodes]}] \
-CPUs={CPUS_PER_NODE} RealMemory={MEMORY_MB_PER_NODE} Gres=gpu:a100:{GPUS_PER_NODE}
-PartitionName=low Nodes=ALL Default=YES PriorityTier=1 DefMemPerCPU=1000 MaxTime=1-0
-PartitionName=high Nodes=ALL PriorityTier=10 DefMemPerCPU=1000 MaxTime=1-0
-"""
+    def _write(self, name: str, **values: object) -> Path:
+        """Fill in the template with this name; returns the path of the result."""
+        template = Template((Path(__file__).parent / name).read_text())
+        path = self.folder / name
+        path.write_text(template.substitute(values, folder=self.folder))
+        return path
 
     def _start_munge(self) -> None:
-        """munged serves the whole machine, so one that runs already is used, and left alone by `stop`."""
-        if subprocess.run(["munge", "-n"], capture_output=True, check=False).returncode == 0:
+        """A munged serves the whole machine, so one that runs already is used, and `stop` leaves it alone."""
+        if succeeds(["munge", "-n"]):
             return
-        for place in ("/run/munge", "/var/log/munge", "/var/lib/munge"):
-            Path(place).mkdir(exist_ok=True)
-            shutil.chown(place, "munge", "munge")
+        for folder in ("/run/munge", "/var/log/munge", "/var/lib/munge"):
+            Path(folder).mkdir(exist_ok=True)
+            shutil.chown(folder, "munge", "munge")
         self._spawn("munged", "runuser", "-u", "munge", "--", "munged", "--foreground")
-        self._wait_for(
-            "munge", lambda: subprocess.run(["munge", "-n"], capture_output=True, check=False).returncode == 0
-        )
+        self._wait_for("munge", lambda: succeeds(["munge", "-n"]))
 
-    def _start_accounting(self, database_port: int, dbd_port: int) -> None:
+    def _start_accounting(self, accounting_port: int, database_port: int) -> None:
         data = self.folder / "database"
-        run = data / "mariadb.sock"
+        database = data / "mariadb.sock"
         data.mkdir()
         self._run("mariadb-install-db", "--user=root", f"--datadir={data}", "--skip-test-db")
         self._spawn(
-            "mariadb", "mariadbd", "--no-defaults", "--user=root", f"--datadir={data}", f"--socket={run}",
+            "mariadb", "mariadbd", "--no-defaults", "--user=root", f"--datadir={data}", f"--socket={database}",
             f"--port={database_port}", "--bind-address=127.0.0.1", "--innodb-buffer-pool-size=64M",
         )  # fmt: skip
-        self._wait_for("MariaDB", run.exists)
+        self._wait_for("MariaDB", database.exists)
         grant = "CREATE USER slurm@'127.0.0.1' IDENTIFIED BY 'lab'; GRANT ALL ON slurm_acct_db.* TO slurm@'127.0.0.1';"
-        self._wait_for(
-            "MariaDB's answer",
-            lambda: (
-                subprocess.run(["mariadb", f"--socket={run}", "-e", grant], capture_output=True, check=False).returncode
-                == 0
-            ),
-        )
-        conf = self.folder / "slurmdbd.conf"
-        conf.write_text(
-            f"AuthType=auth/munge\nDbdHost=localhost\nDbdPort={dbd_port}\nSlurmUser=root\n"
-            f"StorageType=accounting_storage/mysql\nStorageHost=127.0.0.1\nStoragePort={database_port}\n"
-            f"StorageUser=slurm\nStoragePass=lab\nLogFile={self.folder}/log/slurmdbd.log\nPidFile={self.folder}/slurmdbd.pid\n"
-        )
-        conf.chmod(0o600)
+        command = ["mariadb", f"--socket={database}", "-e", grant]
+        self._wait_for("MariaDB's answer", lambda: succeeds(command))
+        self._write("slurmdbd.conf", accounting_port=accounting_port, database_port=database_port).chmod(0o600)
         self._spawn("slurmdbd", "slurmdbd", "-D")
-        self._wait_for("slurmdbd", lambda: answers(dbd_port))
+        self._wait_for("slurmdbd", lambda: answers(accounting_port))
 
     def _all_idle(self) -> bool:
         done = subprocess.run(
@@ -254,16 +217,16 @@ PartitionName=high Nodes=ALL PriorityTier=10 DefMemPerCPU=1000 MaxTime=1-0
             )
         (self.folder / "run" / f"{name}.pid").write_text(f"{process.pid} {start_of(process.pid)}")
 
-    def _wait_for(self, what: str, ready: Callable[[], bool]) -> None:
+    def _wait_for(self, condition: str, ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S
         while not ready():
             if time.monotonic() > deadline:
-                raise LabError(f"waited {PATIENCE_S} s for {what}; the logs are in {self.folder}/log")
-            time.sleep(0.2)
+                raise LabError(f"waited {PATIENCE_S} s for {condition}; the logs are in {self.folder}/log")
+            time.sleep(POLL_S)
 
 
 def start_of(pid: int) -> str:
-    """When the process started, in ticks since the machine did; "" where there is none."""
+    """When a process started, in ticks since the machine did; "" if there is no such process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except FileNotFoundError:
@@ -271,11 +234,11 @@ def start_of(pid: int) -> str:
 
 
 def end(pid: int) -> None:
-    """SIGTERM to the process, and SIGKILL to its session where that is not enough."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    """Send SIGTERM to a process; after 5 s, SIGKILL to all its session."""
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
         for _ in range(50):
             try:
-                os.kill(pid, number) if number == signal.SIGTERM else os.killpg(pid, number)
+                os.kill(pid, signal_number) if signal_number == signal.SIGTERM else os.killpg(pid, signal_number)
                 os.waitpid(pid, os.WNOHANG)
             except ChildProcessError:
                 pass
@@ -294,7 +257,13 @@ def free_ports(count: int) -> list[int]:
     raise LabError("no free ports between 17000 and 30000")
 
 
+def succeeds(command: list[str]) -> bool:
+    """Whether a command ends with status 0."""
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 def answers(port: int) -> bool:
+    """Whether a process on this machine listens on a port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 

@@ -1,6 +1,6 @@
-"""One process, or one rank: how much memory of its own the loading of a backbone takes at its peak. Pages of a mapped
-file are not counted: the system has them once for all, and drops them where memory is short. Started by torchrun, or
-alone.
+"""One process, or one rank: the peak of its own memory while it loads a backbone. Started by torchrun, or alone.
+
+Pages of a mapped file are not counted: the system holds them once for all processes, and drops them if memory is short.
 
 python -m tests.hpc.loading zero=none backbone=… …
 """
@@ -17,7 +17,7 @@ import peft  # noqa: F401  (before the measurement, as all other imports)
 from hydra import compose, initialize_config_dir
 from transformers.models.llama import modeling_llama  # noqa: F401
 
-from hpc.ranks.distributed import Place, runtime_of_ranks
+from hpc.ranks.distributed import Placement, runtime_of_ranks
 from hpc.ranks.zero import zero_from
 from neurogen.experiment import experiment_from
 from neurogen.generator.backbone import load_backbone
@@ -30,7 +30,7 @@ def main() -> None:
         e = experiment_from(compose("config", ["device=cpu", "num_threads=1", *sys.argv[1:]]))
     require_usable(e.backbone)
     zero = zero_from(e.zero)
-    with runtime_of_ranks(make_runtime_of(e), zero, Place.of(os.environ), Event()) as runtime:
+    with runtime_of_ranks(make_runtime_of(e), zero, Placement.from_environment(os.environ), Event()) as runtime:
         seen, over = [own_memory_mb()], Event()
 
         def watch() -> None:

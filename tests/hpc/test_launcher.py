@@ -1,29 +1,68 @@
-"""Without a plan the launchers are ordinary ones: Hydra's own tests of launchers, on submitit's local executor."""
+"""From one command to jobs: what is printed, previewed and refused."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
-from hydra import version
-from hydra.core.plugins import Plugins
-from hydra.core.singleton import Singleton
-from hydra.test_utils.launcher_common_tests import LauncherTestSuite
 
-from hydra_plugins.neurogen_launcher import StudyLocalLauncher
-
-
-@pytest.fixture(autouse=True)
-def as_hydras_tests_expect() -> Iterator[None]:
-    """They change into a job's folder, as Hydra 1.1 did; and what they leave in its singletons is taken back."""
-    before = Singleton.get_state()
-    Plugins.instance().register(StudyLocalLauncher)
-    version.setbase("1.1")
-    yield
-    Singleton.set_state(before)
+from hpc.jobs.launcher import show
+from hpc.jobs.queue import new_record
+from hpc.jobs.submission import Submitted
+from tests.conftest import TINY, Program, error_line
+from tests.hpc.conftest import Composed, sweep_of
 
 
-@pytest.mark.filterwarnings("ignore")  # that 1.1 is old
-@pytest.mark.parametrize(("launcher_name", "overrides"), [("study_local", ["hydra.launcher.timeout_min=5"])])
-class TestWithoutAPlan(LauncherTestSuite):
-    pass
+def test_other_code_in_the_queue_is_reported(
+    experiment: Composed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = sweep_of(experiment, tmp_path)
+    old = new_record("a", "tune", [("tune-1", "", tmp_path)], code="0ld")
+    show(sweep, Submitted(new=(), in_flight={"tune-1": old}, done=(), code="new"))
+    assert "some run other code than this submission's: 0ld" in capsys.readouterr().out
+    show(sweep, Submitted(new=(), in_flight={"tune-1": old}, done=(), code="0ld"))
+    assert "other code" not in capsys.readouterr().out
+
+
+def test_a_preview_shows_graph_scripts_and_estimates(program: Program, tmp_path: Path) -> None:
+    """The user's command as it stands: the paper's backbones, on A100s. No scheduler and no model is asked."""
+    process = program("run", "-m", "dataset=mnist,sst2", "hydra/launcher=slurm", "dry_run=true", PATH=str(tmp_path))
+    assert process.returncode == 0, process.stderr
+    assert "2 points, 12 steps, 0 of them done; 10 jobs to submit" in process.stdout
+    for expected in (
+        r"0 +2 +1 +1 +8 +32 +120 +reference mnist-lenet-shared",
+        r"9 +1 +everything .*sweeps mnist\+sst2-2-points",
+        r"#SBATCH --dependency=afterany:JOB0:JOB1",
+        r"#SBATCH --array=0-1%2",
+        r"mnist-lenet-qwen2_vl_7b-fast .* A100 80GB",
+        r"sst2-mlp-llama3_8b-fast",
+        r"all points: [\d.]+ GPU-hours in 4 stages",
+    ):
+        assert re.search(expected, process.stdout), (expected, process.stdout)
+    assert not (tmp_path / "runs" / "queue").exists()
+
+
+def test_no_sbatch_says_what_to_do(program: Program, tmp_path: Path) -> None:
+    process = program("run", "-m", *TINY, "seed=0,1", "hydra/launcher=slurm", PATH=str(tmp_path))
+    assert process.returncode == 1
+    assert "there is no sbatch on this machine" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_the_config_of_a_whole_sweep_is_refused_in_one_line(program: Program) -> None:
+    process = program("run", "-m", "seed=0,1", "hydra/launcher=slurm", "--cfg", "job")
+    assert error_line(process).startswith("error: --cfg shows the config of one point; leave out -m")
+
+
+def test_a_part_of_a_sweep_is_refused_in_one_line(program: Program) -> None:
+    process = program("run", "-m", "seed=0,1", "num_parts=2")
+    assert error_line(process).startswith("error: only=None part=0 num_parts=2 choose among the steps of a single run")
+
+
+def test_planning_300_points_imports_no_torch() -> None:
+    modules = "hpc.jobs.launcher, hpc.jobs.status, hpc.jobs.submission, neurogen.study.pipeline"
+    program = f"import sys, {modules}; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)

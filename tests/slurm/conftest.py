@@ -125,7 +125,7 @@ def states(folder: Path) -> dict[str, str]:
 
 def reasons(folder: Path) -> dict[str, str]:
     """Why what failed has failed, by kind."""
-    return {step["kind"]: step["why"] for step in steps(folder) if step["state"] == "failed"}
+    return {step["kind"]: step["reason"] for step in steps(folder) if step["state"] == "failed"}
 
 
 def wrapped(folder: Path, program: str, script: str) -> str:

@@ -194,7 +194,7 @@ def test_ranks_that_cannot_work_together_are_refused(sweep: Sweep) -> None:
     for arguments, message in (
         ([*NODES, "zero=stage2"], "recipe.inject.contexts_per_step=1 cannot be shared by 2 ranks"),
         (["+cluster.steps.reference.tasks_per_node=2"], "a reference step is the work of one process"),
-        ([*LONG, "zero=none"], "asks for 2 ranks, which zero=none cannot put to work; set zero=stage1"),
+        ([*LONG, "zero=none"], "asks for 2 ranks, which zero=none cannot use; set zero=stage1"),
     ):
         process = sweep(*arguments)
         assert process.returncode == 1

@@ -107,7 +107,7 @@ def test_status_asks_the_scheduler_twice_and_needs_no_accounting(sweep: Sweep, t
         "reference": "running", "classical": "running", "inject": "pending", "tune": "pending", "evaluate": "pending",
         "sweeps": "pending",
     }  # fmt: skip
-    assert next(step["why"] for step in seen if step["kind"] == "tune") == "Dependency"
+    assert next(step["reason"] for step in seen if step["kind"] == "tune") == "Dependency"
     table = status(folder).stdout
     assert re.search(r"tune +0 +0 +1", table), table
 

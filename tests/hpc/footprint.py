@@ -1,6 +1,6 @@
-"""One rank: an engine after a step, what it holds, and what dry_run=true says that it holds. Started by torchrun.
+"""One rank: what an engine holds after some steps, and what dry_run=true says that it will hold. Started by torchrun.
 
-python -m torch.distributed.run --nproc-per-node=2 -m tests.hpc.held zero=stage2 dtype=bfloat16 …
+python -m torch.distributed.run --nproc-per-node=2 -m tests.hpc.footprint zero=stage2 dtype=bfloat16 …
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 
-from hpc.ranks.distributed import Place, runtime_of_ranks
+from hpc.ranks.distributed import Placement, runtime_of_ranks
 from hpc.ranks.zero import zero_from
 from neurogen.cost.estimate import Estimate, estimate
 from neurogen.cost.scaling import held_bytes
@@ -39,7 +39,7 @@ def main() -> None:
         e = experiment_from(compose("config", [word for word in overrides if word not in dtypes]))
     zero = zero_from(e.zero)
     with runtime_of_ranks(
-        lambda: replace(runtime_here("cpu", 1), dtype=dtype), zero, Place.of(os.environ), Event()
+        lambda: replace(runtime_here("cpu", 1), dtype=dtype), zero, Placement.from_environment(os.environ), Event()
     ) as runtime:
         dataset = load_images(e.dataset)
         layout = ParameterLayout.of(build_network(e.target, dataset.shape))
@@ -54,24 +54,25 @@ def main() -> None:
             engine.backward(loss)
             engine.update(1e-2)
             losses.append(loss.item())
-        found: Estimate = estimate(e, dtype)
-        expected = asdict(held_bytes(found, stage, runtime.ranks.size, zero.stage))
-        print("HELD", json.dumps({"rank": runtime.ranks.rank, "losses": losses, "expected": expected, **held(engine)}))
+        estimated: Estimate = estimate(e, dtype)
+        expected = asdict(held_bytes(estimated, stage, runtime.ranks.size, zero.stage))
+        result = {"rank": runtime.ranks.rank, "losses": losses, "expected": expected, **bytes_held(engine)}
+        print("FOOTPRINT", json.dumps(result))
 
 
-def held(engine: Any) -> dict[str, Any]:
-    """Bytes by what they are for, of tensors that are there; and the number formats of what is trained and frozen."""
+def bytes_held(engine: Any) -> dict[str, Any]:
+    """Bytes of this rank's tensors by what they are for; and the number formats of what is trained and frozen."""
     parameters = list(engine.engine.module.parameters())
-    shares = {id(value): getattr(value, "ds_tensor", value) for value in parameters}
+    shards = {id(value): getattr(value, "ds_tensor", value) for value in parameters}
     trained = [value for value in parameters if value.requires_grad]
     optimizer = engine.engine.optimizer
     flats = getattr(optimizer, "fp32_partitioned_groups_flat", None) or optimizer.single_partition_of_fp32_groups
     moments = [value for state in optimizer.optimizer.state.values() for value in state.values() if value.dim()]
     return {
-        "backbone": bytes_of([shares[id(value)] for value in parameters if not value.requires_grad]),
-        "values": bytes_of([shares[id(value)] for value in trained]) + bytes_of(flats),
+        "backbone": bytes_of([shards[id(value)] for value in parameters if not value.requires_grad]),
+        "values": bytes_of([shards[id(value)] for value in trained]) + bytes_of(flats),
         "moments": bytes_of(moments),
-        "dtypes": sorted({(value.requires_grad, str(shares[id(value)].dtype)) for value in parameters}),
+        "dtypes": sorted({(value.requires_grad, str(shards[id(value)].dtype)) for value in parameters}),
     }
 
 

@@ -1,0 +1,108 @@
+"""The state of a step, and the reason for it.
+
+in:  a step of the manifest, its records, and what squeue and accounting say
+out: a State, with a reason in words
+
+    done      its marker exists
+    running, pending (reason)   squeue says so
+    failed (reason)             it was submitted, is over and not done; SLURM or the job's own notes know why
+    missing                     it was never submitted
+    unknown                     it is over, and nobody knows how
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from hpc.jobs import scheduler
+from hpc.jobs.attempts import Attempt, attempts_of
+from hpc.jobs.queue import Queue, Record
+from hpc.jobs.script import log_path
+from hpc.jobs.sweep import ManifestStep
+
+# Why jobs end, by SLURM's word for it.
+REASONS = {
+    "OUT_OF_MEMORY": "out of memory: raise cluster.steps.{kind}.mem_gb",
+    "TIMEOUT": "out of time: raise cluster.steps.{kind}.timeout_min",
+    "NODE_FAIL": "{node} failed; run again leaves it out",
+    "BOOT_FAIL": "{node} did not boot; run again leaves it out",
+    "DEADLINE": "its deadline passed",
+    "PREEMPTED": "preempted, and not put back into the queue",
+}
+NEVER_RAN = "cancelled: what it needs failed, or by hand"
+OUT_OF_MEMORY_MESSAGES = ("oom_kill", "oom-kill", "exceeded memory limit")
+LAST_BYTES = 20_000  # of a log
+
+
+class State(StrEnum):
+    """Of a step."""
+
+    DONE = "done"
+    RUNNING = "running"
+    PENDING = "pending"
+    FAILED = "failed"
+    MISSING = "missing"
+    UNKNOWN = "unknown"
+
+
+def state_of(
+    step: ManifestStep, records: Sequence[Record], known: scheduler.States, ended: scheduler.States, queue: Queue
+) -> tuple[State, str]:
+    """The state and its reason. `records` are those of the step, the oldest first; `ended` is what accounting says."""
+    if step.is_done:
+        return State.DONE, ""
+    if not records:
+        return State.MISSING, "never submitted"
+    record = records[-1]
+    task = record.states(known).get(step.identity)
+    if task is not None and task.is_stuck:
+        return State.FAILED, queue.cancel_reason(record) or "what it needs failed"
+    if task is not None and task.is_active:
+        is_pending = task.state in scheduler.PENDING
+        return (State.PENDING, task.reason) if is_pending else (State.RUNNING, task.node)
+    index = record.steps.index(step.identity)
+    accounted = [past for past in ended.get(record.name, []) if past.index in (index, None)]
+    last = accounted[-1] if accounted else task
+    if last is not None and last.state in scheduler.PENDING + scheduler.RUNNING:
+        return State.UNKNOWN, f"accounting says {last.state}, and squeue does not list it"
+    return _how_it_ended(step, record, index, last, queue)
+
+
+def _how_it_ended(
+    step: ManifestStep, record: Record, index: int, last: scheduler.TaskState | None, queue: Queue
+) -> tuple[State, str]:
+    """Of a step that is over and not done: SLURM's reason if it has one, else that of the job's own notes."""
+    word, node = (last.state, last.node) if last is not None else ("", "")
+    folder = queue.batch_folder(record.name)
+    attempts = attempts_of(folder, index)
+    if word in REASONS:
+        return State.FAILED, REASONS[word].format(kind=step.kind, node=node)
+    if attempts and attempts[-1].exit_status is not None:
+        return State.FAILED, attempts[-1].message
+    if word != "COMPLETED" and _log_shows_out_of_memory(log_path(record, folder, index)):
+        return State.FAILED, REASONS["OUT_OF_MEMORY"].format(kind=step.kind)
+    if word == "CANCELLED":
+        return State.FAILED, queue.cancel_reason(record) or ("cancelled" if attempts else NEVER_RAN)
+    return _without_a_reason(word, node, folder, attempts)
+
+
+def _without_a_reason(word: str, node: str, folder: Path, attempts: Sequence[Attempt]) -> tuple[State, str]:
+    """Of a step that neither SLURM nor its own notes explain."""
+    if word and not attempts:
+        reason = f"{word} before it began: does {node or 'its node'} see {folder}, and this Python?"
+        return State.FAILED, reason
+    if word:
+        return State.FAILED, f"the scheduler says {word}; see its log"
+    return State.UNKNOWN, "over, and neither its marker nor the scheduler says how"
+
+
+def _log_shows_out_of_memory(log: Path) -> bool:
+    """SLURM writes it to the log even at sites where the job's state does not say so."""
+    if not log.is_file():
+        return False
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LAST_BYTES))
+        text = file.read().decode(errors="replace")
+    return any(message in text for message in OUT_OF_MEMORY_MESSAGES)

@@ -1,0 +1,126 @@
+"""The graph of a sweep as processes of this machine.
+
+in:  a sweep, and how many processes may run at a time
+out: every step that can be done is done; each has a log in root/queue/local-KEY/
+
+A step that fails stops only what depends on it. Whatever stops this process stops the steps as well: they save, and
+nothing new begins.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import IO, Any
+
+from hpc.jobs.graph import Step, identity
+from hpc.jobs.job import STOPPED, Payload
+from hpc.jobs.queue import Queue
+from hpc.jobs.sweep import Sweep
+
+
+def run_locally(sweep: Sweep, num_parallel: int) -> None:
+    """Run what is not done. Raises nothing for failed steps, and KeyboardInterrupt if this process is stopped."""
+    folder = Queue(sweep.root).batch_folder(f"local-{sweep.last.key}")
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep.write_manifest()
+    steps = [step for step in sweep.steps if not step.is_done]
+    Payload.of(sweep, steps, max_requeues=0).write(folder)
+    print(f"{len(sweep.configs)} points, {len(sweep.steps)} steps: {len(sweep.steps) - len(steps)} done", flush=True)
+    with ThreadPoolExecutor(num_parallel) as pool, _progress(len(steps)) as bar, Processes() as processes:
+        try:
+            _run_graph(steps, sweep.last, folder, pool, bar, processes)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _run_graph(
+    steps: list[Step], last: Step, folder: Path, pool: ThreadPoolExecutor, bar: Any, processes: Processes
+) -> None:
+    """Run every step as soon as what it needs is done; skip it if that has failed. The last step runs in any case."""
+    indices = {identity(step): index for index, step in enumerate(steps)}
+    needs = {
+        index: {indices[identity(needed)] for needed in step.needs if identity(needed) in indices}
+        for index, step in enumerate(steps)
+    }
+    last_index = indices.get(identity(last))
+    if last_index is not None:
+        needs[last_index] = set(indices.values()) - {last_index}  # its table also names what failed
+    graph = TopologicalSorter(needs)
+    graph.prepare()
+    running, failed = dict[Future[int], int](), set[int]()
+    while graph.is_active():
+        for index in graph.get_ready():
+            if index != last_index and needs[index] & failed:
+                failed.add(index)
+                graph.done(index)
+                bar.update()
+            else:
+                running[pool.submit(_run_step, folder, index, steps[index], bar, processes)] = index
+        ended, _ = wait(running, return_when=FIRST_COMPLETED)
+        for future in ended:
+            index = running.pop(future)
+            if future.result() != 0:
+                failed.add(index)
+            graph.done(index)
+            bar.update()
+
+
+def _progress(num_steps: int) -> Any:
+    """A bar with the remaining time, if a terminal shows it."""
+    from tqdm import tqdm
+
+    return tqdm(total=num_steps, unit=" steps", dynamic_ncols=True, smoothing=0.05, disable=not sys.stderr.isatty())
+
+
+def _run_step(folder: Path, index: int, step: Step, bar: Any, processes: Processes) -> int:
+    log = folder / f"{identity(step)}.log"
+    bar.write(f"  {step.kind} {step.label}: {log}")
+    with log.open("ab") as file:
+        status = processes.run([sys.executable, "-u", "-m", "hpc", str(folder), str(index)], file)
+    if status:
+        bar.write(f"  {step.kind} {step.label}: failed with status {status}, see {log}", file=sys.stderr)
+    return status
+
+
+class Processes:
+    """Inside, SIGINT and SIGTERM are passed on to all running processes, and raise KeyboardInterrupt here.
+
+    A terminal's Ctrl-C reaches the processes by itself; any other signal reaches only this one.
+    """
+
+    def __init__(self) -> None:
+        self.running, self.is_stopped = set[subprocess.Popen[bytes]](), False
+
+    def __enter__(self) -> Processes:
+        self.before = {
+            signal_number: signal.signal(signal_number, self._stop) for signal_number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for signal_number, handler in self.before.items():
+            signal.signal(signal_number, handler)
+
+    def run(self, command: list[str], log: IO[bytes]) -> int:
+        """The exit status of a process; several threads may call this. After a signal nothing begins."""
+        if self.is_stopped:
+            return STOPPED
+        with subprocess.Popen(command, stdout=log, stderr=log) as process:
+            self.running.add(process)
+            if self.is_stopped:  # the signal came while it began
+                process.terminate()
+            status = process.wait()
+            self.running.remove(process)
+        return status
+
+    def _stop(self, signal_number: int, frame: object) -> None:
+        self.is_stopped = True
+        for process in list(self.running):
+            process.terminate()
+        raise KeyboardInterrupt

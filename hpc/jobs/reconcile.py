@@ -1,0 +1,77 @@
+"""What earlier submissions left in the queue, and which of their jobs can be relied on.
+
+in:  the records under a root, the states of their jobs, the steps of a sweep
+out: steps that are in flight, jobs that can never run, nodes to avoid
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from hpc.jobs import scheduler
+from hpc.jobs.queue import Record
+
+InFlight = dict[str, tuple[Record, int]]  # by step identity: the job that waits or runs for it, and its index there
+
+
+def in_flight(records: Sequence[Record], known: scheduler.States) -> InFlight:
+    """The steps that wait or run."""
+    return {
+        step: (record, record.steps.index(step))
+        for record in records
+        for step, task in record.states(known).items()
+        if task.is_active
+    }
+
+
+def take_out_hopeless(
+    waiting: InFlight, known: scheduler.States, done: Collection[str], identities: Collection[str]
+) -> list[Record]:
+    """Remove from `waiting` those of these steps that wait for a job which ended without doing what they need.
+
+    Returns their jobs. A job that already runs is kept: it has what it needs, even if the marker of that is not visible
+    from this machine yet.
+    """
+    hopeless: list[Record] = []
+    while True:
+        more = {
+            record.name: record
+            for step, (record, _) in waiting.items()
+            if step in identities
+            and all(task.state in scheduler.PENDING for task in record.states(known).values())
+            and any(
+                needed not in done and (needed not in waiting or waiting[needed][0].name not in record.after)
+                for needed in record.needs
+            )
+        }
+        if not more:
+            return hopeless
+        hopeless += more.values()
+        for step in [step for step, (record, _) in waiting.items() if record.name in more]:
+            del waiting[step]
+
+
+def stuck(records: Sequence[Record], known: scheduler.States, identities: Collection[str]) -> list[Record]:
+    """The jobs of these steps that wait for a failed one and would wait for ever."""
+    return [
+        record
+        for record in records
+        if set(identities) & set(record.steps) and any(task.is_stuck for task in record.states(known).values())
+    ]
+
+
+def failed_nodes(records: Sequence[Record], known: scheduler.States, identities: Collection[str]) -> list[str]:
+    """Nodes that failed when one of these steps was last tried, as far as squeue or accounting remember.
+
+    Never all nodes of the site: then none is returned.
+    """
+    newest = {step: record for record in records for step in record.steps if step in identities}
+    remembered = scheduler.history(str(record.job_id) for record in newest.values())
+    failed = {
+        task.node
+        for step, record in newest.items()
+        for task in [*record.states(known).values(), *remembered.get(record.name, [])]
+        if task.state in scheduler.NODE_FAILURE and task.index in (None, record.steps.index(step))
+    }
+    site = scheduler.nodes() if failed else set()
+    return sorted(failed & site) if site - failed else []

@@ -1,0 +1,90 @@
+"""One call of sbatch per batch, however often the controller fails to answer.
+
+in:  a script, and the name of its job
+out: the job's id, or an error that tells what to change
+
+An answer may be ambiguous: after a time-out the job may be in the queue or not. Then SLURM is asked for the name before
+the script is submitted again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tenacity import RetryCallState
+
+from hpc.errors import ClusterError, Unanswered
+from hpc.jobs import scheduler
+from hpc.jobs.cluster import Cluster
+
+
+def sbatch(script: Path, name: str) -> str:
+    """Submit a script. Returns the id of its job, which exists once however often the controller had to be asked.
+
+    Raises ClusterError if the site refuses the job, Unanswered if it may be in the queue or not.
+    """
+    was_sent = False
+
+    def attempt() -> str:
+        nonlocal was_sent
+        if was_sent and (job_id := _id_of(name)):
+            return job_id
+        was_sent = True
+        answer = re.match(r"\d+", scheduler.ask_once(["sbatch", "--parsable", str(script)]))
+        assert answer, script
+        return answer[0]
+
+    def explain(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        print(f"  {error}; asking whether {name} is in the queue all the same", file=sys.stderr, flush=True)
+
+    try:
+        return scheduler.retrying(before_sleep=explain)(attempt)
+    except Unanswered as error:
+        raise Unanswered(f"the controller did not answer in {scheduler.ATTEMPTS} attempts ({error})") from error
+    except ClusterError as error:
+        raise ClusterError(str(error).removeprefix("sbatch: ").removeprefix("sbatch: error: ")) from error
+
+
+def _id_of(name: str) -> str | None:
+    """The id of the job with this name, if it is in the queue. Raises Unanswered if nobody can tell."""
+    try:
+        tasks = scheduler.query([name], attempts=1).get(name)
+    except ClusterError as error:
+        raise Unanswered(str(error)) from error
+    return tasks[-1].job_id if tasks else None
+
+
+def advice_on(message: str, cluster: Cluster) -> str:
+    """What to change when sbatch refuses a job with this message; empty where there is no advice."""
+    for part, advice in (
+        ("partition", f"set cluster.partition (now {cluster.partition}); `sinfo` lists them; "),
+        ("array", f"lower cluster.max_array (now {cluster.max_array}); "),
+        ("time limit", "lower cluster.steps.default.timeout_min, or that of the step; "),
+        ("account", f"set cluster.account (now {cluster.account}); "),
+        ("qos", f"set cluster.qos (now {cluster.qos}); "),
+        ("node configuration", "lower cluster.steps.default, or what that step asks for; "),
+    ):
+        if part in message.lower():
+            return advice
+    return ""
+
+
+@contextmanager
+def without_job_environment() -> Iterator[None]:
+    """Inside, SLURM_* and SBATCH_* are hidden: in a job, sbatch would take the job's own resources from them."""
+    keep = ("SLURM_CONF",)
+    hidden = {
+        key: value for key, value in os.environ.items() if key.startswith(("SLURM_", "SBATCH_")) and key not in keep
+    }
+    for key in hidden:
+        del os.environ[key]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)

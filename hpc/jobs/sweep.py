@@ -1,0 +1,172 @@
+"""A sweep as the launcher gets it: the points of one command merged to a graph, and how its steps are run.
+
+in:  a plan, a function of the program that knows what steps are
+out: Sweep in memory; on disk its manifest, its configs, and a copy of the code that its jobs run
+
+The manifest lies in the folder of the last step. It is written before anything is submitted, and `status` needs nothing
+else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hpc.errors import ClusterError
+from hpc.jobs.files import write_json
+from hpc.jobs.graph import Step, identity, in_order
+from hpc.ranks.zero import Zero
+
+MANIFEST = "manifest.json"
+LARGEST_COPY = 2**20  # bytes
+
+
+@dataclass(frozen=True)
+class ManifestStep:
+    """A step as `status` knows it."""
+
+    identity: str
+    kind: str
+    label: str
+    folder: str
+    marker: str
+    needs: list[str]  # identities
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its marker exists."""
+        return Path(self.marker).exists()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a sweep consists of."""
+
+    root: str
+    points: list[list[str]]  # the overrides of each
+    steps: list[ManifestStep]  # in order; the last one ends the sweep
+
+    @staticmethod
+    def read(folder: Path) -> Manifest:
+        """That of the sweep in `folder`. Raises ClusterError if there is none."""
+        path = folder / MANIFEST
+        if not path.is_file():
+            raise ClusterError(f"{folder} has no {MANIFEST}; give the folder of a sweep, root/sweeps/NAME")
+        values: dict[str, Any] = json.loads(path.read_text())
+        return Manifest(values["root"], values["points"], [ManifestStep(**step) for step in values["steps"]])
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The graph of a sweep, and what its steps need to run.
+
+    All steps hang on `last`, which runs when the others have ended, whether they succeeded or not.
+    """
+
+    last: Step
+    root: Path
+    make_runtime: Callable[[], Any]  # the argument of Step.run; a dataclass with a field `stop`, a threading.Event
+    interrupted: type[BaseException]  # what a step raises after it was stopped and has saved
+    refused: type[BaseException]  # what a step raises if one line for the user is enough
+    packages: tuple[str, ...]  # packages and modules whose code is copied
+    configs: tuple[str, ...]  # of the points, as YAML
+    overrides: tuple[tuple[str, ...], ...]  # of the points
+    values: Callable[[], Sequence[float | None]]  # one per point once the sweep is done; None: it failed
+    commit: str | None  # of that code
+    zero: Zero  # how several ranks share a step
+    dry_run: bool  # show what would be submitted, and submit nothing
+    show_estimates: Callable[[], None]  # print the expected cost
+    show: Callable[[], None]  # print the results
+
+    @property
+    def steps(self) -> list[Step]:
+        """All of them, each after those that it needs."""
+        return in_order([self.last])
+
+    def write_manifest(self) -> Path:
+        """Write the manifest, and the points' configs beside it. Returns its path."""
+        path = self.last.folder / MANIFEST
+        steps = [
+            ManifestStep(
+                identity=identity(step),
+                kind=step.kind,
+                label=step.label,
+                folder=str(step.folder.absolute()),
+                marker=str(step.marker.absolute()),
+                needs=[identity(needed) for needed in step.needs],
+            )
+            for step in self.steps
+        ]
+        points = [list(overrides) for overrides in self.overrides]
+        write_json(path, asdict(Manifest(str(self.root.absolute()), points, steps)))
+        configs = path.parent / "configs"
+        configs.mkdir(exist_ok=True)
+        for index, text in enumerate(self.configs):
+            (configs / f"{index:04d}.yaml").write_text(text)
+        return path
+
+    def snapshot(self) -> Path:
+        """Copy the code to root/code/HASH, so that later edits do not change jobs that wait. Returns the folder.
+
+        The hash is that of the content. Large files (data, compiled modules) are linked instead of copied. Raises
+        ClusterError if a package cannot be imported.
+        """
+        files = _files_of(self.packages)
+        folder = self.root.absolute() / "code" / _digest(files)
+        if folder.exists():
+            return folder
+        temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+        for path, name in files.items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            if _is_large(path):
+                (temporary / name).symlink_to(path.resolve())
+            else:
+                shutil.copyfile(path, temporary / name)
+        (temporary / "COMMIT").write_text(f"{self.commit or ''}\n")
+        try:
+            os.replace(temporary, folder)
+        except OSError:
+            if not folder.exists():
+                raise
+            shutil.rmtree(temporary)  # another submission of the same code was faster
+        return folder
+
+
+def _files_of(packages: Sequence[str]) -> dict[Path, Path]:
+    """Every file of these packages and modules, with its path in the snapshot."""
+    return {
+        path: Path(source.name) / path.relative_to(source)
+        for source in map(_source_of, packages)
+        for path in (sorted(source.rglob("*")) if source.is_dir() else [source])
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def _digest(files: dict[Path, Path]) -> str:
+    digest = hashlib.sha256()
+    for path, name in files.items():
+        content = bytes(path) if _is_large(path) else path.read_bytes()
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:12]
+
+
+def _is_large(path: Path) -> bool:
+    return path.stat().st_size > LARGEST_COPY
+
+
+def _source_of(package: str) -> Path:
+    """The folder of a package, or the file of a module."""
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        raise ClusterError(f"{package} cannot be imported here, so no job could; is its folder on PYTHONPATH?")
+    if spec.submodule_search_locations:
+        return Path(spec.submodule_search_locations[0])
+    assert spec.origin is not None
+    return Path(spec.origin)

@@ -1,0 +1,122 @@
+"""The graph of a sweep as processes of this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TINY
+
+POINTS = ("recipe.tune.lr=1e-3,1e30", "recipe.tune.clip_norm=1e30")
+
+
+def start(module: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`python -m neurogen.MODULE` in this folder, in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", f"neurogen.{module}", *arguments],
+        cwd=folder,
+        env=os.environ | {"COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(module: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    process = start(module, folder, *arguments)
+    output, errors = process.communicate(timeout=600)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The folder of a sweep of two points that share a zoo, of which one cannot work; and its finished command."""
+    folder = tmp_path_factory.mktemp("swept")
+    return folder, run("run", folder, *TINY, *POINTS, "-m")
+
+
+def with_steps_of(other: Path, folder: Path, *kinds: str) -> None:
+    """Take over what another sweep has done."""
+    for kind in kinds:
+        shutil.copytree(other / "runs" / kind, folder / "runs" / kind)
+
+
+def test_the_same_graph_as_local_processes(swept: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """A point that cannot work is named, and the other is in the table."""
+    folder, process = swept
+    assert process.returncode == 1
+    last = process.stderr.splitlines()[-1]
+    assert last.startswith("error: the point ")  # a failure for the caller
+    assert "Error executing job" not in process.stderr
+    assert "recipe.tune.lr=1e+30" in last
+    assert "tune digits-cnn_small-tiny_llama: failed with status 1" in process.stderr
+    assert "recipe.tune.lr=0.001" in process.stdout  # the table of what there is
+    (sweep,) = (folder / "runs").glob("sweeps/*")
+    rows = {row["settings"]: row for row in json.loads((sweep / "results.json").read_text())}
+    assert {settings: (row["status"], row["n_ok"], row["n_expected"]) for settings, row in rows.items()} == {
+        "recipe.tune.lr=0.001": ("ok", 2, 2),
+        "recipe.tune.lr=1e+30": ("incomplete", 0, 2),
+    }
+    assert (sweep / "comparison.png").stat().st_size > 5000
+    assert len(list((folder / "runs").glob("reference/*"))) == 1
+    assert r"\begin{tabular}" in (sweep / "results.tex").read_text()
+    assert list(sweep.glob("hparams-*/events*"))
+
+
+def test_status_and_aggregate_read_a_local_sweep(swept: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = swept
+    (sweep,) = (folder / "runs").glob("sweeps/*")
+    by_hand = run("aggregate", folder, str(sweep))
+    assert by_hand.returncode == 3
+    assert "1 of 2 evaluations are missing" in by_hand.stderr
+    listed = run("status", folder, "--json")
+    states = {step["identity"].split("-")[0]: step["state"] for step in json.loads(listed.stdout)["steps"]}
+    assert states["reference"] == "done"
+
+
+def test_a_local_sweep_that_fails_whole_says_so(
+    swept: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    with_steps_of(swept[0], tmp_path, "reference", "classical", "inject")
+    process = run("run", tmp_path, "-m", *TINY, "recipe.tune.lr=1e30", "recipe.tune.clip_norm=1e30")
+    assert process.returncode == 1
+    assert "is not done" in process.stderr.splitlines()[-1]
+    assert "Traceback" not in process.stderr
+    (folder,) = (tmp_path / "runs").glob("sweeps/*")
+    (row,) = json.loads((folder / "results.json").read_text())
+    assert (row["status"], row["generated_mean"]) == ("incomplete", None)
+
+
+def ctrl_c(process: subprocess.Popen[str]) -> None:
+    """As a terminal does, to all its processes."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+@pytest.mark.parametrize("stop", [ctrl_c, subprocess.Popen.terminate])
+def test_a_stopped_local_sweep_saves_and_begins_nothing_new(
+    swept: tuple[Path, subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+    stop: Callable[[subprocess.Popen[str]], None],
+) -> None:
+    with_steps_of(swept[0], tmp_path, "reference", "classical")
+    process = start("run", tmp_path, "-m", *TINY, "recipe.inject.steps=3000", "seed=0,1")
+    while not list((tmp_path / "runs").glob("inject/*/events*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    stop(process)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "stopped; the same command continues where this one ended"
+    assert "Traceback" not in errors
+    assert not list((tmp_path / "runs").glob("tune/*"))
+    assert list((tmp_path / "runs").glob("inject/*/checkpoints/step-*.safetensors"))

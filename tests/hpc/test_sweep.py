@@ -1,0 +1,35 @@
+"""The code that goes with a sweep."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from hpc.errors import ClusterError
+from tests.hpc.conftest import Composed, sweep_of
+
+
+def test_the_code_goes_with_the_sweep(experiment: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named by its content, a user's own module with it: what is edited later is another copy."""
+    module = tmp_path / "weather_data.py"
+    module.write_text("VERSION = 1\n")
+    package = tmp_path / "weather_model"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "stations.json").write_text("[1]")
+    (package / "weights.bin").write_bytes(bytes(2**20 + 1))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sweep = sweep_of(experiment, tmp_path, "hpc", "weather_data", "weather_model")
+    first = sweep.snapshot()
+    assert (first / "weather_model" / "stations.json").read_text() == "[1]"
+    assert (first / "weather_model" / "weights.bin").readlink() == package / "weights.bin"
+    assert (first / "weather_data.py").read_text() == "VERSION = 1\n"
+    assert (first / "hpc" / "jobs" / "job.py").is_file()
+    assert sweep.snapshot() == first
+    module.write_text("VERSION = 2\n")
+    assert sweep.snapshot() != first
+    assert (first / "weather_data.py").read_text() == "VERSION = 1\n"
+    with pytest.raises(ClusterError, match="nowhere_data cannot be imported here, so no job could"):
+        dataclasses.replace(sweep, packages=("nowhere_data",)).snapshot()

@@ -1,0 +1,26 @@
+"""Which rank is to blame."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from hpc.ranks.watchdog import Report, Watchdog
+
+
+def test_the_rank_that_hangs_is_told_from_those_that_wait() -> None:
+    """Rank 1 has stood in our code for too long, and 0 and 2 in a collective since then."""
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True)
+    watchdog = Watchdog(store, 0, 3, timeout_s=10.0, when_lost=lambda message: None)
+    waits = Report(5, 11.0, "waiting for others zero.py:7", "n1")
+    hangs = Report(5, 12.0, "in tune.py:30", "n2")
+    works = Report(5, 0.5, "in zoo.py:9", "n2")
+    assert watchdog.lost({0: waits, 1: hangs, 2: waits}, {}) == "rank 1 on n2 has stood still for 12 s in tune.py:30"
+    assert watchdog.lost({0: waits, 1: works, 2: waits}, {}) == ""  # they wait for one that works
+    assert watchdog.lost({0: waits, 1: waits, 2: waits}, {}).count("waiting for others") == 3
+    downloads = Report(5, 999.0, "outside pretrained.py:9", "n1")
+    assert watchdog.lost({0: downloads, 1: waits, 2: waits}, {}) == ""
+    silent = watchdog.lost({0: works, 1: works}, {1: (5, time.monotonic() - 11)})
+    assert silent.startswith("rank 1 on n2 has not been heard of for 11 s")
+    assert watchdog.lost({0: works}, {1: (5, time.monotonic() - 11)}) == ""  # it has left
