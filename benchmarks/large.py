@@ -53,13 +53,13 @@ def measure(folder: Path, case: str) -> None:
     ]
     experiment = experiment_of(folder, *setting)
     cost = estimate(experiment)
-    report(dry_run={"peak_gb": cost.peak_bytes / 2**30, "stages": {k: asdict(v) for k, v in cost.stages.items()}})
+    report(dry_run={"peak_gb": cost.peak_bytes / 2**30, "stages": {stage.name: asdict(stage) for stage in cost.stages}})
     runtime = runtime_on(peak_tflops=experiment.gpu.peak_tflops)
     with drawing_on(DEVICE):
         steps = run_stages(folder, runtime, setting, ["inject", "tune"])
         report(**{kind: StageSpeed.of(steps[kind]) for kind in ("inject", "tune")})
         generator = load_generator(steps["tune"].folder, runtime, gradient_checkpointing=True)
-    bare = BarePass(generator.backbone, cost.stages["tune"].tokens_per_step)
+    bare = BarePass(generator.backbone, cost.tune.tokens_per_step)
     report(passes=timed(works_of(bare), REPEATS), tokens_per_context=bare.num_tokens)
     if ON_GPU:
         report(profile=profiled(bare))
