@@ -28,29 +28,29 @@ def aggregate(step: Aggregate, runtime: Runtime) -> dict[str, Any]:
 
     Raises Incomplete, after writing, where evaluations are missing.
     """
-    from neurogen.report import formats, plots, study_plots
+    from neurogen.report import formats, html, plots, study_plots
     from neurogen.report.cells import cells_of, row_of
 
     cells = cells_of(step)
     rows = [row_of(cell, evaluations) for cell, evaluations in cells.items()]
     formats.write_study(rows, step.folder)
     write_hparams(rows, step.folder)
-    study_plots.draw_all(rows, list(cells.values()), step.folder)
-    missing = [evaluation for evaluation in step.evaluations if not evaluation.is_done]
-    for evaluation in step.evaluations:
-        if evaluation not in missing:
-            plots.draw_all(evaluation, step.folder, runtime)
+    pictures = study_plots.draw_all(rows, list(cells.values()), step.folder)
+    for row_pictures, evaluations in zip(pictures.of_rows, cells.values(), strict=True):
+        for evaluation in reversed([evaluation for evaluation in evaluations if evaluation.is_done]):
+            row_pictures |= plots.draw_all(evaluation, step.folder, runtime)  # the report shows the first seed
+    missing = [why_missing(evaluation) for evaluation in step.evaluations if not evaluation.is_done]
+    html.write_report(step, rows, list(cells.values()), pictures, missing)
     if missing:
-        reasons = "; ".join(f"{evaluation.label}: {why_missing(evaluation)}" for evaluation in missing)
-        raise Incomplete(f"{len(missing)} of {len(step.evaluations)} evaluations are missing ({reasons})")
+        raise Incomplete(f"{len(missing)} of {len(step.evaluations)} evaluations are missing ({'; '.join(missing)})")
     return {"rows": to_json(rows)}
 
 
 def why_missing(evaluation: Evaluate) -> str:
-    """The first steps on its way that are not done."""
+    """The evaluation, and the first steps on its way that are not done."""
     undone = [step for step in in_order(evaluation) if not step.is_done]
     first = [step for step in undone if all(needed.is_done for needed in step.needs)]
-    return "not done: " + ", ".join(f"{step.kind}-{step.key}" for step in first)
+    return f"{evaluation.label}: not done: {', '.join(f'{step.kind}-{step.key}' for step in first)}"
 
 
 def accuracies_of(evaluations: Sequence[Evaluate]) -> list[float | None]:

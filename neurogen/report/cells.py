@@ -27,6 +27,7 @@ from neurogen.study.results import (
     Row,
     Status,
     from_json,
+    measured,
     to_json,
 )
 from neurogen.study.step import Step
@@ -183,9 +184,8 @@ def paper_of(cell: Cell, evaluations: Sequence[Evaluate]) -> dict[str, Any]:
 def steps_to_90(evaluation: Evaluate) -> float:
     """Steps of stage 2 until a generated network has nine tenths of its last accuracy on validation, as far as that is
     measured."""
-    history = evaluation.history(evaluation.tune)
-    measured = [(row.step, row.validation_accuracy) for row in history if row.validation_accuracy is not None]
-    return next(step for step, accuracy in measured if accuracy >= 0.9 * measured[-1][1])
+    series = measured(evaluation.history(evaluation.tune), "validation_accuracy")
+    return next(step for step, accuracy in series if accuracy >= 0.9 * series[-1][1])
 
 
 def machine_of(environment: Environment) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from neurogen.report.figures import (
+    CLASSICAL,
+    GENERATED,
+    INJECT,
+    ZOO,
+    Picture,
+    Screen,
+    StudyPictures,
+    panels,
+    picture_of,
+)
 from neurogen.report.formats import slug
-from neurogen.report.plots import CLASSICAL, GENERATED, INJECT, ZOO, save
 from neurogen.report.tables import LABELS, heading, varied_names
 from neurogen.study.pipeline import Evaluate
-from neurogen.study.results import Population, Row
+from neurogen.study.results import Population, Row, measured
 
 LINES = ("#d1495b", "#30638e", "#edae49", "#3a7d44", "#7b4b94", "#00798c", "#8d5524", "#555555")
 MARKS = {
@@ -43,40 +54,45 @@ MARKS = {
 COMPARED = (Population.CLASSICAL, Population.ZOO_MEAN, Population.AFTER_INJECT, Population.GENERATED)
 
 
-def draw_all(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]], folder: Path) -> None:
-    """Every plot for which there are finished evaluations."""
+def draw_all(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]], folder: Path) -> StudyPictures:
+    """Draw every plot for which there are finished evaluations."""
     done = [[evaluation for evaluation in cell if evaluation.is_done] for cell in cells]
+    plots: dict[str, Callable[[Screen], Figure]] = {}
     if len(rows) > 1:
-        save(comparison(rows), folder / "comparison")
+        plots["comparison"] = partial(comparison, rows)
     if any(done):
-        save(learning(rows, done), folder / "learning")
+        plots["learning"] = partial(learning, rows, done)
+    of_study = {name: picture_of(draw, folder / name)[0] for name, draw in plots.items()}
+    of_rows: list[dict[str, Picture]] = []
     for row, evaluations in zip(rows, done, strict=True):
-        if evaluations:
-            save(memorisation(row, evaluations), folder / f"memorisation-{slug(row)}")
-            save(conditioning(row, evaluations), folder / f"conditioning-{slug(row)}")
+        of_rows.append({})
+        for name, draw in (("memorisation", memorisation), ("conditioning", conditioning)) if evaluations else ():
+            path = folder / f"{name}-{slug(row)}"
+            of_rows[-1][name], _ = picture_of(partial(draw, row, evaluations), path)
+    return StudyPictures(of_study, of_rows)
 
 
-def comparison(rows: Sequence[Row]) -> Figure:
+def comparison(rows: Sequence[Row], screen: Screen) -> Figure:
     """Test accuracy of every row: classical and generated networks, and what lies between."""
-    figure = Figure(figsize=(8, 1.2 + 0.45 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(screen.width, 1.2 + 0.45 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for shift, name in enumerate(COMPARED):
-        measured = [(place, row.populations[name]) for place, row in enumerate(rows) if name in row.populations]
+        places = [(place, row.populations[name]) for place, row in enumerate(rows) if name in row.populations]
         axes.errorbar(
-            [summary.accuracy for _, summary in measured],
-            [place + 0.15 * (shift - 1.5) for place, _ in measured],
-            xerr=[summary.std or 0.0 for _, summary in measured],
+            [summary.accuracy for _, summary in places],
+            [place + 0.15 * (shift - 1.5) for place, _ in places],
+            xerr=[summary.std or 0.0 for _, summary in places],
             fmt="o",
             markersize=5,
             color=MARKS[name][0],
             label=LABELS[name],
         )
-    axes.set_yticks(range(len(rows)), [" · ".join(filter(None, names)) for names in varied_values(rows)])
+    labels = [screen.wrapped(" · ".join(filter(None, names))) for names in varied_values(rows)]
+    axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set(xlabel="test accuracy (%), mean and standard deviation")
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set(xlabel="test accuracy (%), mean and deviation")
     axes.grid(axis="x", color="#eeeeee")
-    figure.legend(frameon=False, fontsize=8, loc="outside upper center", ncols=4)
+    figure.legend(loc="outside upper center", ncols=2 * screen.columns)
     return figure
 
 
@@ -87,8 +103,8 @@ def varied_values(rows: Sequence[Row]) -> list[list[str]]:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """A line of learning curves: cells with the same classical networks."""
+class Group:
+    """Cells with the same classical networks, whose learning curves share their axes."""
 
     rows: Sequence[Row]
     cells: Sequence[Sequence[Evaluate]]
@@ -107,7 +123,6 @@ class Panel:
             values = np.array([values[:shortest] for _, values in runs]) * unit
             label = " · ".join(filter(None, names)) or "generated"
             _band(axes, runs[0][0][:shortest], values, colour, f"{label} (n = {len(values)})", "-")
-        axes.spines[["top", "right"]].set_visible(False)
         axes.set(xlabel="passes through the training data")
 
     def title(self) -> str:
@@ -124,38 +139,39 @@ class Panel:
         return note + "\n(of several tasks: balanced by the number of classes)" * is_shared
 
 
-def learning(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]]) -> Figure:
+def learning(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]], screen: Screen) -> Figure:
     """Loss and accuracy on validation over passes through the training data: mean and spread over seeds."""
-    panels = panels_of(rows, cells)
-    figure = Figure(figsize=(10, 3.4 * len(panels)), layout="constrained")
-    all_axes = figure.subplots(len(panels), 2, squeeze=False)
-    for (loss_axes, accuracy_axes), panel in zip(all_axes, panels, strict=True):
-        panel.draw(loss_axes, "loss")
-        panel.draw(accuracy_axes, "validation_accuracy")
-        loss_axes.text(1, 1, panel.note(), fontsize=8, ha="right", va="top", transform=loss_axes.transAxes)
-        loss_axes.set(ylabel="cross-entropy in training", yscale="log", title=panel.title())
-        accuracy_axes.set(ylabel="accuracy on validation (%)", title="accuracy")
-        accuracy_axes.legend(frameon=False, fontsize=8, loc="lower right")
+    groups = groups_of(rows, cells)
+    figure, axes = panels(screen, 2 * len(groups), height=3.4)
+    for loss_axes, accuracy_axes, group in zip(axes[::2], axes[1::2], groups, strict=True):
+        group.draw(loss_axes, "loss")
+        group.draw(accuracy_axes, "validation_accuracy")
+        loss_axes.text(1, 1, group.note(), ha="right", va="top", transform=loss_axes.transAxes)
+        loss_axes.set(ylabel="cross-entropy in training", yscale="log")
+        loss_axes.set_title(group.title())
+        accuracy_axes.set(ylabel="accuracy on validation (%)")
+        accuracy_axes.set_title("accuracy")
+        accuracy_axes.legend(loc="lower right")
     return figure
 
 
-def panels_of(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]]) -> list[Panel]:
+def groups_of(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]]) -> list[Group]:
     """Cells without evaluations are left out."""
     members: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for index, evaluations in enumerate(cells):
         if evaluations:
             members[tuple(evaluation.classical.key for evaluation in evaluations)].append(index)
-    return [Panel([rows[i] for i in index], [cells[i] for i in index]) for index in members.values()]
+    return [Group([rows[i] for i in index], [cells[i] for i in index]) for index in members.values()]
 
 
 def stage_2(evaluation: Evaluate, key: str) -> tuple[NDArray[Any], list[float]]:
     """(passes through the data, values) of the steps at which it was measured."""
     tune = evaluation.tune
-    measured = [(row.step, getattr(row, key)) for row in evaluation.history(tune) if getattr(row, key) is not None]
+    series = measured(evaluation.history(tune), key)
     num_train = evaluation.result().num_train
     samples = tune.stage.contexts_per_step * min(tune.stage.batch_size, num_train)
     passes = samples / num_train / len(tune.tasks)
-    return np.array([step * passes for step, _ in measured]), [value for _, value in measured]
+    return np.array([step * passes for step, _ in series]), [value for _, value in series]
 
 
 def _band(axes: Axes, x: NDArray[Any], runs: NDArray[Any], colour: str, label: str, style: str) -> None:
@@ -169,10 +185,9 @@ def _band(axes: Axes, x: NDArray[Any], runs: NDArray[Any], colour: str, label: s
         axes.fill_between(x, lower, middle + spread, color=colour, alpha=0.18, linewidth=0)
 
 
-def memorisation(row: Row, evaluations: Sequence[Evaluate]) -> Figure:
+def memorisation(row: Row, evaluations: Sequence[Evaluate], screen: Screen) -> Figure:
     """Every network: accuracy against the overlap of its mistakes with the zoo's, and against its distance to it."""
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    iou_axes, distance_axes = figure.subplots(1, 2)
+    figure, (iou_axes, distance_axes) = panels(screen, 2, height=4 if not screen.is_narrow else 3.2)
     results = [evaluation.result().populations for evaluation in evaluations]
     for name, (colour, mark) in MARKS.items():
         populations = [result[name] for result in results if name in result]
@@ -186,29 +201,29 @@ def memorisation(row: Row, evaluations: Sequence[Evaluate]) -> Figure:
     distance_axes.set(ylabel="distance to the zoo (L2)", ylim=(0, None))
     for axes in (iou_axes, distance_axes):
         axes.set(xlabel="test accuracy (%)")
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(heading(row), fontsize=10)
     handles, labels = iou_axes.get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside right center")
+    place = "outside lower center" if screen.is_narrow else "outside right center"
+    figure.legend(handles, labels, loc=place)
+    if not screen.is_narrow:
+        figure.suptitle(heading(row))
     return figure
 
 
-def conditioning(row: Row, evaluations: Sequence[Evaluate]) -> Figure:
+def conditioning(row: Row, evaluations: Sequence[Evaluate], screen: Screen) -> Figure:
     """Under every condition, each context's accuracy and how far the parameters moved."""
     names = list(row.conditions)
     conditions = [evaluation.result().conditions for evaluation in evaluations]
-    figure = Figure(figsize=(10, 0.8 + 0.36 * len(names)), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    figure, both_axes = panels(screen, 2, height=0.8 + 0.36 * len(names), sharey=True)
     labels = ("test accuracy (%)", "change of the parameters (std)")
-    for axes, key, unit, label in zip(panels, ("accuracy", "change"), (100, 1), labels, strict=True):
+    for axes, key, unit, label in zip(both_axes, ("accuracy", "change"), (100, 1), labels, strict=True):
         for place, name in enumerate(names):
             values = [unit * value for by_name in conditions for value in getattr(by_name[name], key)]
             axes.barh(place, statistics.fmean(values), color=GENERATED, alpha=0.35)
             axes.scatter(values, [place] * len(values), color=GENERATED, s=12, alpha=0.7, linewidths=0)
         axes.set(xlabel=label, xlim=(0, None))
         axes.locator_params(axis="x", nbins=6)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_yticks(range(len(names)), names)
-    panels[0].invert_yaxis()
-    figure.suptitle(heading(row), fontsize=10)
+    both_axes[0].set_yticks(range(len(names)), [screen.wrapped(name) for name in names])
+    both_axes[0].invert_yaxis()
+    if not screen.is_narrow:
+        figure.suptitle(heading(row))
     return figure

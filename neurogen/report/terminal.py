@@ -20,7 +20,7 @@ import rich.table
 from rich.console import Console
 from rich.measure import Measurement
 
-from neurogen.report import formats, tables
+from neurogen.report import formats, html, tables
 from neurogen.report.tables import LABELS, Table
 from neurogen.study.pipeline import Aggregate
 from neurogen.study.results import Population, Row
@@ -65,13 +65,14 @@ def _show_study(rows: Sequence[Row], name: str, console: Console) -> None:
 
 
 def _show_places(last: Aggregate, console: Console) -> None:
-    places = [("table", last.folder / "results.csv"), ("reports", last.folder / "report-*.md")]
+    places = [("table", last.folder / "results.csv"), ("in Markdown", last.folder / "report-*.md")]
     places += [("plots", last.folder / "*.png")]
     for evaluation in last.evaluations if len(last.evaluations) == 1 else []:
         places += [("networks", evaluation.folder / "network-*.safetensors"), ("generator", evaluation.tune.folder)]
     for label, path in places:
         console.print(f"{label:12} {path}")
     console.print(f"{'TensorBoard':12} {_tensorboard()} --logdir {last.root}")
+    console.print(f"{'report':12} {last.folder / html.NAME}")
 
 
 def _fitting(table: Table, console: Console) -> Table:

@@ -241,7 +241,7 @@ class Evaluate(Step):
 class Aggregate(Step):
     """Tables and plots over evaluations."""
 
-    kind, version, runs = "sweeps", 4, "neurogen.aggregate:aggregate"
+    kind, version, runs = "sweeps", 5, "neurogen.aggregate:aggregate"
 
     name: str
     evaluations: tuple[Evaluate, ...]

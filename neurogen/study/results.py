@@ -9,6 +9,7 @@ torch here, so that a finished run is shown at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -47,6 +48,12 @@ class HistoryRow:
     loss: float | None = None
     validation_loss: float | None = None
     validation_accuracy: float | None = None
+
+
+def measured(history: Sequence[HistoryRow], name: str) -> list[tuple[int, float]]:
+    """(step, value) of the rows that have a value of this name."""
+    series = [(row.step, getattr(row, name)) for row in history]
+    return [(step, value) for step, value in series if value is not None]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,102 @@
+"""What all plots share: colours, the two layouts, and the files and pictures that are made of a figure.
+
+in:  a function that draws a figure for a screen
+out: NAME.png and NAME.pdf in the study's folder; the picture for report.html, once for a wide and once for a narrow
+     screen
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from neurogen import store
+
+CLASSICAL, GENERATED, ZOO, INJECT = "#666666", "#d1495b", "#30638e", "#edae49"
+STYLE = {
+    "font.size": 8,
+    "axes.labelsize": 9,
+    "axes.titlesize": 10,
+    "figure.titlesize": 10,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What a figure is drawn for."""
+
+    width: float  # of the figure, in inches
+    columns: int  # of panels
+    dpi: int
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether panels stand below each other."""
+        return self.columns == 1
+
+    def wrapped(self, label: str) -> str:
+        """The label of an axis, on several lines where there is little room beside the axis."""
+        return textwrap.fill(label, 20) if self.is_narrow else label
+
+
+WIDE = Screen(width=10, columns=2, dpi=130)
+NARROW = Screen(width=3.7, columns=1, dpi=200)
+
+
+def panels(
+    screen: Screen, count: int, height: float, scale: int = 1, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels of this height in inches, in `scale` times as many columns as the screen has."""
+    columns = scale * screen.columns
+    num_rows = math.ceil(count / columns)
+    figure = Figure(figsize=(screen.width, height * num_rows), layout="constrained")
+    axes = list(figure.subplots(num_rows, columns, squeeze=False, sharey=sharey).flatten())
+    for unused in axes[count:]:
+        unused.set_visible(False)
+    return figure, axes[:count]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as report.html shows it, as PNG for both screens."""
+
+    name: str  # of its files beside the report, without suffix
+    wide: bytes
+    narrow: bytes
+
+
+@dataclass(frozen=True)
+class StudyPictures:
+    """Pictures by the name of the plot: of the study as a whole, and of each of its rows."""
+
+    of_study: dict[str, Picture]
+    of_rows: list[dict[str, Picture]]
+
+
+def picture_of(draw: Callable[[Screen], Figure], path: Path) -> tuple[Picture, Figure]:
+    """Write PATH.png and PATH.pdf. Returns the picture for the report, and the figure of the wide screen."""
+    narrow = io.BytesIO()
+    with rc_context(STYLE):
+        figure = draw(WIDE)
+        save(figure, path)
+        draw(NARROW).savefig(narrow, format="png", dpi=NARROW.dpi)
+    wide = path.with_name(f"{path.name}.png").read_bytes()
+    return Picture(path.name, wide, narrow.getvalue()), figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """As PATH.png and PATH.pdf. Raises UserError where the folder cannot be written."""
+    for suffix in (".png", ".pdf"):
+        target = path.with_name(path.name + suffix)
+        store.write_file(target, lambda temporary: figure.savefig(temporary, dpi=WIDE.dpi))

@@ -1,0 +1,204 @@
+"""report.html: all that a run or a study gave, on one page; and what a notebook shows of it.
+
+in:  the rows of a study, its pictures, the evaluations of every row
+out: one HTML file with everything in it, which works offline; its links lead to files beside it
+"""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from neurogen.report import tables
+from neurogen.report.cells import settings_of, varied_keys
+from neurogen.report.formats import slug, write_text
+from neurogen.report.tables import LABELS, MISSING, Table
+from neurogen.study.pipeline import Aggregate, Evaluate
+from neurogen.study.results import Population, Row
+
+if TYPE_CHECKING:
+    from neurogen.report.figures import Picture, StudyPictures
+
+NAME = "report.html"
+RESULTS = ("results.csv", "results.json", "results.md", "results.tex")
+MAIN_PLOTS = ("comparison.png", "learning.png")
+PLUS_MINUS, PERCENT = " ± ", " %"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A figure that a reader sees first."""
+
+    label: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row with all that the page shows of it."""
+
+    anchor: str
+    label: str
+    row: Row
+    pictures: Mapping[str, Picture]
+    links: Mapping[str, str]
+
+    @property
+    def tables(self) -> dict[str, Table]:
+        """By their titles."""
+        return {table.title: table for table in tables.of_row(self.row)}
+
+
+def write_report(
+    study: Aggregate,
+    rows: Sequence[Row],
+    cells: Sequence[Sequence[Evaluate]],
+    pictures: StudyPictures,
+    missing: Sequence[str],
+) -> None:
+    """Write report.html into the study's folder. `missing` says which evaluations are missing, and why.
+
+    Raises UserError where the folder cannot be written.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"data_uri": data_uri, "href": quote}
+    environment.filters |= {"with_units_above": with_units_above, "spread_columns": spread_columns}
+    labels = labels_of(rows)
+    page = environment.get_template("report.html").render(
+        name=study.name,
+        rows=rows,
+        cells=[
+            Cell(
+                f"row-{index}",
+                labels[index],
+                rows[index],
+                pictures.of_rows[index],
+                links_of(rows[index], cells[index], study),
+            )
+            for index in range(len(rows))
+        ],
+        summary=tables.of_study(rows),
+        settings=settings(labels, cells),
+        pictures=pictures.of_study,
+        tiles=tiles(rows),
+        missing=missing,
+        files=[name for name in RESULTS if (study.folder / name).exists()],
+        generated=LABELS[Population.GENERATED],
+        heading=tables.heading,
+        about=tables.summary,
+    )
+    write_text(study.folder / NAME, page)
+
+
+def data_uri(png: bytes) -> str:
+    """A picture as a part of the page."""
+    return f"data:image/png;base64,{b64encode(png).decode()}"
+
+
+def with_units_above(table: Table) -> Table:
+    """The per cent signs of a column in its head instead of in every cell."""
+    columns = list(zip(*table.rows, strict=True))
+    units = [PERCENT if all(text.endswith(PERCENT) for text in column) else "" for column in columns]
+    header = tuple(f"{name} ({unit.strip()})" if unit else name for name, unit in zip(table.header, units, strict=True))
+    columns = [tuple(text.removesuffix(unit) for text in column) for column, unit in zip(columns, units, strict=True)]
+    return replace(table, header=header, rows=list(zip(*columns, strict=True)))
+
+
+def spread_columns(table: Table) -> set[int]:
+    """The columns with deviations, in which all values are aligned at the point."""
+    return {index for cells in table.rows for index, text in enumerate(cells) if PLUS_MINUS in text}
+
+
+def labels_of(rows: Sequence[Row]) -> list[str]:
+    """What tells a row from the others; of a single row, or where nothing does, dataset and target."""
+    varied = tables.varied_names(rows) or ["dataset", "target"]
+    return [" · ".join(filter(None, (getattr(row, name) for name in varied))) for row in rows]
+
+
+def tiles(rows: Sequence[Row]) -> list[Tile]:
+    """What the page begins with: of one row its accuracies, of several how they differ."""
+    if len(rows) > 1:
+        return _tiles_of_study(rows)
+    (row,) = rows
+    if row.generated_mean is None or row.classical_mean is None:
+        return []
+    generated, classical = (
+        f"{tables.spread(mean, std)} %"
+        for mean, std in ((row.generated_mean, row.generated_std), (row.classical_mean, row.classical_std))
+    )
+    return [
+        Tile("generated", generated, f"{row.n_ok} networks"),
+        Tile("classical training", classical, f"{row.n_classical} networks"),
+        Tile("difference", f"{row.generated_mean - row.classical_mean:+.2f}", "points, generated − classical"),
+        Tile("zoo mean network", f"{tables.spread(row.zoo_mean_network, None)} %", "what stage 1 aims at"),
+    ]
+
+
+def _tiles_of_study(rows: Sequence[Row]) -> list[Tile]:
+    measured = [row for row in rows if row.ratio is not None]
+    gaps = [row.generated_mean - row.classical_mean for row in measured if row.generated_mean and row.classical_mean]
+    seeds = sorted({row.n_seeds for row in measured})
+    span = f"{min(gaps):+.2f} to {max(gaps):+.2f}" if gaps else MISSING
+    return [
+        Tile("rows", f"{len(measured)} of {len(rows)}", "are measured"),
+        Tile("seeds", " to ".join(map(str, {*seeds[:1], *seeds[-1:]})) or MISSING, "per row"),
+        Tile("difference", span, "points, generated − classical"),
+        Tile("time", f"{tables.minutes_of(rows):.0f} min", "all steps together"),
+    ]
+
+
+def settings(labels: Sequence[str], cells: Sequence[Sequence[Evaluate]]) -> Table:
+    """The settings in which rows differ, a column per row; of a single row all its settings."""
+    values = [settings_of(evaluations[0]) for evaluations in cells]
+    is_single = len(values) == 1
+    keys = list(values[0]) if is_single else varied_keys(values)
+    seeds = [", ".join(str(evaluation.seed) for evaluation in evaluations) for evaluations in cells]
+    lines = [("seed", *seeds), *((key, *(as_yaml(point.get(key)) for point in values)) for key in keys)]
+    return Table("settings", ("setting", *(["value"] if is_single else labels)), lines)
+
+
+def as_yaml(value: Any) -> str:
+    """A setting as the command line takes it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"[{', '.join(map(as_yaml, value))}]" if isinstance(value, list) else str(value)
+
+
+def links_of(row: Row, evaluations: Sequence[Evaluate], study: Aggregate) -> dict[str, str]:
+    """Links from the study's folder to the files of a row, as far as they are there."""
+    paths = {"these tables as Markdown": study.folder / f"report-{slug(row)}.md"}
+    for evaluation in evaluations:
+        seed = f", seed {evaluation.seed}" if len(evaluations) > 1 else ""
+        paths[f"generated networks{seed}"] = evaluation.folder
+        paths[f"generator{seed}"] = evaluation.tune.folder
+        paths[f"classical networks{seed}"] = evaluation.classical.folder
+    return {name: quote(os.path.relpath(path, study.folder)) for name, path in paths.items() if path.exists()}
+
+
+def table_html(rows: Sequence[Row]) -> str:
+    """The table that the terminal shows, as plain HTML: of one row its networks, of several the summary."""
+    from tabulate import tabulate
+
+    is_single = len(rows) == 1 and bool(rows[0].populations)
+    table = tables.networks(rows[0]) if is_single else tables.of_study(rows)
+    alignment = [*["left"] * table.num_names, *["right"] * (len(table.header) - table.num_names)]
+    return str(tabulate(table.rows, table.header, tablefmt="html", disable_numparse=True, colalign=alignment))
+
+
+def main_plot(folder: Path) -> bytes | None:
+    """The PNG that says most of a finished study: all rows side by side, or the learning curves of one row."""
+    return next((path.read_bytes() for path in (folder / name for name in MAIN_PLOTS) if path.exists()), None)
