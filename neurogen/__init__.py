@@ -13,17 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neurogen.api.classifier import Classifier
+    from neurogen.api.data import Data
+    from neurogen.api.fit import fit
     from neurogen.api.generator import LoadedGenerator, load
+    from neurogen.api.run import Run
     from neurogen.api.zoo import LoadedZoo, load_zoo
     from neurogen.errors import UserError
 
-__all__ = ["Classifier", "LoadedGenerator", "LoadedZoo", "UserError", "load", "load_zoo"]
+__all__ = ["Classifier", "Data", "LoadedGenerator", "LoadedZoo", "Run", "UserError", "fit", "load", "load_zoo"]
 
 _MODULES = {
     "Classifier": "neurogen.api.classifier",
+    "Data": "neurogen.api.data",
     "LoadedGenerator": "neurogen.api.generator",
     "LoadedZoo": "neurogen.api.zoo",
+    "Run": "neurogen.api.run",
     "UserError": "neurogen.errors",
+    "fit": "neurogen.api.fit",
     "load": "neurogen.api.generator",
     "load_zoo": "neurogen.api.zoo",
 }

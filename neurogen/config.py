@@ -49,6 +49,7 @@ class DatasetConfig:
     relabel: str | None = None  # random: every context names the classes in another order; null: as they are
     unseen: list[str] = field(default_factory=list)  # classes that only contexts of the evaluation show
     text: TextConfig | None = None  # texts: how they are read; null: the samples are images
+    version: str | None = None  # of a function of the user's own; another version is another dataset
     size: SizeConfig | None = field(default=None, metadata={"identity": False})  # null: dry_run=true loads the data
 
     @property
@@ -65,6 +66,7 @@ class TargetConfig:
     modality: str  # of the data that it classifies: image or text
     build: str
     options: dict[str, Any]
+    version: str | None = None  # of a function of the user's own; another version is another target
 
 
 @dataclass

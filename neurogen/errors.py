@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,12 @@ class UserError(ValueError):
     """A mistake that the user can mend, shown without a traceback. Any other exception is a defect of this program."""
 
     exit_status = 1
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in a notebook: the one line; with NEUROGEN_DEBUG=1 the traceback."""
+        if os.environ.get("NEUROGEN_DEBUG"):
+            return traceback.format_exception(self)
+        return [f"{type(self).__name__}: {one_line(self)}"]
 
 
 class Incomplete(UserError):

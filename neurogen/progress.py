@@ -1,13 +1,13 @@
-"""Progress for people: on a terminal a bar with rate and remaining time, elsewhere a line every 15 seconds."""
+"""Progress for people: a bar with rate and remaining time on a terminal and in a notebook, elsewhere a line every 15
+seconds."""
 
 from __future__ import annotations
 
 import sys
 import time
+import warnings
 from threading import Lock
 from typing import Any
-
-from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -23,8 +23,8 @@ class Progress:
         self.started = self.printed = time.monotonic()
         self.lock, self.note = Lock(), ""
         self.bar: Any = None
-        if sys.stderr.isatty():
-            self.bar = tqdm(total=total, initial=first, desc=f"  {what}", unit=f" {unit}", dynamic_ncols=True)
+        if sys.stderr.isatty() or in_notebook():
+            self.bar = _bar(total=total, initial=first, desc=f"  {what}", unit=f" {unit}", dynamic_ncols=True)
 
     def __enter__(self) -> Progress:
         return self
@@ -54,3 +54,20 @@ class Progress:
         if self.note:
             parts.append(self.note)
         print(f"  {self.what}: {', '.join(parts)}", file=sys.stderr, flush=True)
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
+def _bar(**options: Any) -> Any:
+    """tqdm's bar: a widget in a notebook that can show widgets, text otherwise."""
+    from tqdm import TqdmWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TqdmWarning)  # that widgets cannot be shown
+        from tqdm.auto import tqdm
+
+        return tqdm(**options)

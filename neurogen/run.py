@@ -11,8 +11,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hpc.jobs.sweep import Sweep
     from hpc.ranks.distributed import Placement
     from neurogen.config import Experiment
+    from neurogen.study.pipeline import Aggregate
     from neurogen.training.runtime import Runtime
 
 INTERRUPTED = 130
@@ -92,47 +93,81 @@ def conf_folder() -> str:
 def compose_and_run(composed: Any) -> None:
     from hpc.ranks.distributed import Placement
     from neurogen.experiment import experiment_from
-    from neurogen.report.terminal import show, show_estimate
+    from neurogen.report.terminal import show
+
+    experiment = experiment_from(composed)
+    placement, stop = Placement.from_environment(os.environ), Event()
+    _stop_on_signals(stop)
+    try:
+        last = run_experiment(experiment, stop)
+    except (Interrupted, KeyboardInterrupt):
+        if placement.rank != 0:
+            return  # rank 0 says so
+        _say_stopped()
+        sys.exit(INTERRUPTED)
+    if last is not None and last.is_done and placement.rank == 0:
+        show(last)
+
+
+def run_experiment(experiment: Experiment, stop: Event) -> Aggregate | None:
+    """Do the steps that are not done, in this process, which may be one rank of several; returns the last step.
+
+    With dry_run=true, print what it would cost, do nothing, and return None.
+    Raises Interrupted when `stop` is set and everything needed to go on is saved.
+    """
+    from hpc.ranks.distributed import Placement
     from neurogen.study.graph import steps_of
     from neurogen.study.pipeline import chosen, run_here
 
-    experiment = experiment_from(composed)
     if experiment.dry_run:
-        from neurogen.cost.estimate import estimate
-        from neurogen.cost.scaling import plans_of
-
-        found = estimate(experiment)
-        show_estimate(experiment, found, plans_of(found, experiment))
-        return
+        _show_estimate(experiment)
+        return None
     last = steps_of([experiment])
     steps = chosen(last, experiment.only, experiment.part, experiment.num_parts)
     placement = Placement.from_environment(os.environ)
     if placement.size > 1 or not all(step.is_done for step in steps):
-        try:
-            with runtime_of(experiment, placement) as runtime:
-                run_here(steps, runtime)
-        except (Interrupted, KeyboardInterrupt):
-            if placement.rank != 0:
-                return  # rank 0 says so
-            _say_stopped()
-            sys.exit(INTERRUPTED)
-    if last.is_done and placement.rank == 0:
-        show(last)
+        with runtime_of(experiment, placement, stop) as runtime:
+            run_here(steps, runtime)
+    return last
+
+
+def compose(overrides: Sequence[str]) -> Experiment:
+    """The experiment that these words of the command line describe. Raises UserError as the command does."""
+    from neurogen.experiment import experiment_from
+
+    with user_errors(), hydra.initialize_config_dir(conf_folder(), version_base="1.3"):
+        return experiment_from(hydra.compose("config", list(overrides)))
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """What the command explains in one line becomes a UserError with that line."""
+    try:
+        yield
+    except (HydraException, YAMLError, ClusterError) as error:
+        raise UserError(_explained(error)) from error
+
+
+def _show_estimate(experiment: Experiment) -> None:
+    from neurogen.cost.estimate import estimate
+    from neurogen.cost.scaling import plans_of
+    from neurogen.report.terminal import show_estimate
+
+    cost = estimate(experiment)
+    show_estimate(experiment, cost, plans_of(cost, experiment))
 
 
 def _say_stopped() -> None:
     print("\nstopped; the same command continues where this one ended", file=sys.stderr)
 
 
-def runtime_of(experiment: Experiment, placement: Placement) -> AbstractContextManager[Runtime]:
-    """This process, or one rank of those that torchrun or srun started together."""
+def runtime_of(experiment: Experiment, placement: Placement, stop: Event) -> AbstractContextManager[Runtime]:
+    """This process, or one rank of those that torchrun or srun started together; `stop` is its stop flag."""
     from hpc.ranks.distributed import runtime_of_ranks
     from hpc.ranks.zero import zero_from
     from neurogen.generator.pretrained import require_usable
 
     require_usable(experiment.backbone)
-    stop = Event()
-    _stop_on_signals(stop)
     return runtime_of_ranks(make_runtime_of(experiment), zero_from(experiment.zero), placement, stop)
 
 

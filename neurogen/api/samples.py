@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neurogen.config import DatasetConfig
-from neurogen.data.arrays import as_bytes
+from neurogen.data.arrays import as_bytes, as_list
 from neurogen.data.dataset import Split
 from neurogen.data.images import read_pictures
 from neurogen.data.preparation import DataShape, ImageShape, Normalisation, Texts, TokenEmbedding
@@ -53,7 +53,7 @@ class SampleReader:
 
         Raises UserError for a label that is no class of this dataset.
         """
-        values = given.tolist() if hasattr(given, "tolist") else list(given)
+        values = as_list(given)
         (part,), _ = with_class_indices([Table([""] * len(values), values)], self.class_names, "labels=")
         numbers = part.labels
         if not np.isin(numbers, range(len(self.class_names))).all():

@@ -23,9 +23,11 @@ from neurogen.data.tokenised import load_texts
 from neurogen.errors import UserError
 from neurogen.experiment import typed
 from neurogen.generator.pretrained import load_tokenizer
+from neurogen.study.pipeline import Zoo
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout
 from neurogen.targets.zoo import load_network
+from neurogen.targets.zoo import load_zoo as aligned_zoo
 
 
 def load_zoo(folder: str | Path) -> LoadedZoo:
@@ -45,6 +47,16 @@ def load_zoo(folder: str | Path) -> LoadedZoo:
     layout = ParameterLayout.of(build_network(target, dataset.shape))
     flat = torch.stack([load_network(path, layout) for path in sorted(folder.glob("network-*.safetensors"))])
     return LoadedZoo(flat, target, layout, reader_of(config, dataset, tokenizer))
+
+
+def zoo_of_run(zoo: Zoo) -> LoadedZoo:
+    """All chunks of a run's zoo, aligned as the run asked for. Raises UserError as `load_zoo` does."""
+    dataset, embed = zoo.task.load(), zoo.task.embed
+    network = build_network(zoo.task.target, dataset.shape)
+    flat = aligned_zoo(zoo, dataset, network)
+    tokenizer = load_tokenizer(embed.model) if embed is not None else None
+    reader = reader_of(zoo.task.dataset, dataset, tokenizer)
+    return LoadedZoo(flat, zoo.task.target, ParameterLayout.of(network), reader)
 
 
 class LoadedZoo:

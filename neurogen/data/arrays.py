@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +45,11 @@ def arrays(config: DatasetConfig) -> RawSplits:
         splits = {name: Labelled(resized(part.samples, config.resize), part.labels) for name, part in splits.items()}
     class_names = tuple(json.loads(about["class_names"]))
     if "test" not in splits:
-        return split_off_test(splits["train"], class_names)
+        return replace(split_off_test(splits["train"], class_names), validation=splits.get("validation"))
     return RawSplits(splits["train"], splits["test"], class_names, splits.get("validation"))
 
 
-def store_splits(splits: dict[str, Labelled], class_names: tuple[str, ...], folder: Path) -> Path:
+def store_splits(splits: Mapping[str, Labelled], class_names: tuple[str, ...], folder: Path) -> Path:
     """Write `train`, and where they are given `validation` and `test`, into one file of `folder`; returns its path.
 
     Nothing is written where the file is there already. Raises UserError where it cannot be written.
@@ -95,6 +97,12 @@ def as_bytes(images: Any, what: str = "the images") -> NDArray[np.uint8]:
             "to 255 (uint8)"
         )
     return np.ascontiguousarray(np.rint(pixels * 255).astype(np.uint8))
+
+
+def as_list(labels: Any) -> list[Any]:
+    """Labels in an array, a tensor or a list, as Python's own numbers and strings."""
+    values = labels.tolist() if hasattr(labels, "tolist") else list(labels)
+    return [value.item() if hasattr(value, "item") else value for value in values]
 
 
 def _array(images: Any, what: str) -> NDArray[Any]:

@@ -1,0 +1,112 @@
+"""A target that is a function of the user's own: its name for the config, and a digest of what it is made of.
+
+in:  a function (DataShape) → torch.nn.Module, defined at the top level of a module, a script or a notebook
+out: its dotted name; for a function of a script or a notebook a digest as well, of its source and of everything in
+     the same script or notebook that it uses
+
+An edited cell therefore gives another digest, and a new result. A module can be imported again by any process; its
+functions are known by their names, as on the command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from neurogen.errors import UserError, one_line
+
+MAIN = "__main__"
+PLAIN = (bool, int, float, complex, str, bytes, type(None))
+
+
+def dotted_name(function: Callable[..., Any]) -> str:
+    """MODULE.FUNCTION. Raises UserError for a function that cannot be found again by such a name."""
+    module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
+    if module is None or name is None or getattr(sys.modules.get(module), name, None) is not function:
+        raise UserError(
+            f"target={name or function!r} is not at the top level of a module or a notebook; define it there with def, "
+            "without a lambda and outside of other functions"
+        )
+    return f"{module}.{name}"
+
+
+def source_digest(function: Callable[..., Any]) -> str | None:
+    """16 hexadecimal digits for a function or a class of __main__, None for any other one.
+
+    Raises UserError where the source cannot be read, as of functions typed at Python's own prompt.
+    """
+    if function.__module__ != MAIN:
+        return None
+    digest = hashlib.sha256()
+    for part in _parts(function, set()):
+        digest.update(part.encode())
+    return digest.hexdigest()[:16]
+
+
+def _parts(value: Any, seen: set[int]) -> Iterator[str]:
+    """What `value` consists of, as texts in a fixed order: sources of __main__, plain values, names of all else."""
+    if id(value) in seen:
+        return
+    if isinstance(value, PLAIN):
+        yield repr(value)
+        return
+    seen.add(id(value))
+    if isinstance(value, (list, tuple, set, frozenset, dict)):
+        members = value.items() if isinstance(value, dict) else value
+        yield type(value).__name__
+        for member in sorted(members, key=repr) if isinstance(value, (set, frozenset)) else members:
+            yield from _parts(member, seen)
+    elif isinstance(value, (staticmethod, classmethod)):
+        yield from _parts(value.__func__, seen)
+    elif isinstance(value, property):
+        yield from _parts([value.fget, value.fset], seen)
+    elif isinstance(value, FunctionType) and value.__module__ == MAIN:
+        yield from _parts_of_function(value, seen)
+    elif isinstance(value, type) and value.__module__ == MAIN:
+        yield value.__qualname__
+        yield from _parts(value.__bases__, seen)
+        for name, attribute in sorted(vars(value).items()):
+            if name not in ("__dict__", "__weakref__", "__module__", "__firstlineno__"):
+                yield name
+                yield from _parts(attribute, seen)
+    elif isinstance(value, ModuleType) or hasattr(value, "__qualname__"):  # installed: it does not change between cells
+        yield f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value.__name__)}"
+    else:
+        yield _pickled(value)
+
+
+def _pickled(value: Any) -> str:
+    """An array, a tensor or any other object by its content."""
+    try:
+        return hashlib.sha256(pickle.dumps(value)).hexdigest()
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"the target uses a {type(value).__name__} whose content cannot be told ({one_line(error)}); create it "
+            "inside of the function"
+        ) from error
+
+
+def _parts_of_function(function: FunctionType, seen: set[int]) -> Iterator[str]:
+    try:
+        yield inspect.getsource(function)
+    except OSError as error:
+        raise UserError(
+            f"the source of target={function.__qualname__} cannot be read ({error}); define it in a file or a notebook"
+        ) from error
+    yield from _parts([function.__defaults__, function.__kwdefaults__], seen)
+    yield from _parts([cell.cell_contents for cell in function.__closure__ or ()], seen)
+    for name in sorted(_names(function.__code__)):
+        if name in function.__globals__:
+            yield name
+            yield from _parts(function.__globals__[name], seen)
+
+
+def _names(code: CodeType) -> set[str]:
+    """The global names that a function uses, those of its inner functions too."""
+    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
+    return set(code.co_names).union(*(_names(part) for part in inner))

@@ -1,0 +1,162 @@
+"""A user's arrays, texts and datasets: what they become, how they are stored, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import neurogen
+from neurogen import Data
+from neurogen.data import identity
+from neurogen.data.arrays import arrays
+from neurogen.data.dataset import RawSplits
+from neurogen.run import compose
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (12, 2, 5, 7), dtype=np.uint8)
+LABELS = np.arange(12) % 3
+TEXTS = ["good", "schön, wirklich", "", "b" * 300]
+
+
+def stored(data: Data, root: Path, *words: str) -> RawSplits:
+    """The data as a step reads it."""
+    path = data.save(root)
+    kind = {"image": "arrays", "text": "text_arrays"}[data.modality]
+    return arrays(compose([f"dataset={kind}", f"dataset.path={path}", *words]).dataset)
+
+
+def test_images_are_stored_by_content_and_read_back(tmp_path: Path) -> None:
+    data = Data.from_arrays((PIXELS[:9], LABELS[:9]), test=(PIXELS[9:], LABELS[9:]), title="weather radar")
+    assert (data.name, data.class_names, data.modality) == ("weather_radar", ("0", "1", "2"), "image")
+    assert repr(data) == "Data(weather radar: 9 train, 3 test images of 3 classes)"
+    raw = stored(data, tmp_path)
+    assert (raw.train.samples == PIXELS[:9]).all()
+    assert (raw.test.labels == LABELS[9:]).all()
+    assert raw.train.samples.dtype == np.uint8
+    assert raw.validation is None
+    (path,) = (tmp_path / "data").iterdir()
+    before = path.stat().st_mtime_ns
+    same = Data.from_arrays((torch.from_numpy(PIXELS[:9]), list(LABELS[:9])), (PIXELS[9:], LABELS[9:]), title="other")
+    assert same.save(tmp_path) == path
+    assert path.stat().st_mtime_ns == before
+    other = Data.from_arrays((PIXELS[:9], LABELS[:9]), (PIXELS[9:] // 2, LABELS[9:]))
+    assert other.save(tmp_path) != path
+
+
+def test_the_identity_is_the_content(tmp_path: Path) -> None:
+    path = Data.from_arrays((PIXELS, LABELS)).save(tmp_path)
+    config = compose(["dataset=arrays", f"dataset.path={path}"]).dataset
+    before = identity(config)
+    os.utime(path, (0, 0))
+    moved = path.rename(tmp_path / "moved.safetensors")
+    assert identity(compose(["dataset=arrays", f"dataset.path={moved}"]).dataset) == before
+    content = bytearray(moved.read_bytes())
+    content[-1] ^= 1
+    moved.write_bytes(content)
+    with pytest.raises(neurogen.UserError, match="has been changed"):
+        arrays(compose(["dataset=arrays", f"dataset.path={moved}"]).dataset)
+    moved.write_bytes(b"half")
+    for read in (arrays, identity):
+        with pytest.raises(neurogen.UserError, match=r"moved.safetensors cannot be read"):
+            read(compose(["dataset=arrays", f"dataset.path={moved}"]).dataset)
+
+
+def test_texts_keep_every_letter(tmp_path: Path) -> None:
+    data = Data.from_arrays((TEXTS[:2] * 6, ["yes", "no"] * 6), validation=(TEXTS[3:], ["no"]), title="mails")
+    raw = stored(data, tmp_path)
+    assert raw.class_names == ("no", "yes")
+    assert raw.validation is not None
+    assert list(raw.validation.samples) == TEXTS[3:]
+    texts = [*raw.train.samples, *raw.test.samples]  # a fifth of each class is test
+    assert sorted(texts) == sorted(TEXTS[:2] * 6)
+    assert len(raw.test) == 2
+
+
+def test_floats_are_rounded_to_bytes_and_grey_images_need_no_channel() -> None:
+    data = Data.from_arrays((PIXELS[:, 0].astype(np.float32) / 255, LABELS))
+    assert (data.splits["train"].samples == PIXELS[:, :1]).all()
+
+
+def test_a_larger_size_is_asked_for_as_for_every_dataset(tmp_path: Path) -> None:
+    raw = stored(Data.from_arrays((PIXELS, LABELS)), tmp_path, "dataset.resize=16")
+    assert raw.train.samples.shape[1:] == (2, 16, 16)
+
+
+class Pairs(torch.utils.data.Dataset[tuple[object, int]]):
+    """As in torchvision."""
+
+    classes = ("a", "b", "c")
+
+    def __init__(self, samples: list[object]) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[object, int]:
+        return self.samples[index], int(LABELS[index])
+
+
+def test_a_torch_dataset_gives_pictures_or_tensors() -> None:
+    colour = RNG.integers(0, 256, (12, 5, 7, 3), dtype=np.uint8)
+    expected = colour.transpose(0, 3, 1, 2)
+    pictures = Data.from_torch(Pairs([Image.fromarray(part) for part in colour]), title="pictures")
+    tensors = Data.from_torch(Pairs(list(torch.from_numpy(expected) / 255)), class_names=["x", "y", "z"])
+    assert (pictures.splits["train"].samples == expected).all()
+    assert (tensors.splits["train"].samples == expected).all()
+    assert (pictures.class_names, tensors.class_names) == (("a", "b", "c"), ("x", "y", "z"))
+
+
+def test_a_dataset_of_hugging_face_brings_splits_and_names() -> None:
+    features = datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=["no", "yes"]))
+    part = datasets.Dataset.from_dict({"text": ["bad", "good"] * 3, "label": [0, 1] * 3}, features)
+    data = Data.from_datasets(datasets.DatasetDict(train=part, test=part, unsupervised=part), title="reviews")
+    assert data.class_names == ("no", "yes")
+    assert set(data.splits) == {"train", "test"}
+    pictures = datasets.Dataset.from_dict(
+        {"picture": [Image.fromarray(part[0]) for part in PIXELS], "kind": ["a", "b"] * 6},
+        datasets.Features(picture=datasets.Image(), kind=datasets.Value("string")),
+    )
+    images = Data.from_datasets(pictures, samples="picture", label="kind")
+    assert (images.splits["train"].samples == PIXELS[:, :1]).all()
+    with pytest.raises(neurogen.UserError, match="has the columns picture, kind; give samples=COLUMN"):
+        Data.from_datasets(pictures)
+
+
+@pytest.mark.parametrize(
+    ("train", "options", "message"),
+    [
+        (PIXELS, {}, "train is a ndarray; give (samples, labels)"),
+        ((PIXELS, LABELS[:5]), {}, "train has 12 samples and 5 labels"),
+        ((PIXELS * 2.0, LABELS), {}, "the images of train are floats from 0 to"),
+        ((np.where(PIXELS, np.nan, 0.5), LABELS), {}, "floats from nan to nan"),
+        ((PIXELS.astype(np.int32), LABELS), {}, "the type int32; give bytes"),
+        ((PIXELS.transpose(0, 2, 3, 1)[..., :1], LABELS), {}, "with the channels last"),
+        ((PIXELS[0, 0], LABELS[:5]), {}, "the shape [5, 7]; give [samples, channels, height, width]"),
+        (([PIXELS[0], PIXELS[1, :, :3]], [0, 1]), {}, "must have one size"),
+        ((PIXELS, LABELS), {"class_names": ["a", "b"]}, "train has the label 2; labels are 0 … 1"),
+        ((PIXELS, LABELS - 1), {"class_names": ["a", "b", "c"]}, "train has the label -1"),
+        ((PIXELS, LABELS), {"test": (PIXELS[:, :1], LABELS)}, "test has samples [1, 5, 7] and train [2, 5, 7]"),
+        ((["a", " "], [0, 1]), {}, "no texts, or empty"),
+        ((["a", 5], [0, 1]), {}, "no texts, or empty"),
+        ((PIXELS, LABELS + 0.5), {}, "a label is a whole number or a word"),
+    ],
+)
+def test_what_is_no_dataset_is_refused(train: object, options: dict[str, object], message: str) -> None:
+    with pytest.raises(neurogen.UserError, match=re.escape(message)) as caught:
+        Data.from_arrays(train, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where the folder should be")
+    with pytest.raises(neurogen.UserError, match="cannot write"):
+        Data.from_arrays((PIXELS, LABELS)).save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]

@@ -1,0 +1,70 @@
+"""The identity of a target that is a function of a script or a notebook."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from neurogen.api.source import dotted_name, source_digest
+from neurogen.errors import UserError
+from neurogen.targets.networks import lenet
+
+SCRIPT = """
+import sys
+from math import pi
+from neurogen.api.source import dotted_name, source_digest
+
+WIDTHS = [8, 4]
+
+class Layer:
+    scale = 2
+    def size(self):
+        return helper() * self.scale
+
+def helper():
+    return 3
+
+def target(shape, width=5):
+    def inner():
+        return WIDTHS, Layer, pi
+    return inner()
+
+print(dotted_name(target), source_digest(target))
+"""
+UNUSED = "\nOTHER = 5\n\ndef unused():\n    return OTHER\n"
+
+
+def digest(script: str, folder: Path) -> str:
+    (folder / "script.py").write_text(script)
+    shown = subprocess.run([sys.executable, "script.py"], cwd=folder, check=True, capture_output=True, text=True)
+    name, found = shown.stdout.split()
+    assert name == "__main__.target"
+    return found
+
+
+def test_whatever_the_function_uses_counts_and_nothing_else(tmp_path: Path) -> None:
+    before = digest(SCRIPT, tmp_path)
+    assert digest(SCRIPT + UNUSED, tmp_path) == before
+    for old, new in (
+        ("[8, 4]", "[8, 5]"),
+        ("scale = 2", "scale = 3"),
+        ("return 3", "return 4"),
+        ("width=5", "width=6"),
+        ("* self.scale", "+ self.scale"),
+        ("import pi", "import tau as pi"),
+    ):
+        assert digest(SCRIPT.replace(old, new), tmp_path) != before, old
+
+
+def test_a_function_of_a_module_is_known_by_its_name() -> None:
+    assert dotted_name(lenet) == "neurogen.targets.networks.lenet"
+    assert source_digest(lenet) is None
+
+
+def test_what_cannot_be_named_is_refused() -> None:
+    for function in (lambda shape: None, test_a_function_of_a_module_is_known_by_its_name.__get__(0)):
+        with pytest.raises(UserError, match="is not at the top level of a module or a notebook"):
+            dotted_name(function)
