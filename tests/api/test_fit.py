@@ -90,9 +90,7 @@ def test_the_zoo_and_the_generator_of_a_run_are_ready(run: Run) -> None:
 def test_own_arrays_are_a_dataset_of_the_command_line(run: Run) -> None:
     """The same words give the same steps, so a job on a cluster finds what was done here."""
     (stored,) = (Path(run.last.root) / "data").iterdir()
-    options = (
-        "{name: perceptron, title: perceptron, build: tests.api.test_fit.perceptron, modality: image, options: {}}"
-    )
+    target = "name: perceptron, title: perceptron, build: tests.api.test_fit.perceptron, modality: image, options: {}"
     experiment = compose(
         [
             *WORDS,
