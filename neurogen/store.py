@@ -66,6 +66,11 @@ def remove_temporaries(folder: Path) -> None:
         path.unlink()
 
 
+def write_text(path: Path, text: str) -> None:
+    """A text file in UTF-8. Raises UserError where it cannot be written."""
+    write_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
 def write_json(path: Path, value: Any) -> None:
     """A JSON file, whole or not at all. Raises UserError where it cannot be written."""
     write_file(path, lambda temporary: temporary.write_text(json.dumps(value, indent=1) + "\n"))

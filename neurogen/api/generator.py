@@ -16,12 +16,15 @@ from typing import Any, overload
 import torch
 
 from neurogen.api.classifier import Classifier, Prompt
+from neurogen.api.hub import copy_for_others, download, is_hub_name, upload
 from neurogen.api.samples import SampleReader
+from neurogen.api.source import require_same_source
 from neurogen.data.dataset import Dataset, Split, load_images, require_same
 from neurogen.data.preparation import TokenEmbedding
 from neurogen.errors import UserError
+from neurogen.generator.card import HERE
 from neurogen.generator.context import Context
-from neurogen.generator.folder import load_generator
+from neurogen.generator.folder import load_generator, read_description
 from neurogen.generator.generator import Generator
 from neurogen.generator.prompts import mentioned
 from neurogen.generator.task import Task
@@ -30,20 +33,35 @@ from neurogen.stages.embed import text_dataset
 from neurogen.training.runtime import runtime_here
 
 
-def load(source: str | Path, *, device: str = "auto", num_threads: int = 0) -> LoadedGenerator:
-    """The generator in the folder of a finished tune or inject step.
+def load(
+    source: str | Path, *, revision: str | None = None, device: str = "auto", num_threads: int = 0
+) -> LoadedGenerator:
+    """The generator in the folder of a finished tune or inject step, or on the Hugging Face Hub.
 
-    `device` is auto, cpu or cuda; `num_threads` is for the CPU, 0 leaving torch's choice.
+    source       a folder, or OWNER/NAME on the Hub
+    revision     of what is on the Hub: a branch, a tag or a commit
+    device       auto, cpu or cuda
+    num_threads  of the CPU; 0 leaves torch's choice
+
     Raises UserError where there is no generator, its backbone cannot be had, or the device is not there.
     """
-    return LoadedGenerator(load_generator(Path(source), runtime_here(device, num_threads)), Path(source))
+    folder = Path(source)
+    is_foreign = not folder.is_dir() and is_hub_name(str(source))
+    if is_foreign:
+        folder = download(str(source), revision)
+    if not (folder / "generator.json").is_file():
+        raise UserError(f"{folder}/generator.json is missing: give the folder of a finished tune or inject step")
+    for task in read_description(folder).tasks.values():
+        require_same_source(task.target)
+    return LoadedGenerator(load_generator(folder, runtime_here(device, num_threads)), folder, is_foreign)
 
 
 class LoadedGenerator:
     """`module` is the generator itself, a torch.nn.Module (neurogen/generator/generator.py)."""
 
-    def __init__(self, module: Generator, folder: Path) -> None:
-        self.module, self.folder = module, folder
+    def __init__(self, module: Generator, folder: Path, is_foreign: bool = False) -> None:
+        """`is_foreign` says that the folder came from the Hub."""
+        self.module, self.folder, self.is_foreign = module, folder, is_foreign
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -128,12 +146,32 @@ class LoadedGenerator:
     def dataset(self, task: str) -> Dataset:
         """The dataset that the generator was trained on. Raises UserError where it is gone, or has changed since."""
         about = self.module.tasks[task]
+        if self.is_foreign and "." in about.dataset.load:
+            raise UserError(f"the data of {task} is loaded by a function of its author; give samples and labels")
         if isinstance(about.preparation, TokenEmbedding):
             dataset, _ = text_dataset(about.dataset, self.module.backbone.tokenizer, about.preparation)
         else:
             dataset = load_images(about.dataset)
         require_same(dataset, about.fingerprint, self.folder)
         return dataset
+
+    def save(self, folder: str | Path, *, backbone: str | None = None) -> None:
+        """Copy the generator into a folder that others can load, with a model card that has the run's figures.
+
+        `backbone` is OWNER/NAME of the language model on the Hub, where this generator has it from a folder.
+        Raises UserError where that is needed and not given, and where the folder cannot be written.
+        """
+        copy_for_others(self.folder, Path(folder), backbone=backbone, source=HERE)
+
+    def push_to_hub(
+        self, repo_id: str, *, backbone: str | None = None, private: bool = False, token: str | None = None
+    ) -> str:
+        """The same as a repository OWNER/NAME on the Hub, which is created where it is not there; returns its address.
+
+        `token` is for an account that may write there; left out: that of `hf auth login`, or HF_TOKEN.
+        Raises UserError as `save` does, and where the Hub refuses.
+        """
+        return upload(self.folder, repo_id, backbone=backbone, private=private, token=token)
 
     def __repr__(self) -> str:
         return f"LoadedGenerator({self.folder}: {', '.join(self.tasks)})"

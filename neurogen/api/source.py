@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from neurogen.config import TargetConfig
 from neurogen.errors import UserError, one_line
 
 MAIN = "__main__"
@@ -46,6 +47,17 @@ def source_digest(function: Callable[..., Any]) -> str | None:
     for part in _parts(function, set()):
         digest.update(part.encode())
     return digest.hexdigest()[:16]
+
+
+def require_same_source(target: TargetConfig) -> None:
+    """Raises UserError where a target of __main__ is gone, or is not what it was in training."""
+    module, _, name = target.build.rpartition(".")
+    if module != MAIN or target.version is None:
+        return
+    function = getattr(sys.modules[MAIN], name, None)
+    if function is None or source_digest(function) != target.version:
+        state = "is not defined here" if function is None else "has been edited since"
+        raise UserError(f"this was trained with the target {target.build}, which {state}; define it as it was")
 
 
 def _parts(value: Any, seen: set[int]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from neurogen import store
 from neurogen.api.classifier import Classifier
 from neurogen.api.samples import SampleReader
+from neurogen.api.source import require_same_source
 from neurogen.config import DatasetConfig, ModelConfig, TargetConfig
 from neurogen.data.dataset import Dataset, load_images, require_same
 from neurogen.data.tokenised import load_texts
@@ -42,6 +43,7 @@ def load_zoo(folder: str | Path) -> LoadedZoo:
     if about["kind"] not in ("reference", "classical"):
         raise UserError(f"{folder} is a step {about['kind']}; give root/reference/FOLDER")
     config, target = typed(DatasetConfig, about["task"]["dataset"]), typed(TargetConfig, about["task"]["target"])
+    require_same_source(target)
     dataset, tokenizer = _data(config, about["task"]["embed"], folder.parents[1])
     require_same(dataset, store.read_json(folder / "metrics.json")["fingerprint"], folder)
     layout = ParameterLayout.of(build_network(target, dataset.shape))
@@ -51,6 +53,7 @@ def load_zoo(folder: str | Path) -> LoadedZoo:
 
 def zoo_of_run(zoo: Zoo) -> LoadedZoo:
     """All chunks of a run's zoo, aligned as the run asked for. Raises UserError as `load_zoo` does."""
+    require_same_source(zoo.task.target)
     dataset, embed = zoo.task.load(), zoo.task.embed
     network = build_network(zoo.task.target, dataset.shape)
     flat = aligned_zoo(zoo, dataset, network)

@@ -4,11 +4,12 @@ generator.json         what it was built from: backbone, generator config, its t
 generator.safetensors  parameter tokens, projection, patch embedding; of every task the scale, and how its raw samples
                        are prepared (images: mean and std; texts: the table of the frozen embedding)
 adapter/               the LoRA as peft writes it: PeftModel.from_pretrained(backbone, folder/adapter)
+README.md              the model card, here and in adapter/
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,63 @@ from torch import Tensor
 
 from neurogen import store
 from neurogen.config import BackboneConfig, DatasetConfig, GeneratorConfig, TargetConfig
-from neurogen.data.preparation import ImageShape, Normalisation, TextShape, TokenEmbedding
+from neurogen.data.preparation import DataShape, ImageShape, Normalisation, TextShape, TokenEmbedding
 from neurogen.errors import UserError
 from neurogen.experiment import typed
 from neurogen.generator.backbone import load_backbone
+from neurogen.generator.card import adapter_card, generator_card
 from neurogen.generator.generator import Generator
 from neurogen.generator.task import Task
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class TaskDescription:
+    """A task in generator.json: all that a generator knows of it but its tensors."""
+
+    dataset: DatasetConfig
+    target: TargetConfig
+    shape: DataShape
+    class_names: tuple[str, ...]
+    fingerprint: str  # of the dataset that it was trained on
+
+    @staticmethod
+    def of(task: Task) -> TaskDescription:
+        """The description of a task."""
+        return TaskDescription(*(getattr(task, item.name) for item in fields(TaskDescription)))
+
+    @staticmethod
+    def from_json(plain: dict[str, Any]) -> TaskDescription:
+        """Raises UserError, KeyError or TypeError where something is missing or unknown."""
+        dataset, target = typed(DatasetConfig, plain["dataset"]), typed(TargetConfig, plain["target"])
+        shape = (ImageShape if dataset.text is None else TextShape)(**plain["shape"])
+        return TaskDescription(dataset, target, shape, tuple(plain["class_names"]), plain["fingerprint"])
+
+
+@dataclass(frozen=True)
+class Description:
+    """generator.json."""
+
+    backbone: BackboneConfig
+    generator: GeneratorConfig
+    tasks: dict[str, TaskDescription]
+
+    def write(self, folder: Path) -> None:
+        """Raises UserError where the file cannot be written."""
+        store.write_json(folder / "generator.json", asdict(self))
+
+
+def read_description(folder: Path) -> Description:
+    """What a saved generator was built from. Raises UserError for a broken or foreign file."""
+    plain = store.read_json(folder / "generator.json")
+    try:
+        tasks = {name: TaskDescription.from_json(task) for name, task in plain["tasks"].items()}
+        backbone, config = typed(BackboneConfig, plain["backbone"]), typed(GeneratorConfig, plain["generator"])
+        return Description(backbone, config, tasks)
+    except (KeyError, TypeError, UserError) as error:
+        raise UserError(f"{folder} holds no generator of this version ({error})") from error
 
 
 def build_generator(
@@ -39,62 +88,62 @@ def build_generator(
 
 
 def save_generator(generator: Generator, backbone: BackboneConfig, folder: Path) -> None:
-    """Write the three parts; the caller marks the folder as done afterwards."""
-    # left to itself peft would ask the hub whether the vocabulary has changed; here it never does
+    """Write all parts into `folder`; the caller marks it as done afterwards. Raises UserError where it cannot."""
+    tasks = {name: TaskDescription.of(task) for name, task in generator.tasks.items()}
+    description = Description(backbone, generator.config, tasks)
+    # peft would ask the hub whether the vocabulary has changed, which it never does here
     with store.writing(folder / "adapter"):
         generator.backbone.model.save_pretrained(folder / "adapter", save_embedding_layers=False)
-    tensors = {name: value.detach() for name, value in generator.trainables.items() if not name.startswith("backbone.")}
-    tasks = {}
-    for name, task in generator.tasks.items():
-        tensors |= {
-            f"{name}/scale.mean": task.scale.mean,
-            f"{name}/scale.std": task.scale.std,
-        }
-        for part in fields(task.preparation):
-            tensors[f"{name}/preparation.{part.name}"] = getattr(task.preparation, part.name).clone()  # may be shared
-        described = {part: asdict(getattr(task, part)) for part in ("dataset", "target", "shape")}
-        tasks[name] = {**described, "class_names": list(task.class_names), "fingerprint": task.fingerprint}
-    store.write_tensors(folder / "generator.safetensors", tensors)
-    about = {"backbone": asdict(backbone), "generator": asdict(generator.config), "tasks": tasks}
-    store.write_json(folder / "generator.json", about)
+    store.write_tensors(folder / "generator.safetensors", _tensors_of(generator))
+    description.write(folder)
+    store.write_text(folder / "README.md", generator_card(description))
+    store.write_text(folder / "adapter" / "README.md", adapter_card(description))  # peft leaves a template to fill in
 
 
 def load_generator(folder: Path, runtime: Runtime, gradient_checkpointing: bool = False) -> Generator:
     """A saved generator, ready to generate or to be tuned on. Raises UserError for a broken or foreign folder."""
-    tensors = _tensors(folder / "generator.safetensors")
-    adapter = _tensors(folder / "adapter" / "adapter_model.safetensors")
-    about = store.read_json(folder / "generator.json")
+    tensors = _read(folder / "generator.safetensors")
+    adapter = _read(folder / "adapter" / "adapter_model.safetensors")
+    description = read_description(folder)
+    backbone = replace(description.backbone, gradient_checkpointing=gradient_checkpointing)
     try:
-        backbone = replace(typed(BackboneConfig, about["backbone"]), gradient_checkpointing=gradient_checkpointing)
-        config = typed(GeneratorConfig, about["generator"])
-        tasks = [_task(name, task, tensors, config) for name, task in about["tasks"].items()]
-    except (KeyError, TypeError, UserError) as error:
-        raise UserError(f"{folder} holds no generator of this version ({error})") from error
-    generator = build_generator(backbone, config, tasks, 0, runtime)
+        tasks = [_task(name, task, tensors, description.generator) for name, task in description.tasks.items()]
+    except KeyError as error:
+        raise UserError(f"{folder} does not fit its own description: it lacks {error}") from error
+    generator = build_generator(backbone, description.generator, tasks, 0, runtime)
     _load_values(generator, tensors, adapter, folder)
     return generator
 
 
-def _task(name: str, about: dict[str, Any], tensors: dict[str, Tensor], config: GeneratorConfig) -> Task:
-    """Takes the task's own tensors out of `tensors`."""
-    dataset, target = typed(DatasetConfig, about["dataset"]), typed(TargetConfig, about["target"])
-    is_text = dataset.text is not None
-    shape = TextShape(**about["shape"]) if is_text else ImageShape(**about["shape"])
-    layout = ParameterLayout.of(build_network(target, shape))
+def _tensors_of(generator: Generator) -> dict[str, Tensor]:
+    """What is trained but the LoRA, and of every task its scale and its preparation."""
+    tensors = {name: value.detach() for name, value in generator.trainables.items() if not name.startswith("backbone.")}
+    for name, task in generator.tasks.items():
+        tensors |= {f"{name}/scale.mean": task.scale.mean, f"{name}/scale.std": task.scale.std}
+        for item in fields(task.preparation):
+            value = getattr(task.preparation, item.name)
+            tensors[f"{name}/preparation.{item.name}"] = value.clone()  # tasks may share it
+    return tensors
+
+
+def _task(name: str, description: TaskDescription, tensors: dict[str, Tensor], config: GeneratorConfig) -> Task:
+    """The task with its tensors, which are taken out of `tensors`. Raises KeyError where one is missing."""
+    d = description
+    layout = ParameterLayout.of(build_network(d.target, d.shape))
     scale = Scale(layout, tensors.pop(f"{name}/scale.mean"), tensors.pop(f"{name}/scale.std"), config.soft_clip)
-    kind = TokenEmbedding if is_text else Normalisation
-    preparation = kind(**{part.name: tensors.pop(f"{name}/preparation.{part.name}") for part in fields(kind)})
-    return Task(dataset, target, tuple(about["class_names"]), shape, preparation, about["fingerprint"], scale)
+    kind = Normalisation if isinstance(d.shape, ImageShape) else TokenEmbedding
+    preparation = kind(**{item.name: tensors.pop(f"{name}/preparation.{item.name}") for item in fields(kind)})
+    return Task(d.dataset, d.target, d.class_names, d.shape, preparation, d.fingerprint, scale)
 
 
-def _load_values(generator: Generator, own: dict[str, Tensor], adapter: dict[str, Tensor], folder: Path) -> None:
-    """peft leaves the adapter's name ('default') out of the file's keys."""
-    saved = own | {
+def _load_values(generator: Generator, tensors: dict[str, Tensor], adapter: dict[str, Tensor], folder: Path) -> None:
+    """Copy what was saved into the generator. peft leaves the adapter's name ('default') out of the file's keys."""
+    saved = tensors | {
         "backbone.model." + name.replace(".lora_A.", ".lora_A.default.").replace(".lora_B.", ".lora_B.default."): value
         for name, value in adapter.items()
     }
     trainables = generator.trainables
-    shapes, expected = ({name: value.shape for name, value in found.items()} for found in (saved, trainables))
+    shapes, expected = ({name: value.shape for name, value in named.items()} for named in (saved, trainables))
     differing = sorted(name for name in shapes | expected if shapes.get(name) != expected.get(name))
     if differing:
         raise UserError(f"{folder} does not fit its own description: it differs in {', '.join(differing[:3])}")
@@ -103,7 +152,7 @@ def _load_values(generator: Generator, own: dict[str, Tensor], adapter: dict[str
             value.copy_(saved[name])
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def _read(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

@@ -27,11 +27,11 @@ def write_study(rows: Sequence[Row], folder: Path) -> None:
     store.write_json(folder / "results.json", to_json(list(rows)))
     store.write_file(folder / "results.csv", lambda path: write_csv(rows, path))
     table = tables.of_study(rows)
-    write_text(folder / "results.md", markdown(table, title=False))
-    write_text(folder / "results.tex", latex(table))
+    store.write_text(folder / "results.md", markdown(table, title=False))
+    store.write_text(folder / "results.tex", latex(table))
     for row in rows:
         if row.populations:
-            write_text(folder / f"report-{slug(row)}.md", report(row))
+            store.write_text(folder / f"report-{slug(row)}.md", report(row))
 
 
 def read_rows(folder: Path) -> list[Row]:
@@ -80,8 +80,3 @@ def slug(row: Row) -> str:
     if len(name) <= LONGEST_SLUG:
         return name
     return f"{name[:LONGEST_SLUG]}-{hashlib.sha256(words.encode()).hexdigest()[:6]}"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Whole or not at all. Raises UserError where the folder cannot be written."""
-    store.write_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
