@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from neurogen import store
 from neurogen.report import tables
 from neurogen.report.cells import settings_of, varied_keys
-from neurogen.report.formats import slug, write_text
+from neurogen.report.formats import slug
 from neurogen.report.tables import LABELS, MISSING, Table
 from neurogen.study.pipeline import Aggregate, Evaluate
 from neurogen.study.results import Population, Row
@@ -101,7 +102,7 @@ def write_report(
         heading=tables.heading,
         about=tables.summary,
     )
-    write_text(study.folder / NAME, page)
+    store.write_text(study.folder / NAME, page)
 
 
 def data_uri(png: bytes) -> str:
