@@ -29,20 +29,20 @@ from neurogen.training.runtime import Runtime
 
 
 def train_reference(step: Reference, runtime: Runtime) -> dict[str, Any]:
-    """Train one chunk of the zoo; each network is a file, so that a killed step goes on with the next network."""
+    """Train one chunk of the zoo. Every network is a file, so a step that was killed goes on with the next network."""
     dataset = step.task.load_seen()
-    numbers = range(step.first, step.first + step.num_networks)
+    indices = range(step.first, step.first + step.num_networks)
     if step.init == "shared":
         start = _shared_start(step, dataset, runtime)
-        networks = {number: copy.deepcopy(start) for number in numbers}
+        networks = {index: copy.deepcopy(start) for index in indices}
     else:
-        networks = {n: initialised(step.task.target, dataset, seed_of(step.seed, "zoo", n)) for n in numbers}
-    orders = {number: seed_of(step.seed, "order", number) for number in numbers}
+        networks = {i: initialised(step.task.target, dataset, seed_of(step.seed, "zoo", i)) for i in indices}
+    orders = {index: seed_of(step.seed, "order", index) for index in indices}
     return _train_all(step, step.training, dataset, networks, orders, runtime)
 
 
 def _shared_start(step: Reference, dataset: Dataset, runtime: Runtime) -> nn.Module:
-    """Networks that were one for their first epochs stay in one basin: their mean is a network, and a better one."""
+    """The network that all networks of a zoo with init=shared are for their first epochs."""
     start, epochs = initialised(step.task.target, dataset, seed_of(step.seed, "zoo", 0)), step.shared_epochs
     training, order = replace(step.training, epochs=epochs), seed_of(step.seed, "shared order")
     if epochs:
@@ -52,11 +52,11 @@ def _shared_start(step: Reference, dataset: Dataset, runtime: Runtime) -> nn.Mod
 
 
 def train_classical(step: Classical, runtime: Runtime) -> dict[str, Any]:
-    """Train the opponents; metrics as of train_reference."""
+    """Train the classical baseline. Returns the same metrics as `train_reference`."""
     dataset = step.task.load_seen()
-    numbers = range(step.classical.num_networks)
-    networks = {n: initialised(step.task.target, dataset, seed_of(step.seed, "classical", n)) for n in numbers}
-    orders = {number: seed_of(step.seed, "classical order", number) for number in numbers}
+    indices = range(step.classical.num_networks)
+    networks = {i: initialised(step.task.target, dataset, seed_of(step.seed, "classical", i)) for i in indices}
+    orders = {index: seed_of(step.seed, "classical order", index) for index in indices}
     return _train_all(step, step.classical.training, dataset, networks, orders, runtime)
 
 
@@ -68,21 +68,22 @@ def _train_all(
     orders: dict[int, int],
     runtime: Runtime,
 ) -> dict[str, Any]:
+    """Train the networks side by side and write them; `orders` are the seeds of their data order."""
     with Progress(f"{step.kind} networks", training.epochs * len(networks), unit="epochs") as progress:
 
-        def train_one(number: int) -> dict[str, list[float]]:
-            path = network_path(step.folder, number)
+        def train(index: int) -> dict[str, list[float]]:
+            path = network_path(step.folder, index)
             curve_path = path.with_suffix(".json")
-            if not (path.exists() and curve_path.exists()):
-                network = networks[number]
-                curve = train_network(network, dataset, training, orders[number], runtime, progress)
+            if path.exists() and curve_path.exists():
+                progress.advance(training.epochs)
+            else:
+                network = networks[index]
+                curve = train_network(network, dataset, training, orders[index], runtime, progress)
                 store.write_tensors(path, network.state_dict())
                 store.write_json(curve_path, curve)
-            else:
-                progress.advance(training.epochs)
-            found: dict[str, list[float]] = store.read_json(curve_path)
-            return found
+            curves: dict[str, list[float]] = store.read_json(curve_path)
+            return curves
 
-        curves = side_by_side(train_one, list(networks), runtime)
+        curves = side_by_side(train, list(networks), runtime)
     kept = [curve["kept_validation_accuracy"][0] for curve in curves]
     return {"fingerprint": dataset.fingerprint, "validation_accuracy": kept, "curves": curves}
