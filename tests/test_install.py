@@ -33,3 +33,5 @@ def test_an_installed_copy_composes_from_any_folder(tmp_path: Path) -> None:
     first, *rest = shown.stdout.splitlines()
     assert first.startswith(str(site))
     assert "  name: digits" in rest
+    templates = site / "neurogen" / "report" / "templates"
+    assert {path.name for path in templates.iterdir()} == {"report.html", "report.css"}

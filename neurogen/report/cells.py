@@ -223,7 +223,7 @@ def averaged(parts: Sequence[Any]) -> Any:
     if isinstance(parts[0], dict):
         names = dict.fromkeys(name for part in parts for name in part)
         return {name: averaged([part[name] for part in parts if name in part]) for name in names}
-    return rounded(4, [number for part in parts for number in (part if isinstance(part, list) else [part])])
+    return rounded(4, [value for part in parts for value in (part if isinstance(part, list) else [part])])
 
 
 def rounded(digits: int, values: Sequence[float]) -> float | None:

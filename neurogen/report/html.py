@@ -23,6 +23,8 @@ from neurogen.study.pipeline import Aggregate, Evaluate
 from neurogen.study.results import Population, Row
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from neurogen.report.figures import Picture, StudyPictures
 
 NAME = "report.html"
@@ -67,19 +69,8 @@ def write_report(
 
     Raises UserError where the folder cannot be written.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"data_uri": data_uri, "href": quote}
-    environment.filters |= {"with_units_above": with_units_above, "spread_columns": spread_columns}
     labels = labels_of(rows)
-    page = environment.get_template("report.html").render(
+    page = _template().render(
         name=study.name,
         rows=rows,
         cells=[
@@ -103,6 +94,18 @@ def write_report(
         about=tables.summary,
     )
     store.write_text(study.folder / NAME, page)
+
+
+def _template() -> Template:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folder = FileSystemLoader(Path(__file__).parent / "templates")
+    environment = Environment(
+        loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"data_uri": data_uri, "href": quote}
+    environment.filters |= {"with_units_above": with_units_above, "spread_columns": spread_columns}
+    return environment.get_template("report.html")
 
 
 def data_uri(png: bytes) -> str:
@@ -155,9 +158,9 @@ def _tiles_of_study(rows: Sequence[Row]) -> list[Tile]:
     seeds = sorted({row.n_seeds for row in measured})
     span = f"{min(gaps):+.2f} to {max(gaps):+.2f}" if gaps else MISSING
     return [
+        Tile("difference", span, "points, generated − classical"),
         Tile("rows", f"{len(measured)} of {len(rows)}", "are measured"),
         Tile("seeds", " to ".join(map(str, {*seeds[:1], *seeds[-1:]})) or MISSING, "per row"),
-        Tile("difference", span, "points, generated − classical"),
         Tile("time", f"{tables.minutes_of(rows):.0f} min", "all steps together"),
     ]
 

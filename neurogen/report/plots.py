@@ -180,7 +180,7 @@ def _texts(step: Evaluate, dataset: Dataset, index: Tensor, captions: list[Capti
         text = textwrap.shorten(" ".join(tokenizer.decode(ids[ids != PADDING]).split()), 105)
         style: dict[str, Any] = {"parse_math": False, "va": "top" if screen.is_narrow else "center"}
         if screen.is_narrow:
-            axes.text(0, line, caption.replace("\n", " "), color=colour, **style)
+            axes.text(0, line, caption.replace("\n", " "), color=colour, weight="bold", **style)
             axes.text(0, line + 0.28, textwrap.fill(text, 55), **style)
         else:
             axes.text(0.19, line + 0.5, caption.replace("\n", " "), color=colour, ha="right", **style)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -61,8 +62,7 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
     contexts = evaluation_contexts(step, inputs.dataset, layout)
     z, decode = _generate(step.tune, step, inputs.dataset, contexts, _all_conditions(step), runtime)
     generated = decode(z[RIGHT])
-    for index, flat in enumerate(generated):
-        store.write_tensors(network_path(step.folder, index), layout.tensors(flat))
+    _save(generated, layout, step.folder)
 
     accuracy = mean(validation.accuracies(generated))
     baselines = baselines_of(zoo, inputs.scale, len(generated), step.seed)
@@ -79,17 +79,13 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
         **_after_inject(step, inputs.dataset, contexts, runtime),
         Population.GENERATED: generated,
     }
-    ensembles: dict[str, EnsembleResult] = {
-        name: test.ensemble(populations[name][: step.evaluate.num_in_ensemble])
-        for name in (Population.CLASSICAL, Population.ZOO, Population.GENERATED)
-    }
     result = EvaluationResult(
         populations=_measured(populations, step.task.dataset.unseen, inputs),
         matched_strengths=strengths,
         conditions={name: _condition(decode(networks), networks, z[RIGHT], test) for name, networks in z.items()},
         norms=norms(zoo, generated, layout),
         noise=under_noise(zoo, generated, inputs.scale, test, step.seed),
-        ensembles=ensembles,
+        ensembles=_ensembles(populations, step.evaluate.num_in_ensemble, test),
         validation_accuracy=accuracy,
         num_test=len(inputs.dataset.test),
         num_train=len(inputs.dataset.train),
@@ -118,6 +114,11 @@ class Inputs:
         zoo = load_zoo(step.zoo, dataset, network)
         test, validation = (Evaluator(network, layout, split, runtime) for split in (dataset.test, dataset.validation))
         return Inputs(dataset, network, layout, zoo, Scale.of_zoo(zoo, layout, soft_clip=None), test, validation)
+
+
+def _save(networks: Networks, layout: ParameterLayout, folder: Path) -> None:
+    for index, flat in enumerate(networks):
+        store.write_tensors(network_path(folder, index), layout.tensors(flat))
 
 
 Decode = Callable[[Networks], Networks]  # z-scores → parameters
@@ -208,6 +209,11 @@ def _measured(
 def _only(split: Split, class_names: Sequence[str], chosen: Sequence[str]) -> Split:
     is_chosen = torch.tensor([name in chosen for name in class_names])
     return split.subset(is_chosen[split.labels].nonzero()[:, 0])
+
+
+def _ensembles(populations: Mapping[str, Networks], size: int, test: Evaluator) -> dict[str, EnsembleResult]:
+    names = (Population.CLASSICAL, Population.ZOO, Population.GENERATED)
+    return {name: test.ensemble(populations[name][:size]) for name in names}
 
 
 def _condition(networks: Networks, z: Networks, right: Networks, test: Evaluator) -> ConditionResult:

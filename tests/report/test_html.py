@@ -144,15 +144,15 @@ def test_a_browser_shows_it(reports: dict[str, Path], tmp_path: Path, kind: str,
     process = subprocess.run(
         [str(BROWSER), *QUIET, *arguments], capture_output=True, text=True, timeout=300, check=True
     )
-    shown = json.loads(unescape(process.stdout.split("<pre>")[1].split("</pre>")[0]))
+    measured = json.loads(unescape(process.stdout.split("<pre>")[1].split("</pre>")[0]))
     num_pictures = len(Page(page).plots)
-    assert (shown["width"], shown["page"], shown["outside"]) == (width, width, 0)
-    assert len(shown["pictures"]) == num_pictures
-    assert min(shown["pictures"]) > 300
-    assert shown["narrow"] == (num_pictures if width == 400 else 0)
-    assert shown["tables"] == ["summary", *TABLES, "settings"]
-    assert shown["letters"] >= 12
-    assert shown["loaded"] == []
+    assert (measured["width"], measured["page"], measured["outside"]) == (width, width, 0)
+    assert len(measured["pictures"]) == num_pictures
+    assert min(measured["pictures"]) > 300
+    assert measured["narrow"] == (num_pictures if width == 400 else 0)
+    assert measured["tables"] == ["summary", *TABLES, "settings"]
+    assert measured["letters"] >= 12
+    assert measured["loaded"] == []
 
 
 def test_a_notebook_gets_the_table_and_the_main_plot(reports: dict[str, Path]) -> None:
