@@ -23,6 +23,7 @@ from neurogen.data.dataset import Dataset
 from neurogen.progress import Progress
 from neurogen.rng import seed_of
 from neurogen.study.pipeline import Classical, Reference
+from neurogen.study.results import Curve, TrainedNetworks, from_json, to_json
 from neurogen.targets.fitting import initialised, side_by_side, train_network
 from neurogen.targets.zoo import network_path
 from neurogen.training.runtime import Runtime
@@ -71,7 +72,7 @@ def _train_all(
     """Train the networks side by side and write them; `orders` are the seeds of their data order."""
     with Progress(f"{step.kind} networks", training.epochs * len(networks), unit="epochs") as progress:
 
-        def train(index: int) -> dict[str, list[float]]:
+        def train(index: int) -> Curve:
             path = network_path(step.folder, index)
             curve_path = path.with_suffix(".json")
             if path.exists() and curve_path.exists():
@@ -81,9 +82,8 @@ def _train_all(
                 curve = train_network(network, dataset, training, orders[index], runtime, progress)
                 store.write_tensors(path, network.state_dict())
                 store.write_json(curve_path, curve)
-            curves: dict[str, list[float]] = store.read_json(curve_path)
-            return curves
+            return from_json(Curve, store.read_json(curve_path), curve_path)
 
         curves = side_by_side(train, list(networks), runtime)
-    kept = [curve["kept_validation_accuracy"][0] for curve in curves]
-    return {"fingerprint": dataset.fingerprint, "validation_accuracy": kept, "curves": curves}
+    kept = [curve.kept_validation_accuracy[0] for curve in curves]
+    return dict(to_json(TrainedNetworks(dataset.fingerprint, kept, curves)))

@@ -10,7 +10,7 @@ from neurogen.generator.generator import Generator
 from neurogen.rng import rng_of
 from neurogen.stages.task_data import TaskData
 from neurogen.targets.prediction import evaluate_network
-from neurogen.training.checkpoint import Row
+from neurogen.training.checkpoint import Metrics
 from neurogen.training.loop import Validate
 from neurogen.training.runtime import Runtime
 
@@ -26,7 +26,7 @@ def validation_of(generator: Generator, tasks: Sequence[TaskData], seed: int, ru
         contexts.append((data, episode, data.context(index, episode, generator.config)))
 
     @torch.no_grad()
-    def validate() -> Row:
+    def validate() -> Metrics:
         losses, accuracies = {}, {}
         for data, episode, context in contexts:
             task = data.task

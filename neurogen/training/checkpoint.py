@@ -22,7 +22,7 @@ from neurogen.training.engine import Engine
 from neurogen.training.groups import Trainables
 from neurogen.training.runtime import Runtime
 
-Row = dict[str, float]
+Metrics = dict[str, float]  # what was measured at one step, by name
 CHECKPOINTS_KEPT = 2
 
 
@@ -31,7 +31,7 @@ class TrainingState:
     """How far a run is: what a checkpoint holds beside the engine's state."""
 
     step: int = 0
-    history: list[Row] = field(default_factory=list)
+    history: list[Metrics] = field(default_factory=list)
     best_accuracy: float = -1.0
     best: dict[str, Tensor] = field(default_factory=dict)  # empty unless stage.keep=best
 

@@ -25,13 +25,13 @@ from neurogen.config import BackboneConfig, StageConfig
 from neurogen.errors import Interrupted, UserError
 from neurogen.experiment import require_shares
 from neurogen.progress import Progress
-from neurogen.training.checkpoint import Row, TrainingState, resume, save
+from neurogen.training.checkpoint import Metrics, TrainingState, resume, save
 from neurogen.training.engine import Engine
 from neurogen.training.groups import optimizer_of, trainables_of
 from neurogen.training.runtime import Runtime
 from neurogen.training.speed import speed_of
 
-Validate = Callable[[], Row]
+Validate = Callable[[], Metrics]
 Forward = Callable[..., Tensor]  # the module's forward pass, as the engine runs it
 
 
@@ -48,7 +48,9 @@ class Objective:
     steps_per_epoch: int
 
 
-def train(objective: Objective, stage: StageConfig, folder: Path, checkpoint_every: int, runtime: Runtime) -> list[Row]:
+def train(
+    objective: Objective, stage: StageConfig, folder: Path, checkpoint_every: int, runtime: Runtime
+) -> list[Metrics]:
     """Run the stage to its end and leave the module at the values that `stage.keep` asks for. Returns the history.
 
     Raises Interrupted, after saving, when a stop flag is set. Raises UserError when the loss is no longer finite, or
@@ -102,7 +104,7 @@ class Log:
         self.progress.__exit__(*error)
         self.writer.close()
 
-    def write(self, history: list[Row]) -> None:
+    def write(self, history: list[Metrics]) -> None:
         """The last row of the history."""
         for name, value in history[-1].items():
             if name != "step":
@@ -134,7 +136,9 @@ def passes_of(backbone: BackboneConfig) -> int:
     return 3 if backbone.gradient_checkpointing else 2
 
 
-def _step(objective: Objective, engine: Engine, stage: StageConfig, step: int, num_steps: int, runtime: Runtime) -> Row:
+def _step(
+    objective: Objective, engine: Engine, stage: StageConfig, step: int, num_steps: int, runtime: Runtime
+) -> Metrics:
     """The gradients of all contexts, and one update."""
     started, tokens_before, total = time.monotonic(), objective.num_tokens_read(), 0.0
     for context in engine.contexts:
@@ -156,7 +160,13 @@ def _step(objective: Objective, engine: Engine, stage: StageConfig, step: int, n
 
 
 def _record(
-    objective: Objective, engine: Engine, state: TrainingState, row: Row, validate: bool, keep: str, runtime: Runtime
+    objective: Objective,
+    engine: Engine,
+    state: TrainingState,
+    row: Metrics,
+    validate: bool,
+    keep: str,
+    runtime: Runtime,
 ) -> None:
     """Add a row to the history, with validation where it is due."""
     if validate:

@@ -7,14 +7,14 @@ import resource
 import torch
 from torch import nn
 
-from neurogen.training.checkpoint import Row
+from neurogen.training.checkpoint import Metrics
 from neurogen.training.engine import Engine
 from neurogen.training.runtime import Runtime
 
 
 def speed_of(
     module: nn.Module, passes_per_step: int, engine: Engine, num_tokens: int, seconds: float, runtime: Runtime
-) -> Row:
+) -> Metrics:
     """Tokens of all ranks; seconds of the slowest; memory of the rank that has most, and with several of every rank."""
     ranks = runtime.ranks.all_gather([float(num_tokens), seconds, memory_gb(runtime.device)])
     tokens, times, memory = zip(*ranks, strict=True)
