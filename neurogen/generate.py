@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from neurogen.api.generator import LoadedGenerator
     from neurogen.data.dataset import Split
 
-SUFFIXES = (".safetensors",)
+SUFFIXES = (".safetensors", ".pt2")
 OWN = "own"  # --test own: the test split of the generator's own dataset
 
 EPILOG = """\
@@ -58,7 +58,9 @@ def parser() -> Parser:
         allow_abbrev=False,
     )
     add = found.add_argument
-    add("--generator", metavar="FOLDER", help="the folder of a finished tune (or inject) step")
+    add(
+        "--generator", metavar="FOLDER", help="the folder of a finished tune (or inject) step, or OWNER/NAME on the Hub"
+    )
     add("--instruction", metavar="TEXT", help="what to generate; left out: what the generator was tuned with")
     add(
         "--samples",
@@ -73,7 +75,14 @@ def parser() -> Parser:
         metavar="own|PATH",
         help="measure the accuracy on the test split of its own dataset, or on pictures or a table as above",
     )
-    add("--out", metavar="FILE", type=Path, default=Path("network.safetensors"), help="default: %(default)s")
+    add(
+        "--out",
+        metavar="FILE",
+        type=Path,
+        default=Path("network.safetensors"),
+        help="NAME.safetensors has the parameters by name; NAME.pt2 is a program that reads raw images or token ids "
+        "and needs torch alone; default: %(default)s",
+    )
     add(
         "--num-networks",
         metavar="N",

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from neurogen import store
+from neurogen.api.export import save_network
 from neurogen.api.samples import SampleReader
 from neurogen.data.dataset import Split
 from neurogen.data.preparation import Normalisation, TokenEmbedding
@@ -96,11 +96,12 @@ class Classifier(nn.Module):
         return accuracy_of(torch.cat(logits).argmax(1), split.labels)
 
     def save(self, path: str | Path) -> None:
-        """Write the parameters of `network`, by name, into a safetensors file. Raises UserError where it cannot."""
-        about = {"dataset": self.reader.dataset.name}
-        if self.prompt is not None:
-            about |= {"target": self.prompt.target, "instruction": self.prompt.instruction}
-        store.write_tensors(Path(path), self.network.state_dict(), about)
+        """Write the network: NAME.safetensors has the parameters of `network`, NAME.pt2 is a program for torch alone.
+
+        neurogen/api/export.py says what each holds. Raises UserError for another suffix, a target that torch cannot
+        export, and a file that cannot be written.
+        """
+        save_network(self, Path(path))
 
     def __repr__(self) -> str:
         count = sum(value.numel() for value in self.network.parameters())

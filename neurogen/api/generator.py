@@ -10,6 +10,7 @@ Each network takes one forward pass of the language model.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
@@ -22,9 +23,9 @@ from neurogen.api.source import require_same_source
 from neurogen.data.dataset import Dataset, Split, load_images, require_same
 from neurogen.data.preparation import TokenEmbedding
 from neurogen.errors import UserError
-from neurogen.generator.card import HERE
+from neurogen.generator.card import HERE, hub_name
 from neurogen.generator.context import Context
-from neurogen.generator.folder import load_generator, read_description
+from neurogen.generator.folder import Description, load_generator, read_description
 from neurogen.generator.generator import Generator
 from neurogen.generator.prompts import mentioned
 from neurogen.generator.task import Task
@@ -62,6 +63,11 @@ class LoadedGenerator:
     def __init__(self, module: Generator, folder: Path, is_foreign: bool = False) -> None:
         """`is_foreign` says that the folder came from the Hub."""
         self.module, self.folder, self.is_foreign = module, folder, is_foreign
+
+    @cached_property
+    def description(self) -> Description:
+        """What the generator was built from."""
+        return read_description(self.folder)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -140,8 +146,10 @@ class LoadedGenerator:
     def reader(self, task: str) -> SampleReader:
         """What makes samples of a task from a user's arrays, texts or files."""
         about = self.module.tasks[task]
-        tokenizer = self.module.backbone.tokenizer if about.dataset.text is not None else None
-        return SampleReader(about.dataset, about.shape, about.class_names, about.preparation, tokenizer)
+        shared = (about.dataset, about.shape, about.class_names, about.preparation)
+        if about.dataset.text is None:
+            return SampleReader(*shared)
+        return SampleReader(*shared, self.module.backbone.tokenizer, hub_name(self.description.backbone))
 
     def dataset(self, task: str) -> Dataset:
         """The dataset that the generator was trained on. Raises UserError where it is gone, or has changed since."""

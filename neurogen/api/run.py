@@ -6,15 +6,15 @@ out: tables as pandas.DataFrame, plots as pictures, networks as torch modules
 
 from __future__ import annotations
 
-import base64
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from neurogen.errors import UserError, one_of
 from neurogen.report import tables
 from neurogen.report.formats import read_rows
+from neurogen.report.html import data_uri, main_plot, table_html
 from neurogen.study.results import COLUMNS, Row
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from neurogen.api.generator import LoadedGenerator
     from neurogen.api.zoo import LoadedZoo
     from neurogen.study.pipeline import Aggregate, Evaluate
-
-MAIN_PLOT = "curves"
 
 
 class Run:
@@ -96,7 +94,7 @@ class Run:
         """The names of the plots, for `plot`."""
         return tuple(sorted({path.stem.partition("-")[0] for path in self.folder.glob("*.png")}))
 
-    def plot(self, name: str = MAIN_PLOT) -> Image:
+    def plot(self, name: str = "curves") -> Image:
         """A plot as a picture, which a notebook shows. Raises UserError for a name that is not in `plots`."""
         from PIL import Image
 
@@ -121,16 +119,6 @@ class Run:
         """What a notebook shows: the table of the run, and its main plot."""
         if not self.is_done:
             return f"<p>{self!r}</p>"
-        table = tables.networks(self._row)
-        frame = _frame(table.header, table.rows)
-        picture = base64.b64encode(self._plot_path(MAIN_PLOT).read_bytes()).decode()
-        return (
-            f"<p><b>{tables.heading(self._row)}</b></p>{frame.to_html(index=False)}"
-            f'<img src="data:image/png;base64,{picture}" alt="{MAIN_PLOT}" style="max-width: 100%">'
-        )
-
-
-def _frame(header: tuple[str, ...], rows: Any) -> pandas.DataFrame:
-    import pandas
-
-    return pandas.DataFrame(list(rows), columns=list(header))
+        title, picture = f"<p><b>{tables.heading(self._row)}</b></p>", main_plot(self.folder)
+        image = f'<img src="{data_uri(picture)}" alt="learning curves" style="max-width: 100%">' if picture else ""
+        return f"{title}{table_html([self._row])}{image}"

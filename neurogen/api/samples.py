@@ -35,7 +35,8 @@ class SampleReader:
     shape: DataShape
     class_names: tuple[str, ...]
     preparation: Normalisation | TokenEmbedding
-    tokenizer: Any  # None for images
+    tokenizer: Any = None  # None for images
+    tokenizer_name: str | None = None  # OWNER/NAME on the Hub, where it is there
 
     def samples(self, given: Any) -> UInt8[Tensor, "samples channels height width"] | Int64[Tensor, "samples tokens"]:
         """Images as bytes, or texts as token ids padded with −1. A tensor of token ids is taken as it is.

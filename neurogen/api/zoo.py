@@ -23,6 +23,7 @@ from neurogen.data.dataset import Dataset, load_images, require_same
 from neurogen.data.tokenised import load_texts
 from neurogen.errors import UserError
 from neurogen.experiment import typed
+from neurogen.generator.card import hub_name
 from neurogen.generator.pretrained import load_tokenizer
 from neurogen.study.pipeline import Zoo
 from neurogen.targets.networks import build_network
@@ -44,11 +45,11 @@ def load_zoo(folder: str | Path) -> LoadedZoo:
         raise UserError(f"{folder} is a step {about['kind']}; give root/reference/FOLDER")
     config, target = typed(DatasetConfig, about["task"]["dataset"]), typed(TargetConfig, about["task"]["target"])
     require_same_source(target)
-    dataset, tokenizer = _data(config, about["task"]["embed"], folder.parents[1])
+    dataset, model = _data(config, about["task"]["embed"], folder.parents[1])
     require_same(dataset, store.read_json(folder / "metrics.json")["fingerprint"], folder)
     layout = ParameterLayout.of(build_network(target, dataset.shape))
     flat = torch.stack([load_network(path, layout) for path in sorted(folder.glob("network-*.safetensors"))])
-    return LoadedZoo(flat, target, layout, reader_of(config, dataset, tokenizer))
+    return LoadedZoo(flat, target, layout, reader_of(config, dataset, model))
 
 
 def zoo_of_run(zoo: Zoo) -> LoadedZoo:
@@ -57,8 +58,7 @@ def zoo_of_run(zoo: Zoo) -> LoadedZoo:
     dataset, embed = zoo.task.load(), zoo.task.embed
     network = build_network(zoo.task.target, dataset.shape)
     flat = aligned_zoo(zoo, dataset, network)
-    tokenizer = load_tokenizer(embed.model) if embed is not None else None
-    reader = reader_of(zoo.task.dataset, dataset, tokenizer)
+    reader = reader_of(zoo.task.dataset, dataset, embed.model if embed is not None else None)
     return LoadedZoo(flat, zoo.task.target, ParameterLayout.of(network), reader)
 
 
@@ -97,13 +97,14 @@ class LoadedZoo:
         return f"LoadedZoo({self.reader.dataset.title}, {self.target.title}: {count} networks, {size:,} parameters)"
 
 
-def reader_of(config: DatasetConfig, dataset: Dataset, tokenizer: object) -> SampleReader:
-    """What makes samples for the networks of a zoo from a user's arrays or texts."""
-    return SampleReader(config, dataset.shape, dataset.class_names, dataset.preparation, tokenizer)
+def reader_of(config: DatasetConfig, dataset: Dataset, model: ModelConfig | None) -> SampleReader:
+    """What makes samples for the networks of a zoo from a user's arrays or texts; texts have the model's tokens."""
+    tokenizer, name = (load_tokenizer(model), hub_name(model)) if model is not None else (None, None)
+    return SampleReader(config, dataset.shape, dataset.class_names, dataset.preparation, tokenizer, name)
 
 
-def _data(config: DatasetConfig, embed: str | None, root: Path) -> tuple[Dataset, object]:
-    """(the dataset, the tokenizer of its texts); `embed` is KIND-KEY of the step that tokenised them."""
+def _data(config: DatasetConfig, embed: str | None, root: Path) -> tuple[Dataset, ModelConfig | None]:
+    """(the dataset, the language model of its texts); `embed` is KIND-KEY of the step that tokenised them."""
     if embed is None:
         return load_images(config), None
     key = embed.rpartition("-")[2]
@@ -111,4 +112,4 @@ def _data(config: DatasetConfig, embed: str | None, root: Path) -> tuple[Dataset
     if len(folders) != 1:
         raise UserError(f"{root}/embed/*-{key} is missing: it holds the texts of this zoo; run the experiment again")
     model = typed(ModelConfig, store.read_json(folders[0] / "config.json")["model"])
-    return load_texts(config, folders[0]), load_tokenizer(model)
+    return load_texts(config, folders[0]), model

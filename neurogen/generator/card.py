@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from neurogen.config import BackboneConfig
+from neurogen.config import BackboneConfig, ModelConfig
 from neurogen.data.preparation import ImageShape
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout
@@ -106,12 +106,12 @@ def title_of(description: Description) -> str:
     return f"Generator of {_subject(description)}"
 
 
-def hub_name(backbone: BackboneConfig) -> str | None:
-    """OWNER/NAME of the backbone; None for random weights and for a model that was read from a folder."""
-    model = backbone.model
-    if backbone.random_seed is not None or model is None or model.count("/") != 1 or Path(model).exists():
+def hub_name(model: ModelConfig) -> str | None:
+    """OWNER/NAME of a language model; None for random weights and for a model that was read from a folder."""
+    name = model.model
+    if model.random_seed is not None or name is None or name.count("/") != 1 or Path(name).exists():
         return None
-    return model
+    return name
 
 
 def _metadata(library: str, description: Description, tags: list[str], more: dict[str, Any]) -> str:
