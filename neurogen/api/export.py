@@ -84,9 +84,8 @@ def origin_of(network: Classifier) -> dict[str, str]:
 def about_program(network: Classifier) -> dict[str, Any]:
     """The classes in the order of the logits, what the program takes, and where its parameters come from."""
     takes = example(network)
-    about: dict[str, Any] = {
-        "takes": {"type": str(takes.dtype).removeprefix("torch."), "shape": ["samples", *takes.shape[1:]]}
-    }
+    form = {"type": str(takes.dtype).removeprefix("torch."), "shape": ["samples", *takes.shape[1:]]}
+    about: dict[str, Any] = {"classes": list(network.class_names), "takes": form}
     if network.reader.tokenizer_name is not None:
         about["tokenizer"] = network.reader.tokenizer_name
     return about | origin_of(network)
