@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from neurogen import store
 
-CLASSICAL, GENERATED, ZOO, INJECT = "#666666", "#d1495b", "#30638e", "#edae49"
+CLASSICAL, GENERATED, ZOO, INJECT = "#666666", "#d1495b", "#30638e", "#c98a1b"
 STYLE = {
     "font.size": 8,
     "axes.labelsize": 9,

@@ -36,7 +36,7 @@ from neurogen.report.tables import LABELS, heading, varied_names
 from neurogen.study.pipeline import Evaluate
 from neurogen.study.results import Population, Row, measured
 
-LINES = ("#d1495b", "#30638e", "#edae49", "#3a7d44", "#7b4b94", "#00798c", "#8d5524", "#555555")
+LINES = ("#d1495b", "#30638e", "#c98a1b", "#3a7d44", "#7b4b94", "#00798c", "#8d5524", "#555555")
 MARKS = {
     Population.CLASSICAL: (CLASSICAL, "o"),
     Population.ZOO: (ZOO, "o"),
@@ -58,7 +58,7 @@ def draw_all(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]], folder: P
     """Draw every plot for which there are finished evaluations."""
     done = [[evaluation for evaluation in cell if evaluation.is_done] for cell in cells]
     plots: dict[str, Callable[[Screen], Figure]] = {}
-    if len(rows) > 1:
+    if len(rows) > 1 and any(done):
         plots["comparison"] = partial(comparison, rows)
     if any(done):
         plots["learning"] = partial(learning, rows, done)

@@ -52,6 +52,10 @@ def test_an_experiment_from_nothing_to_a_table(
     for word in ("classical training", "zoo mean network", "random", "after stage 1", row["generated_mean"]):
         assert word in first.stdout
     assert "tensorboard --logdir runs" in first.stdout
+    assert first.stdout.splitlines()[-1].split() == [
+        "report",
+        str((steps["sweeps"] / "report.html").relative_to(tmp_path)),
+    ]
 
     (row,) = json.loads((steps["sweeps"] / "results.json").read_text())
     network, test = cnn(ImageShape(1, 8, 8, 10), [16, 32]), load_images(experiment().dataset).test
