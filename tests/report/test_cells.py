@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from neurogen.config import Experiment
 from neurogen.report import paper
 from neurogen.report.cells import averaged, cells_of, row_of
+from neurogen.report.figures import save
 from neurogen.report.formats import latex, markdown, slug
-from neurogen.report.plots import save
 from neurogen.report.tables import Table, of_study
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Aggregate, in_order
