@@ -35,3 +35,12 @@ def test_an_installed_copy_composes_from_any_folder(tmp_path: Path) -> None:
     assert "  name: digits" in rest
     templates = site / "neurogen" / "report" / "templates"
     assert {path.name for path in templates.iterdir()} == {"report.html", "report.css"}
+    command = subprocess.run(
+        [sys.executable, site / "bin" / "neurogen", "run", "dataset=digits", "target=cnn_small", "--cfg", "job"],
+        cwd=elsewhere,
+        env=os.environ | {"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert command.stdout.splitlines() == rest
