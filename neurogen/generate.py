@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from neurogen.data.dataset import Split
 
 SUFFIXES = (".safetensors", ".pt2")
-OWN = "own"  # --test own: the test split of the generator's own dataset
+OWN_DATA = "own"  # --test own: the test split of the dataset that the generator was trained on
 
 EPILOG = """\
 Every option can also be given as KEY=VALUE:
@@ -43,21 +43,21 @@ def main() -> None:
     """The command: errors of the user's in one line, exit status 1."""
     with errors_in_one_line():
         if not sys.argv[1:]:
-            parser().print_help()
+            build_parser().print_help()
             sys.exit(2)
         write_networks(parse(sys.argv[1:]))
 
 
-def parser() -> Parser:
+def build_parser() -> Parser:
     """The options of the command."""
-    found = Parser(
+    parser = Parser(
         prog="neurogen generate",
         description="Generate the parameters of a network in one forward pass of a finished generator.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add = found.add_argument
+    add = parser.add_argument
     add(
         "--generator", metavar="FOLDER", help="the folder of a finished tune (or inject) step, or OWNER/NAME on the Hub"
     )
@@ -94,14 +94,14 @@ def parser() -> Parser:
     add("--seed", metavar="N", type=int, default=0, help="which samples are drawn; default: %(default)s")
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
     add("--num-threads", metavar="N", type=int, default=0, help="of the CPU; default: one per core")
-    return found
+    return parser
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Options and KEY=VALUE words → what to do. Raises UserError for what makes no sense."""
-    options = parser()
-    keys = list(vars(options.parse_args([])))
-    request = options.parse_args(list(as_options(arguments, keys)))
+    parser = build_parser()
+    keys = list(vars(parser.parse_args([])))
+    request = parser.parse_args(list(as_options(arguments, keys)))
     if request.generator is None:
         raise UserError("generator=FOLDER is missing: give the folder of a finished tune step")
     if request.num_networks < 1:
@@ -152,11 +152,11 @@ def write_networks(request: argparse.Namespace) -> list[Path]:
 def splits_of(request: argparse.Namespace, generator: LoadedGenerator, task: str) -> tuple[Split, Split | None]:
     """(what contexts are drawn from, what the accuracy is measured on)."""
     reader = generator.reader(task)
-    reads_own = request.samples is None or request.test == OWN
-    own = generator.dataset(task) if reads_own else None
-    samples = own.train if own and request.samples is None else reader.read(request.samples)
-    if own and request.test == OWN:
-        return samples, own.test
+    knows_data = request.samples is None or request.test == OWN_DATA
+    dataset = generator.dataset(task) if knows_data else None
+    samples = dataset.train if dataset and request.samples is None else reader.read(request.samples)
+    if dataset and request.test == OWN_DATA:
+        return samples, dataset.test
     return samples, None if request.test is None else reader.read(Path(request.test))
 
 

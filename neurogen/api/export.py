@@ -54,7 +54,7 @@ def save_network(network: Classifier, path: Path) -> None:
 
 def exported(network: Classifier) -> torch.export.ExportedProgram:
     """The preparation and the network as one program on the CPU. Raises UserError where torch cannot export it."""
-    modules = [network.preparation, copy.deepcopy(network.network)]
+    modules = copy.deepcopy([network.preparation, network.network])  # which stay on their device
     modules = [Unrolled(part) if isinstance(part, LastState) else part for part in modules]
     program = nn.Sequential(*modules).cpu().eval()
     batch = {0: torch.export.Dim("samples")}

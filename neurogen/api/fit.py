@@ -88,7 +88,10 @@ def experiment_of(
     elif isinstance(data, str):
         words.append(f"dataset={data}")
     else:
-        raise UserError(f"data is a {type(data).__name__}; give a name of conf/dataset, or neurogen.Data")
+        raise UserError(
+            f"data is a {type(data).__name__}; give a name of conf/dataset, or neurogen.Data.from_arrays(…), "
+            "from_torch(…) or from_datasets(…)"
+        )
     if isinstance(target, str):
         words.append(f"target={target}")
     elif target is not None:

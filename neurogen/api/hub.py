@@ -124,7 +124,7 @@ def figures_of(folder: Path) -> dict[str, Figures]:
     folder = folder.absolute()
     step = f"{folder.parent.name}-{folder.name.rpartition('-')[2]}"
     figures = {}
-    for evaluation in sorted(folder.parents[1].glob("evaluate/*")):
+    for evaluation in sorted(folder.parent.parent.glob("evaluate/*")):
         if not store.is_done(evaluation):
             continue
         config = store.read_json(evaluation / "config.json")

@@ -45,7 +45,7 @@ def load_zoo(folder: str | Path) -> LoadedZoo:
         raise UserError(f"{folder} is a step {about['kind']}; give root/reference/FOLDER")
     config, target = typed(DatasetConfig, about["task"]["dataset"]), typed(TargetConfig, about["task"]["target"])
     require_same_source(target)
-    dataset, model = _data(config, about["task"]["embed"], folder.parents[1])
+    dataset, model = _data(config, about["task"]["embed"], folder.parent.parent)
     require_same(dataset, store.read_json(folder / "metrics.json")["fingerprint"], folder)
     layout = ParameterLayout.of(build_network(target, dataset.shape))
     flat = torch.stack([load_network(path, layout) for path in sorted(folder.glob("network-*.safetensors"))])

@@ -151,7 +151,7 @@ def recurrent(shape: TextShape) -> nn.Module:
     [
         (("mnist6k",), "mnist6k"),
         ((Data.from_arrays((IMAGES, LABELS)), "rnn"), "dataset image is image, target rnn classifies text"),
-        (((IMAGES, LABELS),), "data is a tuple; give a name of conf/dataset, or neurogen.Data"),
+        (((IMAGES, LABELS),), "data is a tuple; give a name of conf/dataset, or neurogen.Data.from_arrays"),
         (("digits", lambda shape: None), "is not at the top level"),
         (("digits", load_digits), "called with the shape of the data alone"),
         (("digits", None, None, None, "runs", "seed=1"), "give a list of words: overrides=['seed=1']"),
