@@ -109,7 +109,7 @@ def test_what_is_no_text_is_refused(text_generator: LoadedGenerator, samples: ob
 
 
 def test_a_folder_without_a_generator_is_named(tmp_path: Path) -> None:
-    with pytest.raises(neurogen.UserError, match="generator.json is missing: give the folder of a finished tune"):
+    with pytest.raises(neurogen.UserError, match=r"generator.json is missing: give the folder of a finished tune"):
         neurogen.load(tmp_path)
 
 
