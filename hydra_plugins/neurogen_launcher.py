@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
 from hydra_plugins.hydra_submitit_launcher.config import LocalQueueConf, SlurmQueueConf
@@ -75,12 +74,3 @@ class StudyLocalLauncher(PlanningLauncher, LocalLauncher):
     """hydra/launcher=local"""
 
     where = "local"
-
-
-class StudySweeper(BasicSweeper):
-    """Hydra's own sweeper, without its check of every point: a launcher with a plan composes all points first."""
-
-    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Compose every point, unless the launcher has a plan."""
-        if getattr(self.launcher, "plan", None) is None:
-            super().validate_batch_is_legal(batch)

@@ -186,7 +186,6 @@ class TuneConfig(StageConfig):
 @dataclass
 class RecipeConfig:
     name: str
-    by_zoo_init: dict[str, Any]  # values that `tune` takes over by interpolation, as zoo.init chooses
     inject: StageConfig
     tune: TuneConfig
     adapt: TuneConfig  # stage 2 of what `held_out` names, from the generator of the others
@@ -217,7 +216,7 @@ class Experiment:
     """One point of a study: a dataset, a target, a backbone, a recipe."""
 
     name: str
-    study: str | None  # what a sweep's folder is called; null: by its points
+    study_name: str | None  # what a sweep's folder is called; null: by its points
     variant: str | None  # what tables call this point; null: the settings in which points differ
     seed: int
     tasks: str  # alone: a generator of this task; together: one for all points of a sweep that differ in their task

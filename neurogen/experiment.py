@@ -90,8 +90,10 @@ def validate(experiment: Experiment) -> None:
         name = part.name if part is not None else "none"
         if not re.fullmatch(r"[\w-]+", name):
             raise UserError(f"{section}name={name} becomes part of a folder's name; use letters, digits, _ and -")
-    if experiment.study is not None and not re.fullmatch(r"[\w-]+", experiment.study):
-        raise UserError(f"study={experiment.study} becomes part of a folder's name; use letters, digits, _ and -")
+    if experiment.study_name is not None and not re.fullmatch(r"[\w-]+", experiment.study_name):
+        raise UserError(
+            f"study_name={experiment.study_name} becomes part of a folder's name; use letters, digits, _ and -"
+        )
     one_of("device", experiment.device, ("auto", "cpu", "cuda"))
     for kind in experiment.only or []:
         one_of("only", kind, KINDS)

@@ -19,10 +19,13 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import hydra
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from yaml import YAMLError
 
 from hpc.errors import ClusterError
+from neurogen.arguments import for_hydra
 from neurogen.errors import Interrupted, UserError, errors_in_one_line, one_line
 
 if TYPE_CHECKING:
@@ -33,52 +36,32 @@ if TYPE_CHECKING:
     from neurogen.training.runtime import Runtime
 
 INTERRUPTED = 130
-SLURM = "hydra/launcher=slurm"
+
+
+def _register() -> None:
+    """What conf/ needs: our plugins, which Hydra does not find in an editable install, and `${choose:key,{…}}`."""
+    plugins = Plugins.instance()  # first, since it runs the modules anew that the classes of ours derive from
+    from hydra_plugins.neurogen_launcher import StudyLocalLauncher, StudySlurmLauncher
+    from hydra_plugins.neurogen_sweeper import StudySweeper
+
+    for plugin in (StudySlurmLauncher, StudyLocalLauncher, StudySweeper):
+        plugins.register(plugin)
+    OmegaConf.register_new_resolver("choose", lambda key, options: options[key], replace=True)
+
+
+_register()
 
 
 def main() -> None:
     """The command: errors of the user's in one line, exit status 1; interrupted, 130."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands exceptions on instead of printing its own summary
     with errors_in_one_line(HydraException, YAMLError, ClusterError, explain=_explained):
-        if {"-m", "--multirun"} & set(sys.argv):
-            if any(word == "-c" or word.startswith("--cfg") for word in sys.argv):
-                raise UserError("--cfg shows the config of one point; leave out -m and give every key one value")
-            _register_plugins()
-            sys.argv[:] = with_launcher(sys.argv)
-        sys.argv[:] = with_cluster(sys.argv)
+        sys.argv[:] = for_hydra(sys.argv)
         try:
             compose_and_run()
         except KeyboardInterrupt:  # of a sweep; its processes were told too
             _say_stopped()
             sys.exit(INTERRUPTED)
-
-
-def _register_plugins() -> None:
-    """Hydra finds plugins by walking a folder, which an editable install does not have; so they are told to it."""
-    from hydra.core.plugins import Plugins
-
-    from hydra_plugins import neurogen_launcher as plugins
-
-    for plugin in (plugins.StudySlurmLauncher, plugins.StudyLocalLauncher, plugins.StudySweeper):
-        Plugins.instance().register(plugin)
-
-
-def with_launcher(arguments: list[str]) -> list[str]:
-    """A sweep is one graph with one table; Hydra's own launcher would run one point after the other."""
-    if any(word.startswith("hydra/launcher=") for word in arguments):
-        return arguments
-    overrides = (place for place, word in enumerate(arguments) if place and "=" in word and word[0] != "-")
-    place = next(overrides, len(arguments))  # among the others: Hydra takes them in one block
-    return [*arguments[:place], "hydra/launcher=local", *arguments[place:]]
-
-
-def with_cluster(arguments: list[str]) -> list[str]:
-    """What goes to SLURM goes to conf/cluster/a100.yaml where no cluster is named: here, since Hydra lets no launcher
-    choose another group."""
-    if SLURM not in arguments or any(word.startswith("cluster=") for word in arguments):
-        return arguments
-    place = arguments.index(SLURM)
-    return [*arguments[:place], "cluster=a100", *arguments[place:]]
 
 
 def conf_folder() -> str:
@@ -184,8 +167,6 @@ def _runtime_here(device: str, num_threads: int, peak_tflops: float | None) -> R
 
 def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
     """The points of a sweep as one graph, for a launcher of hpc. Raises UserError for the first that cannot work."""
-    from omegaconf import OmegaConf
-
     from hpc.jobs.cluster import cluster_from
     from hpc.jobs.sweep import Sweep
     from hpc.ranks.zero import zero_from

@@ -38,7 +38,7 @@ def steps_of(experiments: Sequence[Experiment]) -> Aggregate:
 
 def study_name(experiments: Sequence[Experiment]) -> str:
     """The study's name, or the experiment's, or those of a few datasets, or how many points there are."""
-    studies = {experiment.study for experiment in experiments}
+    studies = {experiment.study_name for experiment in experiments}
     if len(studies) == 1 and (study := studies.pop()):
         return study
     names = list(dict.fromkeys(experiment.name for experiment in experiments))
@@ -65,7 +65,7 @@ def evaluations_of(experiments: Sequence[Experiment]) -> list[Evaluate]:
         if e.tasks == "together" and not e.held_out and len(learned[sharing_of(e, zoo)]) < 2:
             raise UserError(
                 f"tasks=together: no other point shares a generator with {zoo.task.name}; give several tasks, as in "
-                "-m cell=digits_28_lenet,mnist5k_lenet, with the same backbone, recipe and seed"
+                "-m dataset=digits,mnist5k preset=together, with the same backbone, recipe and seed"
             )
     return [evaluation_of(e, zoo, learned[sharing_of(e, zoo)]) for e, zoo in zip(experiments, zoos, strict=True)]
 

@@ -164,7 +164,7 @@ def test_two_processes_share_the_work_and_the_result(tmp_path: Path) -> None:
         (["dataset=cats"], ["dataset/cats", "cifar10", "digits", "mnist5k"]),
         (["target=vgg"], ["target/vgg", "cnn_small", "lenet"]),
         (["backbone=gpt"], ["backbone/gpt", "smollm2_135m", "tiny_llama"]),
-        (["sed=1"], ["no key sed", "allowed: name, study, variant, seed, tasks"]),
+        (["sed=1"], ["no key sed", "allowed: name, study_name, variant, seed, tasks"]),
         (["zoo.colour=red"], ["no key zoo.colour", "num_networks, chunk_size"]),
         (["zoo.num_networks=many"], ["zoo.num_networks", "many"]),
         (["dataset=image_folder"], ["dataset.path"]),

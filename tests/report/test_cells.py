@@ -102,7 +102,7 @@ def test_means_of_nested_numbers() -> None:
 def test_two_seeds_meet_in_one_row(experiment: Callable[..., Experiment], runtime: Runtime) -> None:
     """Means over all networks of all seeds, in percent; deviations over networks that have seeds of their own, or else
     over the means of the seeds."""
-    experiments = [experiment(f"seed={seed}", "study=two") for seed in (0, 1)]
+    experiments = [experiment(f"seed={seed}", "study_name=two") for seed in (0, 1)]
     last = steps_of(experiments)
     assert last.name == "two"
     for step in in_order(last):

@@ -1,0 +1,44 @@
+"""The command line before Hydra reads it."""
+
+from __future__ import annotations
+
+import pytest
+
+from neurogen.arguments import for_hydra
+from neurogen.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("run seed=0", "run seed=0"),
+        ("run -m seed=0,1", "run -m hydra/launcher=local seed=0,1"),
+        ("run seed=0,1 -m", "run hydra/launcher=local seed=0,1 -m"),
+        ("run -m a=1 --config-dir more", "run -m hydra/launcher=local a=1 --config-dir more"),
+        ("run --config-dir=more -m +study=x", "run --config-dir=more -m hydra/launcher=local +study=x"),
+        ("run -m", "run -m hydra/launcher=local"),
+        ("run -m hydra/launcher=slurm", "run -m cluster=a100 hydra/launcher=slurm"),
+        ("run hydra/launcher=slurm cluster=here", "run hydra/launcher=slurm cluster=here"),
+    ],
+)
+def test_a_sweep_is_one_graph_unless_asked_otherwise(words: str, expected: str) -> None:
+    assert for_hydra(words.split()) == expected.split()
+
+
+def test_points_and_variants_of_a_study_are_chosen_by_name() -> None:
+    words = ["run", "-m", "hydra/launcher=local", "+study=x", "point=a,b", "variant=1 layer,8 layers"]
+    chosen = ["hydra.sweeper.only.points=[a,b]", "hydra.sweeper.only.variants=[1 layer,8 layers]"]
+    assert for_hydra(words) == [*words[:4], *chosen]
+
+
+def test_older_spellings_mean_the_same_or_say_what_to_write() -> None:
+    assert for_hydra(["run", "+experiment=table1_small"]) == ["run", "+study=table1_small"]
+    for words, message in (
+        (["-m", "cell=mnist5k_cnn", "seed=0,1"], "cell=mnist5k_cnn: .* point=NAME"),
+        (["-m", "scale=large"], "backbone=smollm2_135m, or qwen2_vl_7b"),
+        (["study=mine"], "study_name=NAME"),
+        (["variant=full"], r"add -m and \+study=NAME"),
+        (["-m", "--cfg", "job"], "--cfg shows the config of one point"),
+    ):
+        with pytest.raises(UserError, match=message):
+            for_hydra(["run", *words])
