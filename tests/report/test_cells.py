@@ -50,14 +50,14 @@ def test_what_differs_but_for_seeds_is_a_row_of_its_own(experiment: Callable[...
 def test_a_variant_is_called_by_its_name_and_what_else_differs(experiment: Callable[..., Experiment]) -> None:
     """Points of one variant with different settings are no seeds of each other."""
     points = (
-        "variant=full recipe.tune.lr=1e-3", "variant=clip_1", "variant=full recipe.tune.lr=2e-3",
+        "variant=full recipe.tune.lr=1e-3", "variant=clipped preset=stage_2_only", "variant=full recipe.tune.lr=2e-3",
         "variant=full recipe.tune.lr=2e-3 seed=1",
     )  # fmt: skip
     study = steps_of([experiment(*point.split()) for point in points])
     assert {settings: len(members) for (*_, settings), members in cells_of(study).items()} == {
-        "both stages recipe.tune.lr=0.001": 1,
-        "stage 2 only, α = 1": 1,
-        "both stages recipe.tune.lr=0.002": 2,
+        "full recipe.tune.lr=0.001": 1,
+        "clipped": 1,
+        "full recipe.tune.lr=0.002": 2,
     }
     unnamed = Aggregate(study.root, study.name, study.evaluations, (None,) * 4)
     assert unnamed.key != study.key  # its table shows other names
