@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from neurogen.config import NetworkSchedule
 from neurogen.data.dataset import Dataset, Split
 from neurogen.progress import Progress
 from neurogen.rng import seed_of
@@ -78,7 +79,7 @@ def _trained_on(
     seeds = [seed_of(step.seed, "context alone", index) for index in range(len(samples))]
     networks = [initialised(step.task.target, dataset, seed) for seed in seeds]
     layout = ParameterLayout.of(networks[0])
-    training = replace(step.classical.classical.training, epochs=EPOCHS, schedule="cosine")
+    training = replace(step.classical.classical.training, epochs=EPOCHS, schedule=NetworkSchedule.cosine)
     with Progress("trained on contexts", EPOCHS * len(samples), unit="epochs") as progress:
 
         def train(index: int) -> Float[Tensor, " params"]:

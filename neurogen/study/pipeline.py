@@ -1,9 +1,12 @@
-"""The steps of an experiment, each with what it needs; graph.py makes them of experiments.
+"""The kinds of steps, each with its fields and with the steps that it needs.
 
     embed (texts) ─► reference (zoo) ─┬─► inject ─► tune ─► evaluate ─► aggregate
                      classical ───────┴──────────────────────┘
 
-Both stages may be of several tasks: then each has a zoo and an evaluation of its own.
+in:  fields, which graph.py fills from experiments
+out: the order of the steps, and their execution in this process
+
+Both stages may be of several tasks: then each task has its own zoo and its own evaluation.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from neurogen.config import (
+    Alignment,
     BackboneConfig,
     ClassicalConfig,
     DatasetConfig,
@@ -21,9 +25,11 @@ from neurogen.config import (
     GeneratorConfig,
     ModelConfig,
     StageConfig,
+    StepKind,
     TargetConfig,
     TrainingConfig,
     TuneConfig,
+    ZooInit,
     task_name,
 )
 from neurogen.errors import Interrupted
@@ -34,7 +40,7 @@ if TYPE_CHECKING:
     from neurogen.data.dataset import Dataset
     from neurogen.training.runtime import Runtime
 
-LONGEST_LABEL = 80
+LONGEST_LABEL = 80  # characters; a folder's name has at most 255
 
 
 @dataclass(frozen=True)
@@ -48,17 +54,18 @@ class TaskSpec:
 
     @property
     def name(self) -> str:
+        """DATASET-TARGET."""
         return task_name(self.dataset, self.target)
 
     def load(self) -> Dataset:
-        """Raises UserError as the dataset's loader does."""
+        """The data as networks read it. Raises UserError as the dataset's loader does."""
         from neurogen.data.dataset import load_images
         from neurogen.data.tokenised import load_texts
 
         return load_images(self.dataset) if self.embed is None else load_texts(self.dataset, self.embed.folder)
 
     def load_seen(self) -> Dataset:
-        """Without the classes that a generator and its zoo are not to see."""
+        """The data without the classes that a generator and its zoo must not see."""
         return self.load().without(self.dataset.unseen)
 
 
@@ -66,7 +73,7 @@ class TaskSpec:
 class Embed(Step):
     """Texts as all targets read them: tokens of the backbone's tokenizer, its embedding reduced (paper 4.1)."""
 
-    kind, version, runs = "embed", 1, "neurogen.stages.embed:embed"
+    kind, version, runs = StepKind.embed, 1, "neurogen.stages.embed:embed"
 
     dataset: DatasetConfig
     data_identity: str
@@ -74,6 +81,7 @@ class Embed(Step):
 
     @property
     def label(self) -> str:
+        """The dataset."""
         return self.dataset.name
 
 
@@ -84,12 +92,12 @@ def array_of(task: TaskSpec, seed: int) -> str:
 
 @dataclass(frozen=True)
 class Reference(Step):
-    """Some networks of the zoo, w_i ~ W (paper 3.3.1): seeds first_seed … first_seed + num_networks − 1."""
+    """Networks first … first + num_networks − 1 of the zoo, w_i ~ W (paper 3.3.1)."""
 
-    kind, version, runs = "reference", 1, "neurogen.stages.reference:train_reference"
+    kind, version, runs = StepKind.reference, 1, "neurogen.stages.reference:train_reference"
 
     task: TaskSpec
-    init: str
+    init: ZooInit
     shared_epochs: int
     training: TrainingConfig
     seed: int
@@ -98,10 +106,12 @@ class Reference(Step):
 
     @property
     def label(self) -> str:
+        """The task, and what its networks have in common."""
         return f"{self.task.name}-{self.init}"
 
     @property
     def array(self) -> str | None:
+        """All networks of the task and seed."""
         return array_of(self.task, self.seed)
 
 
@@ -109,7 +119,7 @@ class Reference(Step):
 class Classical(Step):
     """The classical baseline: independent networks, each trained to convergence on validation."""
 
-    kind, version, runs = "classical", 1, "neurogen.stages.reference:train_classical"
+    kind, version, runs = StepKind.classical, 1, "neurogen.stages.reference:train_classical"
 
     task: TaskSpec
     classical: ClassicalConfig
@@ -117,10 +127,12 @@ class Classical(Step):
 
     @property
     def label(self) -> str:
+        """The task."""
         return self.task.name
 
     @property
     def array(self) -> str | None:
+        """All networks of the task and seed."""
         return array_of(self.task, self.seed)
 
     def result(self) -> TrainedNetworks:
@@ -134,14 +146,14 @@ class Zoo:
 
     task: TaskSpec
     references: tuple[Reference, ...]
-    align: str
+    align: Alignment
 
 
 @dataclass(frozen=True)
 class Inject(Step):
     """Stage 1 (paper 3.3), of one task or several."""
 
-    kind, version, runs, shared = "inject", 3, "neurogen.stages.inject:inject", True
+    kind, version, runs, shared = StepKind.inject, 3, "neurogen.stages.inject:inject", True
 
     zoos: tuple[Zoo, ...]
     backbone: BackboneConfig
@@ -152,19 +164,24 @@ class Inject(Step):
 
     @property
     def tasks(self) -> tuple[TaskSpec, ...]:
+        """The tasks that the generator learns."""
         return tuple(zoo.task for zoo in self.zoos)
 
     @property
     def label(self) -> str:
+        """The tasks and the backbone."""
         return f"{label_of(self.tasks)}-{self.backbone.name}"
 
 
 @dataclass(frozen=True)
 class Tune(Step):
-    """Stage 2 (paper 3.4), of one task or several. Without `start` it is the paper's ablation, stage 2 only. Its tasks
-    may be others than those that the generator knows so far (paper 4.4)."""
+    """Stage 2 (paper 3.4), of one task or several.
 
-    kind, version, runs, shared = "tune", 3, "neurogen.stages.tune:tune", True
+    Without `start` it is the paper's ablation, stage 2 only. Its tasks may differ from those that the generator knows
+    so far (paper 4.4).
+    """
+
+    kind, version, runs, shared = StepKind.tune, 3, "neurogen.stages.tune:tune", True
 
     tasks: tuple[TaskSpec, ...]
     backbone: BackboneConfig
@@ -176,7 +193,7 @@ class Tune(Step):
 
     @property
     def stages(self) -> tuple[Inject | Tune, ...]:
-        """All stages that the generator went through, this one last."""
+        """All stages of the generator in order, this one last."""
         before = self.start.stages if isinstance(self.start, Tune) else (self.start,) if self.start else ()
         return (*before, self)
 
@@ -188,10 +205,12 @@ class Tune(Step):
 
     @property
     def label(self) -> str:
+        """The tasks and the backbone."""
         return f"{label_of(self.tasks)}-{self.backbone.name}"
 
 
 def label_of(tasks: Sequence[TaskSpec]) -> str:
+    """The names of the tasks, or how many there are."""
     label = "+".join(task.name for task in tasks)
     return label if len(label) <= LONGEST_LABEL else f"{len(tasks)}-tasks"
 
@@ -200,7 +219,7 @@ def label_of(tasks: Sequence[TaskSpec]) -> str:
 class Evaluate(Step):
     """Test accuracy of generated networks beside all baselines."""
 
-    kind, version, runs = "evaluate", 6, "neurogen.stages.evaluate:evaluate"
+    kind, version, runs = StepKind.evaluate, 6, "neurogen.stages.evaluate:evaluate"
 
     zoo: Zoo
     evaluate: EvaluateConfig
@@ -211,6 +230,7 @@ class Evaluate(Step):
 
     @property
     def task(self) -> TaskSpec:
+        """The task whose networks are evaluated."""
         return self.zoo.task
 
     def result(self) -> EvaluationResult:
@@ -234,6 +254,7 @@ class Evaluate(Step):
 
     @property
     def label(self) -> str:
+        """The task and the backbone."""
         return f"{self.task.name}-{self.tune.backbone.name}"
 
 
@@ -241,7 +262,7 @@ class Evaluate(Step):
 class Aggregate(Step):
     """Tables and plots over evaluations."""
 
-    kind, version, runs = "sweeps", 5, "neurogen.aggregate:aggregate"
+    kind, version, runs = StepKind.sweeps, 5, "neurogen.aggregate:aggregate"
 
     name: str
     evaluations: tuple[Evaluate, ...]
@@ -249,17 +270,24 @@ class Aggregate(Step):
 
     @property
     def label(self) -> str:
+        """The name of the study, or what stands for it."""
         return self.name
 
 
 def in_order(last: Step) -> list[Step]:
-    """All steps that `last` hangs on, itself included, each once and after what it needs."""
+    """All steps that `last` hangs on, itself included, each once and after what it needs.
+
+    One experiment follows the other. graphlib would put all zoos of a study first, and what is finished when a run is
+    stopped would be no table.
+    """
     ordered: dict[str, Step] = {}
 
     def visit(step: Step) -> None:
-        for needed in step.needs:
-            visit(needed)
-        ordered.setdefault(f"{step.kind}-{step.key}", step)
+        name = f"{step.kind}-{step.key}"
+        if name not in ordered:
+            for needed in step.needs:
+                visit(needed)
+            ordered[name] = step
 
     visit(last)
     return list(ordered.values())
@@ -270,19 +298,22 @@ def chosen(last: Step, only: Sequence[str] | None, part: int, num_parts: int) ->
     if only is None:
         return in_order(last)
     steps = [step for step in in_order(last) if step.kind in only][part::num_parts]
-    needed = {step.key: step for one in steps if one.kind != Aggregate.kind for step in in_order(one)}
-    return [*needed.values(), *(step for step in steps if step.key not in needed)]
+    with_needs = [needed for step in steps if step.kind != StepKind.sweeps for needed in in_order(step)]
+    return list({step.key: step for step in (*with_needs, *steps)}.values())
 
 
 def run_here(steps: Sequence[Step], runtime: Runtime) -> None:
-    """Run what is not done, one step after the other; with several ranks, what one process does is rank 0's."""
+    """Run what is not done, one step after the other. With several ranks, rank 0 does the work of one process.
+
+    Raises Interrupted between two steps once the runtime is told to stop.
+    """
     undone = runtime.ranks.broadcast([not step.is_done for step in steps])  # as rank 0 sees it
     steps = [step for step, is_undone in zip(steps, undone, strict=True) if is_undone]
-    for number, step in enumerate(steps, start=1):
+    for index, step in enumerate(steps, start=1):
         if runtime.any_stops():
             raise Interrupted
         if runtime.is_first:
-            print(f"[{number}/{len(steps)}] {step.kind} {step.label}", flush=True)
+            print(f"[{index}/{len(steps)}] {step.kind} {step.label}", flush=True)
         if step.shared:
             step.run(runtime)
         elif runtime.is_first:

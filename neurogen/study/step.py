@@ -1,7 +1,10 @@
-"""A step: a piece of work that leaves its result in a folder, and is not done again where it is done.
+"""A step: a piece of work that leaves its result in a folder.
 
-Its identity is the hash of what determines its result: its fields, the identities of the steps that it needs, and the
-version of its kind. It is picklable and needs no torch until it runs.
+in:  its fields (configs, and the steps that it needs), the finished folders of those steps
+out: its folder, root/KIND/LABEL-KEY, with config.json, environment.json, metrics.json and, written last, DONE
+
+Its identity, the key, is the hash of what determines its result: its fields, the identities of the steps that it needs,
+and the version of its kind. A step that is done is never done again. It is picklable and needs no torch until it runs.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from neurogen import store
+from neurogen.config import StepKind
 
 if TYPE_CHECKING:
     from neurogen.training.runtime import Runtime
@@ -25,21 +29,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Step(ABC):
-    """`runs` names the function (step, runtime) → metrics that does the work in `folder`."""
+    """A step of some kind; the fields of a subclass are what determines its result."""
 
-    kind: ClassVar[str]
+    kind: ClassVar[StepKind]
     version: ClassVar[int]  # raise it when the code changes what the step computes
-    runs: ClassVar[str]
+    runs: ClassVar[str]  # the function (step, runtime) → metrics that does the work in `folder`
     shared: ClassVar[bool] = False  # whether the ranks of a job may work on it together
 
     root: str = field(metadata={"identity": False})
 
     @cached_property
     def needs(self) -> tuple[Step, ...]:
+        """The steps in its fields, whose results it reads."""
         return tuple(step for item in fields(self) for step in _steps_in(getattr(self, item.name)))
 
     @cached_property
     def key(self) -> str:
+        """Its identity, 12 hexadecimal digits."""
         text = json.dumps([self.kind, self.version, plain(self, identity=True)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -50,35 +56,39 @@ class Step(ABC):
 
     @property
     def array(self) -> str | None:
-        """Steps with the same one may be submitted as one array of jobs; None: alone."""
+        """Steps with the same value may be submitted as one array of jobs; None: alone."""
         return None
 
     @property
     def folder(self) -> Path:
+        """Where its result is."""
         return Path(self.root) / self.kind / f"{self.label}-{self.key}"
 
     @property
     def marker(self) -> Path:
+        """The file that says that it is done."""
         return self.folder / store.DONE
 
     @property
     def is_done(self) -> bool:
+        """Whether its result is there, whole."""
         return store.is_done(self.folder)
 
     def metrics(self) -> dict[str, Any]:
         """What the finished step measured."""
-        found = store.read_json(self.folder / "metrics.json")
-        assert isinstance(found, dict)
-        return found
+        return self._read("metrics.json")
 
     def environment(self) -> dict[str, Any]:
         """What the finished step ran on."""
-        found = store.read_json(self.folder / "environment.json")
-        assert isinstance(found, dict)
-        return found
+        return self._read("environment.json")
+
+    def _read(self, name: str) -> dict[str, Any]:
+        content = store.read_json(self.folder / name)
+        assert isinstance(content, dict)
+        return content
 
     def run(self, runtime: Runtime) -> None:
-        """Do the work unless it is done; one process at a time, or the ranks of one job, of which the first writes."""
+        """Do the work unless it is done: one process at a time, or the ranks of one job, of which the first writes."""
         with store.exclusive(self.folder, runtime.stop) if runtime.is_first else nullcontext():
             if runtime.ranks.broadcast(self.is_done):
                 return
@@ -96,11 +106,11 @@ class Step(ABC):
                 cost = {"seconds": seconds, "gpu_hours": seconds / 3600 * runtime.num_gpus}
                 store.write_json(self.folder / "metrics.json", {**metrics, **cost})
                 store.mark_done(self.folder)
-            runtime.ranks.barrier()  # nobody leaves before it is done
+            runtime.ranks.barrier()  # no rank leaves before it is done
 
 
 def _steps_in(value: Any) -> list[Step]:
-    """The steps that a field holds: one, a tuple of them, or a dataclass with some in its fields."""
+    """The steps in a field that is a step, or a tuple or dataclass with steps in it."""
     if isinstance(value, Step):
         return [value]
     if is_dataclass(value):
@@ -109,7 +119,7 @@ def _steps_in(value: Any) -> list[Step]:
 
 
 def plain(config: Any, identity: bool) -> dict[str, Any]:
-    """A dataclass as JSON can hold it, the steps in it as their keys; with `identity` only what determines a result."""
+    """A dataclass as JSON can hold it, with keys instead of steps; with `identity` only what determines a result."""
 
     def of(value: Any) -> Any:
         if isinstance(value, Step):

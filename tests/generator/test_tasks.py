@@ -66,7 +66,7 @@ def test_what_is_held_out_starts_from_the_generator_of_the_others(experiment: Co
         (("held_out=[digits-cnn]",), "set tasks=together"),
         (("tasks=together", "target@source=cnn"), "is for a generator of one task"),
         (("tasks=together", "generator.drop_data=0.8", "generator.drop_instruction=0.4"), "together at most 1"),
-        (("tasks=together", "generator.foreign_data=-0.1"), "each at least 0"),
+        (("tasks=together", "generator.foreign_data=-0.1"), "must lie between 0 and 1"),
         (("tasks=all",), "allowed: alone, together"),
         (("dataset.relabel=random",), "set generator.context_warmup=1"),
         (("dataset.relabel=random", "generator.drop_data=0.1"), "revealed by the context alone"),

@@ -22,7 +22,8 @@ from hpc.ranks.zero import zero_from
 from neurogen.experiment import experiment_from
 from neurogen.generator.backbone import load_backbone
 from neurogen.generator.pretrained import require_usable
-from neurogen.run import conf_folder, make_runtime_of
+from neurogen.run import conf_folder
+from neurogen.sweep import make_runtime_of
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from hpc.jobs.attempts import attempts_of
 from hpc.jobs.job import Payload
 from neurogen.errors import Interrupted
-from neurogen.run import make_runtime_of
+from neurogen.sweep import make_runtime_of
 from tests.hpc.conftest import Composed, sweep_of
 
 

@@ -20,7 +20,14 @@ def test_points_are_composed_as_hydra_composes_them() -> None:
         ["dataset=digits", "seed=2", "recipe.tune.lr=2e-3"],
         ["dataset=sst2", "target=rnn", "fit=mlp", "name=a-b", "only=[tune,evaluate]"],
         ["dataset=sst2", "dataset.limit=7", "++dataset.text.max_tokens=9", "cluster=a100", "+cluster.environment.A=b"],
-        ["backbone=qwen2_vl_7b", "cluster=a100", "~cluster.steps.tune", "backbone.lora={rank: 2}", "recipe=paper", "root='a b'"],
+        [
+            "backbone=qwen2_vl_7b",
+            "cluster=a100",
+            "~cluster.steps.tune",
+            "backbone.lora={rank: 2}",
+            "recipe=paper",
+            "root='a b'",
+        ],
         ["seed=3", "cluster.setup=['module load x','y']", "target.options={}", "dataset.title='${name} of'"],
     ]
     with initialize_config_dir(conf_folder(), version_base="1.3"):

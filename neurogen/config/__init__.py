@@ -1,0 +1,62 @@
+"""The experiment as one typed value, and the meaning of every key of conf/.
+
+in:  what Hydra composes of conf/, by neurogen/experiment.py
+out: `Experiment` and the dataclasses of its sections
+
+Everything else reads these and never a DictConfig. They stand together, and not beside the components that they
+describe, since this package imports no torch: `--cfg job`, the plan of a sweep and the table of a finished run need the
+config and nothing else. Values have no defaults here; conf/ has them, where `--cfg job` shows them. Allowed values are
+enums, whose members are called what their values are, since OmegaConf reads the former and JSON holds the latter.
+"""
+
+from neurogen.config.backbone import Attention, BackboneConfig, LoraConfig, ModelConfig, PackageConfig
+from neurogen.config.experiment import Device, Experiment, GpuConfig, StepKind, TaskSharing
+from neurogen.config.generator import GeneratorConfig, ProjectionKind, ScaleKind, TokenKind, TokenOrder
+from neurogen.config.stages import EvaluateConfig, Keep, Optimizer, RecipeConfig, StageConfig, StageSchedule, TuneConfig
+from neurogen.config.task import DatasetConfig, Modality, Relabel, SizeConfig, TargetConfig, TextConfig, task_name
+from neurogen.config.zoo import (
+    Alignment,
+    ClassicalConfig,
+    NetworkSchedule,
+    TrainingConfig,
+    ZooConfig,
+    ZooInit,
+)
+
+__all__ = [
+    "Alignment",
+    "Attention",
+    "BackboneConfig",
+    "ClassicalConfig",
+    "DatasetConfig",
+    "Device",
+    "EvaluateConfig",
+    "Experiment",
+    "GeneratorConfig",
+    "GpuConfig",
+    "Keep",
+    "LoraConfig",
+    "Modality",
+    "ModelConfig",
+    "NetworkSchedule",
+    "Optimizer",
+    "PackageConfig",
+    "ProjectionKind",
+    "RecipeConfig",
+    "Relabel",
+    "ScaleKind",
+    "SizeConfig",
+    "StageConfig",
+    "StageSchedule",
+    "StepKind",
+    "TargetConfig",
+    "TaskSharing",
+    "TextConfig",
+    "TokenKind",
+    "TokenOrder",
+    "TrainingConfig",
+    "TuneConfig",
+    "ZooConfig",
+    "ZooInit",
+    "task_name",
+]

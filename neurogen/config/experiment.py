@@ -1,0 +1,87 @@
+"""The whole experiment: its sections, and where and how it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from neurogen.config.backbone import BackboneConfig
+from neurogen.config.generator import GeneratorConfig
+from neurogen.config.limits import NOT_NEGATIVE, POSITIVE
+from neurogen.config.stages import EvaluateConfig, RecipeConfig
+from neurogen.config.task import DatasetConfig, TargetConfig
+from neurogen.config.zoo import ClassicalConfig, ZooConfig
+
+
+class StepKind(StrEnum):
+    """The steps of an experiment in their order, which name the folders below `root`."""
+
+    embed = "embed"
+    reference = "reference"
+    classical = "classical"
+    inject = "inject"
+    tune = "tune"
+    evaluate = "evaluate"
+    sweeps = "sweeps"
+
+
+class TaskSharing(StrEnum):
+    """Which tasks a generator learns."""
+
+    alone = "alone"  # that of its experiment
+    together = "together"  # those of all experiments of a sweep that differ in nothing else
+
+
+class Device(StrEnum):
+    """Where steps run."""
+
+    auto = "auto"  # a GPU where there is one
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+@dataclass
+class GpuConfig:
+    """The GPU that dry_run=true calculates with."""
+
+    name: str
+    memory_gb: float = field(metadata=POSITIVE)
+    peak_tflops: float = field(metadata=POSITIVE)  # dense, bfloat16
+    bandwidth_tb_per_s: float = field(metadata=POSITIVE)
+    link_gb_per_s: float = field(metadata=POSITIVE)  # between the GPUs of a node, in one direction: NVLink
+    network_gb_per_s: float = field(metadata=POSITIVE)  # between nodes: one card of 200 Gb/s
+    utilisation: float = field(metadata=POSITIVE)  # assumed, of the peak
+    ms_per_layer: float = field(metadata=NOT_NEGATIVE)  # assumed: launching a layer's kernels, there and back
+
+
+@dataclass
+class Experiment:
+    """One point of a study: a dataset, a target, a backbone, a recipe and all other settings."""
+
+    name: str
+    study_name: str | None  # what the folder of a sweep is called; null: made of its points
+    variant: str | None  # what tables call this point; null: the settings in which points differ
+    seed: int
+    tasks: TaskSharing
+    held_out: list[str]  # DATASET-TARGET of points that the common generator does not learn, only meets
+    root: str  # the folder of all results
+    device: Device
+    num_threads: int = field(metadata=NOT_NEGATIVE)  # 0: one per core
+    checkpoint_every: int = field(metadata=POSITIVE)  # optimiser steps
+    dry_run: bool  # say what it would cost, and run nothing
+    only: list[StepKind] | None  # run the steps of these kinds alone
+    part: int = field(metadata=NOT_NEGATIVE)  # of these steps, run every `num_parts`-th from this one on
+    num_parts: int = field(metadata=POSITIVE)  # size of the array of jobs that does this
+    gpu: GpuConfig
+    cluster: dict[str, Any]  # for the launcher of a sweep: hpc.jobs.cluster.Cluster
+    zero: dict[str, Any]  # for several ranks: hpc.ranks.zero.Zero
+    dataset: DatasetConfig
+    target: TargetConfig
+    source: TargetConfig | None  # the target of stage 1, where it is not that of stage 2 (paper 4.4)
+    backbone: BackboneConfig
+    zoo: ZooConfig
+    classical: ClassicalConfig
+    generator: GeneratorConfig
+    recipe: RecipeConfig
+    evaluate: EvaluateConfig

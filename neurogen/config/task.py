@@ -1,0 +1,86 @@
+"""A task: labelled data, and the network that classifies them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from neurogen.config.limits import NOT_NEGATIVE, POSITIVE, PROPER_FRACTION
+
+
+class Modality(StrEnum):
+    """What samples are."""
+
+    image = "image"
+    text = "text"
+
+
+class Relabel(StrEnum):
+    """Labels that only the context reveals."""
+
+    random = "random"  # every context names the classes in another order
+
+
+@dataclass
+class TextConfig:
+    """Which columns of a table are text and label, and how much of a text is read."""
+
+    columns: list[str]  # joined to one text
+    join: str  # what stands between the columns
+    label: str  # the column of the labels
+    class_names: list[str] | None  # of the labels 0, 1, …; null: the hub's names, or the labels themselves
+    test_split: str  # the split of the hub's dataset that is used as test
+    max_tokens: int = field(metadata=POSITIVE)  # longer texts are cut, for targets and contexts
+    embedding_dim: int = field(metadata=POSITIVE)  # principal components of the backbone's embedding that targets read
+
+
+@dataclass
+class SizeConfig:
+    """What dry_run=true has to know of data that is not there yet."""
+
+    num_train: int
+    validation_is_cut: bool  # whether validation is a part of `num_train`, or a split of its own
+    num_classes: int
+    image: list[int] | None  # channels, height, width
+
+
+@dataclass
+class DatasetConfig:
+    """A labelled dataset. `load` names a function (config) → RawSplits; see neurogen/data."""
+
+    name: str  # part of folders' names
+    title: str  # what the instruction calls it
+    load: str  # a built-in by its short name, or package.module.function
+    path: str | None = field(metadata={"identity": False})  # the place of the files, whose content is in the identity
+    limit: int | None = field(metadata=POSITIVE)  # training samples to use; validation cut from them is included
+    validation_fraction: float = field(metadata=PROPER_FRACTION)  # of the training samples
+    split_seed: int = field(metadata=NOT_NEGATIVE)
+    resize: int | None = field(default=None, metadata=POSITIVE)  # side of images in pixels; null: as they are
+    relabel: Relabel | None = None  # null: labels as they are
+    unseen: list[str] = field(default_factory=list)  # classes that only contexts of the evaluation show
+    text: TextConfig | None = None  # how texts are read; null: the samples are images
+    size: SizeConfig | None = field(default=None, metadata={"identity": False})  # null: dry_run=true loads the data
+    version: str | None = None  # tells two versions of a loader of your own apart
+
+    @property
+    def modality(self) -> Modality:
+        """What the samples are."""
+        return Modality.image if self.text is None else Modality.text
+
+
+@dataclass
+class TargetConfig:
+    """The architecture f whose parameters are generated. `build` names a function (DataShape, **options) → Module."""
+
+    name: str  # part of folders' names
+    title: str  # what the instruction calls it
+    modality: Modality  # of the data that it classifies
+    build: str  # a built-in by its short name, or package.module.function
+    options: dict[str, Any]
+    version: str | None = None  # tells two versions of a builder of your own apart
+
+
+def task_name(dataset: DatasetConfig, target: TargetConfig) -> str:
+    """DATASET-TARGET: what a task is called everywhere."""
+    return f"{dataset.name}-{target.name}"

@@ -1,0 +1,151 @@
+"""The plan of a sweep: all its experiments as one graph of steps, for the launchers of hpc.
+
+in:  what Hydra composed for every point, and the overrides of each
+out: an hpc.jobs.sweep.Sweep, which also knows how to show estimates and the finished table
+
+conf/hydra/launcher names `plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from neurogen.errors import Interrupted, UserError
+
+if TYPE_CHECKING:
+    from hpc.jobs.cluster import Cluster
+    from hpc.jobs.sweep import Sweep
+    from neurogen.config import Experiment
+    from neurogen.cost.estimate import Estimate
+    from neurogen.training.runtime import Runtime
+
+
+def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
+    """The points of a sweep as one graph. Raises UserError for the first that cannot work."""
+    from hpc.jobs.cluster import cluster_from
+    from hpc.jobs.sweep import Sweep
+    from hpc.ranks.zero import zero_from
+    from neurogen.experiment import experiment_from
+    from neurogen.store import commit_here
+    from neurogen.study.graph import steps_of
+
+    experiments = [experiment_from(point) for point in composed]
+    first = experiments[0]
+    site = cluster_from(first.cluster)
+    for experiment in experiments:
+        require_whole(experiment)
+        require_equal_shares(experiment, site)
+    packages = {name.split(".")[0] for name in importable_functions(experiments) if "." in name}
+    return Sweep(
+        last=steps_of(experiments),
+        root=Path(first.root),
+        make_runtime=make_runtime_of(first),
+        interrupted=Interrupted,
+        refused=UserError,
+        packages=tuple(sorted({"neurogen", "hpc", *packages})),
+        configs=tuple(OmegaConf.to_yaml(point, resolve=True) for point in composed),
+        overrides=tuple(tuple(words) for words in overrides),
+        values=lambda: accuracies(experiments),
+        zero=zero_from(first.zero),
+        commit=commit_here(),
+        dry_run=first.dry_run,
+        show_estimates=lambda: show_estimates(experiments),
+        show=lambda: show_table(experiments),
+    )
+
+
+def make_runtime_of(experiment: Experiment) -> Callable[[], Runtime]:
+    """What makes the runtime, to be pickled for other processes. It imports torch only when it is called."""
+    return partial(_runtime_here, experiment.device, experiment.num_threads, experiment.gpu.peak_tflops)
+
+
+def _runtime_here(device: str, num_threads: int, peak_tflops: float | None) -> Runtime:
+    from neurogen.training.runtime import runtime_here
+
+    return runtime_here(device, num_threads, peak_tflops)
+
+
+def require_whole(e: Experiment) -> None:
+    """A sweep runs all steps. Raises UserError where an experiment asks for a part of them."""
+    if e.only is not None or e.num_parts != 1:
+        only = f"[{','.join(e.only)}]" if e.only is not None else "null"
+        raise UserError(
+            f"only={only} part={e.part} num_parts={e.num_parts} choose among the steps of a single run; a sweep does "
+            "them all: leave them out"
+        )
+
+
+def importable_functions(experiments: Sequence[Experiment]) -> set[str]:
+    """The loaders and builders of all experiments. Raises UserError for one that no job could import either."""
+    from neurogen.experiment import BUILT_INS, named_function
+
+    functions = {e.dataset.load: "dataset.load" for e in experiments} | {
+        target.build: "target.build" for e in experiments for target in (e.target, e.source) if target is not None
+    }
+    for name, key in functions.items():
+        if name not in BUILT_INS[key]:  # importing those takes seconds
+            named_function(key, name)
+    return set(functions)
+
+
+def require_equal_shares(e: Experiment, site: Cluster) -> None:
+    """The ranks of a job share the contexts of a step. Raises UserError where they cannot do so equally."""
+    from neurogen.experiment import require_shares
+
+    require_shares("inject", e.recipe.inject, site.resources("inject").num_ranks)
+    require_shares("tune", e.recipe.tune, site.resources("tune").num_ranks)
+    if e.held_out:
+        require_shares("adapt", e.recipe.adapt, site.resources("tune").num_ranks)
+
+
+def accuracies(experiments: Sequence[Experiment]) -> list[float | None]:
+    """What a search chooses by: accuracy on validation in percent; None where an experiment is not done."""
+    from neurogen.aggregate import accuracies_of
+    from neurogen.study.graph import evaluations_of
+
+    return accuracies_of(evaluations_of(experiments))
+
+
+def show_table(experiments: Sequence[Experiment]) -> None:
+    """The table, also of a part of the points; nothing where no table could be made."""
+    from neurogen.report.terminal import show
+    from neurogen.study.graph import steps_of
+
+    last = steps_of(experiments)
+    if (last.folder / "results.json").exists():
+        show(last)
+
+
+def show_estimates(experiments: Sequence[Experiment]) -> None:
+    """A table for every kind of experiment, and the hours of all stages together, each stage counted once."""
+    from neurogen.config import StepKind
+    from neurogen.cost.estimate import estimate
+    from neurogen.cost.scaling import plans_of
+    from neurogen.report.terminal import show_estimate
+    from neurogen.study.graph import evaluations_of
+
+    estimates: dict[str, Estimate] = {}
+    hours: dict[tuple[str, str], float] = {}  # by stage, and by task where several share it
+    for e, evaluation in zip(experiments, evaluations_of(experiments), strict=True):
+        key = cost_key(e)
+        if key not in estimates:
+            estimates[key] = estimate(e)
+            show_estimate(e, estimates[key], plans_of(estimates[key], e))
+        for stage in evaluation.tune.stages:
+            cost = estimates[key].inject if stage.kind == StepKind.inject else estimates[key].tune
+            task = evaluation.task if evaluation.task in stage.tasks else stage.tasks[0]
+            if task == evaluation.task or len(stage.tasks) == 1:
+                steps = cost.steps if stage.stage.steps is None else stage.stage.steps / len(stage.tasks)
+                hours[stage.key, task.name] = steps * cost.seconds_per_step / 3600
+    print(f"all points: {sum(hours.values()):.3g} GPU-hours in {len({stage for stage, _ in hours})} stages")
+
+
+def cost_key(e: Experiment) -> str:
+    """Equal for experiments that cost the same: all that an estimate reads."""
+    stages = [(stage.steps, stage.epochs, stage.contexts_per_step) for stage in (e.recipe.inject, e.recipe.tune)]
+    return repr((e.dataset, e.target, e.source, e.backbone, e.generator, e.gpu, stages, e.recipe.tune.batch_size))
