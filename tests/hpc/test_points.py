@@ -28,7 +28,13 @@ def test_points_are_composed_as_hydra_composes_them() -> None:
             "recipe=paper",
             "root='a b'",
         ],
-        ["seed=3", "cluster.setup=['module load x','y']", "target.options={}", "dataset.title='${name} of'"],
+        [
+            "seed=3",
+            "recipe=paper",
+            "cluster.setup=['module load x','y']",
+            "target.options={}",
+            "dataset.title='${name} of'",
+        ],
     ]
     with initialize_config_dir(conf_folder(), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
