@@ -14,7 +14,7 @@ demo: $(VENV)/installed-demo
 
 # Lint, types and the import contract first: they answer in seconds.
 test: $(VENV)/installed-test lint
-	$(BIN)/python -m pytest --numprocesses auto --ignore tests/slurm
+	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup --ignore tests/slurm
 	$(MAKE) test-slurm
 
 # Sweeps on a real SLURM of two nodes, which is installed and started where it can be (root, Debian); elsewhere they are

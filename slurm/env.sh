@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What every template here begins with; edit it for your site, or set these in the environment that submits.
+# The beginning of every template here. Edit it for your site, or set these variables where you submit.
 #   NEUROGEN_VENV    virtual environment with neurogen            (default: .venv beside the repository's setup.cfg)
 #   NEUROGEN_SETUP   shell lines before it, e.g. "module load cuda"
 
@@ -13,4 +13,4 @@ if [[ ! -x "$NEUROGEN_VENV/bin/python" ]]; then
 fi
 export PATH="$NEUROGEN_VENV/bin:$PATH"
 export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"
-export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}" # since SLURM 22.05 srun is not told
+export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}" # since SLURM 22.05 srun does not inherit it

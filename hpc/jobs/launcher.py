@@ -77,6 +77,7 @@ class FailedPoint(JobReturn):
 
     @return_value.setter
     def return_value(self, value: Any) -> None:
+        """Hydra's base class assigns it."""
         self._return_value = value
 
 

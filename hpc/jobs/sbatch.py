@@ -77,7 +77,10 @@ def advice_on(message: str, cluster: Cluster) -> str:
 
 @contextmanager
 def without_job_environment() -> Iterator[None]:
-    """Inside, SLURM_* and SBATCH_* are hidden: in a job, sbatch would take the job's own resources from them."""
+    """Inside, SLURM_* and SBATCH_* are hidden: in a job, sbatch would take the job's own resources from them.
+
+    submitit.helpers.clean_env would also hide SLURM_CONF, which says where the controller is.
+    """
     keep = ("SLURM_CONF",)
     hidden = {
         key: value for key, value in os.environ.items() if key.startswith(("SLURM_", "SBATCH_")) and key not in keep

@@ -1,4 +1,4 @@
-"""One rank: what an engine holds after some steps, and what dry_run=true says that it will hold. Started by torchrun.
+"""One rank: what an engine holds after some steps, and what dry_run=true says that it will hold.
 
 python -m torch.distributed.run --nproc-per-node=2 -m tests.hpc.footprint zero=stage2 dtype=bfloat16 …
 """

@@ -19,7 +19,7 @@ def test_a_folder_that_is_no_lab_is_not_removed(tmp_path: Path, monkeypatch: pyt
 
 
 def test_stop_ends_only_what_start_started(tmp_path: Path) -> None:
-    """The numbers of processes are given again."""
+    """The system gives the same pid to a later process."""
     (tmp_path / "run").mkdir()
     started = int(start_of(os.getpid()))
     (tmp_path / "run" / "slurmctld.pid").write_text(f"{os.getpid()} {started - 1}")

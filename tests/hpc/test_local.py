@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import TINY
 
+pytestmark = pytest.mark.xdist_group("local")  # one worker, since its tests share a sweep
 POINTS = ("recipe.tune.lr=1e-3,1e30", "recipe.tune.clip_norm=1e30")
 
 

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from tests.conftest import TINY
 from tests.hpc.forked import free_port, run_ranks
 
+pytestmark = pytest.mark.xdist_group("ranks")  # one worker, since its tests share runs and imported libraries
 STEPS = ["recipe.inject.steps=20", "recipe.tune.steps=20", "checkpoint_every=10", "only=[tune]"]
 SHARED = [*TINY, *STEPS, "recipe.inject.contexts_per_step=6", "recipe.tune.contexts_per_step=6"]
 # the tokens at the rate of the rest: AdamW makes the rounding of gradients near 0 as large as other steps
@@ -122,7 +123,7 @@ def test_several_tasks_in_turn_do_what_they_do_in_one_process(
 def test_a_bfloat16_backbone_and_what_ranks_hold(tmp_path: Path, zero: str) -> None:
     """As on GPUs: what is frozen is bfloat16, what is trained float32; and every rank holds what dry_run=true says."""
     sizes = ["dataset=digits", "target=cnn_small", "backbone=tiny_llama", "device=cpu"]
-    process = torchrun("tests.hpc.footprint", f"zero={zero}", "dtype=bfloat16", *sizes)
+    process = run_ranks("tests.hpc.footprint", [f"zero={zero}", "dtype=bfloat16", *sizes], 2, Path.cwd())
     assert process.returncode == 0, process.stdout + process.stderr
     ranks = [json.loads(line) for line in re.findall(r"FOOTPRINT (\{.*\})", process.stdout)]
     assert len(ranks) == 2
@@ -195,13 +196,11 @@ def test_a_checkpoint_is_free_of_the_number_of_ranks(
 
 def test_what_ranks_cannot_do_is_refused_in_one_line(tmp_path: Path) -> None:
     """Every rank ends, also under torchrun."""
-    for arguments, message in (
-        (
-            ["zero=stage2", "recipe.inject.contexts_per_step=3"],
-            "cannot be shared by 2 ranks; set it to a multiple of 2",
-        ),
-        (["zero=none"], "zero=none is for one process, and 2 were started"),
+    thirds = ["zero=stage2", "recipe.inject.contexts_per_step=3"]
+    under_torchrun = torchrun("neurogen.run", *SHARED, f"root={tmp_path}/runs", *thirds)
+    for process, message in (
+        (under_torchrun, "cannot be shared by 2 ranks; set it to a multiple of 2"),
+        (run(tmp_path / "runs", 2, "zero=none"), "zero=none is for one process, and 2 were started"),
     ):
-        process = torchrun("neurogen.run", *SHARED, f"root={tmp_path}/runs", *arguments)
         assert process.returncode == 1
         assert re.search(rf"^error: .*{message}", process.stderr, re.MULTILINE), process.stderr

@@ -1,5 +1,8 @@
-"""A real SLURM for the tests in this folder: slurm/lab, two nodes on this machine. Skipped, with the reason, where it
-cannot run."""
+"""A real SLURM for the tests in this folder: slurm/lab, two nodes on this machine.
+
+Where it cannot run, the tests are skipped, with the reason. What is expensive is shared: one cluster for all tests, and
+one finished sweep, whose steps other tests take over instead of training the same networks again.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """The running cluster; SLURM_CONF is set while it lives."""
+    """The running cluster. While it lives, SLURM_CONF is set, and waiting sweeps look at its queue every second."""
     if os.geteuid() != 0:
         pytest.skip("a SLURM of our own needs root")
     cluster = Lab(tmp_path_factory.mktemp("lab"), nodes=2)
@@ -38,9 +42,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         pytest.skip(f"{', '.join(cluster.missing)} not installed; run `slurm/lab/lab.py install` first")
     cluster.accounting = not Lab(cluster.folder, accounting=True).missing
     cluster.start()
-    os.environ.update(cluster.environment)
+    environment = {**cluster.environment, "NEUROGEN_POLL_S": "1"}
+    os.environ.update(environment)
     yield cluster
-    for name in cluster.environment:
+    for name in environment:
         del os.environ[name]
     cluster.stop()
 
@@ -56,6 +61,9 @@ SMALL = [
     "cluster.steps.default.mem_gb=1.5",
     "cluster.steps.default.timeout_min=10",
 ]
+
+# Jobs that run and use no processor, for tests that look only at the queue.
+ASLEEP = ["cluster.setup=['sleep 600']"]
 
 
 def submission(folder: Path, *arguments: str, before: Sequence[str] = (), **environment: str) -> dict[str, Any]:
@@ -75,20 +83,51 @@ def sweep(lab: Lab, tmp_path: Path) -> Iterator[Sweep]:
     """sweep("key=a,b", …) → the finished `python -m neurogen.run -m …` on the lab, under a root of its own."""
 
     def submitted(*arguments: str, before: Sequence[str] = (), **environment: str) -> subprocess.CompletedProcess[str]:
-        how = submission(tmp_path, *arguments, before=before, **environment)
-        return subprocess.run(**how, timeout=600, check=False)
+        return subprocess.run(
+            **submission(tmp_path, *arguments, before=before, **environment), timeout=600, check=False
+        )
 
     yield submitted
     clear_queue()
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A sweep that is done."""
+
+    root: Path
+    command: subprocess.CompletedProcess[str]  # which submitted it
+
+    def give(self, root: Path, *kinds: str) -> None:
+        """Copy its steps of these kinds to another root, where they are done then."""
+        for kind in kinds:
+            shutil.copytree(self.root / kind, root / kind)
+
+
+TWO_TARGETS = ["dataset=digits", "target=cnn_small,cnn"]
+
+
+@pytest.fixture(scope="session")
+def finished(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A sweep of two points. Submitted inside a job, whose own resources must not leak; the sweep outlives the job."""
+    folder = tmp_path_factory.mktemp("finished")
+    inside = ["srun", "--ntasks=1", "--mem=1500M", "--quiet"]
+    how = submission(folder, *TWO_TARGETS, before=inside, SBATCH_PARTITION="nowhere", SLURM_NTASKS="3")
+    command = subprocess.run(**how, timeout=600, check=False)
+    assert command.returncode == 0, command.stdout + command.stderr
+    wait_for("the table", lambda: done(folder / "runs"))
+    return Finished(folder / "runs", command)
+
+
 def results(root: Path) -> list[dict[str, Any]]:
-    found = list(root.glob("sweeps/*/results.json"))
-    return json.loads(found[0].read_text()) if found else []
+    """The rows of the table; none while there is no table."""
+    paths = list(root.glob("sweeps/*/results.json"))
+    return json.loads(paths[0].read_text()) if paths else []
 
 
-def done(root: Path) -> bool:
-    return bool(list(root.glob("sweeps/*/DONE")))
+def done(root: Path, kind: str = "sweeps") -> bool:
+    """Whether a step of this kind is done."""
+    return bool(list(root.glob(f"{kind}/*/DONE")))
 
 
 def queue() -> list[str]:
@@ -97,13 +136,20 @@ def queue() -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
+def jobs_of(root: Path, kind: str = "*") -> set[str]:
+    """The ids of the jobs under this root that still wait or run."""
+    records = [json.loads(path.read_text()) for path in root.glob(f"queue/ng-{kind}-*/record.json")]
+    return {record["job_id"] for record in records} & {line.split()[0].split("_")[0] for line in active()}
+
+
 def clear_queue() -> None:
+    """Cancel all jobs and wait until they have ended."""
     subprocess.run(["scancel", "--quiet", *{line.split()[0].split("_")[0] for line in queue()}], check=False)
     wait_for("an empty queue", lambda: not active())
 
 
 def active() -> list[str]:
-    """What of ours still waits or runs; a job that waits for what failed does neither."""
+    """The lines of jobs that still wait or run; a job that waits for a failed one does neither."""
     ended = ("DependencyNeverSatisfied", "CANCELLED", "COMPLETED", "FAILED", "TIMEOUT", "NODE_FAIL")
     return [line for line in queue() if not any(word in line for word in ended)]
 
@@ -130,17 +176,18 @@ def reasons(folder: Path) -> dict[str, str]:
 
 def wrapped(folder: Path, program: str, script: str) -> str:
     """A PATH on which `program` is this shell script, in which REAL is the real one."""
-    place = folder / "bin" / program
-    place.parent.mkdir(exist_ok=True)
-    place.write_text("#!/bin/sh\n" + script.replace("REAL", shutil.which(program) or program) + "\n")
-    place.chmod(0o755)
-    return f"{place.parent}:{os.environ['PATH']}"
+    path = folder / "bin" / program
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("#!/bin/sh\n" + script.replace("REAL", shutil.which(program) or program) + "\n")
+    path.chmod(0o755)
+    return f"{path.parent}:{os.environ['PATH']}"
 
 
-def wait_for(what: str, ready: Callable[[], object], patience_s: float = 300) -> None:
+def wait_for(condition: str, ready: Callable[[], object], patience_s: float = 300) -> None:
+    """Fails after `patience_s`."""
     deadline = time.monotonic() + patience_s
     while not ready():
         if time.monotonic() > deadline:
             queue = subprocess.run(["squeue", "--all"], capture_output=True, text=True, check=False).stdout
-            pytest.fail(f"waited {patience_s:.0f} s for {what}\n{queue}")
-        time.sleep(0.5)
+            pytest.fail(f"waited {patience_s:.0f} s for {condition}\n{queue}")
+        time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""An ordinary Hydra program, which knows nothing of plans."""
+"""An ordinary Hydra program, without a plan."""
 
 import os
 

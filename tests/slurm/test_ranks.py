@@ -1,11 +1,13 @@
-"""Stage tuning over the lab's two nodes under DeepSpeed ZeRO, undisturbed and disturbed, through the launcher."""
+"""Both stages over the lab's two nodes under DeepSpeed ZeRO, undisturbed and disturbed, through the launcher.
+
+Disturbances wait for a checkpoint and not for time, so that stage 1 can be short on any machine.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,21 +18,23 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from slurm.lab.lab import Lab
 from tests.conftest import TINY
 from tests.hpc.test_ranks import assert_same, stage
 from tests.slurm.conftest import (
     REPOSITORY,
+    Finished,
     Sweep,
     active,
+    clear_queue,
     done,
+    jobs_of,
     reasons,
     submission,
     wait_for,
 )
 
 NODES = ["+cluster.steps.inject.nodes=2", "+cluster.steps.tune.nodes=2"]
-STEPS = 1600
+STEPS = 400
 LONG = [
     *NODES,
     "zero=stage2",
@@ -39,8 +43,9 @@ LONG = [
     f"recipe.inject.steps={STEPS}",
     f"recipe.inject.validate_every={STEPS}",
     "recipe.tune.steps=2",
-    "checkpoint_every=50",
+    "checkpoint_every=20",
 ]
+SHORT = ["recipe.inject.steps=20", "recipe.tune.steps=20", "checkpoint_every=10"]
 
 
 def submit(folder: Path, *arguments: str) -> Path:
@@ -60,26 +65,27 @@ def wait_for_progress(root: Path) -> None:
     wait_for("progress", lambda: checkpoints(root)[-1] > before)
 
 
-def inject_job() -> str:
-    """The number of the running job of stage 1."""
-    (job,) = (line.split()[0] for line in active() if "ng-inject" in line)
-    return job
-
-
 def attempts(root: Path) -> list[int | None]:
     """How the attempts at stage 1 ended, over all its jobs."""
-    found = sorted(root.glob("queue/ng-inject*/attempt-0-*.json"), key=lambda path: path.name)
-    return [json.loads(path.read_text())["exit_status"] for path in found]
+    paths = sorted(root.glob("queue/ng-inject*/attempt-0-*.json"), key=lambda path: path.name)
+    return [json.loads(path.read_text())["exit_status"] for path in paths]
 
 
-def rank_1(root: Path) -> int:
-    """The number of its process."""
+def pid_of(rank: int, root: Path) -> int:
+    """The process of a rank of stage 1."""
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit() and f"{root}/queue/ng-inject".encode() in read(folder / "cmdline"):
             environment = read(folder / "environ").split(b"\0")
-            if b"SLURM_PROCID=1" in environment and read(folder / "cmdline").startswith(sys.executable.encode()):
+            is_ours = read(folder / "cmdline").startswith(sys.executable.encode())
+            if is_ours and f"SLURM_PROCID={rank}".encode() in environment:
                 return int(folder.name)
-    raise AssertionError("no process of rank 1")
+    raise AssertionError(f"no process of rank {rank}")
+
+
+def is_pending(pid: int, signal_number: int) -> bool:
+    """Whether a signal waits for a process that is stopped."""
+    (mask,) = re.findall(rb"ShdPnd:\s*(\w+)", read(Path(f"/proc/{pid}/status")))
+    return bool(int(mask, 16) & 1 << signal_number - 1)
 
 
 def read(path: Path) -> bytes:
@@ -90,50 +96,60 @@ def read(path: Path) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The root of a sweep that nobody disturbed, under ZeRO 2."""
-    root = submit(tmp_path_factory.mktemp("undisturbed"))
-    wait_for("the table", lambda: done(root))
+def undisturbed(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a sweep whose stage 1 nobody disturbed, under ZeRO 2; what comes after it is not needed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    finished.give(folder / "runs", "reference", "classical")
+    root = submit(folder)
+    wait_for("stage 1", lambda: done(root, "inject"))
+    clear_queue()
     assert attempts(root) == [0]
     return root
 
 
 @pytest.fixture
-def disturbed(undisturbed: Path, tmp_path: Path) -> Iterator[Callable[..., Path]]:
+def disturbed(finished: Finished, undisturbed: Path, tmp_path: Path) -> Iterator[Callable[..., Path]]:
     """disturbed("key=value", …) → the root of the same sweep, once stage 1 has done some steps."""
 
     def started(*arguments: str) -> Path:
-        for kind in ("reference", "classical"):
-            shutil.copytree(undisturbed / kind, tmp_path / "runs" / kind)
+        finished.give(tmp_path / "runs", "reference", "classical")
         root = submit(tmp_path, *arguments)
         wait_for("a checkpoint", lambda: checkpoints(root))
         return root
 
     yield started
-    subprocess.run(["scancel", "--quiet", *{line.split()[0] for line in active()}], check=False)
-    wait_for("an empty queue", lambda: not active())
+    clear_queue()
 
 
 def assert_same_bits(root: Path, other: Path) -> None:
-    one, two = (
-        load_file(stage(which, "inject") / f"checkpoints/step-{STEPS:06d}.safetensors") for which in (root, other)
-    )
-    assert one.keys() == two.keys()
-    assert all(torch.equal(value, two[name]) for name, value in one.items())
+    last = f"checkpoints/step-{STEPS:06d}.safetensors"
+    state, expected = (load_file(stage(folder, "inject") / last) for folder in (root, other))
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in state.items())
 
 
-@pytest.mark.parametrize("zero", ["stage2", "stage3"])
-def test_both_stages_over_two_nodes_do_what_one_process_does(sweep: Sweep, tmp_path: Path, zero: str) -> None:
-    """Every rank has its log, and rank 0 alone shows progress."""
-    root, short = tmp_path / "runs", ["recipe.inject.steps=20", "recipe.tune.steps=20", "checkpoint_every=10"]
-    alone = tmp_path / "alone"
-    here = [sys.executable, "-m", "neurogen.run", *TINY, *LONG[len(NODES) :], *short, f"root={alone}", "zero=none"]
-    subprocess.run([*here, "only=[tune]"], cwd=REPOSITORY, check=True, capture_output=True, timeout=300)
-    process = sweep(*LONG, *short, f"zero={zero}")
+@pytest.fixture(scope="module")
+def one_process(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a short run of both stages in one process."""
+    root = tmp_path_factory.mktemp("one") / "runs"
+    finished.give(root, "reference", "classical")
+    command = [sys.executable, "-m", "neurogen.run", *TINY, *LONG[len(NODES) :], *SHORT, f"root={root}", "zero=none"]
+    subprocess.run([*command, "only=[tune]"], cwd=REPOSITORY, check=True, capture_output=True, timeout=300)
+    return root
+
+
+@pytest.mark.parametrize(("zero", "until"), [("stage2", "tune"), ("stage3", "sweeps")])
+def test_both_stages_over_two_nodes_do_what_one_process_does(
+    finished: Finished, one_process: Path, sweep: Sweep, tmp_path: Path, zero: str, until: str
+) -> None:
+    """Every rank has its log, and rank 0 alone shows progress. Under stage 3 the table is waited for as well."""
+    root = tmp_path / "runs"
+    finished.give(root, "reference", "classical")
+    process = sweep(*LONG, *SHORT, f"zero={zero}")
     assert process.returncode == 0, process.stderr
-    wait_for("the table", lambda: done(root))
+    wait_for(until, lambda: done(root, until))
     for kind in ("inject", "tune"):
-        assert_same(alone, root, kind)
+        assert_same(one_process, root, kind)
         logs = sorted(root.glob(f"queue/ng-{kind}*/*_log.out"))
         assert [path.name.split("_")[1] for path in logs] == ["0", "1"]
         assert [f"{kind}: " in path.read_text() for path in logs] == [True, False]
@@ -144,27 +160,28 @@ def test_both_stages_over_two_nodes_do_what_one_process_does(sweep: Sweep, tmp_p
 
 def test_preempted_and_requeued_it_goes_on(undisturbed: Path, disturbed: Callable[..., Path]) -> None:
     root = disturbed()
-    urgent = [
-        "sbatch",
-        "--partition=high",
-        "--nodes=2",
-        "--exclusive",
-        "--wait",
-        "--output=/dev/null",
-        "--wrap=sleep 3",
-    ]
+    urgent = ["sbatch", "--partition=high", "--nodes=2", "--exclusive", "--wait", "--output=/dev/null", "--wrap=true"]
     subprocess.run(urgent, check=True, capture_output=True, timeout=300)
     wait_for_progress(root)
-    subprocess.run(["scontrol", "requeue", inject_job()], check=True)
+    subprocess.run(["scontrol", "requeue", *jobs_of(root, "inject")], check=True)
     wait_for("stage 1", lambda: attempts(root)[-1] == 0)
     assert attempts(root) == [130, 130, 0]
     assert_same_bits(root, undisturbed)
 
 
 def test_out_of_time_it_goes_on(undisturbed: Path, disturbed: Callable[..., Path]) -> None:
-    """It is told 40 s before its limit of one minute, saves, and puts itself back: as often as a slow machine needs."""
-    limits = ["+cluster.steps.inject.timeout_min=1", "cluster.signal_delay_s=40", "cluster.max_requeues=40"]
+    """SLURM's signal comes 10 to 40 s before the limit of one minute. Both ranks stand still until they have it.
+
+    They save, and put the job back into the queue: as often as a slow machine needs.
+    """
+    limits = ["+cluster.steps.inject.timeout_min=1", "cluster.signal_delay_s=10", "cluster.max_requeues=40"]
     root = disturbed(*limits)
+    pids = [pid_of(rank, root) for rank in (0, 1)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    wait_for("the signal", lambda: all(is_pending(pid, signal.SIGUSR2) for pid in pids))
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
     wait_for("stage 1", lambda: attempts(root)[-1] == 0, patience_s=900)
     assert set(attempts(root)) == {130, 0}
     first = min(root.glob("queue/ng-inject*/attempt-0-*.json"), key=lambda path: path.name)
@@ -176,14 +193,14 @@ def test_lost_ranks_have_names_and_the_same_command_goes_on(undisturbed: Path, d
     """One is killed, and after that one hangs."""
     root = disturbed("zero.rank_timeout_s=10")
     (folder,) = (root / "sweeps").iterdir()
-    for number, said in ((signal.SIGKILL, "is gone"), (signal.SIGSTOP, "has not been heard of for")):
-        os.kill(rank_1(root), number)
+    for signal_number, message in ((signal.SIGKILL, "is gone"), (signal.SIGSTOP, "has not been heard of for")):
+        os.kill(pid_of(1, root), signal_number)
         wait_for("the end", lambda: not active(), patience_s=90)
         failed = reasons(folder)
-        assert re.search(rf"^rank 1 on n2 {said}", failed["inject"]), failed
+        assert re.search(rf"^rank 1 on n2 {message}", failed["inject"]), failed
         assert "failed: rank 1 on n2" in failed["tune"], failed
         submit(root.parent, "zero.rank_timeout_s=10")
-        if number == signal.SIGKILL:
+        if signal_number == signal.SIGKILL:
             wait_for_progress(root)
     wait_for("stage 1", lambda: attempts(root)[-1] == 0)
     assert attempts(root) == [1, 1, 0]

@@ -1,4 +1,4 @@
-"""A sweep on a real SLURM: from one command to a table, with other sweeps beside it, and with a sweeper that waits."""
+"""A sweep on a real SLURM: from one command to a table, beside other sweeps, and under a sweeper that waits."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from slurm.lab.lab import Lab
 from tests.slurm.conftest import (
     PLUGINS,
     REPOSITORY,
+    TWO_TARGETS,
+    Finished,
     Sweep,
     active,
-    done,
     queue,
     results,
     states,
@@ -25,27 +26,20 @@ from tests.slurm.conftest import (
     wrapped,
 )
 
-TWO = ["dataset=digits", "target=cnn_small,cnn"]
 
-
-def test_a_sweep_goes_from_one_command_to_a_table(sweep: Sweep, tmp_path: Path) -> None:
-    """Submitted inside a job, whose own resources must not leak; the job ends, and the sweep goes on by itself."""
-    root = tmp_path / "runs"
-    inside = ["srun", "--ntasks=1", "--mem=1500M", "--quiet"]
-    first = sweep(*TWO, before=inside, SBATCH_PARTITION="nowhere", SLURM_NTASKS="3")
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert "2 points, 11 steps: 0 done, 0 in the queue already, 11 submitted" in first.stdout
+def test_a_sweep_goes_from_one_command_to_a_table(finished: Finished) -> None:
+    root, command = finished.root, finished.command
+    assert "2 points, 11 steps: 0 done, 0 in the queue already, 11 submitted" in command.stdout
     (folder,) = (root / "sweeps").iterdir()
     assert len(list((folder / "configs").iterdir())) == 2
     scripts = list((root / "queue").glob("*/job.sh"))
     assert len(scripts) == 2 * 4 + 1  # per point networks, inject, tune, evaluate; and one aggregation
-    wait_for("the table", lambda: done(root))
     rows = results(root)
     assert [(row["target"], row["n_ok"], row["n_expected"]) for row in rows] == [("cnn_small", 2, 2), ("cnn", 2, 2)]
     assert (folder / "comparison.png").stat().st_size > 5000
     assert set(states(folder).values()) == {"done"}
 
-    again = sweep(*TWO)
+    again = subprocess.run(**submission(root.parent, *TWO_TARGETS), timeout=300, check=False)
     assert "0 submitted" in again.stdout, again.stdout + again.stderr
     assert len(list((root / "queue").glob("*/job.sh"))) == len(scripts)
 
@@ -69,7 +63,8 @@ def test_two_people_at_once_share_what_is_equal(sweep: Sweep, tmp_path: Path, la
     )
 
 
-def test_a_sweeper_reads_what_it_waited_for(sweep: Sweep, tmp_path: Path) -> None:
+def test_a_sweeper_reads_what_it_waited_for(finished: Finished, sweep: Sweep, tmp_path: Path) -> None:
+    finished.give(tmp_path / "runs", "reference", "classical", "inject")
     process = sweep("hydra/sweeper=climber", "hydra.launcher.wait=true", PYTHONPATH=str(PLUGINS))
     assert process.returncode == 0, process.stderr
     tried = dict(re.findall(r"(recipe\.tune\.steps=\d):([\d.]+)", process.stdout))

@@ -1,5 +1,4 @@
-"""A sweeper that reads what a point gave before it chooses the next: the better number of steps of stage 2, then two
-seeds with it."""
+"""A sweeper that reads results before it chooses: it tries two lengths of stage 2, and then the better one again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,4 +34,4 @@ class Climber(Sweeper):
         print("CLIMBER best", best, again, flush=True)
 
     def ask(self, points: Sequence[Sequence[str]]) -> list[float]:
-        return [one.return_value for one in self.launcher.launch(points, initial_job_idx=0)]
+        return [result.return_value for result in self.launcher.launch(points, initial_job_idx=0)]
