@@ -282,7 +282,7 @@ def perceptron(shape, hidden):
 
 
 def test_a_dataset_and_a_target_of_the_users_own(program: Program, tmp_path: Path) -> None:
-    """One function and one YAML file each, as the README says."""
+    """One function and one YAML file each, as docs/choices.md says."""
     (tmp_path / "own.py").write_text(OWN)
     for group, text in {
         "dataset": "{name: stripes, title: stripes, load: own.stripes, path: null, limit: null, "
