@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from neurogen.errors import UserError, errors_in_one_line
 
@@ -25,6 +25,20 @@ if TYPE_CHECKING:
 SUFFIXES = (".safetensors", ".pt2")
 OWN_DATA = "own"  # --test own: the test split of the dataset that the generator was trained on
 
+HELP = {
+    "generator": "the folder of a finished tune (or inject) step, or OWNER/NAME on the Hub",
+    "instruction": "what to generate; left out: the instruction that the generator was tuned with",
+    "samples": "what it reads, as many of it as it was tuned with: pictures PATH/CLASS/*.png, or a table of texts and "
+    "labels (.csv, .tsv, .jsonl, .parquet) with the columns of its dataset; left out: training samples of its dataset",
+    "test": "measure the accuracy on the test split of its own dataset, or on pictures or a table as above",
+    "out": "NAME.safetensors has the parameters by name; NAME.pt2 is a program that reads raw images or token ids and "
+    "needs torch alone; default: %(default)s",
+    "num-networks": "that many networks from that many contexts, into FILE-0 … FILE-(N-1); default: %(default)s",
+    "task": "which of its tasks, where it knows several and the instruction does not say",
+    "seed": "which samples are drawn; default: %(default)s",
+    "device": "default: %(default)s",
+    "num-threads": "of the CPU; default: one per core",
+}
 EPILOG = """\
 Every option can also be given as KEY=VALUE:
     python -m neurogen.generate generator=FOLDER num_networks=8 instruction="A LeNet for MNIST, please"
@@ -57,43 +71,20 @@ def build_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add = parser.add_argument
-    add(
-        "--generator", metavar="FOLDER", help="the folder of a finished tune (or inject) step, or OWNER/NAME on the Hub"
-    )
-    add("--instruction", metavar="TEXT", help="what to generate; left out: what the generator was tuned with")
-    add(
-        "--samples",
-        metavar="PATH",
-        type=Path,
-        help="what it reads, as many of it as it was tuned with: pictures PATH/CLASS/*.png, or a table of texts and "
-        "labels (.csv, .tsv, .jsonl, .parquet) with the columns of its dataset; left out: training samples of its own "
-        "dataset",
-    )
-    add(
-        "--test",
-        metavar="own|PATH",
-        help="measure the accuracy on the test split of its own dataset, or on pictures or a table as above",
-    )
-    add(
-        "--out",
-        metavar="FILE",
-        type=Path,
-        default=Path("network.safetensors"),
-        help="NAME.safetensors has the parameters by name; NAME.pt2 is a program that reads raw images or token ids "
-        "and needs torch alone; default: %(default)s",
-    )
-    add(
-        "--num-networks",
-        metavar="N",
-        type=int,
-        default=1,
-        help="that many networks from that many contexts, into FILE-0 … FILE-(N-1); default: %(default)s",
-    )
-    add("--task", metavar="NAME", help="which of its tasks, where it knows several and the instruction does not say")
-    add("--seed", metavar="N", type=int, default=0, help="which samples are drawn; default: %(default)s")
-    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
-    add("--num-threads", metavar="N", type=int, default=0, help="of the CPU; default: one per core")
+
+    def add(name: str, **options: Any) -> None:
+        parser.add_argument(f"--{name}", help=HELP[name], **options)
+
+    add("generator", metavar="FOLDER")
+    add("instruction", metavar="TEXT")
+    add("samples", metavar="PATH", type=Path)
+    add("test", metavar="own|PATH")
+    add("out", metavar="FILE", type=Path, default=Path("network.safetensors"))
+    add("num-networks", metavar="N", type=int, default=1)
+    add("task", metavar="NAME")
+    add("seed", metavar="N", type=int, default=0)
+    add("device", choices=("auto", "cpu", "cuda"), default="auto")
+    add("num-threads", metavar="N", type=int, default=0)
     return parser
 
 
