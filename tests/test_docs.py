@@ -64,9 +64,7 @@ def commands_of(page: Path) -> list[tuple[str, str]]:
     lines += INLINE.findall(FENCED.sub("", text))
     commands = [match.groups() for line in lines if (match := COMMAND.search(line))]
     return [
-        (module, rest)
-        for module, rest in commands
-        if "…" not in rest and (rest.strip() or module in ("run", "status"))
+        (module, rest) for module, rest in commands if "…" not in rest and (rest.strip() or module in ("run", "status"))
     ]
 
 
