@@ -27,8 +27,10 @@ from omegaconf import open_dict
 from hpc.jobs.points import compose
 from neurogen import aggregate, generate, status
 from neurogen.arguments import for_hydra
+from neurogen.data.preparation import ImageShape
 from neurogen.experiment import experiment_from
 from neurogen.run import conf_folder
+from neurogen.targets.networks import build_network
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -41,6 +43,7 @@ LINK = re.compile(r"\]\(([^()\s]+)\)")
 COMMAND = re.compile(r"(?:-m neurogen\.|(?:^|/)neurogen )(run|generate|status|aggregate)\b(.*)")
 EXPLANATION = re.compile(r" {3,}(?=[^\s#-])")  # behind a command, where there is no #
 PARSERS: dict[str, Callable[[str], object]] = {"python": ast.parse, "yaml": yaml.safe_load}
+SIDES = {"digits": 8, "mnist5k": 28}  # of the images of datasets that are installed
 PLACEHOLDERS = {"cluster=mysite": "cluster=a100"}  # files that the reader is told to write
 
 
@@ -149,7 +152,10 @@ def test_examples_on_a_page_parse(page: Path) -> None:
 @pytest.mark.parametrize(("_", "words"), all_of("run"))
 def test_an_experiment_on_a_page_composes(_: str, words: tuple[str, ...]) -> None:
     for config in composed(words):
-        experiment_from(config)
+        experiment = experiment_from(config)
+        if experiment.dataset.load in SIDES:
+            side = experiment.dataset.resize or SIDES[experiment.dataset.load]
+            build_network(experiment.target, ImageShape(1, side, side, 10))
 
 
 @pytest.mark.parametrize(("_", "words"), all_of("generate"))

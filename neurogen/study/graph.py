@@ -70,7 +70,7 @@ def evaluations_of(experiments: Sequence[Experiment]) -> list[Evaluate]:
         if e.tasks == TaskSharing.together and not e.held_out and len(learned[sharing_of(e, zoo)]) < 2:
             raise UserError(
                 f"tasks=together: no other point shares a generator with {zoo.task.name}; give several tasks, as in "
-                "-m dataset=digits,mnist5k preset=together, with the same backbone, recipe and seed"
+                "-m dataset=digits,mnist5k dataset.resize=28 preset=together, with the same backbone, recipe and seed"
             )
     return [evaluation_of(e, zoo, learned[sharing_of(e, zoo)]) for e, zoo in zip(experiments, zoos, strict=True)]
 
