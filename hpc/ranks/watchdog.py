@@ -127,16 +127,13 @@ class Watchdog:
 
     def _watch(self, over: threading.Event) -> None:
         """The thread that reports where this rank stands, and looks for a rank to blame."""
-        place, since, beat = "", time.monotonic(), 0
+        last, since, beat = "", time.monotonic(), 0
         heard: Heard = {}
         while not over.wait(self.beat_s):
             beat += 1
-            frames = sys._current_frames()
-            threads = [position(frames[thread]) for thread in sorted(frames) if thread != threading.get_ident()]
-            now_at = " ".join([str(self.ticks), *threads])
-            if now_at != place:
-                place, since = now_at, time.monotonic()
-            where = describe(frames.get(self.watched or 0))
+            position, where = self._look()
+            if position != last:
+                last, since = position, time.monotonic()
             report = Report(beat, time.monotonic() - since, where, self.host)
             try:
                 self.store.set(f"watchdog/{self.rank}", json.dumps(asdict(report)))
@@ -149,6 +146,17 @@ class Watchdog:
             message = self.lost(reports, heard)
             if message and not over.is_set():
                 self._end(message)
+
+    def _look(self) -> tuple[str, str]:
+        """Where all other threads stand, which changes when one moves; and in words, where the watched one stands.
+
+        No frame outlives this call, since frames keep local variables alive. During a backward pass DeepSpeed's hold
+        gradient accumulators of sharded parameters, which the next forward pass would take up in the wrong shape.
+        """
+        here = threading.get_ident()  # this frame must not hold itself
+        frames = {thread: frame for thread, frame in sys._current_frames().items() if thread != here}
+        places = [place_of(frames[thread]) for thread in sorted(frames)]
+        return " ".join([str(self.ticks), *places]), describe(frames.get(self.watched or 0))
 
     def _guard(self, over: threading.Event) -> None:
         """The thread that notices if rank 0, which keeps the store, is frozen: then `_watch` waits for an answer."""
@@ -173,19 +181,20 @@ class Watchdog:
             os._exit(LOST)  # the main thread waits inside a collective and cannot be reached
 
 
-def position(frame: FrameType | None) -> str:
-    """The place of every function on a thread's stack; it changes whenever the thread moves."""
-    places = []
-    while frame is not None:
-        places.append(f"{frame.f_code.co_filename}:{frame.f_lasti}")
-        frame = frame.f_back
-    return " ".join(places)
+def place_of(frame: FrameType | None) -> str:
+    """Every line on a thread's stack, and the instruction in it."""
+    return " ".join(f"{frame.f_code.co_filename}:{frame.f_lasti}" for frame, _ in stack_of(frame))
 
 
 def describe(frame: FrameType | None) -> str:
     """'waiting for others …', 'outside …' or 'in …', with the innermost line that is not in a library."""
-    stack = [f"{line.filename}:{line.lineno}" for line in traceback.extract_stack(frame)] if frame else []
+    lines = [f"{frame.f_code.co_filename}:{line}" for frame, line in stack_of(frame)]
     kinds = {"outside": OUTSIDE, "waiting for others": COLLECTIVES}
-    matching = [kind for kind, parts in kinds.items() if any(part in line for line in stack[-12:] for part in parts)]
-    ours = [line for line in stack if "/site-packages/" not in line]
-    return f"{matching[0] if matching else 'in'} {ours[-1] if ours else 'no code of ours'}"
+    matching = [kind for kind, parts in kinds.items() if any(part in line for line in lines[:12] for part in parts)]
+    ours = [line for line in lines if "/site-packages/" not in line]
+    return f"{matching[0] if matching else 'in'} {ours[0] if ours else 'no code of ours'}"
+
+
+def stack_of(frame: FrameType | None) -> list[tuple[FrameType, int]]:
+    """The frames of a thread with their lines, the innermost first."""
+    return list(traceback.walk_stack(frame)) if frame else []

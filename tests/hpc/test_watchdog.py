@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 
 import torch
 
@@ -24,3 +25,22 @@ def test_the_rank_that_hangs_is_told_from_those_that_wait() -> None:
     silent = watchdog.lost({0: works, 1: works}, {1: (5, time.monotonic() - 11)})
     assert silent.startswith("rank 1 on n2 has not been heard of for 11 s")
     assert watchdog.lost({0: works}, {1: (5, time.monotonic() - 11)}) == ""  # it has left
+
+
+class Accumulator:
+    """Something that must not live longer than the function that made it."""
+
+
+def test_looking_at_a_rank_keeps_nothing_of_it_alive() -> None:
+    """Else DeepSpeed's gradient accumulators live on into the next forward pass, in the wrong shape."""
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True)
+    watchdog = Watchdog(store, 0, 1, timeout_s=20.0, when_lost=lambda message: None)
+
+    def seen() -> weakref.ref[Accumulator]:
+        accumulator = Accumulator()
+        while not store.check(["watchdog/0"]):
+            time.sleep(0.01)
+        return weakref.ref(accumulator)
+
+    with watchdog.watching():
+        assert seen()() is None
