@@ -42,10 +42,10 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
         data, weight = tasks[step_index % len(tasks)], balance[step_index % len(tasks)]
         task, train_split = data.task, data.dataset.train
         rng = rng_of(step.seed, "tune", step_index, context_index)
-        order = train_split.sample(len(train_split), rng)
-        batch = order[: step.stage.batch_size]
+        index = train_split.sample(len(train_split), rng)  # all of them, in random order
+        batch = index[: step.stage.batch_size]
         episode = data.draw_episode(rng, held_out=False)
-        context = data.context(order, episode, step.generator)
+        context = data.context(index, episode, step.generator)  # D_sub: the first of the batch (context.py)
         step_rng = rng_of(step.seed, "tune", step_index, "shown")
         prompt = draw_prompt(step.generator, data, context, tasks, step_rng, rng)
         z = forward(task.name, prompt.instruction, prompt.context)
