@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from neurogen.config import Experiment, StageConfig
+from neurogen.config import Experiment, Keep, Optimizer, StageConfig
 from neurogen.cost.meta import MetaGenerator, PassCost, meta_backbone, meta_generator, pass_cost
 from neurogen.cost.reading import shape_of, size_of, tokens_read, vision_flops
 from neurogen.generator.backbone import Backbone
@@ -152,7 +152,7 @@ def _stage_cost(
 
 def bytes_per_trained(stage: StageConfig) -> int:
     """Per trained parameter: a float32 value and gradient, AdamW's two moments, and the best value for keep=best."""
-    return (16 if stage.optimizer == "adamw" else 8) + (4 if stage.keep == "best" else 0)
+    return (16 if stage.optimizer == Optimizer.adamw else 8) + (4 if stage.keep == Keep.best else 0)
 
 
 def _checkpointed(cost: PassCost, backbone: Backbone, num_tokens: int) -> PassCost:

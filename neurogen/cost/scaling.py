@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import astuple, dataclass
 
-from neurogen.config import Experiment, GpuConfig, StageConfig
+from neurogen.config import Experiment, GpuConfig, Keep, Optimizer, StageConfig
 from neurogen.cost.estimate import Estimate, StageCost
 
 FLOAT_BYTES = 4  # of what is trained
@@ -105,8 +105,8 @@ def held_bytes(estimate: Estimate, stage: StageConfig, num_gpus: int, zero_stage
         values=(trained, trained + share, trained + share, 2 * share)[zero_stage],
         gradients=(trained, trained, share, share)[zero_stage],
         bucket=trained if zero_stage else 0,
-        moments=2 * (trained, share, share, share)[zero_stage] if stage.optimizer == "adamw" else 0,
-        best=trained if stage.keep == "best" else 0,
+        moments=2 * (trained, share, share, share)[zero_stage] if stage.optimizer == Optimizer.adamw else 0,
+        best=trained if stage.keep == Keep.best else 0,
     )
 
 

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from neurogen.config import BackboneConfig
+from neurogen.config import Attention, BackboneConfig
 from neurogen.errors import UserError
 from neurogen.generator.parts import Embeddings, Part, Picture, Text, TokenIds
 from neurogen.generator.pretrained import Pretrained, load_pretrained, require_usable
@@ -236,8 +236,9 @@ def attention_of(config: BackboneConfig, device: torch.device) -> str:
     """The attention implementation; `auto` is the fastest one available. Raises UserError for one that is missing."""
     from transformers.utils import is_flash_attn_2_available
 
-    if config.attention == "flash_attention_2" and not (device.type == "cuda" and is_flash_attn_2_available()):
+    has_flash = device.type == "cuda" and is_flash_attn_2_available()
+    if config.attention == Attention.flash_attention_2 and not has_flash:
         raise UserError("backbone.attention=flash_attention_2 needs a GPU and the package flash-attn; use sdpa or auto")
-    if config.attention != "auto":
-        return config.attention
-    return "flash_attention_2" if device.type == "cuda" and is_flash_attn_2_available() else "sdpa"
+    if config.attention != Attention.auto:
+        return config.attention.value
+    return (Attention.flash_attention_2 if has_flash else Attention.sdpa).value

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from neurogen.config import GeneratorConfig
+from neurogen.config import GeneratorConfig, TokenOrder
 from neurogen.data.dataset import Split
 from neurogen.data.preparation import PADDING, Normalisation, TokenEmbedding
 from neurogen.errors import UserError
@@ -52,7 +52,7 @@ def context_index(split: Split, index: Int64[Tensor, " samples"], config: Genera
     Raises UserError where `context_samples` is less than one per class in the interleaved order.
     """
     count = config.context_samples
-    if config.order != "interleaved":
+    if config.order != TokenOrder.interleaved:
         return index[:count]
     labels = split.labels[index]
     classes = split.labels.unique()

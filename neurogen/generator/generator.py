@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from neurogen.config import GeneratorConfig
+from neurogen.config import GeneratorConfig, TokenOrder
 from neurogen.data.preparation import ImageShape
 from neurogen.generator.backbone import Backbone, VisionBackbone
 from neurogen.generator.context import Context
@@ -48,7 +48,7 @@ class Generator(nn.Module):
         super().__init__()
         self.backbone, self.tasks, self.config = backbone, tasks, config
         width, std = backbone.hidden_size, backbone.embedding_std
-        by_class = config.order == "interleaved"
+        by_class = config.order == TokenOrder.interleaved
         layouts = {name: replace(task.layout, by_class=by_class) for name, task in tasks.items()}
         for name, task in tasks.items() if by_class else ():
             layouts[name].require_rows(len(task.class_names), "generator.order=interleaved")
@@ -70,7 +70,7 @@ class Generator(nn.Module):
         """The instruction, every sample with its label, and the parameter tokens, in the order of the config."""
         tokens = self.tokens(task)
         samples = self.samples(task, context) if context is not None and context.labels else []
-        if self.config.order == "interleaved":
+        if self.config.order == TokenOrder.interleaved:
             inner, *rows = tokens
             names = self.tasks[task].class_names
             others = [(sample, label) for sample, label in samples if label not in names]
@@ -79,7 +79,7 @@ class Generator(nn.Module):
                 parts += [*labelled([(sample, label) for sample, label in samples if label == name]), row]
             return self.backbone.message(parts)
         message = self.backbone.message([Text(instruction), *labelled(samples)])
-        return [*message, *tokens] if self.config.order == "context_first" else [*tokens, *message]
+        return [*message, *tokens] if self.config.order == TokenOrder.context_first else [*tokens, *message]
 
     def read_out(self, task: str, sequence: Sequence[Part]) -> Float[Tensor, " params"]:
         """The backbone reads the sequence, and the projection θ turns its hidden states at P into z-scores."""

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from neurogen.config import GeneratorConfig
+from neurogen.config import GeneratorConfig, ProjectionKind
 from neurogen.targets.parameters import ParameterLayout
 from neurogen.training.groups import PerTask
 
@@ -27,9 +27,9 @@ NUM_SINUSOIDS = 32
 
 def build_projection(config: GeneratorConfig, layouts: Mapping[str, ParameterLayout], width: int) -> nn.Module:
     """A module (hidden states, name of the task) → chunk values."""
-    if config.projection == "shared":
+    if config.projection == ProjectionKind.shared:
         return SharedProjection(layouts, width, config.projection_hidden)
-    rank = config.projection_rank if config.projection == "low_rank" else None
+    rank = config.projection_rank if config.projection == ProjectionKind.low_rank else None
     return TokenwiseProjection(layouts, width, rank)
 
 

@@ -15,17 +15,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from neurogen.config import TokenKind
 from neurogen.generator.projection import NUM_SINUSOIDS, PlaceEmbedding
 from neurogen.targets.parameters import ParameterLayout
 from neurogen.training.groups import PerTask
 
 
-def build_tokens(kind: str, layouts: Mapping[str, ParameterLayout], width: int, std: float) -> nn.Module:
+def build_tokens(kind: TokenKind, layouts: Mapping[str, ParameterLayout], width: int, std: float) -> nn.Module:
     """A module (task) → tokens; tasks of one layout share theirs.
 
     `std` is that of the backbone's word embeddings: the tokens start as widely spread.
     """
-    return FreeTokens(layouts, width, std) if kind == "free" else ComposedTokens(layouts, width, std)
+    return FreeTokens(layouts, width, std) if kind == TokenKind.free else ComposedTokens(layouts, width, std)
 
 
 class TokenTable(nn.Embedding):

@@ -17,6 +17,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from neurogen.config import TokenOrder
 from neurogen.generator.generator import Generator
 from neurogen.generator.projection import PlaceEmbedding
 from neurogen.generator.task import Task
@@ -33,7 +34,7 @@ def transferred(generator: Generator, task: Task, seed: int) -> Generator:
     roles = roles_of(known.layout, task.layout)
     task = replace(task, scale=scale_by_role(known.scale, task.layout, roles))
     new = Generator(generator.backbone, {task.name: task}, generator.config, seed)
-    by_class = generator.config.order == "interleaved"
+    by_class = generator.config.order == TokenOrder.interleaved
     before, now = (replace(layout, by_class=by_class) for layout in (known.layout, task.layout))
     rows = rows_by_role(before, now, roles, generator.backbone.hidden_size)
     sources = {"parameter_tokens": known.name, "projection": known.name}

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neurogen.config import ScaleKind
 from neurogen.generator.folder import build_generator, save_generator
 from neurogen.generator.losses import ZooMoments, injection_loss
 from neurogen.generator.prompts import GENERIC
@@ -73,7 +74,7 @@ def _load(zoo: Zoo, step: Inject, runtime: Runtime) -> tuple[TaskData, float]:
     network = build_network(zoo.task.target, dataset.shape).to(runtime.device)
     networks = load_zoo(zoo, dataset, network)
     layout, soft_clip = ParameterLayout.of(network), step.generator.soft_clip
-    is_zscore = step.generator.scale == "zscore"
+    is_zscore = step.generator.scale == ScaleKind.zscore
     scale = Scale.of_zoo(networks, layout, soft_clip) if is_zscore else Scale.of_fan_in(layout, soft_clip)
     task = Task.of(dataset, zoo.task.dataset, zoo.task.target, scale)
     moments = ZooMoments.of(scale.encode(networks).to(runtime.device))

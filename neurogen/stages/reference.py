@@ -18,7 +18,7 @@ from typing import Any
 from torch import nn
 
 from neurogen import store
-from neurogen.config import TrainingConfig
+from neurogen.config import TrainingConfig, ZooInit
 from neurogen.data.dataset import Dataset
 from neurogen.progress import Progress
 from neurogen.rng import seed_of
@@ -33,7 +33,7 @@ def train_reference(step: Reference, runtime: Runtime) -> dict[str, Any]:
     """Train one chunk of the zoo. Every network is a file, so a step that was killed goes on with the next network."""
     dataset = step.task.load_seen()
     indices = range(step.first, step.first + step.num_networks)
-    if step.init == "shared":
+    if step.init == ZooInit.shared:
         start = _shared_start(step, dataset, runtime)
         networks = {index: copy.deepcopy(start) for index in indices}
     else:

@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from neurogen.config import TargetConfig, TrainingConfig
+from neurogen.config import NetworkSchedule, TargetConfig, TrainingConfig
 from neurogen.data.dataset import Dataset, Split
 from neurogen.errors import Interrupted, UserError
 from neurogen.progress import Progress
@@ -61,7 +61,7 @@ def train_network(
     """
     network.to(runtime.device).to(memory_format=torch.channels_last)  # max pooling is faster so
     optimizer = torch.optim.AdamW(network.parameters(), training.lr, weight_decay=training.weight_decay, fused=True)
-    cosine = training.schedule == "cosine"
+    cosine = training.schedule == NetworkSchedule.cosine
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.epochs) if cosine else None
     rng = torch.Generator().manual_seed(order_seed)
     curve: dict[str, list[float]] = {"loss": [], "validation_loss": [], "validation_accuracy": []}

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from neurogen.config import Alignment
 from neurogen.data.dataset import Dataset, require_same
 from neurogen.errors import UserError
 from neurogen.study.pipeline import Zoo
@@ -44,6 +45,6 @@ def load_zoo(zoo: Zoo, dataset: Dataset, network: nn.Module) -> Float[Tensor, "n
         indices = range(step.first, step.first + step.num_networks)
         rows += [load_network(network_path(step.folder, index), layout) for index in indices]
     networks = torch.stack(rows)
-    if zoo.align == "rebasin":
+    if zoo.align == Alignment.rebasin:
         return rebasin.align(network, networks, layout, seed=zoo.references[0].seed)
     return networks

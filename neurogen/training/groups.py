@@ -12,7 +12,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from neurogen.config import StageConfig
+from neurogen.config import Optimizer, StageConfig
 
 Trainables = Mapping[str, nn.Parameter]
 Kind = TypeVar("Kind", bound=Hashable)
@@ -45,7 +45,7 @@ def optimizer_of(module: nn.Module, stage: StageConfig) -> torch.optim.Optimizer
         scale = stage.token_lr_scale if id(value) in fast else 1.0
         members.setdefault((owners.get(id(value), ""), scale), []).append(value)
     groups = [{"params": values, "lr_scale": scale} for (_, scale), values in members.items()]
-    if stage.optimizer == "adamw":
+    if stage.optimizer == Optimizer.adamw:
         return torch.optim.AdamW(groups, stage.lr, (0.9, stage.beta2), weight_decay=stage.weight_decay)
     return torch.optim.SGD(groups, stage.lr, weight_decay=stage.weight_decay)
 

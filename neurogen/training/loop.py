@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from neurogen.config import BackboneConfig, StageConfig
+from neurogen.config import BackboneConfig, Keep, StageConfig, StageSchedule
 from neurogen.errors import Interrupted, UserError
 from neurogen.experiment import require_shares
 from neurogen.progress import Progress
@@ -125,7 +125,7 @@ def steps_of(stage: StageConfig, steps_per_epoch: int) -> int:
 def learning_rate(stage: StageConfig, step: int, num_steps: int, steps_per_epoch: int) -> float:
     """Linear warm-up, then a cosine to 0, or halving every `halve_every` epochs (paper 4.1)."""
     warm = min(1.0, (step + 1) / (stage.warmup_steps + 1))
-    if stage.schedule == "halving":
+    if stage.schedule == StageSchedule.halving:
         return stage.lr * warm * 0.5 ** (step // (stage.halve_every * steps_per_epoch))
     done = max(0, step - stage.warmup_steps) / max(1, num_steps - stage.warmup_steps)
     return stage.lr * warm * 0.5 * (1 + math.cos(math.pi * done))
@@ -165,13 +165,13 @@ def _record(
     state: TrainingState,
     row: Metrics,
     validate: bool,
-    keep: str,
+    keep: Keep,
     runtime: Runtime,
 ) -> None:
     """Add a row to the history, with validation where it is due."""
     if validate:
         row |= runtime.ranks.broadcast(objective.validate())
-        if keep == "best" and row["validation_accuracy"] >= state.best_accuracy:
+        if keep == Keep.best and row["validation_accuracy"] >= state.best_accuracy:
             state.best_accuracy = row["validation_accuracy"]
             state.best = engine.values()
     state.history.append(row)

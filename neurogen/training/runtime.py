@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import nn
 
+from neurogen.config import Device
 from neurogen.errors import UserError
 from neurogen.training.engine import BuildEngine, SingleProcess
 
@@ -93,10 +94,10 @@ class Runtime:
 def runtime_here(device: str = "auto", num_threads: int = 0, peak_tflops: float | None = None) -> Runtime:
     """A runtime for this process: bfloat16 on a GPU, float32 on a CPU. Raises UserError when there is no GPU."""
     available = torch.cuda.is_available()
-    if device == "cuda" and not available:
+    if device == Device.cuda and not available:
         raise UserError("device=cuda, but torch sees no GPU here; use device=cpu or device=auto")
     num_threads = num_threads or torch.get_num_threads()  # torch's choice: one per available core
     torch.set_num_threads(num_threads)
-    if device == "cuda" or (device == "auto" and available):
+    if device == Device.cuda or (device == Device.auto and available):
         return Runtime(torch.device("cuda"), torch.bfloat16, num_threads, peak_tflops)
     return Runtime(torch.device("cpu"), torch.float32, num_threads)
