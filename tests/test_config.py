@@ -6,12 +6,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any, cast, get_args, get_type_hints
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
 from hpc.ranks.zero import zero_from
 from neurogen import config
@@ -46,6 +49,21 @@ def test_every_config_file_composes_and_validates(choice: str) -> None:
     with initialize_config_dir(conf_folder(), version_base="1.3"):
         experiment = experiment_from(compose("config", [*more, choice]))
     assert getattr(experiment, group).name == name
+
+
+@pytest.mark.parametrize("dataset", ["mnist5k", "rotten_tomatoes"])
+def test_cfg_job_shows_every_setting(dataset: str) -> None:
+    def require_all(section: type, values: Any, within: str) -> None:
+        types = get_type_hints(section)
+        assert set(values) == set(types), within
+        for key, value in values.items():
+            kind = (get_args(types[key]) or (types[key],))[0]
+            if isinstance(value, dict) and is_dataclass(kind):
+                require_all(cast(type, kind), value, f"{within}.{key}")
+
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        composed = compose("config", [f"dataset={dataset}"])
+    require_all(Experiment, OmegaConf.to_container(composed), "the experiment")
 
 
 @pytest.mark.parametrize("gpu", ["a100_40", "a100_80", "h100_80"])

@@ -149,6 +149,19 @@ def test_points_are_lines_or_lists_of_overrides() -> None:
     ]
 
 
+def test_a_study_of_the_users_is_one_file(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    study = tmp_path / "study" / "mine.yaml"
+    study.write_text(
+        "# @package _global_\nstudy_name: mine\nhydra: {sweeper: {points: {a: target=cnn}, params: {seed: '0,1'}}}\n"
+    )
+    words = [f"hydra.searchpath=[file://{tmp_path}]", "+study=mine"]
+    assert sweep_of(*words) == [["target=cnn", "seed=0", "+study=mine"], ["target=cnn", "seed=1", "+study=mine"]]
+    study.write_text(study.read_text().replace("points", "pionts"))
+    with pytest.raises(HydraException, match="'pionts' not in 'StudySweeperConf'"):
+        sweep_of(*words)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
