@@ -22,8 +22,8 @@ from benchmarks.setting import DEVICE, NUM_THREADS, TINY
 from neurogen.config import Experiment
 from neurogen.experiment import experiment_from
 from neurogen.run import conf_folder
+from neurogen.study.execution import chosen, run_here
 from neurogen.study.graph import steps_of
-from neurogen.study.pipeline import chosen, run_here
 from neurogen.study.step import Step
 from neurogen.training.runtime import Runtime, runtime_here
 

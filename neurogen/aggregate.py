@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurogen.errors import Incomplete, UserError, errors_in_one_line
-from neurogen.study.pipeline import Aggregate, Evaluate, in_order
+from neurogen.study.execution import in_order
+from neurogen.study.pipeline import Aggregate, Evaluate
 from neurogen.study.results import to_json
 
 if TYPE_CHECKING:

@@ -133,8 +133,8 @@ def run_experiment(experiment: Experiment, stop: Event) -> Aggregate | None:
     Raises Interrupted when `stop` is set and everything needed to go on is saved.
     """
     from hpc.ranks.distributed import Placement
+    from neurogen.study.execution import chosen, run_here
     from neurogen.study.graph import steps_of
-    from neurogen.study.pipeline import chosen, run_here
 
     if experiment.dry_run:
         _show_estimate(experiment)

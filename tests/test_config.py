@@ -24,8 +24,8 @@ from neurogen.errors import UserError
 from neurogen.experiment import experiment_from, typed
 from neurogen.run import compose as experiment_of
 from neurogen.run import conf_folder
+from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
-from neurogen.study.pipeline import in_order
 from neurogen.study.step import plain
 from neurogen.targets.networks import build_network
 

@@ -16,7 +16,8 @@ from dataclasses import asdict
 from typing import Any
 
 from neurogen.report import paper
-from neurogen.study.pipeline import Aggregate, Evaluate, Tune, in_order
+from neurogen.study.execution import in_order
+from neurogen.study.pipeline import Aggregate, Evaluate, Tune
 from neurogen.study.results import (
     NAMES,
     Environment,

@@ -4,7 +4,7 @@
                      classical ───────┴──────────────────────┘
 
 in:  fields, which graph.py fills from experiments
-out: the order of the steps, and their execution in this process
+out: steps, which execution.py puts in order and runs
 
 Both stages may be of several tasks: then each task has its own zoo and its own evaluation.
 """
@@ -32,13 +32,11 @@ from neurogen.config import (
     ZooInit,
     task_name,
 )
-from neurogen.errors import Interrupted
 from neurogen.study.results import EvaluationResult, HistoryRow, TrainedNetworks, from_json
 from neurogen.study.step import Step, plain
 
 if TYPE_CHECKING:
     from neurogen.data.dataset import Dataset
-    from neurogen.training.runtime import Runtime
 
 LONGEST_LABEL = 80  # characters; a folder's name has at most 255
 
@@ -272,50 +270,3 @@ class Aggregate(Step):
     def label(self) -> str:
         """The name of the study, or what stands for it."""
         return self.name
-
-
-def in_order(last: Step) -> list[Step]:
-    """All steps that `last` hangs on, itself included, each once and after what it needs.
-
-    One experiment follows the other. graphlib would put all zoos of a study first, and what is finished when a run is
-    stopped would be no table.
-    """
-    ordered: dict[str, Step] = {}
-
-    def visit(step: Step) -> None:
-        name = f"{step.kind}-{step.key}"
-        if name not in ordered:
-            for needed in step.needs:
-                visit(needed)
-            ordered[name] = step
-
-    visit(last)
-    return list(ordered.values())
-
-
-def chosen(last: Step, only: Sequence[str] | None, part: int, num_parts: int) -> list[Step]:
-    """The steps of these kinds (None: all), every `num_parts`-th of them from `part` on, each after what it needs."""
-    if only is None:
-        return in_order(last)
-    steps = [step for step in in_order(last) if step.kind in only][part::num_parts]
-    with_needs = [needed for step in steps if step.kind != StepKind.sweeps for needed in in_order(step)]
-    return list({step.key: step for step in (*with_needs, *steps)}.values())
-
-
-def run_here(steps: Sequence[Step], runtime: Runtime) -> None:
-    """Run what is not done, one step after the other. With several ranks, rank 0 does the work of one process.
-
-    Raises Interrupted between two steps once the runtime is told to stop.
-    """
-    undone = runtime.ranks.broadcast([not step.is_done for step in steps])  # as rank 0 sees it
-    steps = [step for step, is_undone in zip(steps, undone, strict=True) if is_undone]
-    for index, step in enumerate(steps, start=1):
-        if runtime.any_stops():
-            raise Interrupted
-        if runtime.is_first:
-            print(f"[{index}/{len(steps)}] {step.kind} {step.label}", flush=True)
-        if step.shared:
-            step.run(runtime)
-        elif runtime.is_first:
-            step.run(runtime.alone())
-        runtime.ranks.barrier()  # the others wait for rank 0

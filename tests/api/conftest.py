@@ -10,8 +10,9 @@ from hydra import compose, initialize_config_dir
 import neurogen
 from neurogen.experiment import experiment_from
 from neurogen.run import conf_folder
+from neurogen.study.execution import in_order, run_here
 from neurogen.study.graph import steps_of
-from neurogen.study.pipeline import Evaluate, in_order, run_here
+from neurogen.study.pipeline import Evaluate
 from neurogen.training.runtime import runtime_here
 from tests.conftest import TINY, TINY_TEXT
 

@@ -20,8 +20,8 @@ from neurogen.api.fit import experiment_of, quoted, saving_when_interrupted
 from neurogen.data.preparation import ImageShape, TextShape
 from neurogen.errors import one_line
 from neurogen.run import compose
+from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
-from neurogen.study.pipeline import in_order
 from tests.conftest import TINY
 
 DIGITS = load_digits()

@@ -13,8 +13,9 @@ from neurogen.config import Experiment
 from neurogen.errors import UserError
 from neurogen.generate import parse, write_networks
 from neurogen.generator.folder import load_generator
+from neurogen.study.execution import in_order
 from neurogen.study.graph import evaluations_of, steps_of
-from neurogen.study.pipeline import Tune, in_order
+from neurogen.study.pipeline import Tune
 from neurogen.training.runtime import Runtime
 from tests.generator.test_generator import generator_of
 

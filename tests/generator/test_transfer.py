@@ -13,8 +13,8 @@ from neurogen.errors import UserError
 from neurogen.generator.context import Context
 from neurogen.generator.folder import load_generator
 from neurogen.generator.transfer import roles_of, rows_by_role, scale_by_role, transferred
+from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
-from neurogen.study.pipeline import in_order
 from neurogen.targets.networks import cnn
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.runtime import Runtime

@@ -15,8 +15,8 @@ from hpc.ranks.distributed import Placement, runtime_of_ranks
 from hpc.ranks.zero import zero_from
 from neurogen.experiment import experiment_from
 from neurogen.run import conf_folder
+from neurogen.study.execution import in_order, run_here
 from neurogen.study.graph import evaluations_of
-from neurogen.study.pipeline import in_order, run_here
 from neurogen.training.runtime import runtime_here
 
 # two of the same layout with images of two shapes; one of another layout, with other images of the first shape

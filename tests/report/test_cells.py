@@ -18,8 +18,9 @@ from neurogen.report.cells import averaged, cells_of, row_of
 from neurogen.report.figures import save
 from neurogen.report.formats import latex, markdown, slug
 from neurogen.report.tables import Table, of_study
+from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
-from neurogen.study.pipeline import Aggregate, in_order
+from neurogen.study.pipeline import Aggregate
 from neurogen.study.results import COLUMNS, Row
 from neurogen.training.runtime import Runtime
 

@@ -21,8 +21,8 @@ from neurogen.errors import Incomplete
 from neurogen.experiment import experiment_from
 from neurogen.report import formats, html
 from neurogen.run import conf_folder
+from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
-from neurogen.study.pipeline import in_order
 from neurogen.training.runtime import runtime_here
 from tests.conftest import TINY
 

@@ -15,8 +15,8 @@ from neurogen.generator.folder import load_generator
 from neurogen.generator.generator import Generator
 from neurogen.generator.task import Context
 from neurogen.stages.conditioning import change_from, conditions_of, generate_under, relabelled
+from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
-from neurogen.study.pipeline import in_order
 from neurogen.training.runtime import Runtime
 from tests.conftest import TINY_TEXT
 

@@ -19,8 +19,9 @@ from neurogen.generator.folder import build_generator, load_generator, save_gene
 from neurogen.generator.pretrained import load_tokenizer
 from neurogen.generator.task import Task
 from neurogen.stages.embed import reduced, text_dataset, token_ids
+from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
-from neurogen.study.pipeline import Embed, in_order
+from neurogen.study.pipeline import Embed
 from neurogen.targets.networks import build_network, mlp, rnn
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.runtime import Runtime

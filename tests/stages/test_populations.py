@@ -21,8 +21,8 @@ from neurogen.stages.populations import (
     under_noise,
     with_noise,
 )
+from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
-from neurogen.study.pipeline import in_order
 from neurogen.targets.fitting import initialised
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.targets.zoo import load_zoo

@@ -17,8 +17,8 @@ from neurogen.generator.context import Context
 from neurogen.stages.contexts import evaluation_contexts
 from neurogen.stages.relabel import Relabelled, is_held_out
 from neurogen.stages.relabel_baselines import matching_order
+from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
-from neurogen.study.pipeline import in_order
 from neurogen.targets.networks import build_network, cnn, lenet, mlp, rnn
 from neurogen.targets.parameters import ParameterLayout
 from neurogen.training.runtime import Runtime

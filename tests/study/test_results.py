@@ -10,8 +10,8 @@ from neurogen import store
 from neurogen.config import Experiment
 from neurogen.errors import UserError
 from neurogen.report.formats import read_rows
+from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
-from neurogen.study.pipeline import in_order
 from neurogen.study.results import EvaluationResult, Row, to_json
 from neurogen.training.runtime import Runtime
 
