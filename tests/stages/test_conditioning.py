@@ -13,7 +13,7 @@ from neurogen.data import foreign
 from neurogen.data.preparation import ImageShape
 from neurogen.generator.folder import load_generator
 from neurogen.generator.generator import Generator
-from neurogen.generator.task import Context
+from neurogen.generator.context import Context
 from neurogen.stages.conditioning import change_from, conditions_of, generate_under, relabelled
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
