@@ -11,9 +11,9 @@ import torch
 from neurogen.config import Experiment
 from neurogen.data import foreign
 from neurogen.data.preparation import ImageShape
+from neurogen.generator.context import Context
 from neurogen.generator.folder import load_generator
 from neurogen.generator.generator import Generator
-from neurogen.generator.context import Context
 from neurogen.stages.conditioning import change_from, conditions_of, generate_under, relabelled
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
