@@ -52,7 +52,7 @@ def typed(section: type[Section], values: Any) -> Section:
     try:
         config = cast(Section, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(section), values)))
     except MissingMandatoryValue as error:
-        raise UserError(f"config {error.full_key} is missing") from error
+        raise UserError(f"config {error.full_key} is missing; set {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", None) or ""
         allowed = allowed_values(key, section)

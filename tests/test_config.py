@@ -35,8 +35,7 @@ CHOICES = sorted(
     if path.parent.name in ("backbone", "dataset", "recipe", "target")
 )
 TO_BE_GIVEN = {
-    "image_folder": ["dataset.path=/tmp"],
-    "text_table": ["dataset.path=/tmp"],
+    **dict.fromkeys(("image_folder", "text_table", "arrays", "text_arrays"), ["dataset.path=/tmp"]),
     "causal_lm": ["backbone.model=a/b"],
 }
 TEXT_TARGETS = ("mlp", "rnn")
@@ -276,7 +275,7 @@ def test_python_composes_what_the_command_line_does(tmp_path: Path) -> None:
     )
     assert experiment_of(["+experiment=table1_small"]).study_name == "table1_small"
     (tmp_path / "dataset").mkdir()
-    (tmp_path / "dataset" / "weather.yaml").write_text("{name: weather, title: radar, load: digits}")
+    (tmp_path / "dataset" / "weather.yaml").write_text("{name: weather, title: radar, load: digits, path: null}")
     assert experiment_of([f"hydra.searchpath=[file://{tmp_path}]", "dataset=weather"]).dataset.title == "radar"
     with pytest.raises(UserError, match=r"the config has no key sed; allowed: name, study_name, .*seed"):
         experiment_of(["sed=1"])
