@@ -35,7 +35,7 @@ CHOICES = sorted(
     if path.parent.name in ("backbone", "dataset", "recipe", "target")
 )
 TO_BE_GIVEN = {
-    **dict.fromkeys(("image_folder", "text_table", "arrays", "text_arrays"), ["dataset.path=/tmp"]),
+    **{name: ["dataset.path=/tmp"] for name in ("image_folder", "text_table", "arrays", "text_arrays")},
     "causal_lm": ["backbone.model=a/b"],
 }
 TEXT_TARGETS = ("mlp", "rnn")
@@ -209,7 +209,7 @@ def test_stage_2_alone_needs_a_scale_of_its_own(experiment: Callable[..., Experi
 
 
 def test_a_section_read_back_from_a_file_is_checked_too() -> None:
-    with pytest.raises(UserError, match=r"^config tokens is missing$"):
+    with pytest.raises(UserError, match=r"^config tokens is missing; set tokens=VALUE$"):
         typed(GeneratorConfig, {"order": "context_first"})
 
 
