@@ -93,7 +93,7 @@ def test_soft_clipping_bounds_the_weights_and_leaves_small_ones() -> None:
 
 def test_foreign_tensors_are_refused() -> None:
     layout = layout_of(((2, 3),))
-    with pytest.raises(UserError, match=r"another network's.*expected.*found"):
+    with pytest.raises(UserError, match=r"another network's.*expected.*given"):
         layout.flatten({"t0": torch.zeros(3, 2)})
 
 
