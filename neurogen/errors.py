@@ -34,10 +34,10 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def one_of(what: str, given: str, allowed: tuple[str, ...]) -> None:
+def one_of(key: str, given: str, allowed: tuple[str, ...]) -> None:
     """Raise UserError unless `given` is one of `allowed`."""
     if given not in allowed:
-        raise UserError(f"{what}={given} is unknown; allowed: {', '.join(allowed)}")
+        raise UserError(f"{key}={given} is unknown; allowed: {', '.join(allowed)}")
 
 
 @contextmanager

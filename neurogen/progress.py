@@ -18,13 +18,13 @@ class Progress:
     `first` units of `total` were done by an earlier run. Threads may share a Progress.
     """
 
-    def __init__(self, what: str, total: int, unit: str, first: int = 0) -> None:
-        self.what, self.total, self.unit, self.done, self.first = what, total, unit, first, first
+    def __init__(self, title: str, total: int, unit: str, first: int = 0) -> None:
+        self.title, self.total, self.unit, self.done, self.first = title, total, unit, first, first
         self.started = self.printed = time.monotonic()
         self.lock, self.note = Lock(), ""
         self.bar: Any = None
         if sys.stderr.isatty() or in_notebook():
-            self.bar = _bar(total=total, initial=first, desc=f"  {what}", unit=f" {unit}", dynamic_ncols=True)
+            self.bar = _bar(total=total, initial=first, desc=f"  {title}", unit=f" {unit}", dynamic_ncols=True)
 
     def __enter__(self) -> Progress:
         return self
@@ -53,7 +53,7 @@ class Progress:
             parts.append(f"about {elapsed * (self.total - self.done) / (self.done - self.first):.0f} s to go")
         if self.note:
             parts.append(self.note)
-        print(f"  {self.what}: {', '.join(parts)}", file=sys.stderr, flush=True)
+        print(f"  {self.title}: {', '.join(parts)}", file=sys.stderr, flush=True)
 
 
 def in_notebook() -> bool:

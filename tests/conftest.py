@@ -1,14 +1,18 @@
-"""Shapes in signatures are checked while the tests run; small experiments for all of them."""
+"""Shapes in signatures are checked while the tests run; small experiments for all tests, and programs to run them."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # before the libraries that read it while they are imported
+
 import pytest
+from filelock import FileLock
 from jaxtyping import install_import_hook
 
 SHAPED = ("data.dataset", "data.preparation", "targets", "generator", "stages")
@@ -21,6 +25,7 @@ from neurogen.config import Experiment  # noqa: E402
 from neurogen.experiment import experiment_from  # noqa: E402
 from neurogen.run import conf_folder  # noqa: E402
 from neurogen.training.runtime import Runtime, runtime_here  # noqa: E402
+from tests.programs import Forked, run_forked, run_new  # noqa: E402
 
 # A whole experiment in seconds: a random Llama of two layers, 8×8 digits, a handful of steps.
 TINY = [
@@ -52,6 +57,26 @@ TINY_TEXT = [
 ]
 
 
+@cache
+def _composed(*overrides: str) -> Experiment:
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        return experiment_from(compose("config", [*TINY, *overrides]))
+
+
+def tiny(root: Path, *overrides: str) -> Experiment:
+    """The tiny experiment with these changes; its steps write into `root`, unless a change is another one."""
+    experiment = _composed(*overrides)
+    return experiment if any(word.startswith("root=") for word in overrides) else replace(experiment, root=str(root))
+
+
+LONGEST_FIRST = ("end_to_end", "hpc", "api", "generator")  # folders
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first, so that at the end no process waits for one that began last."""
+    items.sort(key=lambda item: [folder not in item.path.parts for folder in LONGEST_FIRST])
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Tests run side by side (pytest-xdist), each on one core."""
@@ -63,39 +88,110 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def runtime() -> Runtime:
+    """This process on the CPU, with one thread."""
     return runtime_here("cpu", 1)
 
 
+Composed = Callable[..., Experiment]
+
+
 @pytest.fixture
-def experiment(tmp_path: Path) -> Callable[..., Experiment]:
-    """experiment("key=value", …) → the tiny experiment with these changes."""
+def experiment(tmp_path: Path) -> Composed:
+    """experiment("key=value", …) → the tiny experiment with these changes, in a root of the test's own."""
+    return partial(tiny, tmp_path / "runs")
 
-    def composed(*overrides: str) -> Experiment:
-        with initialize_config_dir(conf_folder(), version_base="1.3"):
-            return experiment_from(compose("config", [*TINY, f"root={tmp_path}/runs", *overrides]))
 
-    return composed
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all tests of this session share, whichever process of pytest-xdist runs them."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_experiment(shared: Path) -> Composed:
+    """As `experiment`, in one root for all tests: a step that one test has run is done for the others.
+
+    For tests that only read what steps leave. A test that changes files of a step takes `experiment`.
+    """
+    return partial(tiny, shared / "runs")
 
 
 Program = Callable[..., "subprocess.CompletedProcess[str]"]
+Run = Callable[[list[str], Path, Mapping[str, str]], "subprocess.CompletedProcess[str]"]
+StartProgram = Callable[..., Forked]
+
+
+@pytest.fixture
+def start_program(tmp_path: Path) -> StartProgram:
+    """start_program("run", "key=value", …, NAME=value) → `python -m neurogen.run key=value …`, begun in `tmp_path`."""
+
+    def start(module: str, *arguments: str, **environment: str) -> Forked:
+        return Forked([f"neurogen.{module}", *arguments], tmp_path, os.environ | environment)
+
+    return start
 
 
 @pytest.fixture
 def program(tmp_path: Path) -> Program:
-    """program("run", "key=value", …) → the finished `python -m neurogen.run key=value …`, in a folder of its own."""
+    """As `start_program`, and waits for its end."""
 
-    def finished(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", f"neurogen.{module}", *arguments],
-            cwd=tmp_path,
-            env=os.environ | {"HF_HUB_OFFLINE": "1"} | environment,
-            capture_output=True,
-            text=True,
-            timeout=600,
-            check=False,
-        )
+    def run(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return run_forked([f"neurogen.{module}", *arguments], tmp_path, os.environ | environment)
 
-    return finished
+    return run
+
+
+@pytest.fixture
+def new_program(tmp_path: Path) -> Program:
+    """As `program`, in a new interpreter: for variables that libraries read while they are imported."""
+
+    def run(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return run_new([f"neurogen.{module}", *arguments], tmp_path, os.environ | environment)
+
+    return run
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A command that ran from nothing to its table."""
+
+    folder: Path  # where it was typed; its steps are in runs/
+    stdout: str
+
+    @property
+    def table(self) -> str:
+        """What the same command prints again: all but the progress of its steps."""
+        return self.stdout[self.stdout.index("\ndigits") :]
+
+    def step(self, kind: str) -> Path:
+        """The folder of its only step of this kind."""
+        return folders(self.folder / "runs")[kind]
+
+
+def finished_run(folder: Path, name: str, words: list[str], run: Run = run_forked) -> FinishedRun:
+    """`python -m neurogen.run WORDS`, typed in `folder`; run by the first process that asks for it under this name."""
+    folder.mkdir(exist_ok=True)
+    output = folder / f"{name}.stdout"
+    with FileLock(folder / f"{name}.lock"):
+        if not output.exists():
+            process = run(["neurogen.run", *words], folder, os.environ)
+            assert process.returncode == 0, process.stderr
+            output.write_text(process.stdout)
+    return FinishedRun(folder, output.read_text())
+
+
+@pytest.fixture(scope="session")
+def tiny_run(shared: Path) -> FinishedRun:
+    """A run of TINY as a user starts it, in a new interpreter. Tests that change something copy it."""
+    return finished_run(shared / "tiny", "tiny", TINY, run_new)
+
+
+def folders(root: Path) -> dict[str, Path]:
+    """The folder of the only step of every kind."""
+    return {path.parent.name: path for path in root.glob("*/*") if path.is_dir()}
 
 
 def error_line(process: subprocess.CompletedProcess[str]) -> str:

@@ -100,3 +100,4 @@ def save(figure: Figure, path: Path) -> None:
     for suffix in (".png", ".pdf"):
         target = path.with_name(path.name + suffix)
         store.write_file(target, lambda temporary: figure.savefig(temporary, dpi=WIDE.dpi))
+        figure.set_layout_engine("none")  # what is laid out stays in its place; doing it again takes as long as drawing

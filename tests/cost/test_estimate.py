@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from neurogen.config import Experiment
 from neurogen.cost.estimate import Estimate, bytes_per_trained, estimate
 from neurogen.data.dataset import load_images
 from neurogen.generator.backbone import VisionBackbone
@@ -19,65 +19,68 @@ from neurogen.generator.task import Task
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.runtime import Runtime
-from tests.conftest import Program, error_line
+from tests.conftest import Composed, Program, error_line, tiny
 
-Composed = Callable[..., Experiment]
+pytestmark = pytest.mark.xdist_group("estimates")  # in one process, which makes each of them once
+
+
+@cache
+def estimated(*overrides: str) -> Estimate:
+    """The estimate of the tiny experiment with these changes."""
+    return estimate(tiny(Path("runs"), *overrides))
+
+
+MNIST = ("dataset=mnist", "target=lenet")
 
 
 @pytest.mark.parametrize(
-    ("overrides", "published"),
-    [
-        (["dataset=sst2", "target=mlp", "backbone=llama3_8b"], 8_030_261_248),
-        (["dataset=mnist", "target=lenet", "backbone=qwen2_vl_7b"], 8_291_375_616),
-        (["dataset=mnist", "target=lenet", "backbone=smollm2_135m"], 134_515_008),
-    ],
+    ("backbone", "published"),
+    [("llama3_8b", 8_030_261_248), ("qwen2_vl_7b", 8_291_375_616), ("smollm2_135m", 134_515_008)],
 )
-def test_parameter_counts_are_the_published_ones(experiment: Composed, overrides: list[str], published: int) -> None:
-    assert estimate(experiment(*overrides)).published_parameters == published
+def test_parameter_counts_are_the_published_ones(backbone: str, published: int) -> None:
+    assert estimated(*MNIST, f"backbone={backbone}").published_parameters == published
 
 
 @pytest.mark.parametrize("backbone", ["tiny_llama", "tiny_qwen2_vl"])
 def test_flops_and_tokens_of_a_step_are_those_of_the_real_step(
     experiment: Composed, runtime: Runtime, backbone: str
 ) -> None:
-    one = experiment(
-        f"backbone={backbone}", "backbone.attention=eager"
-    )  # the counter knows no fused attention on a CPU
-    dataset = load_images(one.dataset)
-    network = build_network(one.target, dataset.shape)
-    task = Task.of(dataset, one.dataset, one.target, Scale.of_fan_in(ParameterLayout.of(network), None))
-    generator = build_generator(one.backbone, one.generator, [task], 0, runtime)
+    # the counter knows no fused attention on a CPU
+    point = experiment(f"backbone={backbone}", "backbone.attention=eager")
+    dataset = load_images(point.dataset)
+    network = build_network(point.target, dataset.shape)
+    task = Task.of(dataset, point.dataset, point.target, Scale.of_fan_in(ParameterLayout.of(network), None))
+    generator = build_generator(point.backbone, point.generator, [task], 0, runtime)
     assert isinstance(generator.backbone, VisionBackbone) is (backbone == "tiny_qwen2_vl")
-    batch = torch.arange(one.recipe.tune.batch_size)
-    context = Context.of(dataset.train, dataset.class_names, batch[: one.generator.context_samples])
+    batch = torch.arange(point.recipe.tune.batch_size)
+    context = Context.of(dataset.train, dataset.class_names, batch[: point.generator.context_samples])
     with FlopCounterMode(display=False) as counter:
         tensors = generator.decode(task.name, generator(task.name, task.instruction, context))
         tuning_loss(network, tensors, dataset.train.inputs(batch), dataset.train.labels[batch]).backward()
-    stage = estimate(one, torch.float32).tune
+    stage = estimate(point, torch.float32).tune
     assert stage.tokens_per_step == generator.backbone.num_tokens_read
     assert stage.flops_per_step == pytest.approx(counter.get_total_flops(), rel=0.05)
 
 
-def test_flops_are_near_the_rule_of_thumb(experiment: Composed) -> None:
+def test_flops_are_near_the_rule_of_thumb() -> None:
     """Forward 2 per weight and token, back through frozen weights 2 more; the rest is LoRA, attention, projection."""
-    found = estimate(experiment("dataset=mnist", "target=lenet", "backbone=llama3_8b"))
+    cost = estimated(*MNIST, "backbone=llama3_8b")
     embedding = 128_256 * 4096
-    stage = found.inject
-    rule = 4 * (found.backbone_parameters - embedding) * stage.tokens_per_step
+    stage = cost.inject
+    rule = 4 * (cost.backbone_parameters - embedding) * stage.tokens_per_step
     assert rule < stage.flops_per_step < 1.1 * rule
 
 
 def test_memory_counts_weights_trained_values_and_what_autograd_keeps(experiment: Composed) -> None:
-    one = experiment("dataset=mnist", "target=lenet", "backbone=llama3_8b")
-    found = estimate(one)
-    assert found.weight_bytes == 2 * found.backbone_parameters
-    assert found.trained_bytes == 16 * found.trained_parameters.total
+    cost = estimated(*MNIST, "backbone=llama3_8b")
+    assert cost.weight_bytes == 2 * cost.backbone_parameters
+    assert cost.trained_bytes == 16 * cost.trained_parameters.total
     assert bytes_per_trained(experiment("recipe.tune.optimizer=sgd").recipe.tune) == 8
     assert bytes_per_trained(experiment("recipe.tune.keep=best").recipe.tune) == 20
-    kept = found.tune.activation_bytes
-    layer = found.tune.tokens_per_step * 2 * (2 * 4096 + 3 * 14336)  # some of what a layer keeps
+    kept = cost.tune.activation_bytes
+    layer = cost.tune.tokens_per_step * 2 * (2 * 4096 + 3 * 14336)  # some of what a layer keeps
     assert 32 * layer < kept < 32 * 6 * layer
-    assert found.peak_bytes == pytest.approx(found.weight_bytes + found.trained_bytes + kept, rel=0.01)
+    assert cost.peak_bytes == pytest.approx(cost.weight_bytes + cost.trained_bytes + kept, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -88,24 +91,22 @@ def test_memory_counts_weights_trained_values_and_what_autograd_keeps(experiment
         ("sst2 dataset.limit=1000", 20 * -(-900 // 512)),
     ],
 )
-def test_steps_follow_the_size_of_the_data(experiment: Composed, dataset: str, steps: int) -> None:
+def test_steps_follow_the_size_of_the_data(dataset: str, steps: int) -> None:
     paper = [
         *f"dataset={dataset} target=mlp recipe=paper dataset.text.embedding_dim=16".split(),
         "recipe.inject.steps=null", "recipe.tune.steps=null", "recipe.tune.batch_size=512",
     ]  # fmt: skip
-    assert estimate(experiment(*paper)).tune.steps == steps
+    assert estimated(*paper).tune.steps == steps
 
 
-def test_texts_on_a_backbone_that_sees(experiment: Composed) -> None:
-    one = experiment("dataset=sst2", "target=mlp", "backbone=tiny_qwen2_vl", "dataset.text.embedding_dim=16")
-    assert estimate(one).tune.flops_per_step > 0
+def test_texts_on_a_backbone_that_sees() -> None:
+    cost = estimated("dataset=sst2", "target=mlp", "backbone=tiny_qwen2_vl", "dataset.text.embedding_dim=16")
+    assert cost.tune.flops_per_step > 0
 
 
-def test_checkpointing_trades_time_for_memory(experiment: Composed) -> None:
-    def of(*overrides: str) -> Estimate:
-        return estimate(experiment("dataset=mnist", "target=lenet", "backbone=llama3_8b", *overrides))
-
-    plain, checkpointed = of(), of("backbone.gradient_checkpointing=true")
+def test_checkpointing_trades_time_for_memory() -> None:
+    plain = estimated(*MNIST, "backbone=llama3_8b")
+    checkpointed = estimated(*MNIST, "backbone=llama3_8b", "backbone.gradient_checkpointing=true")
     assert checkpointed.tune.activation_bytes < 0.1 * plain.tune.activation_bytes
     assert checkpointed.tune.flops_per_step == 1.5 * plain.tune.flops_per_step
 

@@ -1,42 +1,40 @@
-"""Text datasets: a corpus that ships in a package, the hub's loader on small parquet folders, tables of one's own."""
+"""Text loaders: a corpus inside a package, the hub's loader on small parquet folders, the user's tables."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas
 import pytest
-import torch
 
-from neurogen.config import Experiment
-from neurogen.data import identity
 from neurogen.data.dataset import RawSplits, load_raw
 from neurogen.errors import UserError
-
-Composed = Callable[..., Experiment]
+from tests.conftest import Composed
 
 
 def load(experiment: Composed, name: str, *more: str) -> RawSplits:
+    """The raw splits of a text dataset."""
     return load_raw(experiment(f"dataset={name}", "target=mlp", *more).dataset)
 
 
 def test_rotten_tomatoes_has_no_text_twice(experiment: Composed) -> None:
     raw = load(experiment, "rotten_tomatoes")
     assert raw.validation is not None
-    sizes = [len(part) for part in (raw.train, raw.validation, raw.test)]
+    splits = (raw.train, raw.validation, raw.test)
+    sizes = [len(split) for split in splits]
     assert sizes == [9181, 1020, 2551]
-    texts = [text for part in (raw.train, raw.validation, raw.test) for text in part.samples]
+    texts = [text for split in splits for text in split.samples]
     assert len(set(texts)) == sum(sizes)
     assert all(text.strip() for text in texts)
     assert raw.class_names == ("rotten", "fresh")
-    for part in (raw.train, raw.validation, raw.test):
-        assert part.labels.mean() == pytest.approx(0.578, abs=0.001)
+    for split in splits:
+        assert split.labels.mean() == pytest.approx(0.578, abs=0.001)
 
 
 def parquet(folder: Path, **splits: pandas.DataFrame) -> str:
+    """A folder of parquet files, as the hub has it; returns the override that names it."""
     folder.mkdir()
     for name, table in splits.items():
         table.to_parquet(folder / f"{name}-00000-of-00001.parquet")
@@ -44,7 +42,8 @@ def parquet(folder: Path, **splits: pandas.DataFrame) -> str:
 
 
 def sst2(count: int, labels: list[int]) -> pandas.DataFrame:
-    sentences = [f"sentence {number} of {count}" for number in range(count)]
+    """A split of `count` sentences with these labels in turn."""
+    sentences = [f"sentence {index} of {count}" for index in range(count)]
     return pandas.DataFrame({"idx": range(count), "sentence": sentences, "label": (labels * count)[:count]})
 
 
@@ -54,7 +53,7 @@ def test_sst2_is_tested_on_its_validation_split(experiment: Composed, tmp_path: 
     assert raw.class_names == ("negative", "positive")
     assert raw.validation is not None
     assert (len(raw.train), len(raw.validation), len(raw.test)) == (36, 4, 9)
-    assert list(raw.test.samples) == [f"sentence {number} of 9" for number in range(9)]
+    assert list(raw.test.samples) == [f"sentence {index} of 9" for index in range(9)]
     with pytest.raises(UserError, match=r"split test has no labels .*dataset.text.test_split"):
         load(experiment, "sst2", path, "dataset.text.test_split=test")
     with pytest.raises(UserError, match=r"has no split dev; it has train, validation, test"):
@@ -63,7 +62,7 @@ def test_sst2_is_tested_on_its_validation_split(experiment: Composed, tmp_path: 
 
 def test_snli_joins_its_pairs_and_drops_those_without_a_label(experiment: Composed, tmp_path: Path) -> None:
     def pairs(count: int) -> pandas.DataFrame:
-        hypotheses = [f"Somebody sleeps, {number}." for number in range(count)]
+        hypotheses = [f"Somebody sleeps, {index}." for index in range(count)]
         labels = [-1, 0, 1, 2]
         return pandas.DataFrame(
             {"premise": ["A man runs."] * count, "hypothesis": hypotheses, "label": (labels * count)[:count]}
@@ -98,10 +97,11 @@ def test_the_hub_out_of_reach_says_what_to_do(experiment: Composed, monkeypatch:
 REVIEWS = pandas.DataFrame(
     {"review": [f"film {n} is {'NA' if n % 2 else 'null'}" for n in range(60)], "stars": [n % 3 for n in range(60)]}
 )
-OWN = ["dataset.text.columns=[review]", "dataset.text.label=stars"]
+TABLE = ["dataset.text.columns=[review]", "dataset.text.label=stars"]
 
 
 def write(table: pandas.DataFrame, path: Path) -> Path:
+    """A file of the format that its suffix names."""
     if path.suffix == ".parquet":
         table.to_parquet(path)
     elif path.suffix == ".jsonl":
@@ -112,45 +112,40 @@ def write(table: pandas.DataFrame, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
-def test_a_table_of_ones_own(experiment: Composed, tmp_path: Path, suffix: str) -> None:
+def test_a_table_of_the_users(experiment: Composed, tmp_path: Path, suffix: str) -> None:
     path = write(REVIEWS, tmp_path / f"reviews{suffix}")
-    raw = load(experiment, "text_table", f"dataset.path={path}", *OWN)
+    raw = load(experiment, "text_table", f"dataset.path={path}", *TABLE)
     assert raw.class_names == ("0", "1", "2")
     assert raw.validation is not None
     assert (len(raw.train), len(raw.validation), len(raw.test)) == (42, 6, 12)
     read = {
-        text: label for part in (raw.train, raw.test) for text, label in zip(part.samples, part.labels, strict=True)
+        text: label for split in (raw.train, raw.test) for text, label in zip(split.samples, split.labels, strict=True)
     }
     assert all(read[text] == int(text.split()[1]) % 3 for text in read)
 
 
-def test_a_label_of_minus_one_is_a_label_in_a_table_of_ones_own(experiment: Composed, tmp_path: Path) -> None:
+def test_a_label_of_minus_one_is_a_label_in_a_table_of_the_users(experiment: Composed, tmp_path: Path) -> None:
     path = write(REVIEWS.assign(stars=[-1, 0, 1] * 20), tmp_path / "signed.csv")
-    assert load(experiment, "text_table", f"dataset.path={path}", *OWN).class_names == ("-1", "0", "1")
+    assert load(experiment, "text_table", f"dataset.path={path}", *TABLE).class_names == ("-1", "0", "1")
 
 
-def test_a_quotation_mark_in_a_tsv_is_one(experiment: Composed, tmp_path: Path) -> None:
+def test_a_quotation_mark_in_a_tsv_is_a_character(experiment: Composed, tmp_path: Path) -> None:
     (tmp_path / "own.tsv").write_text("review\tstars\n" + '"good film\t1\nplain film\t0\n' * 20)
-    raw = load(experiment, "text_table", f"dataset.path={tmp_path}/own.tsv", *OWN)
+    raw = load(experiment, "text_table", f"dataset.path={tmp_path}/own.tsv", *TABLE)
     assert len(raw.train) + len(raw.test) + (len(raw.validation) if raw.validation else 0) == 40
     assert set(raw.test.samples) == {'"good film', "plain film"}
-
-
-def test_a_loader_that_does_not_fit_its_config_is_named(experiment: Composed, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match=r"gives no images: bytes .* `defaults: \[/text_dataset@_here_\]`"):
-        load_raw(experiment("dataset.load=rotten_tomatoes").dataset)
-    with pytest.raises(UserError, match=r"digits gives no texts"):
-        load(experiment, "rotten_tomatoes", "dataset.load=digits")
 
 
 def test_labels_may_be_words(experiment: Composed, tmp_path: Path) -> None:
     table = REVIEWS.assign(stars=["bad", "good", "fair"] * 20)
     (tmp_path / "train.csv").write_text(table.to_csv(index=False))
     (tmp_path / "test.csv").write_text(table[:6].to_csv(index=False))
-    raw = load(experiment, "text_table", f"dataset.path={tmp_path}", *OWN)
+    raw = load(experiment, "text_table", f"dataset.path={tmp_path}", *TABLE)
     assert raw.class_names == ("bad", "fair", "good")
     assert raw.test.labels.tolist() == [0, 2, 1, 0, 2, 1]
-    named = load(experiment, "text_table", f"dataset.path={tmp_path}", *OWN, "dataset.text.class_names=[good,fair,bad]")
+    named = load(
+        experiment, "text_table", f"dataset.path={tmp_path}", *TABLE, "dataset.text.class_names=[good,fair,bad]"
+    )
     assert named.class_names == ("good", "fair", "bad")
     assert named.test.labels.tolist() == [2, 0, 1, 2, 0, 1]
 
@@ -163,7 +158,7 @@ def test_bad_tables_are_named(experiment: Composed, tmp_path: Path) -> None:
         else:
             write(table, path)
         with pytest.raises(UserError, match=message) as caught:
-            load(experiment, "text_table", f"dataset.path={path}", *OWN, *more)
+            load(experiment, "text_table", f"dataset.path={path}", *TABLE, *more)
         assert "\n" not in str(caught.value)
 
     refused(
@@ -190,28 +185,4 @@ def test_bad_tables_are_named(experiment: Composed, tmp_path: Path) -> None:
     many = pandas.concat([REVIEWS] * 20)
     refused(many.assign(stars=[f"name {n}" for n in range(1200)]), r"1,200 different labels; is dataset.text.label")
     with pytest.raises(UserError, match=r"a folder with train.\* and test.\*; it has no train"):
-        load(experiment, "text_table", f"dataset.path={tmp_path}/nowhere", *OWN)
-
-
-def test_the_identity_of_a_hub_dataset_is_its_name_and_that_of_files_their_content(
-    experiment: Composed, tmp_path: Path
-) -> None:
-    hub = experiment("dataset=sst2", "target=mlp").dataset
-    assert identity(hub) == "stanfordnlp/sst2"
-    path = write(REVIEWS, tmp_path / "own.csv")
-    own = experiment("dataset=text_table", "target=mlp", f"dataset.path={path}").dataset
-    before = identity(own)
-    write(REVIEWS[:50], path)
-    assert identity(own) != before
-    with pytest.raises(UserError, match="does not exist"):
-        identity(experiment("dataset=text_table", "target=mlp", "dataset.path=a/b").dataset)
-
-
-def test_limit_and_split_seed_hold_for_texts_too(experiment: Composed) -> None:
-    limited = load(experiment, "rotten_tomatoes", "dataset.limit=100")
-    assert limited.validation is not None
-    assert len(limited.train) + len(limited.validation) == 100
-    one, other = (load(experiment, "rotten_tomatoes", f"dataset.split_seed={seed}") for seed in (0, 1))
-    assert list(one.test.samples) == list(other.test.samples)
-    assert torch.tensor(one.test.labels).equal(torch.tensor(other.test.labels))
-    assert set(one.train.samples) != set(other.train.samples)
+        load(experiment, "text_table", f"dataset.path={tmp_path}/nowhere", *TABLE)

@@ -13,66 +13,74 @@ from safetensors.torch import load_file
 from neurogen.data.preparation import TextShape
 from neurogen.data.tokenised import load_texts
 from neurogen.targets.networks import rnn
-from tests.conftest import TINY, TINY_TEXT, Program, error_line
+from tests.conftest import TINY, TINY_TEXT, FinishedRun, Program, error_line, finished_run, tiny
 
 ROW = "dataset target n_ok num_test".split()
 
 
 def row_of(root: Path) -> dict[str, object]:
-    (found,) = root.glob("sweeps/*/results.json")
-    (row,) = json.loads(found.read_text())
+    """The only row of the only table."""
+    (results,) = root.glob("sweeps/*/results.json")
+    (row,) = json.loads(results.read_text())
     return dict(row)
+
+
+HIDDEN = "target.options.hidden=16"
+
+
+@pytest.fixture(scope="session")
+def text_runs(shared: Path) -> dict[str, FinishedRun]:
+    """Film reviews with an MLP, and after it, in the same root, with an RNN."""
+    return {
+        target: finished_run(shared / "texts", target, [*TINY_TEXT, f"target={target}", HIDDEN])
+        for target in ("mlp", "rnn")
+    }
 
 
 @pytest.mark.parametrize("target", ["mlp", "rnn"])
 def test_a_text_cell_from_nothing_to_networks(
-    program: Program,
-    experiment,
-    runtime,
-    tmp_path: Path,
-    target: str,  # type: ignore[no-untyped-def]
+    text_runs: dict[str, FinishedRun], program: Program, tmp_path: Path, target: str
 ) -> None:
-    arguments = [*TINY_TEXT, f"target={target}", "target.options.hidden=16"]
-    process = program("run", *arguments)
-    assert process.returncode == 0, process.stderr
-    assert "texts are longer than 24 tokens and were cut" in process.stdout
-    row = row_of(tmp_path / "runs")
+    root = text_runs[target].folder / "runs"
+    (folder,) = root.glob(f"tune/*-{target}-*")
+    (results,) = root.glob(f"sweeps/*-{target}-*/results.json")
+    (row,) = json.loads(results.read_text())
     assert [row[name] for name in ROW] == ["rotten_tomatoes", target, 2, 2551]
-    (picture,) = (tmp_path / "runs").glob("sweeps/*/predictions-*.png")
+    (picture,) = results.parent.glob("predictions-*.png")
     assert picture.stat().st_size > 20_000  # sentences
 
-    (folder,) = (tmp_path / "runs").glob("tune/*")
     reviews = pandas.DataFrame(
         {"text": ["a dull film", "a joy", "so bad", "fine work"] * 3, "label": ["rotten", "fresh"] * 6}
     )
     reviews.to_csv(tmp_path / "reviews.csv", index=False)
-    asked = ["generate", f"generator={folder}", "num_threads=1", "samples=reviews.csv"]
-    own = program(*asked, "test=own")
-    assert own.returncode == 0, own.stderr
-    assert "n = 2551" in own.stdout
-    assert program(*asked, "test=reviews.csv").stdout.count("n = 12") == 1
+    words = ["generate", f"generator={folder}", "num_threads=1", "samples=reviews.csv"]
+    generated = program(*words, "test=own")
+    assert generated.returncode == 0, generated.stderr
+    assert "n = 2551" in generated.stdout
+    assert program(*words, "test=reviews.csv").stdout.count("n = 12") == 1
     reviews.assign(label=[0, 1] * 6).to_parquet(tmp_path / "numbers.parquet")  # as the hub has it
-    assert program(*asked, "test=numbers.parquet").stdout.count("n = 12") == 1
+    assert program(*words, "test=numbers.parquet").stdout.count("n = 12") == 1
     (tmp_path / "other.csv").write_text("text,label\na film,good\n")
-    assert "label 'good'; allowed: rotten, fresh" in error_line(program(*asked, "test=other.csv"))
+    assert "label 'good'; allowed: rotten, fresh" in error_line(program(*words, "test=other.csv"))
 
     if target == "rnn":  # what the file holds is a network of plain torch, on the embedding that the generator holds
-        (embed,) = (tmp_path / "runs").glob("embed/*")
-        dataset = load_texts(experiment(*arguments).dataset, embed)
+        (embed,) = root.glob("embed/*")
+        dataset = load_texts(tiny(root, *TINY_TEXT, f"target={target}", HIDDEN).dataset, embed)
         network = rnn(TextShape(16, 2), 16)
         network.load_state_dict(load_file(tmp_path / "network.safetensors"))
-        wrong = (network(dataset.test.inputs()).argmax(1) != dataset.test.labels).double().mean()
-        assert f"test accuracy {100 * (1 - float(wrong)):.2f} %" in own.stdout
+        is_wrong = (network(dataset.test.inputs()).argmax(1) != dataset.test.labels).double()
+        assert f"test accuracy {100 * (1 - float(is_wrong.mean())):.2f} %" in generated.stdout
         table = load_file(folder / "generator.safetensors")["rotten_tomatoes-rnn/preparation.table"]
         assert torch.equal(table, dataset.preparation.table)
 
 
-def test_two_targets_of_one_text_dataset_share_its_tokens(program: Program, tmp_path: Path) -> None:
-    assert program("run", *TINY_TEXT).returncode == 0
-    other = program("run", *TINY_TEXT, "target=rnn", "target.options.hidden=4")
-    assert "embed rotten_tomatoes" not in other.stdout
-    assert len(list((tmp_path / "runs").glob("embed/*"))) == 1
-    assert len(list((tmp_path / "runs").glob("reference/*"))) == 2
+def test_two_targets_of_one_text_dataset_share_its_tokens(text_runs: dict[str, FinishedRun]) -> None:
+    first, second = text_runs.values()
+    assert "embed rotten_tomatoes" in first.stdout
+    assert "texts are longer than 24 tokens and were cut" in first.stdout
+    assert "embed rotten_tomatoes" not in second.stdout
+    assert len(list((first.folder / "runs").glob("embed/*"))) == 1
+    assert len(list((first.folder / "runs").glob("reference/*"))) == 2
 
 
 def test_a_table_of_ones_own_from_nothing_to_a_generated_network(program: Program, tmp_path: Path) -> None:
@@ -82,7 +90,7 @@ def test_a_table_of_ones_own_from_nothing_to_a_generated_network(program: Progra
     pandas.DataFrame({"says": texts, "colour": [words[n % 3] for n in range(300)]}).to_json(
         tmp_path / "colours.jsonl", orient="records", lines=True
     )
-    own = [
+    table = [
         "dataset=text_table",
         "dataset.path=colours.jsonl",
         "dataset.text.columns=[says]",
@@ -91,7 +99,7 @@ def test_a_table_of_ones_own_from_nothing_to_a_generated_network(program: Progra
     process = program(
         "run",
         *TINY_TEXT,
-        *own,
+        *table,
         "dataset.limit=null",
         "zoo.training.epochs=20",
         "recipe.inject.steps=40",

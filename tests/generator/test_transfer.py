@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
-from neurogen.config import Experiment
 from neurogen.data.preparation import ImageShape
 from neurogen.errors import UserError
 from neurogen.generator.context import Context
@@ -18,8 +15,8 @@ from neurogen.study.graph import steps_of
 from neurogen.targets.networks import cnn
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.runtime import Runtime
+from tests.conftest import Composed
 
-Composed = Callable[..., Experiment]
 SHAPE = ImageShape(1, 8, 8, 10)
 FROM_THREE_BLOCKS = ("target@source=cnn", "recipe.tune.anchor=0")
 
@@ -51,9 +48,11 @@ def test_weights_with_fewer_inputs_are_larger() -> None:
     assert found.std.tolist() == pytest.approx([1, 1, 1, 1, 2**0.5, 2**0.5])  # 64 inputs there, 32 here
 
 
-def test_the_same_network_is_generated_where_the_target_is_the_same(experiment: Composed, runtime: Runtime) -> None:
+def test_the_same_network_is_generated_where_the_target_is_the_same(
+    shared_experiment: Composed, runtime: Runtime
+) -> None:
     """Nothing is lost on the way: transferred to its own target, a generator generates what it did."""
-    evaluation = steps_of([experiment()]).evaluations[0]
+    evaluation = steps_of([shared_experiment()]).evaluations[0]
     inject = evaluation.tune.inject
     assert inject is not None
     for step in in_order(inject):
@@ -68,11 +67,11 @@ def test_the_same_network_is_generated_where_the_target_is_the_same(experiment: 
     assert torch.equal(before, after)
 
 
-def test_stage_1_for_one_target_and_stage_2_for_another(experiment: Composed, runtime: Runtime) -> None:
+def test_stage_1_for_one_target_and_stage_2_for_another(shared_experiment: Composed, runtime: Runtime) -> None:
     """Stage 1 is the very step of the other target's own experiment."""
     fit = ("zoo.training.batch_size=64",)  # each target has its own, and a source's zoo that of the target
-    (evaluation,) = steps_of([experiment(*FROM_THREE_BLOCKS, *fit)]).evaluations
-    own = steps_of([experiment("target=cnn", *fit)]).evaluations[0].tune.inject
+    (evaluation,) = steps_of([shared_experiment(*FROM_THREE_BLOCKS, *fit)]).evaluations
+    own = steps_of([shared_experiment("target=cnn", *fit)]).evaluations[0].tune.inject
     assert evaluation.tune.inject == own
     assert evaluation.zoo.references[0].task.target.name == "cnn_small"
     for step in in_order(evaluation):

@@ -100,10 +100,10 @@ def test_means_of_nested_numbers() -> None:
     assert averaged(parts) == {"a": {"x": 4.0, "y": 3.0}, "b": None, "c": 1.0}
 
 
-def test_two_seeds_meet_in_one_row(experiment: Callable[..., Experiment], runtime: Runtime) -> None:
+def test_two_seeds_meet_in_one_row(shared_experiment: Callable[..., Experiment], runtime: Runtime) -> None:
     """Means over all networks of all seeds, in percent; deviations over networks that have seeds of their own, or else
     over the means of the seeds."""
-    experiments = [experiment(f"seed={seed}", "study_name=two") for seed in (0, 1)]
+    experiments = [shared_experiment(f"seed={seed}", "study_name=two") for seed in (0, 1)]
     last = steps_of(experiments)
     assert last.name == "two"
     for step in in_order(last):

@@ -14,17 +14,16 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from neurogen.errors import Incomplete
-from neurogen.experiment import experiment_from
 from neurogen.report import formats, html
-from neurogen.run import conf_folder
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.training.runtime import runtime_here
-from tests.conftest import TINY
+from tests.conftest import Composed
+
+pytestmark = pytest.mark.xdist_group("html")  # in one process, which makes the reports once
 
 TABLES = ["networks", "conditions", "tensors", "noise", "ensembles"]
 PLOTS = ["predictions", "conditioning", "curves", "memorisation", "weights"]
@@ -56,18 +55,13 @@ window.addEventListener("load", () => {
 
 
 @pytest.fixture(scope="module")
-def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def reports(shared_experiment: Composed) -> dict[str, Path]:
     """Of a run, and of a study with a second row that is not there."""
-    root, runtime = tmp_path_factory.mktemp("report") / "runs", runtime_here("cpu", 1)
-
-    def composed(*overrides: str):  # type: ignore[no-untyped-def]
-        with initialize_config_dir(conf_folder(), version_base="1.3"):
-            return experiment_from(compose("config", [*TINY, f"root={root}", *overrides]))
-
-    run = steps_of([composed()])
+    runtime = runtime_here("cpu", 1)
+    run = steps_of([shared_experiment()])
     for step in in_order(run):
         step.run(runtime)
-    study = steps_of([composed(), composed("recipe.tune.lr=0.02")])
+    study = steps_of([shared_experiment(), shared_experiment("recipe.tune.lr=0.02")])
     with pytest.raises(Incomplete, match="1 of 2 evaluations are missing"):
         study.run(runtime)
     return {"run": run.folder / html.NAME, "study": study.folder / html.NAME}

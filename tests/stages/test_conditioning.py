@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,7 +9,6 @@ import torch
 
 from neurogen.config import Experiment
 from neurogen.data import foreign
-from neurogen.data.preparation import ImageShape
 from neurogen.generator.context import Context
 from neurogen.generator.folder import load_generator
 from neurogen.generator.generator import Generator
@@ -18,13 +16,13 @@ from neurogen.stages.conditioning import change_from, conditions_of, generate_un
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.training.runtime import Runtime
-from tests.conftest import TINY_TEXT
+from tests.conftest import TINY_TEXT, Composed
 
-Composed = Callable[..., Experiment]
 DATA = ("labels shuffled", "data of another task", "no data")
 
 
 def tuned(experiment: Experiment, runtime: Runtime) -> tuple[Generator, list[Context]]:
+    """Its generator, and two contexts of its training data."""
     evaluation = steps_of([experiment]).evaluations[0]
     for step in in_order(evaluation.tune):
         step.run(runtime)
@@ -35,8 +33,8 @@ def tuned(experiment: Experiment, runtime: Runtime) -> tuple[Generator, list[Con
 
 
 @pytest.mark.parametrize("order", ["context_first", "tokens_first"])
-def test_a_condition_changes_what_can_depend_on_it(experiment: Composed, runtime: Runtime, order: str) -> None:
-    generator, contexts = tuned(experiment(f"generator.order={order}"), runtime)
+def test_a_condition_changes_what_can_depend_on_it(shared_experiment: Composed, runtime: Runtime, order: str) -> None:
+    generator, contexts = tuned(shared_experiment(f"generator.order={order}"), runtime)
     (task,) = generator.tasks.values()
     conditions = conditions_of(generator, task, {})
     z = generate_under(conditions, contexts, generator, task, 0, runtime)
@@ -49,8 +47,8 @@ def test_a_condition_changes_what_can_depend_on_it(experiment: Composed, runtime
     assert torch.equal(z["right"][1], expected)
 
 
-def test_of_texts_too(experiment: Composed, runtime: Runtime) -> None:
-    generator, contexts = tuned(experiment(*TINY_TEXT), runtime)
+def test_of_texts_too(shared_experiment: Composed, runtime: Runtime) -> None:
+    generator, contexts = tuned(shared_experiment(*TINY_TEXT), runtime)
     (task,) = generator.tasks.values()
     conditions = {condition.name: condition for condition in conditions_of(generator, task, {})}
     other = conditions["data of another task"].change(contexts[0], torch.Generator().manual_seed(0))
@@ -62,14 +60,14 @@ def test_of_texts_too(experiment: Composed, runtime: Runtime) -> None:
     assert all(bool((change_from(z["right"], z[name]) > 0).all()) for name in DATA)
 
 
-def test_without_a_context_only_the_instruction_can_be_wrong(experiment: Composed, runtime: Runtime) -> None:
-    generator, _ = tuned(experiment("generator.context_samples=0"), runtime)
+def test_without_a_context_only_the_instruction_can_be_wrong(shared_experiment: Composed, runtime: Runtime) -> None:
+    generator, _ = tuned(shared_experiment("generator.context_samples=0"), runtime)
     (task,) = generator.tasks.values()
     assert not set(DATA) & {condition.name for condition in conditions_of(generator, task, {})}
 
 
-def test_every_label_is_wrong_and_equal_ones_stay_equal(experiment: Composed, runtime: Runtime) -> None:
-    generator, contexts = tuned(experiment(), runtime)
+def test_every_label_is_wrong_and_equal_ones_stay_equal(shared_experiment: Composed, runtime: Runtime) -> None:
+    generator, contexts = tuned(shared_experiment(), runtime)
     (task,) = generator.tasks.values()
     context = replace(contexts[0], labels=("3", "7", "3", "0"))
     for seed in range(20):
@@ -77,18 +75,3 @@ def test_every_label_is_wrong_and_equal_ones_stay_equal(experiment: Composed, ru
         assert all(before != after for before, after in zip(context.labels, changed.labels, strict=True))
         assert changed.labels[0] == changed.labels[2]
         assert torch.equal(changed.samples, context.samples)
-
-
-@pytest.mark.parametrize("shape", [ImageShape(1, 28, 28, 10), ImageShape(3, 32, 32, 10), ImageShape(2, 8, 12, 3)])
-def test_photographs_come_in_every_shape(shape: ImageShape) -> None:
-    photographs = foreign.photographs(shape)
-    assert photographs.samples.shape[1:] == (shape.channels, *shape.size)
-    assert photographs.samples.std() > 20
-    assert set(photographs.labels.tolist()) == {0, 1}
-
-
-def test_sentences_are_prose() -> None:
-    sentences = foreign.sentences()
-    assert len(sentences) > 10
-    assert set(sentences.labels.tolist()) == set(range(len(foreign.TABLES)))
-    assert all(len(text.split()) >= foreign.MIN_WORDS for text in sentences.samples)

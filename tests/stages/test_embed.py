@@ -1,17 +1,14 @@
-"""Texts as targets read them: the reduced embedding, padding that changes nothing, the two text targets."""
+"""The step embed: the reduced embedding, and tokens that are those of the texts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
-from neurogen.config import Experiment
 from neurogen.data.dataset import Dataset
-from neurogen.data.preparation import PADDING, Texts, TextShape, TokenEmbedding
+from neurogen.data.preparation import Texts, TextShape, TokenEmbedding
 from neurogen.data.tokenised import load_texts
 from neurogen.errors import UserError
 from neurogen.generator.context import Context
@@ -22,17 +19,15 @@ from neurogen.stages.embed import reduced, text_dataset, token_ids
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Embed
-from neurogen.targets.networks import build_network, mlp, rnn
+from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.runtime import Runtime
-from tests.conftest import TINY_TEXT
-
-Composed = Callable[..., Experiment]
+from tests.conftest import TINY_TEXT, Composed
 
 
 def test_the_table_keeps_the_most_variance_and_has_unit_scale() -> None:
-    generator = torch.Generator().manual_seed(0)
-    table = torch.randn(500, 12, generator=generator) @ torch.randn(12, 12, generator=generator) + 3
+    rng = torch.Generator().manual_seed(0)
+    table = torch.randn(500, 12, generator=rng) @ torch.randn(12, 12, generator=rng) + 3
     kept, explained = reduced(table, 4)
     _, singular, directions = torch.linalg.svd(table - table.mean(0), full_matrices=False)
     expected = (table - table.mean(0)) @ directions[:4].T
@@ -54,49 +49,10 @@ def test_no_token_looks_like_padding() -> None:
     assert kept.any(1).all()
 
 
-def test_texts_are_padded_to_the_longest_that_is_asked_for() -> None:
-    texts = Texts.of([[1, 2, 3], [4], [5, 6]])
-    assert len(texts) == 3
-    assert texts[torch.tensor([1, 2])].tolist() == [[4, PADDING], [5, 6]]
-    assert texts[:].tolist() == [[1, 2, 3], [4, PADDING, PADDING], [5, 6, PADDING]]
-
-
-@pytest.mark.parametrize("build", [mlp, rnn])
-def test_padding_and_neighbours_change_nothing(build: Callable[[TextShape, int], nn.Module]) -> None:
-    """A text alone and the same text beside a longer one: the same logits."""
-    embedding = TokenEmbedding(torch.randn(20, 6, generator=torch.Generator().manual_seed(0)))
-    texts = Texts.of([[3, 1, 4], [1, 5, 9, 2, 6, 5, 3], [8]])
-    network = build(TextShape(6, 4), 5)
-    together = network(embedding(texts[:]))
-    alone = torch.cat([network(embedding(texts[torch.tensor([index])])) for index in range(3)])
-    torch.testing.assert_close(together, alone)
-
-
-def test_the_mlp_means_over_tokens_and_the_rnn_ends_at_the_last_one() -> None:
-    x = torch.randn(1, 3, 6)
-    padded = torch.cat([x, torch.zeros(1, 4, 6)], 1)
-    bag = mlp(TextShape(6, 2), 5)
-    hidden, output = (module for module in bag.children() if isinstance(module, nn.Linear))
-    torch.testing.assert_close(bag(padded), output(torch.relu(hidden(x.mean(1)))))
-    chain = rnn(TextShape(6, 2), 5)
-    weights = dict(chain.recurrent.named_parameters())  # type: ignore[union-attr,operator]
-    state = torch.zeros(5)
-    for token in x[0]:
-        state = torch.tanh(
-            weights["weight_ih"] @ token + weights["bias_ih"] + weights["weight_hh"] @ state + weights["bias_hh"]
-        )
-    torch.testing.assert_close(chain(padded)[0], chain.output(state))  # type: ignore[operator]
-
-
-@pytest.mark.parametrize("build", [mlp, rnn])
-def test_a_hidden_layer_of_nothing_is_refused(build: Callable[[TextShape, int], nn.Module]) -> None:
-    with pytest.raises(UserError, match=r"target.options.hidden=0"):
-        build(TextShape(6, 2), 0)
-
-
 @pytest.fixture
-def embedded(experiment: Composed, runtime: Runtime) -> tuple[Embed, Dataset]:
-    (step, *_) = in_order(steps_of([experiment(*TINY_TEXT)]))
+def embedded(shared_experiment: Composed, runtime: Runtime) -> tuple[Embed, Dataset]:
+    """The finished step and what it left."""
+    (step, *_) = in_order(steps_of([shared_experiment(*TINY_TEXT)]))
     assert isinstance(step, Embed)
     step.run(runtime)
     return step, load_texts(step.dataset, step.folder)
@@ -117,7 +73,7 @@ def test_the_step_leaves_what_every_other_step_reads(embedded: tuple[Embed, Data
 
 
 def test_tokens_are_those_of_the_texts(embedded: tuple[Embed, Dataset]) -> None:
-    """Read back as text they are the beginnings of the sentences; and made again, they are the same data."""
+    """Decoded, they are the beginnings of the sentences; made again, they are the same data."""
     step, dataset = embedded
     tokenizer = load_tokenizer(step.model)
     assert isinstance(dataset.preparation, TokenEmbedding)
@@ -147,22 +103,15 @@ def test_two_text_tasks_of_one_table_are_saved_and_loaded(
     experiment: Composed, runtime: Runtime, embedded: tuple[Embed, Dataset], tmp_path: Path
 ) -> None:
     _, dataset = embedded
-    one, other = experiment(*TINY_TEXT), experiment(*TINY_TEXT, "target=rnn", "target.options.hidden=4")
+    points = experiment(*TINY_TEXT), experiment(*TINY_TEXT, "target=rnn", "target.options.hidden=4")
     tasks = []
-    for each in (one, other):
-        scale = Scale.of_fan_in(ParameterLayout.of(build_network(each.target, dataset.shape)), None)
-        tasks.append(Task.of(dataset, each.dataset, each.target, scale))
-    save_generator(build_generator(one.backbone, one.generator, tasks, 0, runtime), one.backbone, tmp_path / "two")
+    for point in points:
+        scale = Scale.of_fan_in(ParameterLayout.of(build_network(point.target, dataset.shape)), None)
+        tasks.append(Task.of(dataset, point.dataset, point.target, scale))
+    generator = build_generator(points[0].backbone, points[0].generator, tasks, 0, runtime)
+    save_generator(generator, points[0].backbone, tmp_path / "two")
     loaded = load_generator(tmp_path / "two", runtime)
     assert list(loaded.tasks) == ["rotten_tomatoes-mlp", "rotten_tomatoes-rnn"]
-
-
-def test_a_broken_file_is_named(embedded: tuple[Embed, Dataset]) -> None:
-    step, _ = embedded
-    file: Path = step.folder / "texts.safetensors"
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(UserError, match=r"texts.safetensors is missing or broken"):
-        load_texts(step.dataset, step.folder)
 
 
 def test_targets_share_the_embedding_and_lora_does_not_touch_it(experiment: Composed) -> None:

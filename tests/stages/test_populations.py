@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
-from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.stages.populations import (
     Evaluator,
@@ -27,15 +24,15 @@ from neurogen.targets.fitting import initialised
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.targets.zoo import load_zoo
 from neurogen.training.runtime import Runtime
+from tests.conftest import Composed
 
-Composed = Callable[..., Experiment]
 Prepared = tuple[Networks, Scale, Evaluator, Evaluator]
 
 
 @pytest.fixture
-def zoo_and_evaluators(experiment: Composed, runtime: Runtime) -> Prepared:
+def zoo_and_evaluators(shared_experiment: Composed, runtime: Runtime) -> Prepared:
     """A zoo of three trained networks, its scale, evaluators on test and on validation."""
-    evaluation = steps_of([experiment("zoo.training.epochs=6")]).evaluations[0]
+    evaluation = steps_of([shared_experiment("zoo.training.epochs=6")]).evaluations[0]
     for reference in evaluation.zoo.references:
         reference.run(runtime)
     dataset = evaluation.task.load()
@@ -129,11 +126,11 @@ def test_noise_hurts_and_an_ensemble_averages(zoo_and_evaluators: Prepared) -> N
     assert (ensemble.accuracy, ensemble.members) == (pytest.approx(expected), 3)
 
 
-def test_nothing_is_chosen_on_test_samples(experiment: Composed, runtime: Runtime) -> None:
+def test_nothing_is_chosen_on_test_samples(shared_experiment: Composed, runtime: Runtime) -> None:
     """With other labels in the test split, an evaluation measures other accuracies, and chooses the same strengths."""
     import neurogen.stages.evaluate as evaluation
 
-    step = steps_of([experiment("recipe.tune.steps=2")]).evaluations[0]
+    step = steps_of([shared_experiment("recipe.tune.steps=2")]).evaluations[0]
     for needed in in_order(step):
         needed.run(runtime)
     before = step.metrics()

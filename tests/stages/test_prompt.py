@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -19,9 +18,8 @@ from neurogen.study.graph import task_of
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.runtime import Runtime
-from tests.conftest import TINY_TEXT
+from tests.conftest import TINY_TEXT, Composed
 
-Composed = Callable[..., Experiment]
 SIZED = "dataset.resize=16"
 TOGETHER = ("tasks=together", SIZED)
 
@@ -37,17 +35,17 @@ def data_of(experiment: Experiment, runtime: Runtime) -> TaskData:
 
 
 @pytest.fixture
-def tasks(experiment: Composed, runtime: Runtime) -> list[TaskData]:
+def tasks(shared_experiment: Composed, runtime: Runtime) -> list[TaskData]:
     """The same data for two networks; other data of the same shape, once with the same title; data of another shape."""
     fewer = ("dataset.name=fewer", "dataset.limit=600")
     points = ((), ("target=lenet",), (*fewer, "dataset.title=fewer digits"), fewer, ("dataset.resize=8",))
-    return [data_of(experiment(*TOGETHER, *point), runtime) for point in points]
+    return [data_of(shared_experiment(*TOGETHER, *point), runtime) for point in points]
 
 
-def test_a_step_shows_each_as_often_as_asked_for(experiment: Composed, tasks: list[TaskData]) -> None:
+def test_a_step_shows_each_as_often_as_asked_for(shared_experiment: Composed, tasks: list[TaskData]) -> None:
     """And is the same kind for all networks of a step, which read samples of their own."""
     overrides = ("drop_instruction=0.1", "drop_data=0.2", "foreign_data=0.3")
-    config = experiment(*TOGETHER, *(f"generator.{override}" for override in overrides)).generator
+    config = shared_experiment(*TOGETHER, *(f"generator.{override}" for override in overrides)).generator
     data, shares = tasks[0], Counter[str]()
     context = data.context(torch.arange(50), SameTask(data.task.class_names), config)
     for step in range(1000):
@@ -82,10 +80,10 @@ def samples(context: Context | None) -> torch.Tensor:
 
 @pytest.mark.parametrize("of_texts", [False, True])
 def test_where_no_other_data_can_stand_a_task_keeps_its_own(
-    experiment: Composed, runtime: Runtime, tasks: list[TaskData], of_texts: bool
+    shared_experiment: Composed, runtime: Runtime, tasks: list[TaskData], of_texts: bool
 ) -> None:
-    config = experiment(*TOGETHER, "generator.foreign_data=1").generator
-    data = data_of(experiment(*TINY_TEXT), runtime) if of_texts else tasks[4]
+    config = shared_experiment(*TOGETHER, "generator.foreign_data=1").generator
+    data = data_of(shared_experiment(*TINY_TEXT), runtime) if of_texts else tasks[4]
     context = data.context(torch.arange(50), SameTask(data.task.class_names), config)
     prompt = draw_prompt(config, data, context, [*tasks, data], rng_of("step"), rng_of("network"))
     assert prompt == Prompt(data.task.instruction, context)

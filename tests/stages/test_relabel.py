@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch.func import functional_call
 
-from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.data.preparation import ImageShape, TextShape
 from neurogen.errors import UserError
@@ -22,10 +20,9 @@ from neurogen.study.graph import steps_of
 from neurogen.targets.networks import build_network, cnn, lenet, mlp, rnn
 from neurogen.targets.parameters import ParameterLayout
 from neurogen.training.runtime import Runtime
-from tests.conftest import TINY_TEXT
+from tests.conftest import TINY_TEXT, Composed
 from tests.generator.test_generator import generator_of
 
-Composed = Callable[..., Experiment]
 IMAGES, TEXTS = ImageShape(1, 16, 16, 5), TextShape(8, 5)
 RELABELLED = (
     "dataset.relabel=random",
@@ -93,10 +90,10 @@ def test_two_classes_have_too_few_orders_to_hold_one_out() -> None:
     assert orders == {(0, 1), (1, 0)}
 
 
-def test_an_experiment_whose_labels_the_context_reveals(experiment: Composed, runtime: Runtime) -> None:
+def test_an_experiment_whose_labels_the_context_reveals(shared_experiment: Composed, runtime: Runtime) -> None:
     """Its zoo is the one of the plain labels, and its networks come out for the classes of the data."""
-    (plain,) = steps_of([experiment()]).evaluations
-    (evaluation,) = steps_of([experiment(*RELABELLED)]).evaluations
+    (plain,) = steps_of([shared_experiment()]).evaluations
+    (evaluation,) = steps_of([shared_experiment(*RELABELLED)]).evaluations
     assert evaluation.zoo.references == plain.zoo.references
     assert evaluation.classical == plain.classical
     for step in in_order(evaluation):
@@ -116,10 +113,10 @@ def test_the_order_that_most_samples_speak_for() -> None:
     assert matching_order(probabilities, labels).tolist() == [2, 0, 3, 1]
 
 
-def test_a_class_that_only_contexts_of_the_evaluation_show(experiment: Composed, runtime: Runtime) -> None:
+def test_a_class_that_only_contexts_of_the_evaluation_show(shared_experiment: Composed, runtime: Runtime) -> None:
     """Neither the zoo nor the generator learns of it; the baseline does, and the test asks for it."""
-    (plain,) = steps_of([experiment()]).evaluations
-    (evaluation,) = steps_of([experiment(*RELABELLED, "dataset.unseen=['9']")]).evaluations
+    (plain,) = steps_of([shared_experiment()]).evaluations
+    (evaluation,) = steps_of([shared_experiment(*RELABELLED, "dataset.unseen=['9']")]).evaluations
     assert evaluation.classical == plain.classical
     assert evaluation.zoo.references != plain.zoo.references
     seen, whole = evaluation.task.load_seen(), evaluation.task.load()
@@ -136,16 +133,16 @@ def test_a_class_that_only_contexts_of_the_evaluation_show(experiment: Composed,
     assert max(populations["context_alone"]["unseen"]) > 0.0
 
 
-def test_texts_have_the_zoo_of_their_plain_labels_too(experiment: Composed) -> None:
+def test_texts_have_the_zoo_of_their_plain_labels_too(shared_experiment: Composed) -> None:
     plain, relabelled = (
-        steps_of([experiment(*TINY_TEXT, *overrides)]).evaluations[0] for overrides in ((), RELABELLED)
+        steps_of([shared_experiment(*TINY_TEXT, *overrides)]).evaluations[0] for overrides in ((), RELABELLED)
     )
     assert relabelled.zoo.references == plain.zoo.references
     assert relabelled.task.embed == plain.task.embed
 
 
-def test_too_few_samples_for_the_classes_are_refused(experiment: Composed, runtime: Runtime) -> None:
-    (evaluation,) = steps_of([experiment(*RELABELLED, "generator.context_samples=9")]).evaluations
+def test_too_few_samples_for_the_classes_are_refused(shared_experiment: Composed, runtime: Runtime) -> None:
+    (evaluation,) = steps_of([shared_experiment(*RELABELLED, "generator.context_samples=9")]).evaluations
     *before, inject, _ = in_order(evaluation.tune)
     for step in before:
         step.run(runtime)

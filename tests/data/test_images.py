@@ -1,4 +1,4 @@
-"""Datasets: real ones that ship in packages, torchvision's on small files of its formats, pictures in folders."""
+"""Image loaders: torchvision's datasets on small files of their formats, pictures in folders."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import pickle
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,73 +13,24 @@ import pytest
 import torch
 from PIL import Image
 
-from neurogen.config import Experiment
-from neurogen.data import identity
 from neurogen.data.dataset import Dataset, load_images
 from neurogen.errors import UserError
-
-Composed = Callable[..., Experiment]
-
-
-def rows(dataset: Dataset, name: str) -> set[bytes]:
-    return {image.numpy().tobytes() for image in getattr(dataset, name).samples}
-
-
-@pytest.mark.parametrize(("name", "sizes"), [("digits", (1295, 143, 359)), ("mnist5k", (3600, 400, 1000))])
-def test_packaged_datasets_are_split_by_class_without_overlap(
-    experiment: Composed, name: str, sizes: tuple[int, ...]
-) -> None:
-    dataset = load_images(experiment(f"dataset={name}").dataset)
-    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == sizes
-    train, validation, test = (
-        torch.bincount(getattr(dataset, part).labels) for part in ("train", "validation", "test")
-    )
-    assert ((validation - 0.1 * (train + validation)).abs() <= 0.5).all()
-    assert ((test - 0.2 * (train + validation + test)).abs() <= 0.5).all()
-    assert not rows(dataset, "train") & rows(dataset, "validation")
-    assert not rows(dataset, "train") & rows(dataset, "test")
-    inputs = dataset.train.inputs()
-    assert abs(float(inputs.mean())) < 1e-3
-    assert abs(float(inputs.std()) - 1) < 1e-3
-
-
-def test_the_split_seed_moves_validation_but_never_test(experiment: Composed) -> None:
-    one, other = (load_images(experiment(f"dataset.split_seed={seed}").dataset) for seed in (0, 1))
-    assert rows(one, "test") == rows(other, "test")
-    assert rows(one, "validation") != rows(other, "validation")
-    assert one.fingerprint != other.fingerprint
-
-
-def test_limited_data_counts_validation_in(experiment: Composed) -> None:
-    dataset = load_images(experiment("dataset.limit=200").dataset)
-    assert len(dataset.train) + len(dataset.validation) == 200
-    assert len(dataset.test) == 359
+from tests.conftest import Composed
 
 
 def test_resize(experiment: Composed) -> None:
     assert load_images(experiment("dataset.resize=16").dataset).shape.size == (16, 16)
 
 
-@pytest.mark.parametrize("limit", [5, 20, 25])
-def test_too_few_samples_are_refused(experiment: Composed, limit: int) -> None:
-    with pytest.raises(UserError, match=rf"dataset.limit={limit}"):
-        load_images(experiment(f"dataset.limit={limit}").dataset)
-
-
-def test_an_unknown_loader_is_refused(experiment: Composed) -> None:
-    with pytest.raises(UserError, match="allowed: digits"):
-        load_images(experiment("dataset.load=nothing").dataset)
-
-
 def test_torchvision_mnist_from_idx_files(experiment: Composed, tmp_path: Path) -> None:
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    generator = np.random.default_rng(0)
-    for part, count in (("train", 200), ("t10k", 40)):
-        images = generator.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 200), ("t10k", 40)):
+        images = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
         labels = (np.arange(count) % 10).astype(np.uint8)
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">iiii", 2051, count, 28, 28) + images.tobytes())
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">ii", 2049, count) + labels.tobytes())
+        (raw / f"{split}-images-idx3-ubyte").write_bytes(struct.pack(">iiii", 2051, count, 28, 28) + images.tobytes())
+        (raw / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">ii", 2049, count) + labels.tobytes())
     dataset = load_images(experiment("dataset=mnist", f"dataset.path={tmp_path}").dataset)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (180, 20, 40)
     assert torch.equal(dataset.test.samples[:, 0], torch.from_numpy(images))  # the default split, in its order
@@ -89,15 +39,15 @@ def test_torchvision_mnist_from_idx_files(experiment: Composed, tmp_path: Path) 
 def test_torchvision_cifar10_from_batches(
     experiment: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """torchvision checks digests, so it is told those of our small files; reading and splitting are its own."""
+    """torchvision checks digests, so it gets those of our small files; it reads and splits them itself."""
     from torchvision.datasets import CIFAR10
 
     folder = tmp_path / CIFAR10.base_folder
     folder.mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (6, 40, 3072), dtype=np.uint8)
     digests = {}
-    for number, name in enumerate([*[f"data_batch_{index}" for index in range(1, 6)], "test_batch"]):
-        (folder / name).write_bytes(pickle.dumps({"data": pixels[number], "labels": [i % 10 for i in range(40)]}))
+    for batch, name in enumerate([*[f"data_batch_{index}" for index in range(1, 6)], "test_batch"]):
+        (folder / name).write_bytes(pickle.dumps({"data": pixels[batch], "labels": [i % 10 for i in range(40)]}))
         digests[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
     meta = pickle.dumps({"label_names": [f"class {index}" for index in range(10)]})
     (folder / "batches.meta").write_bytes(meta)
@@ -116,9 +66,9 @@ def test_torchvision_svhn_from_mat_files(experiment: Composed, tmp_path: Path, m
     from scipy.io import savemat
     from torchvision.datasets import SVHN
 
-    generator, splits = np.random.default_rng(0), {}
+    rng, splits = np.random.default_rng(0), {}
     for split, count in (("train", 200), ("test", 40)):
-        images = generator.integers(0, 256, (32, 32, 3, count), dtype=np.uint8)
+        images = rng.integers(0, 256, (32, 32, 3, count), dtype=np.uint8)
         file = tmp_path / f"{split}.mat"
         savemat(file, {"X": images, "y": (np.arange(count) % 10 + 1)[:, None].astype(np.uint8)})
         splits[split] = ["no address", file.name, hashlib.md5(file.read_bytes()).hexdigest()]
@@ -140,57 +90,48 @@ def test_a_dataset_that_is_nowhere_says_what_to_do(
 
 
 def pictures(folder: Path, classes: dict[str, int], size: int = 20) -> Path:
-    generator = np.random.default_rng(0)
+    """So many pictures of noise per class, in folders named by the classes."""
+    rng = np.random.default_rng(0)
     for name, count in classes.items():
         (folder / name).mkdir(parents=True)
-        for number in range(count):
-            pixels = generator.integers(0, 256, (size, size + 3, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+        for index in range(count):
+            pixels = rng.integers(0, 256, (size, size + 3, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
     return folder
 
 
-def own(experiment: Composed, folder: Path, *more: str) -> Dataset:
+def load_folder(experiment: Composed, folder: Path, *more: str) -> Dataset:
+    """The dataset of these pictures."""
     return load_images(experiment("dataset=image_folder", f"dataset.path={folder}", *more).dataset)
 
 
 def test_own_pictures_with_and_without_a_test_folder(experiment: Composed, tmp_path: Path) -> None:
-    dataset = own(experiment, pictures(tmp_path / "flat", {"cat": 20, "dog": 30}))
+    dataset = load_folder(experiment, pictures(tmp_path / "flat", {"cat": 20, "dog": 30}))
     assert dataset.class_names == ("cat", "dog")
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (36, 4, 10)
     assert dataset.shape.size == (32, 32)
     pictures(tmp_path / "split" / "train", {"cat": 10, "dog": 10})
     pictures(tmp_path / "split" / "test", {"cat": 3, "dog": 2})
-    dataset = own(experiment, tmp_path / "split", "dataset.resize=16")
+    dataset = load_folder(experiment, tmp_path / "split", "dataset.resize=16")
     assert (len(dataset.test), dataset.shape.size) == (5, (16, 16))
 
 
 def test_bad_pictures_are_named(experiment: Composed, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no folder"):
-        own(experiment, pictures(tmp_path / "a", {"cat": 1}) / "nowhere")
+        load_folder(experiment, pictures(tmp_path / "a", {"cat": 1}) / "nowhere")
     with pytest.raises(UserError, match="one class only"):
-        own(experiment, tmp_path / "a")
+        load_folder(experiment, tmp_path / "a")
     with pytest.raises(UserError, match="no sub-folders"):
-        own(experiment, tmp_path / "a" / "cat")
+        load_folder(experiment, tmp_path / "a" / "cat")
     with pytest.raises(UserError, match=r"training samples of class dog|too few|class dog"):
-        own(experiment, pictures(tmp_path / "b", {"cat": 20, "dog": 1}))
+        load_folder(experiment, pictures(tmp_path / "b", {"cat": 20, "dog": 1}))
     with pytest.raises(UserError, match=r"set dataset.resize"):
-        own(experiment, tmp_path / "b", "dataset.resize=null")
+        load_folder(experiment, tmp_path / "b", "dataset.resize=null")
     folder = pictures(tmp_path / "c", {"cat": 20, "dog": 20})
     (folder / "dog" / "3.png").write_bytes(b"not a picture")
     with pytest.raises(UserError, match=r"3\.png is no readable picture"):
-        own(experiment, folder)
+        load_folder(experiment, folder)
     pictures(tmp_path / "d" / "train", {"cat": 5, "dog": 5})
     pictures(tmp_path / "d" / "test", {"cat": 5, "cow": 5})
     with pytest.raises(UserError, match="cow"):
-        own(experiment, tmp_path / "d")
-
-
-def test_the_identity_of_own_files_follows_their_content(experiment: Composed, tmp_path: Path) -> None:
-    folder = pictures(tmp_path / "own", {"cat": 4, "dog": 4})
-    config = experiment("dataset=image_folder", f"dataset.path={folder}").dataset
-    before = identity(config)
-    assert identity(config) == before
-    pictures(folder / "more", {"cow": 1})
-    assert identity(config) != before
-    with pytest.raises(UserError, match="does not exist"):
-        identity(experiment("dataset=image_folder", "dataset.path=/nowhere").dataset)
+        load_folder(experiment, tmp_path / "d")

