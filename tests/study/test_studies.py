@@ -11,9 +11,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import HydraContext
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from hydra_plugins.neurogen_sweeper import StudySweeper
 from neurogen.config import Experiment, task_name
 from neurogen.experiment import experiment_from
 from neurogen.report.cells import cells_of
@@ -30,8 +30,7 @@ def sweep_of(*words: str, **listed: dict[str, object]) -> list[list[str]]:
         options = OmegaConf.to_container(composed.hydra.sweeper)
         assert isinstance(options, dict)
         options |= listed
-        options.pop("_target_")
-        sweeper = StudySweeper(**options)
+        sweeper = get_class(options.pop("_target_"))(**options)  # by name: Hydra executes modules of plugins again
         sweeper.hydra_context = HydraContext(config_loader=loader, callbacks=None)  # type: ignore[arg-type]
         swept = [*sweeper._parse_config(), *(word for word in words if not word.startswith("hydra."))]
         (batch,) = sweeper.split_arguments(OverridesParser.create(loader).parse_overrides(swept), None)
