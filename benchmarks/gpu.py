@@ -107,6 +107,7 @@ class Job:
         return reported(self.output()) | {"exit": status, "seconds": elapsed}
 
     def output(self) -> str:
+        """What the section has printed so far."""
         return self.log.read_text(errors="replace")
 
     def kill(self) -> None:
@@ -117,6 +118,7 @@ class Job:
 
 
 def main() -> None:
+    """Runs the chosen sections, and writes and prints what they measured."""
     sections = chosen_sections()
     slack, out = float(os.environ.get("SLACK", "1")), Path(os.environ.get("OUT", "gpu-results"))
     out.mkdir(parents=True, exist_ok=True)
@@ -170,6 +172,7 @@ def run_together(
 
 
 def record(job: Job, result: dict[str, Any], out: Path, results: dict[str, dict[str, Any]]) -> None:
+    """Writes all results so far, and says how this section ended."""
     (out / "gpu.json").write_text(json.dumps(results, indent=1) + "\n")
     (out / "gpu.md").write_text(tables.markdown(results))
     with (out / "gpu.log").open("a") as log:

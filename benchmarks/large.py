@@ -42,6 +42,7 @@ REPEATS = 7 if ON_GPU else 2
 
 
 def measure(folder: Path, case: str) -> None:
+    """Both stages of a backbone of 7–8 B with random weights, and its bare passes beside them."""
     warnings.filterwarnings("ignore", category=UserWarning)  # why an attention kernel is not used, once per kernel
     warnings.filterwarnings("ignore", category=FutureWarning)  # transformers renames what switches recomputation
     setting = [
@@ -111,6 +112,7 @@ def works_of(bare: BarePass) -> dict[str, Work]:
 
 
 def with_kernel(kernel: SDPBackend, bare: BarePass) -> None:
+    """One pass there and back with this kernel of attention."""
     with sdpa_kernel(kernel):
         bare(FEW)
 

@@ -10,6 +10,7 @@ from neurogen import store
 
 
 def measure(folder: Path, case: str) -> None:
+    """What identifies the machine and its software."""
     driver = None
     if ON_GPU:
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]

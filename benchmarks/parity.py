@@ -25,12 +25,15 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Differences:
+    """Of the losses, relative to those on the CPU."""
+
     first: float
     largest: float
     last: float
 
 
 def measure(folder: Path, case: str) -> None:
+    """The losses of both stages in every format on the device, against float32 on the CPU."""
     expected = losses(folder / "cpu", "cpu", torch.float32)
     for name, (dtype, tf32) in FORMATS.items():
         torch.backends.cudnn.allow_tf32 = tf32
@@ -42,5 +45,6 @@ def measure(folder: Path, case: str) -> None:
 
 
 def losses(root: Path, device: str, dtype: torch.dtype) -> list[float]:
+    """The losses of all steps of both stages, trained in this root."""
     steps = run_stages(root, runtime_on(device, dtype), [], ["inject", "tune"])
     return losses_of(steps["inject"]) + losses_of(steps["tune"])

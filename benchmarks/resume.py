@@ -33,6 +33,7 @@ class StopAfterCheckpoint(Event):
         self.root, self.stopped = root, set[str]()
 
     def is_set(self) -> bool:
+        """Whether a stage has saved a checkpoint since the last stop: each stage is stopped once."""
         saved = {kind for kind in STAGES if any(self.root.glob(f"{kind}/*/checkpoints/step-*"))}
         new = saved - self.stopped
         self.stopped |= new
@@ -49,6 +50,7 @@ class Comparison:
 
 
 def measure(folder: Path, case: str) -> None:
+    """Which results are equal to the last bit: a zoo again, the stages again, the stages stopped and resumed."""
     if case == "deterministic":
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.deterministic = True
@@ -79,6 +81,7 @@ def run_with_stops(root: Path, runtime: Runtime) -> int:
 
 
 def compare(first: Path, second: Path, kinds: tuple[str, ...]) -> Comparison:
+    """The tensors of the steps of these kinds under two roots, one by one."""
     left, right = tensors_of(first, kinds), tensors_of(second, kinds)
     assert left.keys() == right.keys()
     differences = [float((left[name].double() - right[name].double()).abs().max()) for name in left]

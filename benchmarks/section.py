@@ -14,6 +14,7 @@ from benchmarks.setting import report
 
 
 def main() -> None:
+    """Measures the section that the command line names: FOLDER NAME [CASE]."""
     started = time.monotonic()
     folder, name, *case = sys.argv[1:]
     importlib.import_module(f"benchmarks.{name}").measure(Path(folder), *case or [""])

@@ -81,6 +81,7 @@ class StageSpeed:
 
     @staticmethod
     def of(step: Step) -> StageSpeed:
+        """The speed of this step, from its history; steps that warm up are left out."""
         rows = [row for row in step.metrics()["history"] if "step_s" in row][WARM_UP_STEPS:]
         medians = {name: statistics.median(row[name] for row in rows) for name in rows[0] if name != "step"}
         seconds = [row["step_s"] for row in rows]

@@ -20,6 +20,7 @@ def markdown(results: Results) -> str:
 
 
 def machine(results: Results) -> str:
+    """One line about the machine; empty where it was not measured."""
     about = results.get("machine", {})
     if "versions" not in about:
         return ""
@@ -32,6 +33,7 @@ def machine(results: Results) -> str:
 
 
 def whole(results: Results) -> str:
+    """Whole runs, by kind of data."""
     rows = [
         [case, ending(result), ", ".join(f"{value:.1f}" for value in result.get("generated_percent", [])) or MISSING]
         for case, result in cases(results, "whole")
@@ -40,6 +42,7 @@ def whole(results: Results) -> str:
 
 
 def parity(results: Results) -> str:
+    """Losses in every format, relative to the CPU's."""
     rows = [
         [name, *(f"{values[key]:.1e}" for key in ("first", "largest", "last"))]
         for name, values in results.get("parity", {}).items()
@@ -49,6 +52,7 @@ def parity(results: Results) -> str:
 
 
 def resume(results: Results) -> str:
+    """Which results came out equal."""
     parts = ("zoo_again", "stages_again", "resumed")
     rows = [
         [case, *(comparison(result.get(part)) for part in parts), str(result.get("stops", MISSING))]
@@ -58,6 +62,7 @@ def resume(results: Results) -> str:
 
 
 def comparison(values: Mapping[str, Any] | None) -> str:
+    """One cell: equal in all bits, or by how much not."""
     if values is None:
         return MISSING
     if not values["differ"]:
@@ -66,6 +71,7 @@ def comparison(values: Mapping[str, Any] | None) -> str:
 
 
 def large_stages(results: Results) -> str:
+    """Both stages of the large backbones, beside what `dry_run` expects."""
     rows = []
     for case, result in cases(results, "large"):
         for kind in ("inject", "tune"):
@@ -78,6 +84,7 @@ def large_stages(results: Results) -> str:
 
 
 def large_passes(results: Results) -> str:
+    """The bare passes of the large backbones."""
     rows = [
         [f"{case}, {name}", *timing_cells(timing)]
         for case, result in cases(results, "large")
@@ -87,6 +94,7 @@ def large_passes(results: Results) -> str:
 
 
 def profiles(results: Results) -> str:
+    """Launched kernels and busy time of one pass."""
     rows = [
         [case, str(profile["kernels"]), f"{1000 * profile['busy_s']:.0f}"]
         for case, result in cases(results, "large")
@@ -96,6 +104,7 @@ def profiles(results: Results) -> str:
 
 
 def zoo(results: Results) -> str:
+    """The ways to train eight networks."""
     result = results.get("zoo", {})
     rows = [["as it is now", *timing_cells(result["now"])]] if "now" in result else []
     rows += [[name, *timing_cells(timing)] for name, timing in result.get("ways", {}).items()]
@@ -106,6 +115,7 @@ def zoo(results: Results) -> str:
 
 
 def zero(results: Results) -> str:
+    """Stage 2 under every stage of ZeRO."""
     rows = [
         [case, *speed_cells(result["tune"]), f"{result['losses'][-1]:.4f}"]
         for case, result in cases(results, "zero")
@@ -157,10 +167,12 @@ def digits(value: float) -> str:
 
 
 def gigabytes(value: float | None) -> str:
+    """One cell, in GB."""
     return MISSING if value is None else f"{value:.2f}"
 
 
 def ending(result: Mapping[str, Any]) -> str:
+    """One cell: how the process ended."""
     return {0: "0", 124: "over its time limit"}.get(result["exit"], str(result["exit"]))
 
 

@@ -22,6 +22,8 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Timing:
+    """Wall clock times of n calls."""
+
     n: int
     median_s: float
     min_s: float
@@ -59,5 +61,6 @@ def seconds_of(work: Work) -> float:
 
 
 def synchronize() -> None:
+    """Waits until the GPU has done what was launched; nothing on a CPU."""
     if ON_GPU:
         torch.cuda.synchronize()

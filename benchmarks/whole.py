@@ -25,6 +25,7 @@ CASES = {
 
 
 def measure(folder: Path, case: str) -> None:
+    """A whole run of the command, and the accuracies of its table."""
     overrides = [*TINY, *(text_table(folder) if case in ("text", "rnn") else []), *CASES[case]]
     command = [sys.executable, "-m", "neurogen.run", *overrides, f"root={folder}", f"device={DEVICE}"]
     status = subprocess.run(command, check=False).returncode

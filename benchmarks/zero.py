@@ -28,6 +28,7 @@ SETTING = [
 
 
 def measure(folder: Path, case: str) -> None:
+    """Stage 2 with one rank under this stage of ZeRO."""
     experiment = experiment_of(folder, *SETTING, f"zero={case}")
     make_runtime = partial(runtime_on, peak_tflops=experiment.gpu.peak_tflops)
     ranks = runtime_of_ranks(make_runtime, zero_from(experiment.zero), Placement.from_environment(os.environ), Event())

@@ -32,6 +32,7 @@ LR = 4e-3
 
 
 def measure(folder: Path, case: str) -> None:
+    """One update of each of eight LeNets, in every way."""
     experiment = experiment_of(folder, *SETTING)
     dataset = load_images(experiment.dataset)
     zoo = Zoo.of(experiment, dataset)
@@ -74,6 +75,7 @@ class Zoo:
 
     @staticmethod
     def of(experiment: Experiment, dataset: Dataset) -> Zoo:
+        """A zoo of this experiment, on the device."""
         networks = [initialised(experiment.target, dataset, seed).to(DEVICE) for seed in range(NUM_NETWORKS)]
         values = stack_module_state(networks)[0]
         stacked = {name: value.detach().clone().requires_grad_() for name, value in values.items()}
@@ -103,10 +105,12 @@ class Zoo:
         self.optimizers[index].zero_grad(set_to_none=False)
 
     def one_after_the_other(self) -> None:
+        """A forward and a backward pass per network."""
         for index in range(len(self.networks)):
             self.update(index)
 
     def by_vmap(self) -> None:
+        """One forward and one backward pass for all networks (torch.func)."""
         values = {name: value.detach() for name, value in self.stacked.items()}
         gradients, _ = self.gradients(values, self.inputs[self.batches], self.labels[self.batches])
         for name, gradient in gradients.items():
@@ -114,6 +118,7 @@ class Zoo:
         self.stacked_optimizer.step()
 
     def on_streams(self) -> None:
+        """A CUDA stream per network."""
         here = torch.cuda.current_stream()
         for index, stream in enumerate(self.streams):
             stream.wait_stream(here)
@@ -130,6 +135,8 @@ def optimizer_of(values: list[Tensor]) -> torch.optim.Optimizer:
 
 
 def repeated(way: Work) -> Work:
+    """The way as many times as a measurement counts."""
+
     def updates() -> None:
         for _ in range(UPDATES):
             way()

@@ -58,8 +58,8 @@ def typed(section: type[Section], values: Any) -> Section:
         allowed = allowed_values(key, section)
         if allowed:
             given = OmegaConf.select(OmegaConf.create(values), key)
-            shown = "null" if given is None else given
-            raise UserError(f"{key}={shown} is unknown; allowed: {', '.join(allowed)}") from error
+            value = "null" if given is None else given
+            raise UserError(f"{key}={value} is unknown; allowed: {', '.join(allowed)}") from error
         raise UserError(f"config {key}: {str(error).splitlines()[0]}{allowed_beside(key, section)}") from error
     require_limits(config)
     return config

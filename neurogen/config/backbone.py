@@ -54,7 +54,7 @@ class BackboneConfig(ModelConfig):
     num_layers: int | None = field(metadata=POSITIVE)  # only the first so many; null: all
     chat_template: bool  # whether instruction and context stand in a user's message, if the tokenizer has a template
     attention: Attention
-    gradient_checkpointing: bool = field(metadata={"identity": False})  # less memory, half as much time again
+    gradient_checkpointing: bool = field(metadata={"identity": False})  # less memory, twice the time on a GPU
     lora: LoraConfig
 
     @property

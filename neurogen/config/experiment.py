@@ -52,7 +52,7 @@ class GpuConfig:
     link_gb_per_s: float = field(metadata=POSITIVE)  # between the GPUs of a node, in one direction: NVLink
     network_gb_per_s: float = field(metadata=POSITIVE)  # between nodes: one card of 200 Gb/s
     utilisation: float = field(metadata=POSITIVE)  # assumed, of the peak
-    ms_per_layer: float = field(metadata=NOT_NEGATIVE)  # assumed: launching a layer's kernels, there and back
+    ms_per_layer: float = field(metadata=NOT_NEGATIVE)  # launching a layer's kernels, there and back
 
 
 @dataclass

@@ -66,7 +66,7 @@ class PlaceEmbedding(nn.Module):
         self.tensors: Tensor
         self.waves: Tensor
         nn.init.zeros_(self.layer.weight)
-        tensors, chunks = torch.tensor([(chunk.tensor, chunk.number) for chunk in layout.chunks(width)]).T
+        tensors, chunks = torch.tensor([(chunk.tensor, chunk.position) for chunk in layout.chunks(width)]).T
         angles = chunks[:, None] * torch.logspace(0, -3, NUM_SINUSOIDS)
         self.register_buffer("tensors", tensors, persistent=False)
         self.register_buffer("waves", torch.cat([angles.sin(), angles.cos()], 1), persistent=False)

@@ -97,7 +97,7 @@ def rows_by_role(known: ParameterLayout, new: ParameterLayout, roles: list[int],
     rows: dict[int, list[int]] = {tensor: [] for tensor in range(len(known.names))}
     for row, chunk in enumerate(known.chunks(width)):
         rows[chunk.tensor].append(row)
-    candidates = [(rows[roles[chunk.tensor]], chunk.number) for chunk in new.chunks(width)]
+    candidates = [(rows[roles[chunk.tensor]], chunk.position) for chunk in new.chunks(width)]
     return [rows_of_tensor[min(index, len(rows_of_tensor) - 1)] for rows_of_tensor, index in candidates]
 
 

@@ -26,7 +26,7 @@ class Chunk(NamedTuple):
     """The values that one parameter token generates."""
 
     tensor: int  # index of the tensor
-    number: int  # of the chunk within its tensor, from 0
+    position: int  # of the chunk within its tensor, from 0
     first: int  # index of the first value among all parameters
     size: int
     row: int | None  # of the output layer, where that is cut by class
