@@ -71,6 +71,8 @@ class RawSplits:
     test: Labelled
     class_names: tuple[str, ...]
     validation: Labelled | None = None
+    labels: tuple[str, ...] | None = None  # how the source writes each class, where that is not its name
+    notes: tuple[str, ...] = ()  # what was left out or changed, and why
 
 
 @dataclass(frozen=True)
