@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 DONE = "DONE"
 TEMPORARY = ".tmp"
+ROOT_MARKER = ".neurogen"  # a file in every root, so that data in the same folder are read without the results
 
 
 @contextmanager
@@ -90,6 +91,12 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); delete the folder {path.parent} to make it again") from error
+
+
+def mark_root(root: Path) -> None:
+    """Write the marker of a root. Raises UserError where that is not possible."""
+    if not (root / ROOT_MARKER).exists():
+        write_text(root / ROOT_MARKER, "results of neurogen\n")
 
 
 def is_done(folder: Path) -> bool:

@@ -31,7 +31,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
     from hpc.jobs.sweep import Sweep
     from hpc.ranks.zero import zero_from
     from neurogen.experiment import experiment_from
-    from neurogen.store import commit_here
+    from neurogen.store import commit_here, mark_root
     from neurogen.study.graph import steps_of
 
     experiments = [experiment_from(point) for point in composed]
@@ -40,9 +40,12 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
     for experiment in experiments:
         require_whole(experiment)
         require_equal_shares(experiment, site)
+    last = steps_of(experiments)
+    if not first.dry_run:
+        mark_root(Path(first.root))  # the launcher writes into it before the first step does
     packages = {name.split(".")[0] for name in importable_functions(experiments) if "." in name}
     return Sweep(
-        last=steps_of(experiments),
+        last=last,
         root=Path(first.root),
         make_runtime=make_runtime_of(first),
         interrupted=Interrupted,

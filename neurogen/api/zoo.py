@@ -20,6 +20,7 @@ from neurogen.api.samples import SampleReader
 from neurogen.api.source import require_same_source
 from neurogen.config import DatasetConfig, ModelConfig, TargetConfig
 from neurogen.data.dataset import Dataset, load_images, require_same
+from neurogen.data.identity import require_same_code
 from neurogen.data.tokenised import load_texts
 from neurogen.errors import UserError
 from neurogen.experiment import typed
@@ -45,6 +46,7 @@ def load_zoo(folder: str | Path) -> LoadedZoo:
         raise UserError(f"{folder} is a step {about['kind']}; give root/reference/FOLDER")
     config, target = typed(DatasetConfig, about["task"]["dataset"]), typed(TargetConfig, about["task"]["target"])
     require_same_source(target)
+    require_same_code(target, about["task"]["target_identity"])
     dataset, model = _data(config, about["task"]["embed"], folder.parent.parent)
     require_same(dataset, store.read_json(folder / "metrics.json")["fingerprint"], folder)
     layout = ParameterLayout.of(build_network(target, dataset.shape))

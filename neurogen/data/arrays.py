@@ -3,8 +3,7 @@
 in:  images as bytes [samples, channels, height, width], or texts; labels 0 … classes − 1; the names of the classes
 out: FOLDER/DIGEST.safetensors, and the same splits read back from it
 
-The digest covers all samples, labels and class names. It is the identity of the dataset, so the place and the age of
-the file do not matter, and storing the same arrays twice writes one file.
+The digest covers all samples, labels and class names, so storing the same arrays twice writes one file.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from numpy.typing import NDArray
 from neurogen import store
 from neurogen.config import DatasetConfig
 from neurogen.data.dataset import Labelled, RawSplits, split_off_test
-from neurogen.data.identity import metadata_of_arrays
 from neurogen.data.images import resized
 from neurogen.errors import UserError
 
@@ -152,5 +150,22 @@ def _digest(tensors: dict[str, NDArray[Any]], class_names: str) -> str:
 def _read(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     from safetensors.numpy import load_file
 
-    about = metadata_of_arrays(path)
+    about = _metadata(path)
     return load_file(path), about
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """What `store_splits` noted: `digest` of the content, and `class_names` as JSON.
+
+    Raises UserError where the file is missing or is no file of stored arrays.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"dataset.path={path} cannot be read ({error}); store the arrays again") from error
+    if not {"digest", "class_names"} <= set(metadata):
+        raise UserError(f"dataset.path={path} is no file of stored arrays; give root/data/DIGEST.safetensors")
+    return metadata

@@ -1,61 +1,130 @@
-"""The identity of a dataset before it is loaded. It is a part of the hash of every step that is trained on the data.
+"""The identity of data before it is loaded. It is a part of the hash of every step that reads the data.
 
-in:  the config of a dataset
-out: a short text that changes when the data does
+in:  the config of a dataset, or of a language model
+out: a short text that is another one when the files are, wherever they lie and however old they are
+
+Files count with their content and, inside a folder, with their names. Where a loader of our own chooses among the files
+of a folder, only those that it reads count; for a user's own loader all files below dataset.path do.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from neurogen.config import DatasetConfig
+from neurogen.config import DatasetConfig, ModelConfig, TargetConfig
+from neurogen.data.published import PUBLISHED, published_digest
+from neurogen.digests import digests
 from neurogen.errors import UserError
+from neurogen.source import source_digest
+from neurogen.store import ROOT_MARKER
 
-# The publishers fixed the files of these datasets; downloads are checked against known digests.
-PUBLISHED = ("digits", "mnist5k", "mnist", "svhn", "cifar10")
+LITTER = {".DS_Store", "Thumbs.db", "desktop.ini", "__pycache__", "__MACOSX", ".ipynb_checkpoints", ".git"}
+INSIDE_PACKAGES = ("digits", "mnist5k", "rotten_tomatoes")
+Listing = Callable[[DatasetConfig], Sequence[Path]]
 
 
 def identity(config: DatasetConfig) -> str:
-    """The name of a published dataset, the digest of stored arrays, or else a digest over the files in dataset.path.
+    """The identity of a dataset: its name, and a digest of the files that its loader reads and of the loader's source.
 
-    The last is over their names, sizes and times. Raises UserError where dataset.path does not exist.
+    The name alone stands for published data. Raises UserError where dataset.path does not exist, and for a loader
+    without source.
     """
-    if config.load == "arrays" and config.path is not None:
-        return metadata_of_arrays(Path(config.path))["digest"]
-    if config.path is None or config.name in PUBLISHED:
-        return config.name
+    source = None if config.version is not None else source_digest("dataset.load", config.load)
+    return joined(config.name, files_digest(config), source)
+
+
+def identity_of_target(config: TargetConfig) -> str | None:
+    """The digest of the source of a user's own builder; None for what its name or its version tells.
+
+    Raises UserError where there is no source.
+    """
+    return None if config.version is not None else source_digest("target.build", config.build)
+
+
+def identity_of_model(config: ModelConfig) -> str | None:
+    """The digest of the files of a model in a folder of the user's; None for a model that its name tells."""
+    if config.random_seed is not None or not config.model or not Path(config.model).is_dir():
+        return None
+    folder = Path(config.model)
+    return content_digest(folder, [path for path in all_files(folder) if path.suffix not in (".md", ".py")])
+
+
+def require_same_identity(what: str, planned: str | None, present: str | None) -> None:
+    """Raises UserError where `what` is not what it was when the identity of the result was computed."""
+    if planned != present:
+        raise UserError(
+            f"{what} has changed since this was planned (its files or its code); nothing was stored for it; run the "
+            "same command again for a result of what it is now"
+        )
+
+
+def require_same_code(target: TargetConfig, recorded: str | None) -> None:
+    """Raises UserError where the code of a trained target is no longer that of which `recorded` is the identity."""
+    if identity_of_target(target) != recorded:
+        raise UserError(
+            f"this was trained with the target {target.build}, whose code has changed since; restore the code, or "
+            "train anew"
+        )
+
+
+def files_digest(config: DatasetConfig) -> str | None:
+    """The digest of the files that the loader of a dataset reads; None where its name tells what they are."""
+    if config.load in INSIDE_PACKAGES or (config.path is None and config.load != "arrays"):
+        return None
+    if config.load in PUBLISHED:
+        return published_digest(config)
+    if config.path is None:
+        raise UserError("dataset.path=null: give the file of stored arrays, root/data/DIGEST.safetensors")
     folder = Path(config.path)
     if not folder.exists():
-        if _on_the_hub(config):
+        if config.load == "hub_text" and re.fullmatch(r"[\w.-]+/[\w.-]+", config.path):
             return config.path
         raise UserError(f"dataset.path={config.path} does not exist; give the folder (or file) with your data")
-    files = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else [folder]
+    return content_digest(folder, files_read(config))
+
+
+def content_digest(folder: Path, files: Sequence[Path]) -> str:
+    """16 hexadecimal digits over names and content of files below `folder`, or over a file alone with its ending."""
+    if folder.is_dir():
+        names = [os.path.relpath(path, folder) for path in files]
+        contents = zip(names, digests(folder, names), strict=True)
+    else:
+        contents = zip([folder.suffix.lower()], digests(folder, [""]), strict=True)
     digest = hashlib.sha256()
-    for path in files:
-        status = path.stat()
-        digest.update(f"{path.relative_to(folder)} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return f"{config.name}-{digest.hexdigest()[:16]}"
+    for name, content in contents:
+        digest.update(os.fsencode(f"{name}\0{content}\n"))
+    return digest.hexdigest()[:16]
 
 
-def metadata_of_arrays(path: Path) -> dict[str, str]:
-    """What neurogen/data/arrays.py noted in a file: `digest` of the content, and `class_names` as JSON.
+def files_read(config: DatasetConfig) -> Sequence[Path]:
+    """The files below dataset.path that the loader reads, in a fixed order."""
+    return list(all_files(Path(config.path or "")))
 
-    Raises UserError where the file is missing or is no file of stored arrays.
+
+def all_files(folder: Path, outer: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """All files below a folder, links followed, in a fixed order; `outer` are the folders that it lies in.
+
+    Left out are what systems and editors leave behind, and the results of this program.
     """
-    from safetensors import SafetensorError, safe_open
+    status = os.stat(folder)
+    identifier = status.st_dev, status.st_ino
+    with os.scandir(folder) as entries:
+        inside = sorted((entry.name, entry.is_dir()) for entry in entries if entry.is_dir() or entry.is_file())
+    if identifier in outer or (ROOT_MARKER, False) in inside:  # a link back up, or a root
+        return
+    for name, is_folder in inside:
+        if name in LITTER or name.startswith("._"):
+            continue
+        if is_folder:
+            yield from all_files(folder / name, outer | {identifier})
+        else:
+            yield folder / name
 
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"dataset.path={path} cannot be read ({error}); store the arrays again") from error
-    if not {"digest", "class_names"} <= set(metadata):
-        raise UserError(f"dataset.path={path} is no file of stored arrays; give root/data/DIGEST.safetensors")
-    return metadata
 
-
-def _on_the_hub(config: DatasetConfig) -> bool:
-    """Whether dataset.path is the OWNER/NAME of a dataset that hub_text loads."""
-    return config.load == "hub_text" and re.fullmatch(r"[\w.-]+/[\w.-]+", config.path or "") is not None
+def joined(*parts: str | None) -> str:
+    """NAME-DIGEST-DIGEST, without those that are None."""
+    return "-".join(part for part in parts if part is not None)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from neurogen import store
 from neurogen.config import BackboneConfig, DatasetConfig, GeneratorConfig, TargetConfig
+from neurogen.data.identity import identity_of_target, require_same_code
 from neurogen.data.preparation import DataShape, ImageShape, Normalisation, TextShape, TokenEmbedding
 from neurogen.errors import UserError
 from neurogen.experiment import typed
@@ -41,18 +42,22 @@ class TaskDescription:
     shape: DataShape
     class_names: tuple[str, ...]
     fingerprint: str  # of the dataset that it was trained on
+    source: str | None  # digest of the code of a user's own target
 
     @staticmethod
     def of(task: Task) -> TaskDescription:
         """The description of a task."""
-        return TaskDescription(*(getattr(task, item.name) for item in fields(TaskDescription)))
+        known = {item.name: getattr(task, item.name) for item in fields(TaskDescription) if item.name != "source"}
+        return TaskDescription(**known, source=identity_of_target(task.target))
 
     @staticmethod
     def from_json(plain: dict[str, Any]) -> TaskDescription:
         """Raises UserError, KeyError or TypeError where something is missing or unknown."""
         dataset, target = typed(DatasetConfig, plain["dataset"]), typed(TargetConfig, plain["target"])
         shape = (ImageShape if dataset.text is None else TextShape)(**plain["shape"])
-        return TaskDescription(dataset, target, shape, tuple(plain["class_names"]), plain["fingerprint"])
+        return TaskDescription(
+            dataset, target, shape, tuple(plain["class_names"]), plain["fingerprint"], plain.get("source")
+        )
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,7 @@ def _tensors_of(generator: Generator) -> dict[str, Tensor]:
 def _task(name: str, description: TaskDescription, tensors: dict[str, Tensor], config: GeneratorConfig) -> Task:
     """The task with its tensors, which are taken out of `tensors`. Raises KeyError where one is missing."""
     d = description
+    require_same_code(d.target, d.source)
     layout = ParameterLayout.of(build_network(d.target, d.shape))
     scale = Scale(layout, tensors.pop(f"{name}/scale.mean"), tensors.pop(f"{name}/scale.std"), config.soft_clip)
     kind = Normalisation if isinstance(d.shape, ImageShape) else TokenEmbedding

@@ -24,6 +24,7 @@ import torch
 from safetensors import SafetensorError
 
 from neurogen import store
+from neurogen.cache import cache_folder
 from neurogen.config import BackboneConfig, ModelConfig
 from neurogen.errors import UserError, one_line
 
@@ -116,11 +117,6 @@ def _published_architecture(config: ModelConfig) -> Any:
         return AutoConfig.from_pretrained(_local(config) or config.model, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise UserError(_not_found(config, error)) from error
-
-
-def cache_folder() -> Path:
-    """Where dequantised models are kept: NEUROGEN_CACHE, by default ~/.cache/neurogen."""
-    return Path(os.environ.get("NEUROGEN_CACHE", Path.home() / ".cache" / "neurogen"))
 
 
 def _published(config: ModelConfig, dtype: torch.dtype | str, attention: str, vision: bool) -> Pretrained:

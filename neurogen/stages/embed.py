@@ -24,7 +24,7 @@ from neurogen.data.tokenised import save_texts
 from neurogen.errors import UserError
 from neurogen.generator.backbone import tokenised
 from neurogen.generator.pretrained import load_pretrained
-from neurogen.study.pipeline import Embed
+from neurogen.study.task_spec import Embed
 from neurogen.training.runtime import Runtime
 
 BATCH_SIZE = 1000  # texts tokenised at a time
@@ -41,6 +41,7 @@ def embed(step: Embed, runtime: Runtime) -> dict[str, Any]:
     pretrained = load_pretrained(step.model, "auto")  # as it is stored: the table must not depend on the device
     table, explained = reduced(pretrained.model.get_input_embeddings().weight.detach().float(), text.embedding_dim)
     dataset, lengths = text_dataset(step.dataset, pretrained.tokenizer, TokenEmbedding(table))
+    step.require_unchanged()  # while it was read
     save_texts(dataset, step.folder)
     num_cut = sum(length > text.max_tokens for length in lengths)
     if num_cut:

@@ -22,6 +22,7 @@ from neurogen.stages.prompt import Prompt, draw_prompt
 from neurogen.stages.task_data import TaskData
 from neurogen.stages.validation import validation_of
 from neurogen.study.pipeline import Inject, Zoo
+from neurogen.study.task_spec import require_same_model
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.targets.prediction import evaluate_network
@@ -35,6 +36,7 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
     loaded = [_load(zoo, step, runtime) for zoo in step.zoos]
     tasks, mean_accuracies = [data for data, _ in loaded], [accuracy for _, accuracy in loaded]
     generator = build_generator(step.backbone, step.generator, [data.task for data in tasks], step.seed, runtime)
+    require_same_model(step.backbone, step.model_identity)
 
     def loss(forward: Forward, step_index: int, context_index: int) -> Tensor:
         """eq. 1. A part `context_warmup` of the steps has prompts as in stage 2, the others have I_s1 alone."""

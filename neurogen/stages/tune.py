@@ -21,7 +21,8 @@ from neurogen.rng import rng_of
 from neurogen.stages.prompt import draw_prompt
 from neurogen.stages.task_data import TaskData, balance_of
 from neurogen.stages.validation import validation_of
-from neurogen.study.pipeline import TaskSpec, Tune
+from neurogen.study.pipeline import Tune
+from neurogen.study.task_spec import TaskSpec, require_same_model
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.targets.zoo import load_zoo
@@ -33,6 +34,7 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
     """Train by eq. 2 and save the generator into the step's folder. Returns the history."""
     datasets = [spec.load_seen() for spec in step.tasks]
     generator = _starting_point(step, datasets, runtime)
+    require_same_model(step.backbone, step.model_identity)
     pairs = zip(step.tasks, datasets, strict=True)
     tasks = [_load(spec, dataset, generator, step, runtime) for spec, dataset in pairs]
     balance = balance_of(tasks)

@@ -16,8 +16,9 @@ from dataclasses import replace
 
 from neurogen.config import Experiment, TaskSharing, ZooInit
 from neurogen.errors import UserError
-from neurogen.study.pipeline import Aggregate, Classical, Embed, Evaluate, Inject, Reference, TaskSpec, Tune, Zoo
+from neurogen.study.pipeline import Aggregate, Classical, Evaluate, Inject, Reference, Tune, Zoo
 from neurogen.study.step import plain
+from neurogen.study.task_spec import Embed, TaskSpec
 
 LONGEST_NAME = 60  # characters that the datasets of a study may take in the name of its folder
 Learned = dict[str, Zoo]  # what one generator learns, by the names of the tasks
@@ -97,15 +98,17 @@ def sharing_of(experiment: Experiment, zoo: Zoo) -> str:
 
 def evaluation_of(experiment: Experiment, zoo: Zoo, learned: Learned) -> Evaluate:
     """The evaluation of an experiment whose generator learns these tasks. Raises UserError where there are none."""
+    from neurogen.data.identity import identity_of_model
+
     e, root = experiment, experiment.root
     if not learned:
         raise UserError(f"held_out={e.held_out} leaves no task to learn; add points that are not held out")
-    inject = None
+    inject, model = None, identity_of_model(e.backbone)
     if e.recipe.inject.steps != 0:
         zoos = tuple(learned.values()) if e.source is None else (zoo_of(replace(e, target=e.source)),)
-        inject = Inject(root, zoos, e.backbone, e.generator, e.recipe.inject, e.seed, e.checkpoint_every)
+        inject = Inject(root, zoos, e.backbone, model, e.generator, e.recipe.inject, e.seed, e.checkpoint_every)
     tasks = tuple(member.task for member in learned.values())
-    tune = Tune(root, tasks, e.backbone, e.generator, e.recipe.tune, e.seed, inject, e.checkpoint_every)
+    tune = Tune(root, tasks, e.backbone, model, e.generator, e.recipe.tune, e.seed, inject, e.checkpoint_every)
     if zoo.task.name in e.held_out:
         tune = replace(tune, tasks=(zoo.task,), stage=e.recipe.adapt, start=tune)
     all_classes = replace(zoo.task, dataset=replace(zoo.task.dataset, relabel=None, unseen=[]))
@@ -130,12 +133,12 @@ def zoo_of(experiment: Experiment) -> Zoo:
 
 
 def task_of(experiment: Experiment) -> TaskSpec:
-    """The task with the identity of its data. Raises UserError where the data cannot be found."""
-    from neurogen.data import identity
+    """The task with the identity of its data and code. Raises UserError where they cannot be found."""
+    from neurogen.data.identity import identity, identity_of_model, identity_of_target
 
-    dataset = experiment.dataset
+    dataset, model = experiment.dataset, experiment.backbone.source
     data, embed = identity(dataset), None
     if dataset.text is not None:
         as_it_is = replace(dataset, relabel=None, unseen=[])
-        embed = Embed(experiment.root, as_it_is, data, experiment.backbone.source)
-    return TaskSpec(dataset, data, experiment.target, embed)
+        embed = Embed(experiment.root, as_it_is, data, model, identity_of_model(model))
+    return TaskSpec(dataset, data, experiment.target, identity_of_target(experiment.target), embed)

