@@ -44,9 +44,10 @@ def digests(folder: Path, names: Sequence[str], algorithm: str = "sha256") -> li
             known[name] = marks[name], digest
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read ({error.strerror}); repair or remove it") from error
-    if unread:
-        latest = time.time_ns() - SETTLED_S * 1e9
-        _keep(kept, {name: known[name] for name in names if max(marks[name][2:]) < latest})
+    latest = time.time_ns() - SETTLED_S * 1e9
+    settled = {name for name in names if max(marks[name][2:]) < latest}
+    if settled & set(unread):
+        _keep(kept, {name: known[name] for name in names if name in settled})
     return [known[name][1] for name in names]
 
 

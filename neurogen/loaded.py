@@ -17,9 +17,7 @@ from types import CodeType, FunctionType, ModuleType
 
 from neurogen.errors import UserError
 
-_FIRST_SEEN: dict[
-    str, tuple[int, str]
-] = {}  # module → the import (its spec), and the source that it was first seen with
+_FIRST_SEEN: dict[str, tuple[object, str]] = {}  # module → its import, and the source that it was first seen with
 
 
 def require_as_loaded(name: str, path: str, tree: ast.Module) -> None:
@@ -32,9 +30,9 @@ def require_as_loaded(name: str, path: str, tree: ast.Module) -> None:
     if module is None or type(getattr(spec, "loader", None)) is not SourceFileLoader:
         return  # import hooks compile something else than the file
     text = ast.dump(tree)
-    import_id, seen = _FIRST_SEEN.setdefault(name, (id(spec), text))
-    if import_id != id(spec):  # it was loaded again
-        _FIRST_SEEN[name] = id(spec), text
+    seen_spec, seen = _FIRST_SEEN.setdefault(name, (spec, text))
+    if seen_spec is not spec:  # it was loaded again
+        _FIRST_SEEN[name] = spec, text
         seen = text
     written = dict(_functions_in(compile(tree, path, "exec", dont_inherit=True)))
     loaded = {function.__qualname__: _comparable(function.__code__) for function in _functions_of(module)}

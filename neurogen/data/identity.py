@@ -84,7 +84,7 @@ def files_digest(config: DatasetConfig) -> str | None:
         if config.load == "hub_text" and re.fullmatch(r"[\w.-]+/[\w.-]+", config.path):
             return config.path
         raise UserError(f"dataset.path={config.path} does not exist; give the folder (or file) with your data")
-    return content_digest(folder, files_read(config))
+    return content_digest(folder, files_read(config) if folder.is_dir() else [])
 
 
 def content_digest(folder: Path, files: Sequence[Path]) -> str:
