@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -27,7 +27,7 @@ from neurogen.progress import Progress
 SETTLED_S = 3.0  # the coarsest clock of a file system is FAT's, with 2 s
 MANY_FILES, MANY_BYTES = 5000, 300_000_000  # take a second or more to read
 NUM_READERS = 8  # at a time: a shared file system answers late
-Mark = list[int]  # size, inode, time of the last change of the content and of the file, in ns
+Known = dict[str, tuple[str, str]]  # name → mark, digest
 
 
 def digests(folder: Path, names: Sequence[str], algorithm: str = "sha256") -> list[str]:
@@ -38,22 +38,24 @@ def digests(folder: Path, names: Sequence[str], algorithm: str = "sha256") -> li
     kept = _path(folder, algorithm)
     known = _known(kept)
     try:
-        marks = {name: _mark(folder / name) for name in names}
-        unread = [name for name in names if known.get(name, ([], ""))[0] != marks[name]]
-        for name, digest in zip(unread, _read(folder, unread, algorithm), strict=True):
-            known[name] = marks[name], digest
+        marks = _marks(folder, names)
+        unread = [name for name, mark in zip(names, marks, strict=True) if known.get(name, ("", ""))[0] != mark]
+        contents = dict(zip(unread, _read(folder, unread, algorithm), strict=True))
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read ({error.strerror}); repair or remove it") from error
-    latest = time.time_ns() - SETTLED_S * 1e9
-    settled = {name for name in names if max(marks[name][2:]) < latest}
-    if settled & set(unread):
-        _keep(kept, {name: known[name] for name in names if name in settled})
-    return [known[name][1] for name in names]
+    results = [contents.get(name) or known[name][1] for name in names]
+    if contents:
+        _keep(kept, dict(zip(names, zip(marks, results, strict=True), strict=True)), contents)
+    return results
 
 
-def _mark(path: Path) -> Mark:
-    status = os.stat(path)
-    return [status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
+def _marks(folder: Path, names: Sequence[str]) -> list[str]:
+    """What is the same for an unchanged file: size, inode, last change of its content and of its status (ns)."""
+    marks, prefix = [], f"{folder}/" if names != [""] else str(folder)
+    for name in names:
+        status = os.stat(prefix + name)
+        marks.append(f"{status.st_size} {status.st_ino} {status.st_mtime_ns} {status.st_ctime_ns}")
+    return marks
 
 
 def _read(folder: Path, names: Sequence[str], algorithm: str) -> list[str]:
@@ -81,17 +83,24 @@ def _path(folder: Path, algorithm: str) -> Path:
     return cache_folder() / "digests" / f"{hashlib.sha256(place).hexdigest()[:32]}.{algorithm}.json"
 
 
-def _known(path: Path) -> dict[str, tuple[Mark, str]]:
+def _known(path: Path) -> Known:
     """The kept digests with the marks of their files; none, where they cannot be read."""
     try:
-        return {name: (mark, digest) for name, (mark, digest) in json.loads(path.read_bytes()).items()}
-    except (OSError, ValueError):
+        kept = json.loads(path.read_bytes())
+        return dict(zip(kept["names"], zip(kept["marks"], kept["digests"], strict=True), strict=True))
+    except (OSError, ValueError, KeyError):
         return {}
 
 
-def _keep(path: Path, known: dict[str, tuple[Mark, str]]) -> None:
+def _keep(path: Path, known: Known, new: Collection[str]) -> None:
+    """Write those of settled files, if there are `new` ones among them."""
+    latest = time.time_ns() - SETTLED_S * 1e9
+    settled = {name: entry for name, entry in known.items() if max(map(int, entry[0].split()[2:])) < latest}
+    if settled.keys().isdisjoint(new):
+        return
+    marks, contents = zip(*settled.values(), strict=True)
     try:
-        store.write_text(path, json.dumps(known))
+        store.write_text(path, json.dumps({"names": list(settled), "marks": marks, "digests": contents}))
     except UserError as error:
         _say_not_kept(one_line(error.__cause__ or error))
 

@@ -49,8 +49,8 @@ def identity_of_model(config: ModelConfig) -> str | None:
     """The digest of the files of a model in a folder of the user's; None for a model that its name tells."""
     if config.random_seed is not None or not config.model or not Path(config.model).is_dir():
         return None
-    folder = Path(config.model)
-    return content_digest(folder, [path for path in all_files(folder) if path.suffix not in (".md", ".py")])
+    names = [name for name in all_files(config.model) if not name.endswith((".md", ".py"))]
+    return content_digest(Path(config.model), names)
 
 
 def require_same_identity(what: str, planned: str | None, present: str | None) -> None:
@@ -87,42 +87,39 @@ def files_digest(config: DatasetConfig) -> str | None:
     return content_digest(folder, files_read(config) if folder.is_dir() else [])
 
 
-def content_digest(folder: Path, files: Sequence[Path]) -> str:
-    """16 hexadecimal digits over names and content of files below `folder`, or over a file alone with its ending."""
-    if folder.is_dir():
-        names = [os.path.relpath(path, folder) for path in files]
-        contents = zip(names, digests(folder, names), strict=True)
+def content_digest(path: Path, names: Sequence[str]) -> str:
+    """16 hexadecimal digits over names and content of files in a folder, or over a file alone with its ending."""
+    if path.is_dir():
+        contents = zip(names, digests(path, names), strict=True)
     else:
-        contents = zip([folder.suffix.lower()], digests(folder, [""]), strict=True)
-    digest = hashlib.sha256()
-    for name, content in contents:
-        digest.update(os.fsencode(f"{name}\0{content}\n"))
-    return digest.hexdigest()[:16]
+        contents = zip([path.suffix.lower()], digests(path, [""]), strict=True)
+    listed = "".join(f"{name}\0{content}\n" for name, content in contents)
+    return hashlib.sha256(os.fsencode(listed)).hexdigest()[:16]
 
 
-def files_read(config: DatasetConfig) -> Sequence[Path]:
-    """The files below dataset.path that the loader reads, in a fixed order."""
-    return list(all_files(Path(config.path or "")))
+def files_read(config: DatasetConfig) -> Sequence[str]:
+    """The files that the loader reads, by their names below the folder dataset.path, in a fixed order."""
+    return list(all_files(config.path or ""))
 
 
-def all_files(folder: Path, outer: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
-    """All files below a folder, links followed, in a fixed order; `outer` are the folders that it lies in.
+def all_files(folder: str, prefix: str = "", outer: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
+    """PREFIX/NAME of all files below a folder, links followed, in a fixed order; `outer` are the folders around it.
 
     Left out are what systems and editors leave behind, and the results of this program.
     """
     status = os.stat(folder)
     identifier = status.st_dev, status.st_ino
     with os.scandir(folder) as entries:
-        inside = sorted((entry.name, entry.is_dir()) for entry in entries if entry.is_dir() or entry.is_file())
-    if identifier in outer or (ROOT_MARKER, False) in inside:  # a link back up, or a root
+        inside = sorted((entry.name, entry.is_dir(), entry.is_file()) for entry in entries)
+    if identifier in outer or (ROOT_MARKER, False, True) in inside:  # a link back up, or a root
         return
-    for name, is_folder in inside:
+    for name, is_folder, is_file in inside:
         if name in LITTER or name.startswith("._"):
             continue
         if is_folder:
-            yield from all_files(folder / name, outer | {identifier})
-        else:
-            yield folder / name
+            yield from all_files(f"{folder}/{name}", f"{prefix}{name}/", outer | {identifier})
+        elif is_file:
+            yield prefix + name
 
 
 def joined(*parts: str | None) -> str:

@@ -95,7 +95,7 @@ def test_of_a_loader_of_the_users_all_files_count(own: DatasetConfig, tmp_path: 
     (folder / "labels.txt").write_text("1")
     assert identity(loaded) != before
     assert identity(replace(loaded, path=None)) == own.name
-    assert Path("labels.txt") in [path.relative_to(folder) for path in all_files(folder)]
+    assert "labels.txt" in all_files(str(folder))
 
 
 def test_the_name_of_a_table_does_not_count_and_its_content_does(experiment: Composed, tmp_path: Path) -> None:
