@@ -19,7 +19,7 @@ from neurogen.config import DatasetConfig
 from neurogen.data.dataset import Labelled, RawSplits, split_off_test
 from neurogen.data.folders import SplitName, list_labelled, list_pictures
 from neurogen.data.pictures import read_all
-from neurogen.errors import UserError, one_line
+from neurogen.errors import UserError
 
 DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -47,7 +47,9 @@ def mnist(config: DatasetConfig) -> RawSplits:
     """70,000 grey digits of 28×28 pixels in the published splits. Raises UserError where they cannot be had."""
     from torchvision.datasets import MNIST
 
-    splits = (_torchvision(MNIST, config, train=train) for train in (True, False))
+    from neurogen.data.published import read_published
+
+    splits = (read_published(MNIST, config, train=train) for train in (True, False))
     train, test = (_labelled_images(split.data.numpy()[:, None], split.targets, config) for split in splits)
     return RawSplits(train, test, DIGIT_NAMES)
 
@@ -56,7 +58,9 @@ def svhn(config: DatasetConfig) -> RawSplits:
     """99,289 house numbers in colour of 32×32 pixels in the published splits. Raises UserError as `mnist` does."""
     from torchvision.datasets import SVHN
 
-    splits = (_torchvision(SVHN, config, split=name) for name in ("train", "test"))
+    from neurogen.data.published import read_published
+
+    splits = (read_published(SVHN, config, split=name) for name in ("train", "test"))
     train, test = (_labelled_images(split.data, split.labels, config) for split in splits)
     return RawSplits(train, test, DIGIT_NAMES)
 
@@ -65,7 +69,9 @@ def cifar10(config: DatasetConfig) -> RawSplits:
     """60,000 photographs of 32×32 pixels in the published splits. Raises UserError as `mnist` does."""
     from torchvision.datasets import CIFAR10
 
-    splits = (_torchvision(CIFAR10, config, train=train) for train in (True, False))
+    from neurogen.data.published import read_published
+
+    splits = (read_published(CIFAR10, config, train=train) for train in (True, False))
     train, test = (_labelled_images(split.data.transpose(0, 3, 1, 2), split.targets, config) for split in splits)
     return RawSplits(train, test, CIFAR10_NAMES)
 
@@ -109,24 +115,6 @@ def read_labelled(
     files, notes = list_labelled(folder, classes)
     pixels, remarks = read_all(files.paths, channels, size)
     return Labelled.of(pixels, files.labels), (*notes, *remarks)
-
-
-def _torchvision(dataset: Any, config: DatasetConfig, **split: Any) -> Any:
-    """A torchvision dataset from config.path, downloaded into it where it is not there yet."""
-    try:
-        return dataset(config.path, **split, download=False)
-    except RuntimeError:  # torchvision raises it where the files are missing
-        pass
-    except (AssertionError, ValueError, EOFError) as error:
-        raise UserError(f"the files of {config.name} under {config.path} are broken ({error}); delete them") from error
-    try:
-        return dataset(config.path, **split, download=True)
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"dataset {config.name} is not under dataset.path={config.path} and cannot be downloaded "
-            f"({one_line(error)}); "
-            f"put torchvision's files there, or use an offline dataset: mnist5k, digits"
-        ) from error
 
 
 def _labelled_images(images: NDArray[np.uint8], labels: Any, config: DatasetConfig) -> Labelled:
