@@ -48,6 +48,7 @@ BROKEN = (
 )
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM")  # of Pillow's others, some start programs
 FULL_RANGE = 65535  # of 16 bits
+TIFF_PHOTOMETRY, WHITE_IS_0 = 262, 0  # a tag and its value, which Pillow minds in grey of 8 bits alone
 WIDE_GREY = ("I;16", "I;16B", "I;16L", "I;16N", "I")  # more than 8 bits
 SCALED_BY_PILLOW = ("PNG", "PPM")  # formats whose mode I is grey of 16 bits in any case
 
@@ -98,7 +99,7 @@ def read_picture(path: str | PathLike[str], channels: int, size: tuple[int, int]
             Image.open(path, formats=FORMATS) as source,
         ):
             picture = _upright(source, remarks)
-            picture = _opaque(_in_8_bits(picture, source.format, remarks), remarks)
+            picture = _opaque(_in_8_bits(picture, source, remarks), remarks)
             picture = picture.convert("L" if channels == 1 else "RGB").resize((size[1], size[0]))
     except UnknownValues as error:
         raise UserError(f"{path} {error}") from error
@@ -127,8 +128,9 @@ def _upright(source: Any, remarks: list[Remark]) -> Any:
     return ImageOps.exif_transpose(source)
 
 
-def _in_8_bits(picture: Any, file_format: str | None, remarks: list[Remark]) -> Any:
+def _in_8_bits(picture: Any, source: Any, remarks: list[Remark]) -> Any:
     """A picture of at most 8 bits a channel. Raises UnknownValues where the range of its values is not known."""
+    black_is_0 = source.format != "TIFF" or source.tag_v2.get(TIFF_PHOTOMETRY) != WHITE_IS_0
     if picture.mode == "F":
         values = np.asarray(picture)
         if not (values.min() >= 0 and values.max() <= 1):  # false for NaN too
@@ -137,15 +139,15 @@ def _in_8_bits(picture: Any, file_format: str | None, remarks: list[Remark]) -> 
                 f"{' and NaN' if np.isnan(values).any() else ''}; save it as 8 or 16 bits, or scale it to 0 … 1"
             )
         remarks.append(Remark.FLOAT)
-        return Image.fromarray(np.rint(values * 255).astype(np.uint8))
+        return Image.fromarray(np.rint((values if black_is_0 else 1 - values) * 255).astype(np.uint8))
     if picture.mode not in WIDE_GREY:
         return picture
     values = np.asarray(picture).astype(np.int64)
-    if picture.mode == "I" and file_format not in SCALED_BY_PILLOW:
+    if picture.mode == "I" and source.format not in SCALED_BY_PILLOW:
         low, high = int(values.min()), int(values.max())
         if low < 0 or high > FULL_RANGE or 0 < high <= 255:
             raise UnknownValues(f"holds whole numbers of 32 bits from {low} to {high}; save it as 8 or 16 bits")
-    grey = np.rint(values * (255 / FULL_RANGE)).astype(np.uint8)
+    grey = np.rint((values if black_is_0 else FULL_RANGE - values) * (255 / FULL_RANGE)).astype(np.uint8)
     remarks.append(Remark.WIDE)
     hidden = picture.info.get("transparency")
     if hidden is None:

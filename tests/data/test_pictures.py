@@ -45,6 +45,17 @@ def test_grey_of_16_bits_is_scaled_by_its_full_range(tmp_path: Path, suffix: str
     assert read(written(tmp_path, image, suffix), channels=1).pixels.tolist() == [WIDE_IN_8]
 
 
+@pytest.mark.parametrize("values", [WIDE, WIDE / np.float32(65535)])
+def test_a_tiff_may_say_that_0_is_white(tmp_path: Path, values: Any) -> None:
+    """The tag of photometry, 262, says 1 where 0 is black, and 0 where 0 is white."""
+    path = written(tmp_path, Image.fromarray(values), ".tif")
+    tag = struct.pack("<HHI", 262, 3, 1)
+    content = path.read_bytes()
+    assert tag + b"\1" in content
+    path.write_bytes(content.replace(tag + b"\1", tag + b"\0"))
+    assert read(path, channels=1).pixels[0].tolist() == [[255, 138], [254, 0]]
+
+
 def test_a_dark_picture_of_16_bits_stays_dark(tmp_path: Path) -> None:
     path = written(tmp_path, Image.fromarray(np.full((2, 2), 200, dtype=np.uint16)), ".png")
     assert read(path).pixels.max() == 1
