@@ -104,7 +104,9 @@ def read_picture(path: str | PathLike[str], channels: int, size: tuple[int, int]
     except UnknownValues as error:
         raise UserError(f"{path} {error}") from error
     except Image.DecompressionBombError as error:
-        raise UserError(f"{path} is larger than pictures should be ({one_line(error)}); make it smaller") from error
+        raise UserError(
+            f"{path} is larger than pictures should be ({one_line(error)}); make it smaller or remove it"
+        ) from error
     except BROKEN as error:
         reason = one_line(error) or type(error).__name__
         raise UserError(f"{path} is no readable picture ({reason}); repair or remove it") from error
