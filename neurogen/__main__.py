@@ -14,7 +14,9 @@ COMMANDS = {
     "generate": "generate networks with a finished generator",
     "status": "what ran, runs and failed of a sweep",
     "aggregate": "make the tables of a sweep again",
+    "data": "what is read of a dataset, what is left out, and what it looks like",
 }
+MODULES = {"data": "preview"}  # where a command's module has another name
 
 
 def main() -> None:
@@ -27,7 +29,7 @@ def main() -> None:
             print(f"error: {command or 'nothing'} is no command", file=sys.stderr)
         sys.exit(0 if is_help else 2)
     sys.argv = [f"neurogen {command}", *arguments]
-    import_module(f"neurogen.{command}").main()
+    import_module(f"neurogen.{MODULES.get(command, command)}").main()
 
 
 def usage() -> str:

@@ -6,10 +6,15 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 SECONDS_BETWEEN_LINES = 15.0
+SECONDS_OF_PATIENCE = 2.0
+
+Item = TypeVar("Item")
 
 
 class Progress:
@@ -54,6 +59,19 @@ class Progress:
         if self.note:
             parts.append(self.note)
         print(f"  {self.title}: {', '.join(parts)}", file=sys.stderr, flush=True)
+
+
+def when_slow(items: Sequence[Item], title: str, unit: str) -> Iterator[Item]:
+    """The items, with progress for work on them that takes longer than SECONDS_OF_PATIENCE."""
+    started = time.monotonic()
+    progress: Progress | None = None
+    with ExitStack() as stack:
+        for index, item in enumerate(items):
+            if progress is None and time.monotonic() - started > SECONDS_OF_PATIENCE:
+                progress = stack.enter_context(Progress(title, len(items), unit, first=index))
+            yield item
+            if progress is not None:
+                progress.advance()
 
 
 def in_notebook() -> bool:

@@ -6,6 +6,7 @@ out: bytes [samples, channels, height, width] or token ids [samples, tokens]; la
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import Tensor
 from neurogen.config import DatasetConfig
 from neurogen.data.arrays import as_bytes, as_list
 from neurogen.data.dataset import Split
-from neurogen.data.images import read_pictures
+from neurogen.data.images import read_labelled
 from neurogen.data.preparation import DataShape, ImageShape, Normalisation, Texts, TokenEmbedding
 from neurogen.data.texts import Table, read_table, with_class_indices
 from neurogen.errors import UserError
@@ -77,7 +78,10 @@ class SampleReader:
         Raises UserError where there are none, or other classes.
         """
         if isinstance(self.shape, ImageShape):
-            return self.split(*read_pictures(path, self.class_names, self.shape.channels, self.shape.size))
+            labelled, notes = read_labelled(path, self.class_names, self.shape.channels, self.shape.size)
+            for note in notes:
+                print(f"{path}: {note}", file=sys.stderr)
+            return self.split(labelled.samples, labelled.labels)
         assert self.dataset.text is not None
         table = read_table(path, self.dataset.text)
         # in a table the class 5 may be written as a number or as a word

@@ -113,10 +113,17 @@ class Dataset:
     validation: Split
     test: Split
     fingerprint: str  # sha256 over all splits
+    notes: tuple[str, ...] = ()  # what the loader left out or changed
 
     @staticmethod
     def of(
-        config: DatasetConfig, class_names: tuple[str, ...], train: Split, validation: Split, test: Split
+        config: DatasetConfig,
+        class_names: tuple[str, ...],
+        train: Split,
+        validation: Split,
+        test: Split,
+        *,
+        notes: tuple[str, ...] = (),
     ) -> Dataset:
         """A dataset of divided and prepared splits, with the fingerprint of all their tensors."""
         tensors: list[Tensor] = []
@@ -128,8 +135,8 @@ class Dataset:
             tensors.append(train.preparation.table)
         digest = hashlib.sha256(repr(class_names).encode())
         for tensor in tensors:
-            digest.update(tensor.numpy().tobytes())
-        return Dataset(config.name, config.title, class_names, train, validation, test, digest.hexdigest())
+            digest.update(tensor.contiguous().numpy().data)
+        return Dataset(config.name, config.title, class_names, train, validation, test, digest.hexdigest(), notes)
 
     def without(self, classes: Sequence[str]) -> Dataset:
         """The same data without training and validation samples of these classes. Labels keep their numbers.
@@ -169,20 +176,13 @@ def load_images(config: DatasetConfig) -> Dataset:
     Raises UserError as `load_raw` does.
     """
     raw = load_raw(config)
-    channels = raw.train.samples.shape[1]
-    pixels = raw.train.samples.transpose(1, 0, 2, 3).reshape(channels, -1) / np.float32(255)
-    mean = torch.from_numpy(pixels.mean(1)).float().reshape(channels, 1, 1)
-    std = torch.from_numpy(pixels.std(1)).float().reshape(channels, 1, 1).clamp(min=1e-3)
+    normalisation = Normalisation.of(raw.train.samples)
     assert raw.validation is not None
     splits = (
-        Split(
-            torch.from_numpy(np.ascontiguousarray(part.samples)),
-            torch.from_numpy(part.labels),
-            Normalisation(mean, std),
-        )
+        Split(torch.from_numpy(np.ascontiguousarray(part.samples)), torch.from_numpy(part.labels), normalisation)
         for part in (raw.train, raw.validation, raw.test)
     )
-    return Dataset.of(config, raw.class_names, *splits)
+    return Dataset.of(config, raw.class_names, *splits, notes=raw.notes)
 
 
 def load_raw(config: DatasetConfig) -> RawSplits:
@@ -202,9 +202,9 @@ def load_raw(config: DatasetConfig) -> RawSplits:
     kept = rng.permutation(len(raw.train))[: config.limit]
     if raw.validation is None:
         validation, train = stratified(raw.train.labels[kept], config.validation_fraction, rng)
-        raw = RawSplits(raw.train[kept[train]], raw.test, raw.class_names, raw.train[kept[validation]])
+        raw = replace(raw, train=raw.train[kept[train]], validation=raw.train[kept[validation]])
     else:
-        raw = RawSplits(raw.train[np.sort(kept)], raw.test, raw.class_names, raw.validation)
+        raw = replace(raw, train=raw.train[np.sort(kept)])
     missing = set(range(len(raw.class_names))) - set(raw.train.labels.tolist())
     if missing or not raw.validation:
         names = ", ".join(raw.class_names[label] for label in sorted(missing)) or "none"
@@ -284,4 +284,5 @@ def _refuse_unusable(config: DatasetConfig, raw: RawSplits) -> None:
             raise UserError(
                 f"dataset {config.name}: {counts.min()} {kind} samples of class {name}; every class needs two for "
                 "training and one for test (three where a fifth of them becomes the test split)"
+                f"{''.join(f'; {note}' for note in raw.notes)}"
             )

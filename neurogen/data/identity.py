@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from neurogen.config import DatasetConfig, ModelConfig, TargetConfig
-from neurogen.data.published import PUBLISHED, published_digest
+from neurogen.data.folders import list_pictures
+from neurogen.data.published_files import PUBLISHED, published_digest
 from neurogen.digests import digests
 from neurogen.errors import UserError
 from neurogen.source import source_digest
@@ -99,7 +100,10 @@ def content_digest(path: Path, names: Sequence[str]) -> str:
 
 def files_read(config: DatasetConfig) -> Sequence[str]:
     """The files that the loader reads, by their names below the folder dataset.path, in a fixed order."""
-    return list(all_files(config.path or ""))
+    if config.load != "image_folder":
+        return list(all_files(config.path or ""))
+    start = len(os.path.join(config.path or "", ""))
+    return [path[start:] for path in list_pictures(config.path).files()]
 
 
 def all_files(folder: str, prefix: str = "", outer: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:

@@ -7,6 +7,7 @@ the user's files  image_folder
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 
 from neurogen.config import DatasetConfig
 from neurogen.data.dataset import Labelled, RawSplits, split_off_test
-from neurogen.errors import UserError, one_line
+from neurogen.data.folders import SplitName, list_labelled, list_pictures
+from neurogen.data.pictures import read_all
+from neurogen.errors import UserError
 
 DIGIT_NAMES = tuple(str(digit) for digit in range(10))
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 
 
 def digits(config: DatasetConfig) -> RawSplits:
@@ -45,7 +47,9 @@ def mnist(config: DatasetConfig) -> RawSplits:
     """70,000 grey digits of 28×28 pixels in the published splits. Raises UserError where they cannot be had."""
     from torchvision.datasets import MNIST
 
-    splits = (_torchvision(MNIST, config, train=train) for train in (True, False))
+    from neurogen.data.published import read_published
+
+    splits = (read_published(MNIST, config, train=train) for train in (True, False))
     train, test = (_labelled_images(split.data.numpy()[:, None], split.targets, config) for split in splits)
     return RawSplits(train, test, DIGIT_NAMES)
 
@@ -54,7 +58,9 @@ def svhn(config: DatasetConfig) -> RawSplits:
     """99,289 house numbers in colour of 32×32 pixels in the published splits. Raises UserError as `mnist` does."""
     from torchvision.datasets import SVHN
 
-    splits = (_torchvision(SVHN, config, split=name) for name in ("train", "test"))
+    from neurogen.data.published import read_published
+
+    splits = (read_published(SVHN, config, split=name) for name in ("train", "test"))
     train, test = (_labelled_images(split.data, split.labels, config) for split in splits)
     return RawSplits(train, test, DIGIT_NAMES)
 
@@ -63,41 +69,31 @@ def cifar10(config: DatasetConfig) -> RawSplits:
     """60,000 photographs of 32×32 pixels in the published splits. Raises UserError as `mnist` does."""
     from torchvision.datasets import CIFAR10
 
-    splits = (_torchvision(CIFAR10, config, train=train) for train in (True, False))
+    from neurogen.data.published import read_published
+
+    splits = (read_published(CIFAR10, config, train=train) for train in (True, False))
     train, test = (_labelled_images(split.data.transpose(0, 3, 1, 2), split.targets, config) for split in splits)
     return RawSplits(train, test, CIFAR10_NAMES)
 
 
 def image_folder(config: DatasetConfig) -> RawSplits:
-    """The user's pictures in colour: PATH/train/CLASS/* and PATH/test/CLASS/*.
+    """The user's pictures in colour, from the folders that neurogen/data/folders.py lists.
 
-    Where there is no folder PATH/test, the pictures are PATH/CLASS/*, and a fixed fifth of each class is test data.
-    Raises UserError for missing folders, broken pictures, and test classes that train lacks.
+    Where there is no folder of test data, a fixed fifth of each class is test data. Raises UserError as `list_pictures`
+    and `read_picture` do, and where dataset.resize is null.
     """
-    root = Path(config.path or "")
-    if not root.is_dir():
-        raise UserError(f"dataset.path={config.path} is no folder; give PATH with PATH/CLASS/*.png inside")
-    train_root = root / "train" if (root / "train").is_dir() else root
-    classes = _classes(train_root)
+    folder = list_pictures(config.path)
     if config.resize is None:
         raise UserError("dataset image_folder needs one size for all pictures: set dataset.resize=32 (pixels a side)")
-    size = config.resize, config.resize
-    train = Labelled.of(*read_pictures(train_root, classes, 3, size))
-    if not (root / "test").is_dir():
-        return split_off_test(train, classes)
-    unknown = set(_classes(root / "test")) - set(classes)
-    if unknown:
-        raise UserError(f"{root / 'test'} has classes that train/ lacks: {', '.join(sorted(unknown))}")
-    return RawSplits(train, Labelled.of(*read_pictures(root / "test", classes, 3, size)), classes)
-
-
-def _classes(folder: Path) -> tuple[str, ...]:
-    classes = tuple(
-        sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name not in ("train", "test"))
-    )
-    if not classes:
-        raise UserError(f"{folder} has no sub-folders; make one folder per class with its pictures inside")
-    return classes
+    pixels, remarks = read_all(folder.files(), 3, (config.resize, config.resize))
+    splits: dict[SplitName, Labelled] = {}
+    first = 0
+    for name, files in folder.splits.items():
+        splits[name] = Labelled.of(pixels[first : first + len(files.paths)], files.labels)
+        first += len(files.paths)
+    train, test = splits[SplitName.TRAIN], splits.get(SplitName.TEST)
+    raw = split_off_test(train, folder.class_names) if test is None else RawSplits(train, test, folder.class_names)
+    return replace(raw, validation=splits.get(SplitName.VALIDATION), notes=(*folder.notes, *remarks))
 
 
 def read_pictures(
@@ -106,46 +102,19 @@ def read_pictures(
     """(pixels [pictures, channels, height, width], labels) of all pictures in folder/CLASS/*.
 
     Pictures become grey for one channel, RGB otherwise, and are resized to `size`, (height, width) in pixels.
-    Raises UserError where there is no picture, or a broken one.
+    Raises UserError where there is no picture, a broken one, or a folder that is none of the classes.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    mode, (height, width) = ("L" if channels == 1 else "RGB"), size
-    pictures, labels = [], []
-    for label, name in enumerate(classes):
-        for path in sorted((folder / name).glob("*")):
-            if path.suffix.lower() not in PICTURE_SUFFIXES:
-                continue
-            try:
-                with Image.open(path) as picture:
-                    pixels = np.asarray(picture.convert(mode).resize((width, height)))
-            except (UnidentifiedImageError, OSError) as error:
-                raise UserError(f"{path} is no readable picture ({error}); repair or remove it") from error
-            pictures.append(pixels.reshape(height, width, channels).transpose(2, 0, 1))
-            labels.append(label)
-    if not pictures:
-        raise UserError(
-            f"{folder} holds no pictures in folders named {', '.join(classes)} (pictures: {' '.join(PICTURE_SUFFIXES)})"
-        )
-    return np.stack(pictures), np.array(labels, dtype=np.int64)
+    labelled, _ = read_labelled(folder, classes, channels, size)
+    return labelled.samples, labelled.labels
 
 
-def _torchvision(dataset: Any, config: DatasetConfig, **split: Any) -> Any:
-    """A torchvision dataset from config.path, downloaded into it where it is not there yet."""
-    try:
-        return dataset(config.path, **split, download=False)
-    except RuntimeError:  # torchvision raises it where the files are missing
-        pass
-    except (AssertionError, ValueError, EOFError) as error:
-        raise UserError(f"the files of {config.name} under {config.path} are broken ({error}); delete them") from error
-    try:
-        return dataset(config.path, **split, download=True)
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"dataset {config.name} is not under dataset.path={config.path} and cannot be downloaded "
-            f"({one_line(error)}); "
-            f"put torchvision's files there, or use an offline dataset: mnist5k, digits"
-        ) from error
+def read_labelled(
+    folder: Path, classes: tuple[str, ...], channels: int, size: tuple[int, int]
+) -> tuple[Labelled, tuple[str, ...]]:
+    """As `read_pictures`, with notes on what was left out or changed."""
+    files, notes = list_labelled(folder, classes)
+    pixels, remarks = read_all(files.paths, channels, size)
+    return Labelled.of(pixels, files.labels), (*notes, *remarks)
 
 
 def _labelled_images(images: NDArray[np.uint8], labels: Any, config: DatasetConfig) -> Labelled:

@@ -1,55 +1,116 @@
-"""Downloaded datasets whose files the publishers fixed: which files torchvision reads, and what is in them.
+"""Published image datasets, as torchvision reads and downloads them.
 
-in:  the config of such a dataset
-out: the digest of its files; None where they are those of the publishers, or not there yet
+in:  a class of torchvision.datasets; the folder in which its files are, or shall be
+out: the dataset, or one line that says which file is missing or broken, and where
 
-So results do not depend on when the files were downloaded, and files of the same names with other content are noticed.
+torchvision says of a broken file that it is missing, and would download it again. Here nothing is downloaded in place
+of files that are there.
 """
 
 from __future__ import annotations
 
-import hashlib
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from torchvision.datasets import CIFAR10, MNIST, SVHN
+from torchvision.datasets.utils import check_integrity
 
 from neurogen.config import DatasetConfig
-from neurogen.digests import digests
+from neurogen.errors import UserError, one_line
 
-MNIST = "MNIST/raw"
-CIFAR10 = "cifar-10-batches-py"
-# MD5, as the publishers and torchvision give it
-PUBLISHED = {
-    "mnist": {
-        f"{MNIST}/train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-        f"{MNIST}/train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-        f"{MNIST}/t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-        f"{MNIST}/t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-    },
-    "svhn": {
-        "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
-        "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
-    },
-    "cifar10": {
-        f"{CIFAR10}/data_batch_1": "c99cafc152244af753f735de768cd75f",
-        f"{CIFAR10}/data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-        f"{CIFAR10}/data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-        f"{CIFAR10}/data_batch_4": "634d18415352ddfa80567beed471001a",
-        f"{CIFAR10}/data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
-        f"{CIFAR10}/test_batch": "40351d587109b95175f43aff81a1287e",
-    },
-}
-FORMER_MNIST = ("MNIST/processed/training.pt", "MNIST/processed/test.pt")  # of torchvision before 0.9, read if there
+# what torchvision raises where files are missing, cut short or changed
+UNREADABLE = (RuntimeError, AssertionError, ValueError, TypeError, LookupError, EOFError, OSError)
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT)
+IDX_MAGIC = 3  # bytes before the number of dimensions, which is one byte; then 4 bytes for each
 
 
-def published_digest(config: DatasetConfig) -> str | None:
-    """16 hexadecimal digits over the files below dataset.path; None where they are the publishers', or not there yet.
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file and its published digest; IDX files without one say their own length."""
 
-    Raises UserError for a file that cannot be read.
+    path: Path
+    md5: str | None
+    is_archive: bool = False  # an archive need not be there where its content is
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file is there as it was published."""
+        return check_integrity(self.path, self.md5) if self.md5 is not None else _is_whole_idx(self.path)
+
+
+def read_published(dataset: Any, config: DatasetConfig, **split: Any) -> Any:
+    """A torchvision dataset from config.path; what is missing is downloaded into it.
+
+    Raises UserError, which names the files, where they are broken, cannot be downloaded or cannot be written.
     """
-    folder, expected = Path(config.path or ""), PUBLISHED[config.load]
-    if config.load == "mnist" and all((folder / name).is_file() for name in FORMER_MNIST):
-        expected = dict.fromkeys(FORMER_MNIST, "")
-    names = [name for name in expected if (folder / name).is_file()]
-    content = dict(zip(names, digests(folder, names, "md5"), strict=True))
-    if expected | content == PUBLISHED[config.load]:
-        return None
-    return hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
+    try:
+        return dataset(config.path, **split, download=False)
+    except UNREADABLE as error:
+        missing = _missing(dataset, config, split, error)
+    try:
+        return dataset(config.path, **split, download=True)
+    except (OSError, RuntimeError) as error:
+        if getattr(error, "errno", None) in UNWRITABLE:
+            raise UserError(
+                f"dataset {config.name} cannot be written into dataset.path={config.path} ({one_line(error)}); give a "
+                "folder that can be written"
+            ) from error
+        raise UserError(
+            f"dataset {config.name} is not under dataset.path={config.path} (missing: {', '.join(missing)}) and cannot "
+            f"be downloaded ({one_line(error)}); put torchvision's files there, or use an offline dataset: mnist5k, "
+            "digits"
+        ) from error
+
+
+def _missing(dataset: Any, config: DatasetConfig, split: dict[str, Any], error: Exception) -> list[str]:
+    """The files that are not there, archives aside. Raises UserError where files are there, and broken."""
+    files = list(_files(dataset, Path(config.path or ""), split))
+    broken = [file.path for file in files if file.path.exists() and not file.is_whole]
+    missing = [file.path.name for file in files if not file.is_archive and not file.path.exists()]
+    if broken:
+        raise UserError(
+            f"dataset {config.name} is broken: {', '.join(path.name for path in broken)} in {broken[0].parent} cut "
+            "short or changed; delete that, and put the whole there or let it be downloaded"
+        ) from error
+    if not missing:
+        raise UserError(
+            f"dataset {config.name}: the files under dataset.path={config.path} cannot be read ({one_line(error)}); "
+            "delete them, and put whole ones there or let them be downloaded"
+        ) from error
+    return missing
+
+
+def _files(dataset: Any, root: Path, split: dict[str, Any]) -> Iterator[PublishedFile]:
+    """The files that torchvision reads for a split, and the archives that it makes them of."""
+    if issubclass(dataset, MNIST):
+        folder = root / dataset.__name__ / "raw"
+        for archive, md5 in dataset.resources:
+            yield PublishedFile(folder / Path(archive).stem, None)
+            yield PublishedFile(folder / archive, md5, is_archive=True)
+    elif issubclass(dataset, CIFAR10):
+        lists = [*dataset.train_list, *dataset.test_list, (dataset.meta["filename"], dataset.meta["md5"])]
+        for name, md5 in lists:
+            yield PublishedFile(root / dataset.base_folder / name, md5)
+        yield PublishedFile(root / dataset.filename, dataset.tgz_md5, is_archive=True)
+    else:
+        assert issubclass(dataset, SVHN)
+        _, name, md5 = dataset.split_list[split["split"]]
+        yield PublishedFile(root / name, md5)
+
+
+def _is_whole_idx(path: Path) -> bool:
+    """Whether a file of MNIST has as many bytes as its first bytes say."""
+    with path.open("rb") as file:
+        head = file.read(IDX_MAGIC + 1)
+        num_dimensions = head[IDX_MAGIC] if len(head) > IDX_MAGIC else 0
+        sizes = file.read(4 * num_dimensions)
+    if num_dimensions == 0 or len(sizes) < 4 * num_dimensions:
+        return False
+    length = 1
+    for first in range(0, len(sizes), 4):
+        length *= int.from_bytes(sizes[first : first + 4])
+    return os.path.getsize(path) == IDX_MAGIC + 1 + len(sizes) + length

@@ -29,7 +29,8 @@ def save_texts(dataset: Dataset, folder: Path) -> None:
         assert isinstance(split.samples, Texts)
         tensors |= {f"{name}.ids": split.samples.ids, f"{name}.starts": split.samples.starts}
         tensors[f"{name}.labels"] = split.labels
-    store.write_tensors(folder / FILE, tensors, {"class_names": json.dumps(dataset.class_names)})
+    about = {"class_names": json.dumps(dataset.class_names), "notes": json.dumps(dataset.notes)}
+    store.write_tensors(folder / FILE, tensors, about)
 
 
 def load_texts(config: DatasetConfig, folder: Path) -> Dataset:
@@ -37,7 +38,7 @@ def load_texts(config: DatasetConfig, folder: Path) -> Dataset:
     try:
         with safe_open(folder / FILE, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-            class_names = tuple(json.loads(file.metadata()["class_names"]))
+            about = file.metadata()
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"{folder / FILE} is missing or broken ({error}); delete the folder {folder} and run again to make it anew"
@@ -47,4 +48,5 @@ def load_texts(config: DatasetConfig, folder: Path) -> Dataset:
         Split(Texts(tensors[f"{name}.ids"], tensors[f"{name}.starts"]), tensors[f"{name}.labels"], embedding)
         for name in SPLITS
     )
-    return Dataset.of(config, class_names, *splits)
+    notes = json.loads(about.get("notes", "[]"))  # older versions wrote none
+    return Dataset.of(config, tuple(json.loads(about["class_names"])), *splits, notes=tuple(notes))

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from neurogen import store
+from neurogen.data.report import FILE, DataReport
 from neurogen.report import tables
 from neurogen.report.cells import settings_of, varied_keys
 from neurogen.report.formats import slug
 from neurogen.report.tables import LABELS, MISSING, Table
 from neurogen.study.pipeline import Aggregate, Evaluate
-from neurogen.study.results import Population, Row
+from neurogen.study.results import Population, Row, from_json
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -85,6 +86,7 @@ def write_report(
         ],
         summary=tables.of_study(rows),
         settings=settings(labels, cells),
+        data=tables.data(reports) if (reports := data_reports(cells)) else None,
         pictures=pictures.of_study,
         tiles=tiles(rows),
         missing=missing,
@@ -163,6 +165,13 @@ def _tiles_of_study(rows: Sequence[Row]) -> list[Tile]:
         Tile("seeds", " to ".join(map(str, {*seeds[:1], *seeds[-1:]})) or MISSING, "per row"),
         Tile("time", f"{tables.minutes_of(rows):.0f} min", "all steps together"),
     ]
+
+
+def data_reports(cells: Sequence[Sequence[Evaluate]]) -> list[DataReport]:
+    """What was read of each dataset, as far as the steps noted it."""
+    paths = [evaluation.classical.folder / FILE for cell in cells for evaluation in cell]
+    reports = [from_json(DataReport, store.read_json(path), path) for path in paths if path.exists()]
+    return list(dict.fromkeys(reports))
 
 
 def settings(labels: Sequence[str], cells: Sequence[Sequence[Evaluate]]) -> Table:

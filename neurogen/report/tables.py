@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from neurogen.data.report import DataReport
 from neurogen.study.results import NAMES, Population, Row
 
 LABELS = {
@@ -42,6 +43,7 @@ MATCHED = (
     "tensor, number of networks averaged, deviations of each weight."
 )
 MISSING = "–"
+MOST_CLASSES = 30  # in a table of data with a line for each
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,34 @@ def minutes_of(rows: Sequence[Row]) -> float:
     """The time of all steps; a step counts once, also where several rows share it."""
     seconds = {step: duration for row in rows for step, duration in row.seconds.items()}
     return sum(seconds.values()) / 60
+
+
+def data(reports: Sequence[DataReport]) -> Table:
+    """Samples by split: of one dataset for each class, of several, or of one with many classes, for each dataset."""
+    notes = [f"{report.name}: {note}." for report in reports for note in report.notes]
+    if len(reports) == 1 and len(reports[0].class_names) <= MOST_CLASSES:
+        (report,) = reports
+        splits = (report.train, report.validation, report.test)
+        counts = zip(*splits, strict=True)
+        lines = [(name, *map(grouped, numbers)) for name, numbers in zip(report.class_names, counts, strict=True)]
+        lines.append(("all classes", *(grouped(sum(split)) for split in splits)))
+        return Table("data", ("class", "train", "validation", "test"), lines, " ".join(notes))
+    lines = [
+        (
+            report.name,
+            grouped(len(report.class_names)),
+            *(grouped(sum(split)) for split in (report.train, report.validation, report.test)),
+            f"{min(report.per_class):,} to {max(report.per_class):,}",
+        )
+        for report in reports
+    ]
+    header = ("dataset", "classes", "train", "validation", "test", "samples of a class")
+    return Table("data", header, lines, " ".join(notes))
+
+
+def grouped(count: int) -> str:
+    """A whole number with its thousands set apart."""
+    return f"{count:,}"
 
 
 def names_of(row: Row) -> dict[str, str]:

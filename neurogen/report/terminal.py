@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import rich.table
 from rich.console import Console
+from rich.markup import escape
 from rich.measure import Measurement
 
 from neurogen.report import formats, html, tables
@@ -35,8 +36,7 @@ WIDTH_OF_LOGS = 200
 
 def show(last: Aggregate) -> None:
     """Print the tables of a finished study and the places of its files. Raises UserError where they cannot be read."""
-    is_seen = sys.stdout.isatty() or "COLUMNS" in os.environ
-    console = Console(highlight=False, soft_wrap=True, width=None if is_seen else WIDTH_OF_LOGS)
+    console = console_here()
     rows = formats.read_rows(last.folder)
     if len(rows) == 1 and rows[0].n_seeds > 0:
         _show_row(rows[0], console)
@@ -45,10 +45,16 @@ def show(last: Aggregate) -> None:
     _show_places(last, console)
 
 
+def console_here() -> Console:
+    """As wide as the window, or as a log."""
+    is_seen = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, soft_wrap=True, width=None if is_seen else WIDTH_OF_LOGS)
+
+
 def _show_row(row: Row, console: Console) -> None:
     for table in (tables.networks(row), tables.conditions(row)):
         console.print()
-        console.print(_rich(table, tables.heading(row), bold=LABELS[Population.GENERATED]))
+        console.print(rich_table(table, tables.heading(row), bold=LABELS[Population.GENERATED]))
         console.print(table.note, style="dim")
     console.print(f"\nratio generated / classical {row.ratio:.3f}; {tables.summary(row)}\n")
 
@@ -57,7 +63,7 @@ def _show_study(rows: Sequence[Row], name: str, console: Console) -> None:
     whole = tables.of_study(rows)
     part = _fitting(whole, console)
     console.print()
-    console.print(_rich(part, name))
+    console.print(rich_table(part, name))
     console.print(whole.note, style="dim")
     if len(part.header) < len(whole.header):
         console.print(f"here without {', '.join(whole.header[len(part.header) :])}: this window is narrow")
@@ -83,16 +89,16 @@ def _fitting(table: Table, console: Console) -> Table:
 
 
 def _width(table: Table, console: Console) -> int:
-    return Measurement.get(console, console.options.update(max_width=1000), _rich(table, "")).maximum
+    return Measurement.get(console, console.options.update(max_width=1000), rich_table(table, "")).maximum
 
 
-def _rich(table: Table, title: str, bold: str = "") -> rich.table.Table:
+def rich_table(table: Table, title: str, bold: str = "") -> rich.table.Table:
     """For the terminal; the row that begins with `bold` stands out."""
     drawn = rich.table.Table(title=title, title_justify="left", min_width=len(title) + 4)
     for column, name in enumerate(table.header):
         drawn.add_column(name, justify="left" if column < table.num_names else "right")
     for cells in table.rows:
-        drawn.add_row(*cells, style="bold" if cells[0] == bold else None)
+        drawn.add_row(*map(escape, cells), style="bold" if cells[0] == bold else None)
     return drawn
 
 

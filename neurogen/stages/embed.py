@@ -24,6 +24,7 @@ from neurogen.data.tokenised import save_texts
 from neurogen.errors import UserError
 from neurogen.generator.backbone import tokenised
 from neurogen.generator.pretrained import load_pretrained
+from neurogen.stages.data_report import note_what_was_read
 from neurogen.study.task_spec import Embed
 from neurogen.training.runtime import Runtime
 
@@ -42,6 +43,7 @@ def embed(step: Embed, runtime: Runtime) -> dict[str, Any]:
     table, explained = reduced(pretrained.model.get_input_embeddings().weight.detach().float(), text.embedding_dim)
     dataset, lengths = text_dataset(step.dataset, pretrained.tokenizer, TokenEmbedding(table))
     step.require_unchanged()  # while it was read
+    note_what_was_read(dataset, step.folder, runtime)
     save_texts(dataset, step.folder)
     num_cut = sum(length > text.max_tokens for length in lengths)
     if num_cut:
@@ -65,7 +67,7 @@ def text_dataset(config: DatasetConfig, tokenizer: Any, embedding: TokenEmbeddin
         ids = token_ids(list(split.samples), tokenizer)
         lengths += [len(text) for text in ids]
         splits.append(text_split(ids, split.labels, config, embedding))
-    return Dataset.of(config, raw.class_names, *splits), lengths
+    return Dataset.of(config, raw.class_names, *splits, notes=raw.notes), lengths
 
 
 def text_split(

@@ -26,6 +26,7 @@ from neurogen.generator.task import Task
 from neurogen.rng import seed_of
 from neurogen.stages.conditioning import RIGHT, Condition, change_from, conditions_of, generate_under
 from neurogen.stages.contexts import EvaluationContext, evaluation_contexts
+from neurogen.stages.data_report import say_what_was_read
 from neurogen.stages.populations import (
     Evaluator,
     Networks,
@@ -109,6 +110,7 @@ class Inputs:
     def of(step: Evaluate, runtime: Runtime) -> Inputs:
         """Loads data and zoo. Raises UserError where they do not belong together."""
         dataset = step.task.load()
+        say_what_was_read(dataset, runtime)
         network = initialised(step.task.target, dataset, 0).to(runtime.device)
         layout = ParameterLayout.of(network)
         zoo = load_zoo(step.zoo, dataset, network)

@@ -17,6 +17,7 @@ from neurogen.generator.losses import ZooMoments, injection_loss
 from neurogen.generator.prompts import GENERIC
 from neurogen.generator.task import Task
 from neurogen.rng import rng_of
+from neurogen.stages.data_report import say_what_was_read
 from neurogen.stages.episode import Episode, SameTask
 from neurogen.stages.prompt import Prompt, draw_prompt
 from neurogen.stages.task_data import TaskData
@@ -73,6 +74,7 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
 def _load(zoo: Zoo, step: Inject, runtime: Runtime) -> tuple[TaskData, float]:
     """A task with the moments of its zoo, and the accuracy of the zoo's mean network on validation."""
     dataset = zoo.task.load_seen()
+    say_what_was_read(dataset, runtime)
     network = build_network(zoo.task.target, dataset.shape).to(runtime.device)
     networks = load_zoo(zoo, dataset, network)
     layout, soft_clip = ParameterLayout.of(network), step.generator.soft_clip

@@ -22,6 +22,7 @@ from neurogen.config import TrainingConfig, ZooInit
 from neurogen.data.dataset import Dataset
 from neurogen.progress import Progress
 from neurogen.rng import seed_of
+from neurogen.stages.data_report import note_what_was_read
 from neurogen.study.pipeline import Classical, Reference
 from neurogen.study.results import Curve, TrainedNetworks, from_json, to_json
 from neurogen.targets.fitting import initialised, side_by_side, train_network
@@ -32,6 +33,7 @@ from neurogen.training.runtime import Runtime
 def train_reference(step: Reference, runtime: Runtime) -> dict[str, Any]:
     """Train one chunk of the zoo. Every network is a file, so a step that was killed goes on with the next network."""
     dataset = step.task.load_seen()
+    note_what_was_read(dataset, step.folder, runtime)
     indices = range(step.first, step.first + step.num_networks)
     if step.init == ZooInit.shared:
         start = _shared_start(step, dataset, runtime)
@@ -55,6 +57,7 @@ def _shared_start(step: Reference, dataset: Dataset, runtime: Runtime) -> nn.Mod
 def train_classical(step: Classical, runtime: Runtime) -> dict[str, Any]:
     """Train the classical baseline. Returns the same metrics as `train_reference`."""
     dataset = step.task.load_seen()
+    note_what_was_read(dataset, step.folder, runtime)
     indices = range(step.classical.num_networks)
     networks = {i: initialised(step.task.target, dataset, seed_of(step.seed, "classical", i)) for i in indices}
     orders = {index: seed_of(step.seed, "classical order", index) for index in indices}

@@ -18,6 +18,7 @@ from neurogen.generator.losses import ZooMoments, injection_loss, tuning_loss
 from neurogen.generator.task import Task
 from neurogen.generator.transfer import transferred
 from neurogen.rng import rng_of
+from neurogen.stages.data_report import say_what_was_read
 from neurogen.stages.prompt import draw_prompt
 from neurogen.stages.task_data import TaskData, balance_of
 from neurogen.stages.validation import validation_of
@@ -33,6 +34,8 @@ from neurogen.training.runtime import Runtime
 def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
     """Train by eq. 2 and save the generator into the step's folder. Returns the history."""
     datasets = [spec.load_seen() for spec in step.tasks]
+    for dataset in datasets:
+        say_what_was_read(dataset, runtime)
     generator = _starting_point(step, datasets, runtime)
     require_same_model(step.backbone, step.model_identity)
     pairs = zip(step.tasks, datasets, strict=True)

@@ -132,7 +132,7 @@ def test_the_command_writes_what_python_generates(
     assert "expected one argument" in error_line(program("generate", "--generator"))
 
 
-@pytest.mark.parametrize("words", [["generate", "--help"], ["--help"], ["status", "--help"]])
+@pytest.mark.parametrize("words", [["generate", "--help"], ["--help"], ["status", "--help"], ["data", "--help"]])
 def test_help_needs_no_torch(words: list[str]) -> None:
     code = (
         "import sys, neurogen.__main__ as command\n"

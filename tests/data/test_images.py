@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
 import pickle
 import struct
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from neurogen.data.dataset import Dataset, load_images
@@ -22,8 +24,9 @@ def test_resize(experiment: Composed) -> None:
     assert load_images(experiment("dataset.resize=16").dataset).shape.size == (16, 16)
 
 
-def test_torchvision_mnist_from_idx_files(experiment: Composed, tmp_path: Path) -> None:
-    raw = tmp_path / "MNIST" / "raw"
+def mnist_files(folder: Path) -> tuple[Path, NDArray[np.uint8]]:
+    """(the folder of 200 and 40 digits of noise in MNIST's four files, the latter 40)."""
+    raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for split, count in (("train", 200), ("t10k", 40)):
@@ -31,9 +34,45 @@ def test_torchvision_mnist_from_idx_files(experiment: Composed, tmp_path: Path) 
         labels = (np.arange(count) % 10).astype(np.uint8)
         (raw / f"{split}-images-idx3-ubyte").write_bytes(struct.pack(">iiii", 2051, count, 28, 28) + images.tobytes())
         (raw / f"{split}-labels-idx1-ubyte").write_bytes(struct.pack(">ii", 2049, count) + labels.tobytes())
+    return raw, images
+
+
+def test_torchvision_mnist_from_idx_files(experiment: Composed, tmp_path: Path) -> None:
+    _, images = mnist_files(tmp_path)
     dataset = load_images(experiment("dataset=mnist", f"dataset.path={tmp_path}").dataset)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (180, 20, 40)
     assert torch.equal(dataset.test.samples[:, 0], torch.from_numpy(images))  # the default split, in its order
+
+
+@pytest.mark.parametrize("kept", [0, 3, 10, 100_000, -1])
+def test_a_file_of_mnist_that_was_cut_short_is_named(experiment: Composed, tmp_path: Path, kept: int) -> None:
+    raw, _ = mnist_files(tmp_path)
+    path = raw / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(UserError, match=r"mnist is broken: train-images-idx3-ubyte in .*/MNIST/raw cut short"):
+        load_images(experiment("dataset=mnist", f"dataset.path={tmp_path}").dataset)
+
+
+def test_an_archive_of_mnist_is_unpacked_or_named(
+    experiment: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.datasets import MNIST
+
+    raw, images = mnist_files(tmp_path)
+    resources = []
+    for archive, _ in MNIST.resources:
+        path = raw / archive
+        path.write_bytes(gzip.compress(path.with_suffix("").read_bytes()))
+        path.with_suffix("").unlink()
+        resources.append((archive, hashlib.md5(path.read_bytes()).hexdigest()))
+    monkeypatch.setattr(MNIST, "resources", resources)
+    config = experiment("dataset=mnist", f"dataset.path={tmp_path}").dataset
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    with pytest.raises(UserError, match=rf"mnist is broken: {path.name} in .*/MNIST/raw cut short"):
+        load_images(config)
+    path.write_bytes(whole)
+    assert torch.equal(load_images(config).test.samples[:, 0], torch.from_numpy(images))
 
 
 def test_torchvision_cifar10_from_batches(
@@ -62,6 +101,27 @@ def test_torchvision_cifar10_from_batches(
     assert dataset.train.preparation.mean.shape == (3, 1, 1)
 
 
+def test_a_batch_of_cifar10_that_was_cut_short_is_named(experiment: Composed, tmp_path: Path) -> None:
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    (folder / "data_batch_3").write_bytes(pickle.dumps({"data": [], "labels": []}))
+    with pytest.raises(UserError, match=r"cifar10 is broken: data_batch_3 in .*/cifar-10-batches-py cut short"):
+        load_images(experiment("dataset=cifar10", f"dataset.path={tmp_path}").dataset)
+
+
+def test_a_file_of_svhn_that_was_cut_short_is_named(experiment: Composed, tmp_path: Path) -> None:
+    (tmp_path / "train_32x32.mat").write_bytes(b"MATLAB 5.0 MAT-file")
+    with pytest.raises(UserError, match=r"svhn is broken: train_32x32\.mat in .* cut short"):
+        load_images(experiment("dataset=svhn", f"dataset.path={tmp_path}").dataset)
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_a_folder_that_cannot_be_written_is_named(experiment: Composed, tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=rf"{name} cannot be written into dataset\.path=.*/file/data \("):
+        load_images(experiment(f"dataset={name}", f"dataset.path={tmp_path}/file/data").dataset)
+
+
 def test_torchvision_svhn_from_mat_files(experiment: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from scipy.io import savemat
     from torchvision.datasets import SVHN
@@ -85,7 +145,7 @@ def test_a_dataset_that_is_nowhere_says_what_to_do(
 ) -> None:
     for protocol in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(protocol, "http://127.0.0.1:9")  # nobody listens there: as good as no network
-    with pytest.raises(UserError, match=r"cannot be downloaded.*mnist5k, digits"):
+    with pytest.raises(UserError, match=r"\(missing: .*cannot be downloaded.*mnist5k, digits"):
         load_images(experiment(f"dataset={name}", f"dataset.path={tmp_path}").dataset)
 
 

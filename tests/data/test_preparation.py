@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
 
-from neurogen.data.preparation import PADDING, Texts
+from neurogen.data import preparation
+from neurogen.data.preparation import PADDING, Normalisation, Texts
 
 
 def test_texts_are_padded_to_the_longest_that_is_asked_for() -> None:
@@ -12,3 +15,15 @@ def test_texts_are_padded_to_the_longest_that_is_asked_for() -> None:
     assert len(texts) == 3
     assert texts[torch.tensor([1, 2])].tolist() == [[4, PADDING], [5, 6]]
     assert texts[:].tolist() == [[1, 2, 3], [4, PADDING, PADDING], [5, 6, PADDING]]
+
+
+def test_the_normalisation_is_that_of_all_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation, "IMAGES_COUNTED_AT_A_TIME", 7)
+    images = np.random.default_rng(0).integers(0, 256, (50, 3, 5, 4), dtype=np.uint8)
+    images[:, 2] = 90
+    normalisation = Normalisation.of(images)
+    fractions = images.transpose(1, 0, 2, 3).reshape(3, -1) / 255
+    assert normalisation.mean.flatten().tolist() == pytest.approx(fractions.mean(1), rel=1e-6)
+    assert normalisation.std.flatten().tolist() == pytest.approx([*fractions.std(1)[:2], 1e-3], rel=1e-6)
+    inputs = normalisation(torch.from_numpy(images))
+    assert inputs[:, :2].mean((0, 2, 3)).tolist() == pytest.approx([0, 0], abs=1e-6)

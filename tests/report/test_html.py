@@ -110,7 +110,7 @@ def test_a_report_needs_nothing_but_itself(reports: dict[str, Path], kind: str) 
             assert link[1:] in page.names, link
         else:
             assert (reports[kind].parent / unquote(link)).exists(), link
-    assert page.tables == ["summary", *TABLES, "settings"]
+    assert page.tables == ["summary", *TABLES, "data", "settings"]
     of_run = [*PLOTS[:3], "learning", *PLOTS[3:]]
     assert page.plots == (of_run if kind == "run" else ["comparison", "learning", *PLOTS])
 
@@ -144,7 +144,7 @@ def test_a_browser_shows_it(reports: dict[str, Path], tmp_path: Path, kind: str,
     assert len(measured["pictures"]) == num_pictures
     assert min(measured["pictures"]) > 300
     assert measured["narrow"] == (num_pictures if width == 400 else 0)
-    assert measured["tables"] == ["summary", *TABLES, "settings"]
+    assert measured["tables"] == ["summary", *TABLES, "data", "settings"]
     assert measured["letters"] >= 12
     assert measured["loaded"] == []
 

@@ -1,0 +1,171 @@
+"""One picture file → pixels, as a person sees them in a viewer.
+
+in:  a file: PNG, JPEG, GIF, BMP, WEBP, TIFF, PNM, whatever its ending
+out: uint8 [channels, height, width] of the size that is asked for, and remarks on what was changed on the way
+
+    grey of 16 bits          its full range 0 … 65535 becomes 0 … 255
+    floats from 0 to 1       become 0 … 255; other floats have no known range and are refused
+    transparency             is put on white
+    EXIF orientation         is applied
+    several frames           the first is read
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps
+
+from neurogen.errors import UserError, one_line
+from neurogen.progress import when_slow
+
+# What Pillow's decoders let through for broken files, beside what they mean to raise
+BROKEN = (
+    OSError,
+    ValueError,  # beside its own meaning: wrong encodings in metadata
+    SyntaxError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM")  # of Pillow's others, some start programs
+FULL_RANGE = 65535  # of 16 bits
+TIFF_PHOTOMETRY, WHITE_IS_0 = 262, 0  # a tag and its value, which Pillow minds in grey of 8 bits alone
+WIDE_GREY = ("I;16", "I;16B", "I;16L", "I;16N", "I")  # more than 8 bits
+SCALED_BY_PILLOW = ("PNG", "PPM")  # formats whose mode I is grey of 16 bits in any case
+
+
+class Remark(StrEnum):
+    """What was changed in a picture, as notes say it."""
+
+    TRANSPARENT = "transparent, put on white"
+    WIDE = "grey of 16 bits, scaled to 8"
+    FLOAT = "floats, scaled to 8 bits"
+    TURNED = "turned as their EXIF data say"
+    FRAMES = "of several frames, of which the first is read"
+    ODD = "read although Pillow warns of them"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels [channels, height, width], and what was changed to make them."""
+
+    pixels: NDArray[np.uint8]
+    remarks: tuple[Remark, ...]
+
+
+def read_all(
+    paths: Sequence[str | PathLike[str]], channels: int, size: tuple[int, int]
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """(pixels [pictures, channels, height, width], notes on what was changed). Raises UserError as `read_picture`."""
+    pixels = np.empty((len(paths), channels, *size), dtype=np.uint8)
+    remarks: Counter[Remark] = Counter()
+    for index, path in enumerate(when_slow(paths, "pictures", unit="pictures")):
+        picture = read_picture(path, channels, size)
+        pixels[index] = picture.pixels
+        remarks.update(picture.remarks)
+    parts = [f"{remarks[remark]:,} {remark}" for remark in Remark if remarks[remark]]
+    return pixels, (f"pictures: {', '.join(parts)}",) if parts else ()
+
+
+def read_picture(path: str | PathLike[str], channels: int, size: tuple[int, int]) -> Picture:
+    """Grey for one channel, RGB for three, resized to `size`, (height, width) in pixels.
+
+    Raises UserError, which names the file, for a broken picture, for more pixels than Pillow opens, and for values
+    whose meaning is not known.
+    """
+    remarks: list[Remark] = []
+    try:
+        with (
+            warnings.catch_warnings(record=True, action="always") as caught,
+            Image.open(path, formats=FORMATS) as source,
+        ):
+            picture = _upright(source, remarks)
+            picture = _opaque(_in_8_bits(picture, source, remarks), remarks)
+            picture = picture.convert("L" if channels == 1 else "RGB").resize((size[1], size[0]))
+    except UnknownValues as error:
+        raise UserError(f"{path} {error}") from error
+    except Image.DecompressionBombError as error:
+        raise UserError(
+            f"{path} is larger than pictures should be ({one_line(error)}); make it smaller or remove it"
+        ) from error
+    except BROKEN as error:
+        reason = one_line(error) or type(error).__name__
+        raise UserError(f"{path} is no readable picture ({reason}); repair or remove it") from error
+    if any(warning.category is not Image.DecompressionBombWarning for warning in caught):
+        remarks.append(Remark.ODD)
+    return Picture(np.asarray(picture).reshape(*size, channels).transpose(2, 0, 1), tuple(remarks))
+
+
+class UnknownValues(Exception):
+    """A picture is whole, but what its values mean is not known. The message goes on after the file's name."""
+
+
+def _upright(source: Any, remarks: list[Remark]) -> Any:
+    """The first frame of an opened file, turned as its EXIF data say."""
+    if getattr(source, "is_animated", False):
+        remarks.append(Remark.FRAMES)
+    source.load()
+    if source.getexif().get(ExifTags.Base.Orientation) not in range(2, 9):
+        return source
+    remarks.append(Remark.TURNED)
+    return ImageOps.exif_transpose(source)
+
+
+def _in_8_bits(picture: Any, source: Any, remarks: list[Remark]) -> Any:
+    """A picture of at most 8 bits a channel. Raises UnknownValues where the range of its values is not known."""
+    black_is_0 = source.format != "TIFF" or source.tag_v2.get(TIFF_PHOTOMETRY) != WHITE_IS_0
+    if picture.mode == "F":
+        values = np.asarray(picture)
+        if not (values.min() >= 0 and values.max() <= 1):  # false for NaN too
+            raise UnknownValues(
+                f"holds floats from {np.nanmin(values):g} to {np.nanmax(values):g}"
+                f"{' and NaN' if np.isnan(values).any() else ''}; save it as 8 or 16 bits, or scale it to 0 … 1"
+            )
+        remarks.append(Remark.FLOAT)
+        return Image.fromarray(np.rint((values if black_is_0 else 1 - values) * 255).astype(np.uint8))
+    if picture.mode not in WIDE_GREY:
+        return picture
+    values = np.asarray(picture).astype(np.int64)
+    if picture.mode == "I" and source.format not in SCALED_BY_PILLOW:
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high > FULL_RANGE or 0 < high <= 255:
+            raise UnknownValues(f"holds whole numbers of 32 bits from {low} to {high}; save it as 8 or 16 bits")
+    grey = np.rint((values if black_is_0 else FULL_RANGE - values) * (255 / FULL_RANGE)).astype(np.uint8)
+    remarks.append(Remark.WIDE)
+    hidden = picture.info.get("transparency")
+    if hidden is None:
+        return Image.fromarray(grey)
+    alpha = np.where(values == hidden, 0, 255).astype(np.uint8)
+    return Image.fromarray(np.stack([grey, alpha], 2))
+
+
+def _opaque(picture: Any, remarks: list[Remark]) -> Any:
+    """The picture on white. One without transparency stays as it is."""
+    if picture.mode == "LAB":
+        return picture.convert("RGB")  # the only mode that does not become grey in one step
+    if not picture.has_transparency_data:
+        return picture
+    layered = picture.convert("RGBA")
+    if layered.getextrema()[3][0] == 255:
+        return layered.convert("RGB")
+    remarks.append(Remark.TRANSPARENT)
+    return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")

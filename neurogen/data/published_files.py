@@ -1,0 +1,55 @@
+"""Downloaded datasets whose files the publishers fixed: which files torchvision reads, and what is in them.
+
+in:  the config of such a dataset
+out: the digest of its files; None where they are those of the publishers, or not there yet
+
+So results do not depend on when the files were downloaded, and files of the same names with other content are noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from neurogen.config import DatasetConfig
+from neurogen.digests import digests
+
+MNIST = "MNIST/raw"
+CIFAR10 = "cifar-10-batches-py"
+# MD5, as the publishers and torchvision give it
+PUBLISHED = {
+    "mnist": {
+        f"{MNIST}/train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        f"{MNIST}/train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        f"{MNIST}/t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        f"{MNIST}/t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+    "svhn": {
+        "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
+        "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
+    },
+    "cifar10": {
+        f"{CIFAR10}/data_batch_1": "c99cafc152244af753f735de768cd75f",
+        f"{CIFAR10}/data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+        f"{CIFAR10}/data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+        f"{CIFAR10}/data_batch_4": "634d18415352ddfa80567beed471001a",
+        f"{CIFAR10}/data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        f"{CIFAR10}/test_batch": "40351d587109b95175f43aff81a1287e",
+    },
+}
+FORMER_MNIST = ("MNIST/processed/training.pt", "MNIST/processed/test.pt")  # of torchvision before 0.9, read if there
+
+
+def published_digest(config: DatasetConfig) -> str | None:
+    """16 hexadecimal digits over the files below dataset.path; None where they are the publishers', or not there yet.
+
+    Raises UserError for a file that cannot be read.
+    """
+    folder, expected = Path(config.path or ""), PUBLISHED[config.load]
+    if config.load == "mnist" and all((folder / name).is_file() for name in FORMER_MNIST):
+        expected = dict.fromkeys(FORMER_MNIST, "")
+    names = [name for name in expected if (folder / name).is_file()]
+    content = dict(zip(names, digests(folder, names, "md5"), strict=True))
+    if expected | content == PUBLISHED[config.load]:
+        return None
+    return hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
