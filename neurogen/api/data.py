@@ -22,7 +22,7 @@ import numpy as np
 
 from neurogen.data.arrays import as_bytes, as_list, store_splits
 from neurogen.data.dataset import Labelled
-from neurogen.data.texts import Table, with_class_indices
+from neurogen.data.labels import indices_in_memory
 from neurogen.errors import UserError
 
 Pair = tuple[Any, Any]  # samples, labels
@@ -60,11 +60,10 @@ class Data:
         """
         pairs = {"train": train, "validation": validation, "test": test}
         given = {split: _samples(pair, split) for split, pair in pairs.items() if pair is not None}
-        tables = [Table([""] * len(labels), labels) for _, labels in given.values()]
-        labelled, names = with_class_indices(tables, class_names, "labels")
+        numbers, names = indices_in_memory([labels for _, labels in given.values()], class_names, "labels")
         splits = {
-            split: Labelled.of(samples, part.labels)
-            for (split, (samples, _)), part in zip(given.items(), labelled, strict=True)
+            split: Labelled.of(samples, part)
+            for (split, (samples, _)), part in zip(given.items(), numbers, strict=True)
         }
         _refuse(splits, names)
         title = title or ("text" if splits["train"].samples.dtype == object else "image")

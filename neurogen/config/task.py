@@ -22,6 +22,13 @@ class Relabel(StrEnum):
     random = "random"  # every context names the classes in another order
 
 
+class Duplicates(StrEnum):
+    """Training samples that stand in the test split too."""
+
+    drop = "drop"  # no split for training keeps them, and training none of a validation split that the source has
+    keep = "keep"
+
+
 @dataclass
 class TextConfig:
     """Which columns of a table are text and label, and how much of a text is read."""
@@ -57,6 +64,7 @@ class DatasetConfig:
     validation_fraction: float = field(metadata=PROPER_FRACTION)  # of the training samples
     split_seed: int = field(metadata=NOT_NEGATIVE)
     resize: int | None = field(default=None, metadata=POSITIVE)  # side of images in pixels; null: as they are
+    duplicates: Duplicates = Duplicates.drop
     relabel: Relabel | None = None  # null: labels as they are
     unseen: list[str] = field(default_factory=list)  # classes that only contexts of the evaluation show
     text: TextConfig | None = None  # how texts are read; null: the samples are images

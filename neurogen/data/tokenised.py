@@ -6,6 +6,7 @@ texts.safetensors   token ids, starts and labels of every split, and the table o
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -29,7 +30,8 @@ def save_texts(dataset: Dataset, folder: Path) -> None:
         assert isinstance(split.samples, Texts)
         tensors |= {f"{name}.ids": split.samples.ids, f"{name}.starts": split.samples.starts}
         tensors[f"{name}.labels"] = split.labels
-    store.write_tensors(folder / FILE, tensors, {"class_names": json.dumps(dataset.class_names)})
+    about = {"class_names": json.dumps(dataset.class_names), "source_labels": json.dumps(dataset.source_labels)}
+    store.write_tensors(folder / FILE, tensors, about)
 
 
 def load_texts(config: DatasetConfig, folder: Path) -> Dataset:
@@ -38,6 +40,7 @@ def load_texts(config: DatasetConfig, folder: Path) -> Dataset:
         with safe_open(folder / FILE, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
             class_names = tuple(json.loads(file.metadata()["class_names"]))
+            source_labels = json.loads(file.metadata().get("source_labels", "null"))
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"{folder / FILE} is missing or broken ({error}); delete the folder {folder} and run again to make it anew"
@@ -47,4 +50,5 @@ def load_texts(config: DatasetConfig, folder: Path) -> Dataset:
         Split(Texts(tensors[f"{name}.ids"], tensors[f"{name}.starts"]), tensors[f"{name}.labels"], embedding)
         for name in SPLITS
     )
-    return Dataset.of(config, class_names, *splits)
+    dataset = Dataset.of(config, class_names, *splits)
+    return replace(dataset, source_labels=None if source_labels is None else tuple(source_labels))

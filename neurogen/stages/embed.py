@@ -9,6 +9,7 @@ It runs once per dataset and backbone. Classical training and generated networks
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def text_dataset(config: DatasetConfig, tokenizer: Any, embedding: TokenEmbeddin
         ids = token_ids(list(split.samples), tokenizer)
         lengths += [len(text) for text in ids]
         splits.append(text_split(ids, split.labels, config, embedding))
-    return Dataset.of(config, raw.class_names, *splits), lengths
+    return replace(Dataset.of(config, raw.class_names, *splits), source_labels=raw.source_labels), lengths
 
 
 def text_split(

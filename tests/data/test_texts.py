@@ -62,7 +62,7 @@ def test_sst2_is_tested_on_its_validation_split(experiment: Composed, tmp_path: 
 
 def test_snli_joins_its_pairs_and_drops_those_without_a_label(experiment: Composed, tmp_path: Path) -> None:
     def pairs(count: int) -> pandas.DataFrame:
-        hypotheses = [f"Somebody sleeps, {index}." for index in range(count)]
+        hypotheses = [f"Somebody of {count} sleeps, {index}." for index in range(count)]
         labels = [-1, 0, 1, 2]
         return pandas.DataFrame(
             {"premise": ["A man runs."] * count, "hypothesis": hypotheses, "label": (labels * count)[:count]}
@@ -73,13 +73,14 @@ def test_snli_joins_its_pairs_and_drops_those_without_a_label(experiment: Compos
     assert raw.validation is not None
     assert (len(raw.train), len(raw.validation), len(raw.test)) == (30, 6, 12)  # the hub's own validation split
     assert raw.class_names == ("entailment", "neutral", "contradiction")
-    assert raw.test.samples[0] == "A man runs. | Somebody sleeps, 1."
+    assert raw.test.samples[0] == "A man runs. | Somebody of 16 sleeps, 1."
     assert raw.test.labels.tolist()[:4] == [0, 1, 2, 0]
 
 
 def test_ag_news_has_its_two_splits(experiment: Composed, tmp_path: Path) -> None:
     def news(count: int) -> pandas.DataFrame:
-        return pandas.DataFrame({"text": [f"news {n}" for n in range(count)], "label": [n % 4 for n in range(count)]})
+        texts = [f"news {n} of {count}" for n in range(count)]
+        return pandas.DataFrame({"text": texts, "label": [n % 4 for n in range(count)]})
 
     raw = load(experiment, "ag_news", parquet(tmp_path / "ag", train=news(80), test=news(20)))
     assert raw.validation is not None
@@ -130,10 +131,11 @@ def test_a_label_of_minus_one_is_a_label_in_a_table_of_the_users(experiment: Com
 
 
 def test_a_quotation_mark_in_a_tsv_is_a_character(experiment: Composed, tmp_path: Path) -> None:
-    (tmp_path / "own.tsv").write_text("review\tstars\n" + '"good film\t1\nplain film\t0\n' * 20)
+    rows = "".join(f'"good film {n}\t1\nplain film {n}\t0\n' for n in range(20))
+    (tmp_path / "own.tsv").write_text("review\tstars\n" + rows)
     raw = load(experiment, "text_table", f"dataset.path={tmp_path}/own.tsv", *TABLE)
     assert len(raw.train) + len(raw.test) + (len(raw.validation) if raw.validation else 0) == 40
-    assert set(raw.test.samples) == {'"good film', "plain film"}
+    assert {text[:5] for text in raw.test.samples} == {'"good', "plain"}
 
 
 def test_labels_may_be_words(experiment: Composed, tmp_path: Path) -> None:
@@ -166,23 +168,27 @@ def test_bad_tables_are_named(experiment: Composed, tmp_path: Path) -> None:
     )
     refused(REVIEWS.assign(review=["  ", *REVIEWS.review[1:]]), r"sample 1 has an empty text")
     refused(REVIEWS.assign(review=[None, *REVIEWS.review[1:]]), r"sample 1 is no text", name="own.parquet")
-    refused("review,stars\nschön,1\n".encode("latin-1"), r"is not UTF-8 .* at byte")
-    refused(b'review,stars\n"never closed,1\n', r"no readable .csv table")
-    refused(b"not json", r"no readable .jsonl table", name="own.jsonl")
-    refused(b"not parquet", r"no readable .parquet table", name="own.parquet")
+    refused("review,stars\nschön,1\n".encode("latin-1"), r"is not UTF-8 .* in line 2")
+    refused(b'review,stars\n"never closed,1\n', r"line 2: a quotation mark is not closed")
+    refused(b"not json", r"no readable JSON table", name="own.jsonl")
+    refused(b"not parquet", r"no readable parquet table", name="own.parquet")
     refused(REVIEWS, r"no table that is read here; allowed: .csv", name="own.xlsx")
     refused(REVIEWS.assign(stars=1), r"one class only \(1\)")
-    refused(REVIEWS.assign(stars=np.linspace(0, 1, 60)), r"label 0.0; a label is a whole number or a word")
+    refused(
+        REVIEWS.assign(stars=np.linspace(0, 1, 60)), r"label 0.0169.*; a label is a whole number or", name="own.parquet"
+    )
     refused(REVIEWS.assign(stars=["", *["a", "b", "c"] * 19, "a", "b"]), r"sample 1 has no label")
     refused(REVIEWS.assign(stars=[None, *[0, 1] * 29, 1]), r"sample 1 has no label", name="own.parquet")
-    refused(b"review,stars\n" + b"a film, a good one,1\n" * 9, r"no readable .csv table")
+    refused(
+        b"review,stars\n" + b"a film, a good one,1\n" * 9, r"line 2: the number of fields is 3, and 2 in the header"
+    )
     refused(
         REVIEWS.assign(stars=["x", *["a", "b"] * 29, "a"]),
         r"label 'x'; allowed: a, b",
         "dataset.text.class_names=[a,b]",
     )
-    refused(REVIEWS.assign(stars=[7, *[0, 1] * 29, 1]), r"labels \[7\] beside its 2", "dataset.text.class_names=[a,b]")
+    refused(REVIEWS.assign(stars=[7, *[0, 1] * 29, 1]), r"label '7'; allowed: 0, 1", "dataset.text.class_names=[a,b]")
     many = pandas.concat([REVIEWS] * 20)
     refused(many.assign(stars=[f"name {n}" for n in range(1200)]), r"1,200 different labels; is dataset.text.label")
-    with pytest.raises(UserError, match=r"a folder with train.\* and test.\*; it has no train"):
+    with pytest.raises(UserError, match=r"a folder with train.\* and maybe .*; it has no train"):
         load(experiment, "text_table", f"dataset.path={tmp_path}/nowhere", *TABLE)
