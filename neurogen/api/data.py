@@ -23,6 +23,7 @@ import numpy as np
 from neurogen.data.arrays import as_bytes, as_list, store_splits
 from neurogen.data.dataset import Labelled
 from neurogen.data.labels import indices_in_memory
+from neurogen.data.texts import has_half_a_sign
 from neurogen.errors import UserError
 
 Pair = tuple[Any, Any]  # samples, labels
@@ -161,6 +162,8 @@ def _refuse(splits: Mapping[str, Labelled], class_names: Sequence[str]) -> None:
             raise UserError(f"{split} has samples {list(shape)} and train {list(expected)}; all must be alike")
         if part.samples.dtype == object and not all(isinstance(text, str) and text.strip() for text in part.samples):
             raise UserError(f"{split} has samples that are no texts, or empty; mend or remove them")
+        if part.samples.dtype == object and any(has_half_a_sign(text) for text in part.samples):
+            raise UserError(f"{split} has a text with half of a sign that takes two (a lone surrogate); mend it")
         unknown = sorted(set(part.labels.tolist()) - set(range(len(class_names))))
         if unknown:
             raise UserError(f"{split} has the label {unknown[0]}; labels are 0 … {len(class_names) - 1}, or words")

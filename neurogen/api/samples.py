@@ -84,7 +84,8 @@ class SampleReader:
         labels, classes = table.labels, Classes(self.class_names, self.source_labels)
         if table.class_names is not None:  # numbers of classes that the file itself names
             indices = numbered(table.class_names).indices(labels, str(path))
-            labels, classes = [table.class_names[index] for index in indices], numbered(self.class_names)
+            labels = [table.class_names[index] for index in indices]
+            classes = Classes(self.class_names, self.class_names)
         return self.split(table.texts, classes.indices(labels, str(path)))
 
     def _images(self, given: Any) -> UInt8[Tensor, "samples channels height width"]:

@@ -89,16 +89,17 @@ def numbered(names: Sequence[str]) -> Classes:
     return Classes(tuple(names), _numbers(names))
 
 
-def agreed_names(names: Sequence[str] | None, source: str, published: Sequence[str], where: str) -> Sequence[str]:
-    """The published names, where they are more than numbers and are those that `source` gives, or else these.
+def telling_names(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The names that a source has; None where they are only the numbers of the classes."""
+    return None if names is None or tuple(names) == _numbers(names) else tuple(names)
 
-    Names that differ only in case agree. Raises UserError where the two disagree.
+
+def agreed_names(names: Sequence[str] | None, source: str, published: Sequence[str], where: str) -> Sequence[str]:
+    """The published names, where `source` gives none or the same; names that differ only in case are the same.
+
+    Raises UserError where the two disagree.
     """
-    if names is None:
-        return published
-    if tuple(published) == _numbers(published) and len(published) == len(names):
-        return names
-    if [name.casefold() for name in names] != [name.casefold() for name in published]:
+    if names is not None and [name.casefold() for name in names] != [name.casefold() for name in published]:
         raise UserError(
             f"{where} calls its classes {_listed(published)}, and {source} {_listed(names)}; give the same names in "
             "the same order, or leave dataset.text.class_names out"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from neurogen.config import TextConfig
@@ -71,6 +72,17 @@ def read_parquet(content: bytes, text: TextConfig, where: str) -> tuple[Values, 
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{where} is no readable parquet table ({one_line(error)})") from error
     return values, _class_names(file.schema_arrow.metadata or {}, text.label)
+
+
+def class_names_in(path: Path, label: str) -> tuple[str, ...] | None:
+    """The names of the classes that `datasets` noted in a parquet file. Raises UserError for a broken file."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return _class_names(parquet.read_schema(path).metadata or {}, label)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"{path} is no readable parquet table ({one_line(error)})") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

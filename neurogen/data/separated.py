@@ -144,5 +144,5 @@ def _refuse_swallowed(row: LongRow, form: Form, label: int, known: Counter[str],
             first, last = row.lines
             raise UserError(
                 f"{where}, lines {first} to {last}: a field of {len(cell):,} characters holds {len(parts)} lines that "
-                "look like rows; its quotation mark is probably never closed: close it, or write it twice"
+                "look like rows; close its quotation mark (a text that does hold such lines can stand in a .jsonl file)"
             )

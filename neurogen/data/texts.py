@@ -23,9 +23,9 @@ from typing import Any
 
 from neurogen.config import DatasetConfig, TextConfig
 from neurogen.data.dataset import Labelled, RawSplits, split_off_test
-from neurogen.data.labels import agreed_names, classes_of, label_texts, numbered, refuse_rows
-from neurogen.data.records import Values, require_columns
-from neurogen.data.tables import read_columns, split_files
+from neurogen.data.labels import agreed_names, classes_of, label_texts, numbered, refuse_rows, telling_names
+from neurogen.data.records import Values, class_names_in, require_columns
+from neurogen.data.tables import hub_files, read_columns, split_files
 from neurogen.errors import UserError, one_line
 
 UNLABELLED = -1  # what the hub writes where a label is hidden (SST-2's test split) or disputed (SNLI)
@@ -81,6 +81,8 @@ def hub_text(config: DatasetConfig) -> RawSplits:
                 )
         splits = [name for name in dict.fromkeys(("train", "validation", text.test_split)) if name in source]
         read = {split: _hub_table(source[split], text, f"{config.path}, split {split}") for split in splits}
+        if is_local:
+            _refuse_other_names(config, source["train"].features[text.label])
     tables = {split: table for split, (table, _) in read.items()}
     raw = _raw_splits(tables, {split: f"{config.path}, split {split}" for split in splits}, text.test_split, config)
     return replace(raw, notes=tuple(note for _, note in read.values() if note))
@@ -101,7 +103,16 @@ def text_table(config: DatasetConfig) -> RawSplits:
 def read_table(path: Path, text: TextConfig) -> Table:
     """The texts and labels of one file. Raises UserError as `read_columns` and `_table` do."""
     values, class_names = read_columns(path, text)
-    return replace(_table(values, text, str(path)), class_names=class_names)
+    return replace(_table(values, text, str(path)), class_names=telling_names(class_names))
+
+
+def has_half_a_sign(text: str) -> bool:
+    """Whether there is a lone surrogate, which no UTF-8 has and no tokenizer reads."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _hub_dataset(config: DatasetConfig, cache: str | None) -> Any:
@@ -119,6 +130,15 @@ def _hub_dataset(config: DatasetConfig, cache: str | None) -> Any:
         ) from error
 
 
+def _refuse_other_names(config: DatasetConfig, feature: Any) -> None:
+    """Raises UserError where a file names its classes otherwise; `datasets` takes the names of the first for all."""
+    names = getattr(feature, "names", None)
+    for path in hub_files(config) if names is not None else []:
+        published = class_names_in(path, _text_config(config).label) if path.suffix == ".parquet" else None
+        if published is not None:
+            agreed_names(names, f"another file of {config.path}", published, str(path))
+
+
 def _hub_table(split: Any, text: TextConfig, where: str) -> tuple[Table, str]:
     """(the rows that have a label; how many have none, where there are such). Raises UserError where none has."""
     require_columns(text, split.column_names, where)
@@ -130,7 +150,7 @@ def _hub_table(split: Any, text: TextConfig, where: str) -> tuple[Table, str]:
     names = getattr(split.features[text.label], "names", None)
     table = _table({name: [values[row] for row in kept] for name, values in columns.items()}, text, where)
     note = f"{where}: {num_rows - len(kept):,} of {num_rows:,} samples have no label and were left out"
-    return replace(table, class_names=None if names is None else tuple(names)), note if len(kept) < num_rows else ""
+    return replace(table, class_names=telling_names(names)), note if len(kept) < num_rows else ""
 
 
 def _raw_splits(tables: Mapping[str, Table], places: Mapping[str, str], test: str, config: DatasetConfig) -> RawSplits:
@@ -165,17 +185,9 @@ def _table(columns: Values, text: TextConfig, where: str) -> Table:
     refuse_rows([not any(cell.strip() for cell in row) for row in rows], where, "has an empty text")
     texts = [text.join.join(cell.strip() for cell in row) for row in rows]
     labels = label_texts(columns[text.label], where)
-    is_broken = [_has_half_a_sign(text) or _has_half_a_sign(label) for text, label in zip(texts, labels, strict=True)]
+    is_broken = [has_half_a_sign(text) or has_half_a_sign(label) for text, label in zip(texts, labels, strict=True)]
     refuse_rows(is_broken, where, r"has half of a sign that takes two (a lone surrogate such as \ud83d)")
     return Table(texts, labels)
-
-
-def _has_half_a_sign(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
 
 
 def _text_config(config: DatasetConfig) -> TextConfig:

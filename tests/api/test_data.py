@@ -147,6 +147,8 @@ def test_a_dataset_of_hugging_face_brings_splits_and_names() -> None:
         ((PIXELS, LABELS), {"test": (PIXELS[:, :1], LABELS)}, "test has samples [1, 5, 7] and train [2, 5, 7]"),
         ((["a", " "], [0, 1]), {}, "no texts, or empty"),
         ((["a", 5], [0, 1]), {}, "no texts, or empty"),
+        ((["a", "half \ud83d"], [0, 1]), {}, "train has a text with half of a sign"),
+        ((["a", "b"], [1, "1"]), {}, "has 1 both as a number and as a word"),
         ((PIXELS, LABELS + 0.5), {}, "a label is a whole number or a word"),
     ],
 )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pandas
 import pytest
@@ -192,3 +195,93 @@ def test_bad_tables_are_named(experiment: Composed, tmp_path: Path) -> None:
     refused(many.assign(stars=[f"name {n}" for n in range(1200)]), r"1,200 different labels; is dataset.text.label")
     with pytest.raises(UserError, match=r"a folder with train.\* and maybe .*; it has no train"):
         load(experiment, "text_table", f"dataset.path={tmp_path}/nowhere", *TABLE)
+
+
+def named_parquet(path: Path, names: list[str], rows: list[tuple[str, int]]) -> None:
+    """A file as `datasets` writes it, which notes the names of its classes."""
+    features = datasets.Features(sentence=datasets.Value("string"), label=datasets.ClassLabel(names=names))
+    columns = {"sentence": [text for text, _ in rows], "label": [label for _, label in rows]}
+    datasets.Dataset.from_dict(columns, features).to_parquet(path)
+
+
+SENTENCES = [(f"sentence {n}", n % 2) for n in range(40)]
+
+
+def test_the_names_of_the_hub_win_and_must_be_ours(experiment: Composed, tmp_path: Path) -> None:
+    named_parquet(tmp_path / "train-0.parquet", ["Negative", "Positive"], SENTENCES)
+    named_parquet(tmp_path / "validation-0.parquet", ["Negative", "Positive"], [("good", 1), ("bad", 0)])
+    raw = load(experiment, "sst2", f"dataset.path={tmp_path}")
+    assert raw.class_names == ("Negative", "Positive")
+    assert raw.source_labels == ("0", "1")
+    assert raw.test.labels.tolist() == [1, 0]
+    with pytest.raises(
+        UserError, match=r"calls its classes Negative, Positive, and dataset.text.class_names good, bad"
+    ):
+        load(experiment, "sst2", f"dataset.path={tmp_path}", "dataset.text.class_names=[good,bad]")
+    named_parquet(tmp_path / "validation-0.parquet", ["Positive", "Negative"], [("good", 0), ("bad", 1)])
+    with pytest.raises(UserError, match=r"validation-0.parquet calls its classes Positive, Negative, and another file"):
+        load(experiment, "sst2", f"dataset.path={tmp_path}")
+
+
+def test_new_content_of_a_hub_folder_is_read_though_its_time_is_the_old_one(
+    experiment: Composed, tmp_path: Path
+) -> None:
+    for word in ("good", "fine"):
+        path = parquet(tmp_path / word, train=sst2(40, [0, 1]), validation=sst2(9, [1, 0]))
+        file = tmp_path / word / "validation-00000-of-00001.parquet"
+        pandas.DataFrame({"sentence": [word, "dull"], "label": [1, 0]}).to_parquet(file)
+        os.utime(file, (10**9, 10**9))
+        if word == "fine":
+            shutil.rmtree(tmp_path / "good")
+            path = f"dataset.path={(tmp_path / word).rename(tmp_path / 'good')}"
+        assert list(load(experiment, "sst2", path).test.samples) == [word, "dull"]
+
+
+def test_a_table_whose_file_names_its_classes(experiment: Composed, tmp_path: Path) -> None:
+    named_parquet(tmp_path / "train.parquet", ["neg", "pos"], SENTENCES)
+    words = (f"dataset.path={tmp_path}", "dataset.text.columns=[sentence]")
+    assert load(experiment, "text_table", *words).class_names == ("neg", "pos")
+    (tmp_path / "test.csv").write_text("sentence,label\na joy,pos\nso bad,neg\n")
+    raw = load(experiment, "text_table", *words)
+    assert (raw.class_names, raw.test.labels.tolist()) == (("neg", "pos"), [1, 0])
+    named_parquet(tmp_path / "validation.parquet", ["pos", "neg"], [("fine", 0), ("dull", 1)])
+    with pytest.raises(UserError, match=r"validation.parquet calls its classes pos, neg, and .*train.parquet neg, pos"):
+        load(experiment, "text_table", *words)
+
+
+def test_labels_of_one_class_may_have_other_types_in_other_files(experiment: Composed, tmp_path: Path) -> None:
+    rows = "".join(f"film {n},{n % 2}\n" for n in range(40))
+    (tmp_path / "train.csv").write_text(f"text,label\n{rows}")
+    (tmp_path / "val.json").write_text(json.dumps([{"text": "x", "label": 1.0}, {"text": "y", "label": "0 "}]))
+    (tmp_path / "test.jsonl").write_text('{"text": "a", "label": 1}\n{"text": "b", "label": "0"}\n')
+    (tmp_path / "notes.txt").write_text("not read")
+    raw = load(experiment, "text_table", f"dataset.path={tmp_path}")
+    assert raw.validation is not None
+    assert (len(raw.train), raw.validation.labels.tolist(), raw.test.labels.tolist()) == (40, [1, 0], [1, 0])
+    assert raw.notes == ("not read, since they are no train.*, validation.* or test.*: notes.txt",)
+    (tmp_path / "test.jsonl").write_text('{"text": "a", "label": -1}\n{"text": "b", "label": -1}\n')
+    with pytest.raises(UserError, match=r"test.jsonl has the label '-1'; .* 2 of 2 samples have it: hidden labels"):
+        load(experiment, "text_table", f"dataset.path={tmp_path}")
+
+
+def test_without_a_table_for_test_a_fifth_of_train_is_test(experiment: Composed, tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"film {n},{n % 2}\n" for n in range(40)))
+    (tmp_path / "dev.csv").write_text("text,label\nx,1\ny,0\n")
+    raw = load(experiment, "text_table", f"dataset.path={tmp_path}")
+    assert raw.validation is not None
+    assert (len(raw.train), len(raw.validation), len(raw.test)) == (32, 2, 8)
+
+
+def test_labels_are_as_written_whatever_the_other_rows_have(experiment: Composed, tmp_path: Path) -> None:
+    labels = ["1", "01", "1E5", "true", "N/A"]
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"film {n}, {labels[n % 5]} \n" for n in range(60)))
+    raw = load(experiment, "text_table", f"dataset.path={tmp_path}/a.csv")
+    assert raw.class_names == ("1", "01", "1E5", "N/A", "true")
+
+
+def test_half_of_a_sign_is_named(experiment: Composed, tmp_path: Path) -> None:
+    rows = [json.dumps({"text": f"film {n}", "label": n % 2}) for n in range(20)]
+    rows[7] = '{"text": "good \\ud83d", "label": 1}'
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    with pytest.raises(UserError, match=r"a.jsonl: sample 8 has half of a sign that takes two \(a lone surrogate"):
+        load(experiment, "text_table", f"dataset.path={tmp_path}/a.jsonl")
