@@ -36,7 +36,7 @@ class TextConfig:
     columns: list[str]  # joined to one text
     join: str  # what stands between the columns
     label: str  # the column of the labels
-    class_names: list[str] | None  # of the labels 0, 1, …; null: the hub's names, or the labels themselves
+    class_names: list[str] | None  # labels are these names, or 0, 1, …; null: the source's names, or the labels
     test_split: str  # the split of the hub's dataset that is used as test
     max_tokens: int = field(metadata=POSITIVE)  # longer texts are cut, for targets and contexts
     embedding_dim: int = field(metadata=POSITIVE)  # principal components of the backbone's embedding that targets read

@@ -163,7 +163,8 @@ def _by_themselves(counts: Counter[str], where: str) -> Classes:
         if other != label:
             raise UserError(
                 f"{where} has the labels {other!r} ({counts[other]:,} samples) and {label!r} ({counts[label]:,}), "
-                "which differ only in case or blanks; write one of them, or list both in dataset.text.class_names"
+                "which differ only in case, blanks or invisible signs; write one of them, or list both in "
+                "dataset.text.class_names"
             )
     names = tuple(sorted(counts, key=_position))
     return Classes(names, names)
@@ -198,8 +199,9 @@ def _position(label: str) -> tuple[bool, int, str]:
 
 
 def _plain(label: str) -> str:
-    """What is left of a label without case, blanks and the form of its letters (é may be one sign or two)."""
-    return "".join(unicodedata.normalize("NFC", label).casefold().split())
+    """A label without case, blanks, invisible signs and the form of its letters (é may be one sign or two)."""
+    signs = unicodedata.normalize("NFC", label).casefold()
+    return "".join(sign for sign in signs if not sign.isspace() and unicodedata.category(sign) != "Cf")
 
 
 def _hint(label: str, labels: Sequence[str], allowed: Sequence[str]) -> str:
@@ -211,7 +213,7 @@ def _hint(label: str, labels: Sequence[str], allowed: Sequence[str]) -> str:
             "or leave this split out"
         )
     alike = [name for name in allowed if _plain(name) == _plain(label)]
-    return f"; it differs from {alike[0]!r} only in case or blanks" if alike else ""
+    return f"; it differs from {alike[0]!r} only in case, blanks or invisible signs" if alike else ""
 
 
 def _refuse_many(num_classes: int, where: str) -> None:
