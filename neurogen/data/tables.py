@@ -12,6 +12,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -123,9 +124,9 @@ def hub_files(config: DatasetConfig) -> list[Path]:
     except (OSError, ValueError, DatasetsError) as error:
         raise UserError(f"dataset.path={folder} is no folder of the hub's files ({one_line(error)})") from error
     splits = dict.fromkeys(("train", "validation", config.text.test_split))
-    files = [Path(file) for split in splits for file in data_files.get(split, ())]
+    names = [os.path.relpath(file, folder.resolve()) for split in splits for file in data_files.get(split, ())]
     descriptions = (folder / name for name in ("README.md", "dataset_infos.json"))  # they may name splits and classes
-    return files + [path for path in descriptions if path.is_file()]
+    return [folder / name for name in names] + [path for path in descriptions if path.is_file()]
 
 
 def read_columns(path: Path, text: TextConfig) -> tuple[Values, tuple[str, ...] | None]:

@@ -179,8 +179,11 @@ def test_of_a_folder_of_the_hub_only_what_is_read_counts(experiment: Composed, t
     for split in ("test", "train", "validation"):
         pandas.DataFrame(ROWS).to_parquet(path / f"{split}-00000-of-00001.parquet")
     config = experiment("dataset=sst2", "target=mlp", f"dataset.path={path}").dataset  # tested on validation
-    names = [file.name for file in files_read(config)]
-    assert names == ["train-00000-of-00001.parquet", "validation-00000-of-00001.parquet", "README.md"]
+    names = ["train-00000-of-00001.parquet", "validation-00000-of-00001.parquet", "README.md"]
+    assert files_read(config) == [path / name for name in names]
+    (tmp_path / "link").symlink_to(path)
+    linked = replace(config, path=str(tmp_path / "link"))
+    assert files_read(linked) == [tmp_path / "link" / name for name in names]
     assert files_read(experiment("dataset=sst2", "target=mlp").dataset) == []
     empty = folder(tmp_path / "empty")
     with pytest.raises(UserError, match="is no folder of the hub's files"):
