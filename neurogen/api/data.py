@@ -22,7 +22,8 @@ import numpy as np
 
 from neurogen.data.arrays import as_bytes, as_list, store_splits
 from neurogen.data.dataset import Labelled
-from neurogen.data.texts import Table, with_class_indices
+from neurogen.data.labels import indices_in_memory
+from neurogen.data.texts import has_half_a_sign
 from neurogen.errors import UserError
 
 Pair = tuple[Any, Any]  # samples, labels
@@ -60,11 +61,10 @@ class Data:
         """
         pairs = {"train": train, "validation": validation, "test": test}
         given = {split: _samples(pair, split) for split, pair in pairs.items() if pair is not None}
-        tables = [Table([""] * len(labels), labels) for _, labels in given.values()]
-        labelled, names = with_class_indices(tables, class_names, "labels")
+        numbers, names = indices_in_memory([labels for _, labels in given.values()], class_names, "labels")
         splits = {
-            split: Labelled.of(samples, part.labels)
-            for (split, (samples, _)), part in zip(given.items(), labelled, strict=True)
+            split: Labelled.of(samples, part)
+            for (split, (samples, _)), part in zip(given.items(), numbers, strict=True)
         }
         _refuse(splits, names)
         title = title or ("text" if splits["train"].samples.dtype == object else "image")
@@ -162,6 +162,8 @@ def _refuse(splits: Mapping[str, Labelled], class_names: Sequence[str]) -> None:
             raise UserError(f"{split} has samples {list(shape)} and train {list(expected)}; all must be alike")
         if part.samples.dtype == object and not all(isinstance(text, str) and text.strip() for text in part.samples):
             raise UserError(f"{split} has samples that are no texts, or empty; mend or remove them")
+        if part.samples.dtype == object and any(has_half_a_sign(text) for text in part.samples):
+            raise UserError(f"{split} has a text with half of a sign that takes two (a lone surrogate); mend it")
         unknown = sorted(set(part.labels.tolist()) - set(range(len(class_names))))
         if unknown:
             raise UserError(f"{split} has the label {unknown[0]}; labels are 0 … {len(class_names) - 1}, or words")

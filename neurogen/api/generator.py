@@ -149,7 +149,8 @@ class LoadedGenerator:
         shared = (about.dataset, about.shape, about.class_names, about.preparation)
         if about.dataset.text is None:
             return SampleReader(*shared)
-        return SampleReader(*shared, self.module.backbone.tokenizer, hub_name(self.description.backbone))
+        name = hub_name(self.description.backbone)
+        return SampleReader(*shared, self.module.backbone.tokenizer, name, about.source_labels)
 
     def dataset(self, task: str) -> Dataset:
         """The dataset that the generator was trained on. Raises UserError where it is gone, or has changed since."""

@@ -22,8 +22,9 @@ from neurogen.config import DatasetConfig
 from neurogen.data.arrays import as_bytes, as_list
 from neurogen.data.dataset import Split
 from neurogen.data.images import read_labelled
+from neurogen.data.labels import Classes, indices_in_memory, numbered
 from neurogen.data.preparation import DataShape, ImageShape, Normalisation, Texts, TokenEmbedding
-from neurogen.data.texts import Table, read_table, with_class_indices
+from neurogen.data.texts import read_table
 from neurogen.errors import UserError
 from neurogen.stages.embed import text_split, token_ids
 
@@ -38,6 +39,7 @@ class SampleReader:
     preparation: Normalisation | TokenEmbedding
     tokenizer: Any = None  # None for images
     tokenizer_name: str | None = None  # OWNER/NAME on the Hub, where it is there
+    source_labels: tuple[str, ...] | None = None  # how tables write each class; None: by its name or its number
 
     def samples(self, given: Any) -> UInt8[Tensor, "samples channels height width"] | Int64[Tensor, "samples tokens"]:
         """Images as bytes, or texts as token ids padded with −1. A tensor of token ids is taken as it is.
@@ -55,9 +57,8 @@ class SampleReader:
 
         Raises UserError for a label that is no class of this dataset.
         """
-        values = as_list(given)
-        (part,), _ = with_class_indices([Table([""] * len(values), values)], self.class_names, "labels=")
-        numbers = part.labels
+        (indices,), _ = indices_in_memory([as_list(given)], self.class_names, "labels=")
+        numbers = np.array(indices, dtype=np.int64)
         if not np.isin(numbers, range(len(self.class_names))).all():
             raise UserError(
                 f"labels= has numbers beside 0 … {len(self.class_names) - 1} ({', '.join(self.class_names)})"
@@ -84,12 +85,12 @@ class SampleReader:
             return self.split(labelled.samples, labelled.labels)
         assert self.dataset.text is not None
         table = read_table(path, self.dataset.text)
-        # in a table the class 5 may be written as a number or as a word
-        labels = [str(label) if str(label) in self.class_names else label for label in table.labels]
-        try:
-            return self.split(table.texts, labels)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from error
+        labels, classes = table.labels, Classes(self.class_names, self.source_labels)
+        if table.class_names is not None:  # numbers of classes that the file itself names
+            indices = numbered(table.class_names).indices(labels, str(path))
+            labels = [table.class_names[index] for index in indices]
+            classes = Classes(self.class_names, self.class_names)
+        return self.split(table.texts, classes.indices(labels, str(path)))
 
     def _images(self, given: Any) -> UInt8[Tensor, "samples channels height width"]:
         assert isinstance(self.shape, ImageShape)

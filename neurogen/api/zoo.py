@@ -102,7 +102,8 @@ class LoadedZoo:
 def reader_of(config: DatasetConfig, dataset: Dataset, model: ModelConfig | None) -> SampleReader:
     """What makes samples for the networks of a zoo from a user's arrays or texts; texts have the model's tokens."""
     tokenizer, name = (load_tokenizer(model), hub_name(model)) if model is not None else (None, None)
-    return SampleReader(config, dataset.shape, dataset.class_names, dataset.preparation, tokenizer, name)
+    about = (dataset.shape, dataset.class_names, dataset.preparation)
+    return SampleReader(config, *about, tokenizer, name, dataset.source_labels)
 
 
 def _data(config: DatasetConfig, embed: str | None, root: Path) -> tuple[Dataset, ModelConfig | None]:

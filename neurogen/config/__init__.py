@@ -13,7 +13,16 @@ from neurogen.config.backbone import Attention, BackboneConfig, LoraConfig, Mode
 from neurogen.config.experiment import Device, Experiment, GpuConfig, StepKind, TaskSharing
 from neurogen.config.generator import GeneratorConfig, ProjectionKind, ScaleKind, TokenKind, TokenOrder
 from neurogen.config.stages import EvaluateConfig, Keep, Optimizer, RecipeConfig, StageConfig, StageSchedule, TuneConfig
-from neurogen.config.task import DatasetConfig, Modality, Relabel, SizeConfig, TargetConfig, TextConfig, task_name
+from neurogen.config.task import (
+    DatasetConfig,
+    Duplicates,
+    Modality,
+    Relabel,
+    SizeConfig,
+    TargetConfig,
+    TextConfig,
+    task_name,
+)
 from neurogen.config.zoo import (
     Alignment,
     ClassicalConfig,
@@ -30,6 +39,7 @@ __all__ = [
     "ClassicalConfig",
     "DatasetConfig",
     "Device",
+    "Duplicates",
     "EvaluateConfig",
     "Experiment",
     "GeneratorConfig",

@@ -22,6 +22,13 @@ class Relabel(StrEnum):
     random = "random"  # every context names the classes in another order
 
 
+class Duplicates(StrEnum):
+    """Training samples that stand in the test split too."""
+
+    drop = "drop"  # no split for training keeps them, and training none of a validation split that the source has
+    keep = "keep"
+
+
 @dataclass
 class TextConfig:
     """Which columns of a table are text and label, and how much of a text is read."""
@@ -29,7 +36,7 @@ class TextConfig:
     columns: list[str]  # joined to one text
     join: str  # what stands between the columns
     label: str  # the column of the labels
-    class_names: list[str] | None  # of the labels 0, 1, …; null: the hub's names, or the labels themselves
+    class_names: list[str] | None  # labels are these names, or 0, 1, …; null: the source's names, or the labels
     test_split: str  # the split of the hub's dataset that is used as test
     max_tokens: int = field(metadata=POSITIVE)  # longer texts are cut, for targets and contexts
     embedding_dim: int = field(metadata=POSITIVE)  # principal components of the backbone's embedding that targets read
@@ -57,6 +64,7 @@ class DatasetConfig:
     validation_fraction: float = field(metadata=PROPER_FRACTION)  # of the training samples
     split_seed: int = field(metadata=NOT_NEGATIVE)
     resize: int | None = field(default=None, metadata=POSITIVE)  # side of images in pixels; null: as they are
+    duplicates: Duplicates = Duplicates.drop
     relabel: Relabel | None = None  # null: labels as they are
     unseen: list[str] = field(default_factory=list)  # classes that only contexts of the evaluation show
     text: TextConfig | None = None  # how texts are read; null: the samples are images

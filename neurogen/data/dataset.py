@@ -22,7 +22,8 @@ from jaxtyping import Float, Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neurogen.config import DatasetConfig
+from neurogen.config import DatasetConfig, Duplicates
+from neurogen.data.duplicates import Groups, groups_of, overlap, stratified
 from neurogen.data.preparation import (
     PADDING,
     DataShape,
@@ -71,7 +72,7 @@ class RawSplits:
     test: Labelled
     class_names: tuple[str, ...]
     validation: Labelled | None = None
-    labels: tuple[str, ...] | None = None  # how the source writes each class, where that is not its name
+    source_labels: tuple[str, ...] | None = None  # how the source writes each class; None: by its name
     notes: tuple[str, ...] = ()  # what was left out or changed, and why
 
 
@@ -114,6 +115,7 @@ class Dataset:
     test: Split
     fingerprint: str  # sha256 over all splits
     notes: tuple[str, ...] = ()  # what the loader left out or changed
+    source_labels: tuple[str, ...] | None = None  # as in RawSplits
 
     @staticmethod
     def of(
@@ -124,6 +126,7 @@ class Dataset:
         test: Split,
         *,
         notes: tuple[str, ...] = (),
+        source_labels: tuple[str, ...] | None = None,
     ) -> Dataset:
         """A dataset of divided and prepared splits, with the fingerprint of all their tensors."""
         tensors: list[Tensor] = []
@@ -136,7 +139,8 @@ class Dataset:
         digest = hashlib.sha256(repr(class_names).encode())
         for tensor in tensors:
             digest.update(tensor.contiguous().numpy().data)
-        return Dataset(config.name, config.title, class_names, train, validation, test, digest.hexdigest(), notes)
+        splits, fingerprint = (train, validation, test), digest.hexdigest()
+        return Dataset(config.name, config.title, class_names, *splits, fingerprint, notes, source_labels)
 
     def without(self, classes: Sequence[str]) -> Dataset:
         """The same data without training and validation samples of these classes. Labels keep their numbers.
@@ -186,7 +190,7 @@ def load_images(config: DatasetConfig) -> Dataset:
 
 
 def load_raw(config: DatasetConfig) -> RawSplits:
-    """Run the loader, keep `dataset.limit` training samples, and divide. The result always has a validation split.
+    """Run the loader, take leaks out, keep `dataset.limit` training samples, cut a validation split if there is none.
 
     Raises UserError for an unknown loader, missing files, unusable samples, and too few samples or classes.
     """
@@ -198,10 +202,11 @@ def load_raw(config: DatasetConfig) -> RawSplits:
             f"dataset {config.name} needs {error.name}; pip install 'neurogen[demo]' or that package"
         ) from error
     _refuse_unusable(config, raw)
+    raw, groups = _without_leaks(config, raw)
     rng = np.random.default_rng(config.split_seed)
     kept = rng.permutation(len(raw.train))[: config.limit]
     if raw.validation is None:
-        validation, train = stratified(raw.train.labels[kept], config.validation_fraction, rng)
+        validation, train = stratified(raw.train.labels[kept], groups[kept], config.validation_fraction, rng)
         raw = replace(raw, train=raw.train[kept[train]], validation=raw.train[kept[validation]])
     else:
         raw = replace(raw, train=raw.train[np.sort(kept)])
@@ -225,22 +230,30 @@ def require_same(dataset: Dataset, fingerprint: str, folder: Path) -> None:
 
 
 def split_off_test(samples: Labelled, class_names: tuple[str, ...]) -> RawSplits:
-    """Splits of a source that has no test split: a fixed fifth of each class becomes the test data."""
-    test, train = stratified(samples.labels, TEST_FRACTION, np.random.default_rng(TEST_SEED))
+    """Splits of a source without a test split: a fixed fifth of each class, none of it identical to one of the rest."""
+    (groups,) = groups_of(samples.samples)
+    test, train = stratified(samples.labels, groups, TEST_FRACTION, np.random.default_rng(TEST_SEED))
     return RawSplits(samples[train], samples[test], class_names)
 
 
-def stratified(
-    labels: NDArray[np.int64], fraction: float, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of (a fraction of every class, the rest), both in ascending order."""
-    # scikit-learn's train_test_split draws other samples and rounds class sizes otherwise; every result hangs on these
-    selected = []
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        selected.append(members[: round(len(members) * fraction)])
-    index = np.sort(np.concatenate(selected))
-    return index, np.setdiff1d(np.arange(len(labels)), index)
+def _without_leaks(config: DatasetConfig, raw: RawSplits) -> tuple[RawSplits, Groups]:
+    """(the splits without samples that a later split has too, unless dataset.duplicates=keep; the groups of train).
+
+    Raises UserError where that leaves too little of a class.
+    """
+    splits = {"train": raw.train, "test": raw.test} | ({"validation": raw.validation} if raw.validation else {})
+    pairs = {name: (split.samples, split.labels) for name, split in splits.items()}
+    shared = overlap(pairs, drop=config.duplicates == Duplicates.drop)
+    kept = {name: split[shared.indices[name]] for name, split in splits.items()}
+    counts = np.bincount(kept["train"].labels, minlength=len(raw.class_names))
+    if counts.min() < 2:
+        raise UserError(
+            f"dataset {config.name}: {'; '.join(shared.notes)}; that leaves {counts.min()} training samples of class "
+            f"{raw.class_names[int(counts.argmin())]}; give other test data, or set dataset.duplicates=keep"
+        )
+    validation = kept.get("validation") or None  # with nothing left, a part of train becomes validation
+    notes = (*raw.notes, *shared.notes)
+    return replace(raw, train=kept["train"], validation=validation, notes=notes), shared.groups["train"]
 
 
 def _refuse_samples(config: DatasetConfig, split: Labelled) -> None:
@@ -280,9 +293,8 @@ def _refuse_unusable(config: DatasetConfig, raw: RawSplits) -> None:
     for kind, split, needed in (("training", raw.train, 2), ("test", raw.test, 1)):
         counts = np.bincount(split.labels, minlength=num_classes)
         if counts.min() < needed:
-            name = raw.class_names[int(counts.argmin())]
+            name, notes = raw.class_names[int(counts.argmin())], "".join(f"; {note}" for note in raw.notes)
             raise UserError(
                 f"dataset {config.name}: {counts.min()} {kind} samples of class {name}; every class needs two for "
-                "training and one for test (three where a fifth of them becomes the test split)"
-                f"{''.join(f'; {note}' for note in raw.notes)}"
+                f"training and one for test (three different ones where a fifth becomes the test split){notes}"
             )

@@ -29,7 +29,11 @@ def save_texts(dataset: Dataset, folder: Path) -> None:
         assert isinstance(split.samples, Texts)
         tensors |= {f"{name}.ids": split.samples.ids, f"{name}.starts": split.samples.starts}
         tensors[f"{name}.labels"] = split.labels
-    about = {"class_names": json.dumps(dataset.class_names), "notes": json.dumps(dataset.notes)}
+    about = {
+        "class_names": json.dumps(dataset.class_names),
+        "notes": json.dumps(dataset.notes),
+        "source_labels": json.dumps(dataset.source_labels),
+    }
     store.write_tensors(folder / FILE, tensors, about)
 
 
@@ -48,5 +52,8 @@ def load_texts(config: DatasetConfig, folder: Path) -> Dataset:
         Split(Texts(tensors[f"{name}.ids"], tensors[f"{name}.starts"]), tensors[f"{name}.labels"], embedding)
         for name in SPLITS
     )
-    notes = json.loads(about.get("notes", "[]"))  # older versions wrote none
-    return Dataset.of(config, tuple(json.loads(about["class_names"])), *splits, notes=tuple(notes))
+    class_names, notes = tuple(json.loads(about["class_names"])), tuple(json.loads(about["notes"]))
+    source_labels = json.loads(about["source_labels"])
+    return Dataset.of(
+        config, class_names, *splits, notes=notes, source_labels=None if source_labels is None else tuple(source_labels)
+    )

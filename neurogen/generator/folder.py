@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from neurogen import store
-from neurogen.config import BackboneConfig, DatasetConfig, GeneratorConfig, TargetConfig
+from neurogen.config import BackboneConfig, DatasetConfig, Duplicates, GeneratorConfig, TargetConfig
 from neurogen.data.identity import identity_of_target, require_same_code
 from neurogen.data.preparation import DataShape, ImageShape, Normalisation, TextShape, TokenEmbedding
 from neurogen.errors import UserError
@@ -42,6 +42,7 @@ class TaskDescription:
     shape: DataShape
     class_names: tuple[str, ...]
     fingerprint: str  # of the dataset that it was trained on
+    source_labels: tuple[str, ...] | None
     source: str | None  # digest of the code of a user's own target
 
     @staticmethod
@@ -53,11 +54,13 @@ class TaskDescription:
     @staticmethod
     def from_json(plain: dict[str, Any]) -> TaskDescription:
         """Raises UserError, KeyError or TypeError where something is missing or unknown."""
-        dataset, target = typed(DatasetConfig, plain["dataset"]), typed(TargetConfig, plain["target"])
+        # folders of earlier versions lack these two: no duplicates were taken out, and labels are names or numbers
+        values, source_labels = {"duplicates": Duplicates.keep} | plain["dataset"], plain.get("source_labels")
+        dataset, target = typed(DatasetConfig, values), typed(TargetConfig, plain["target"])
         shape = (ImageShape if dataset.text is None else TextShape)(**plain["shape"])
-        return TaskDescription(
-            dataset, target, shape, tuple(plain["class_names"]), plain["fingerprint"], plain.get("source")
-        )
+        class_names, fingerprint = tuple(plain["class_names"]), plain["fingerprint"]
+        labels = None if source_labels is None else tuple(source_labels)
+        return TaskDescription(dataset, target, shape, class_names, fingerprint, labels, plain.get("source"))
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ def _task(name: str, description: TaskDescription, tensors: dict[str, Tensor], c
     scale = Scale(layout, tensors.pop(f"{name}/scale.mean"), tensors.pop(f"{name}/scale.std"), config.soft_clip)
     kind = Normalisation if isinstance(d.shape, ImageShape) else TokenEmbedding
     preparation = kind(**{item.name: tensors.pop(f"{name}/preparation.{item.name}") for item in fields(kind)})
-    return Task(d.dataset, d.target, d.class_names, d.shape, preparation, d.fingerprint, scale)
+    return Task(d.dataset, d.target, d.class_names, d.shape, preparation, d.fingerprint, scale, d.source_labels)
 
 
 def _load_values(generator: Generator, tensors: dict[str, Tensor], adapter: dict[str, Tensor], folder: Path) -> None:

@@ -26,11 +26,15 @@ class Task:
     preparation: Normalisation | TokenEmbedding
     fingerprint: str  # of the dataset that the generator was trained on
     scale: Scale
+    source_labels: tuple[str, ...] | None = None  # how the tables of the dataset write each class; None: by its name
 
     @staticmethod
     def of(dataset: Dataset, config: DatasetConfig, target: TargetConfig, scale: Scale) -> Task:
         """The task of a loaded dataset and a target."""
-        return Task(config, target, dataset.class_names, dataset.shape, dataset.preparation, dataset.fingerprint, scale)
+        names, fingerprint = dataset.class_names, dataset.fingerprint
+        return Task(
+            config, target, names, dataset.shape, dataset.preparation, fingerprint, scale, dataset.source_labels
+        )
 
     @property
     def name(self) -> str:

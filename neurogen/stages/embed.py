@@ -20,6 +20,7 @@ from torch import Tensor
 from neurogen.config import DatasetConfig
 from neurogen.data.dataset import Dataset, Split, load_raw
 from neurogen.data.preparation import Texts, TokenEmbedding
+from neurogen.data.texts import has_half_a_sign
 from neurogen.data.tokenised import save_texts
 from neurogen.errors import UserError
 from neurogen.generator.backbone import tokenised
@@ -67,7 +68,8 @@ def text_dataset(config: DatasetConfig, tokenizer: Any, embedding: TokenEmbeddin
         ids = token_ids(list(split.samples), tokenizer)
         lengths += [len(text) for text in ids]
         splits.append(text_split(ids, split.labels, config, embedding))
-    return Dataset.of(config, raw.class_names, *splits, notes=raw.notes), lengths
+    dataset = Dataset.of(config, raw.class_names, *splits, notes=raw.notes, source_labels=raw.source_labels)
+    return dataset, lengths
 
 
 def text_split(
@@ -80,7 +82,12 @@ def text_split(
 
 
 def token_ids(texts: list[str], tokenizer: Any) -> list[list[int]]:
-    """The token ids of every text. Raises UserError for a text that the tokenizer makes no token of."""
+    """The token ids of every text. Raises UserError for a text that the tokenizer cannot read, or makes no token of."""
+    for text in texts:
+        if has_half_a_sign(text):
+            raise UserError(
+                f"the text {text!r} has half of a sign that takes two (a lone surrogate); mend or remove it"
+            )
     ids: list[list[int]] = []
     for first in range(0, len(texts), BATCH_SIZE):
         ids += tokenised(texts[first : first + BATCH_SIZE], tokenizer)

@@ -69,13 +69,14 @@ def test_the_identity_is_the_content(tmp_path: Path) -> None:
 
 
 def test_texts_keep_every_letter(tmp_path: Path) -> None:
-    data = Data.from_arrays((TEXTS[:2] * 6, ["yes", "no"] * 6), validation=(TEXTS[3:], ["no"]), title="mails")
+    train = [f"{text} {index}" for index in range(6) for text in TEXTS[:2]]
+    data = Data.from_arrays((train, ["yes", "no"] * 6), validation=(TEXTS[3:], ["no"]), title="mails")
     raw = stored(data, tmp_path)
     assert raw.class_names == ("no", "yes")
     assert raw.validation is not None
     assert list(raw.validation.samples) == TEXTS[3:]
     texts = [*raw.train.samples, *raw.test.samples]  # a fifth of each class is test
-    assert sorted(texts) == sorted(TEXTS[:2] * 6)
+    assert sorted(texts) == sorted(train)
     assert len(raw.test) == 2
 
 
@@ -146,6 +147,8 @@ def test_a_dataset_of_hugging_face_brings_splits_and_names() -> None:
         ((PIXELS, LABELS), {"test": (PIXELS[:, :1], LABELS)}, "test has samples [1, 5, 7] and train [2, 5, 7]"),
         ((["a", " "], [0, 1]), {}, "no texts, or empty"),
         ((["a", 5], [0, 1]), {}, "no texts, or empty"),
+        ((["a", "half \ud83d"], [0, 1]), {}, "train has a text with half of a sign"),
+        ((["a", "b"], [1, "1"]), {}, "has 1 both as a number and as a word"),
         ((PIXELS, LABELS + 0.5), {}, "a label is a whole number or a word"),
     ],
 )

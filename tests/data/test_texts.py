@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pandas
 import pytest
@@ -62,7 +65,7 @@ def test_sst2_is_tested_on_its_validation_split(experiment: Composed, tmp_path: 
 
 def test_snli_joins_its_pairs_and_drops_those_without_a_label(experiment: Composed, tmp_path: Path) -> None:
     def pairs(count: int) -> pandas.DataFrame:
-        hypotheses = [f"Somebody sleeps, {index}." for index in range(count)]
+        hypotheses = [f"Somebody of {count} sleeps, {index}." for index in range(count)]
         labels = [-1, 0, 1, 2]
         return pandas.DataFrame(
             {"premise": ["A man runs."] * count, "hypothesis": hypotheses, "label": (labels * count)[:count]}
@@ -73,13 +76,14 @@ def test_snli_joins_its_pairs_and_drops_those_without_a_label(experiment: Compos
     assert raw.validation is not None
     assert (len(raw.train), len(raw.validation), len(raw.test)) == (30, 6, 12)  # the hub's own validation split
     assert raw.class_names == ("entailment", "neutral", "contradiction")
-    assert raw.test.samples[0] == "A man runs. | Somebody sleeps, 1."
+    assert raw.test.samples[0] == "A man runs. | Somebody of 16 sleeps, 1."
     assert raw.test.labels.tolist()[:4] == [0, 1, 2, 0]
 
 
 def test_ag_news_has_its_two_splits(experiment: Composed, tmp_path: Path) -> None:
     def news(count: int) -> pandas.DataFrame:
-        return pandas.DataFrame({"text": [f"news {n}" for n in range(count)], "label": [n % 4 for n in range(count)]})
+        texts = [f"news {n} of {count}" for n in range(count)]
+        return pandas.DataFrame({"text": texts, "label": [n % 4 for n in range(count)]})
 
     raw = load(experiment, "ag_news", parquet(tmp_path / "ag", train=news(80), test=news(20)))
     assert raw.validation is not None
@@ -130,10 +134,11 @@ def test_a_label_of_minus_one_is_a_label_in_a_table_of_the_users(experiment: Com
 
 
 def test_a_quotation_mark_in_a_tsv_is_a_character(experiment: Composed, tmp_path: Path) -> None:
-    (tmp_path / "own.tsv").write_text("review\tstars\n" + '"good film\t1\nplain film\t0\n' * 20)
+    rows = "".join(f'"good film {n}\t1\nplain film {n}\t0\n' for n in range(20))
+    (tmp_path / "own.tsv").write_text("review\tstars\n" + rows)
     raw = load(experiment, "text_table", f"dataset.path={tmp_path}/own.tsv", *TABLE)
     assert len(raw.train) + len(raw.test) + (len(raw.validation) if raw.validation else 0) == 40
-    assert set(raw.test.samples) == {'"good film', "plain film"}
+    assert {text[:5] for text in raw.test.samples} == {'"good', "plain"}
 
 
 def test_labels_may_be_words(experiment: Composed, tmp_path: Path) -> None:
@@ -166,23 +171,117 @@ def test_bad_tables_are_named(experiment: Composed, tmp_path: Path) -> None:
     )
     refused(REVIEWS.assign(review=["  ", *REVIEWS.review[1:]]), r"sample 1 has an empty text")
     refused(REVIEWS.assign(review=[None, *REVIEWS.review[1:]]), r"sample 1 is no text", name="own.parquet")
-    refused("review,stars\nschön,1\n".encode("latin-1"), r"is not UTF-8 .* at byte")
-    refused(b'review,stars\n"never closed,1\n', r"no readable .csv table")
-    refused(b"not json", r"no readable .jsonl table", name="own.jsonl")
-    refused(b"not parquet", r"no readable .parquet table", name="own.parquet")
+    refused("review,stars\nschön,1\n".encode("latin-1"), r"is not UTF-8 .* in line 2")
+    refused(b'review,stars\n"never closed,1\n', r"line 2: a quotation mark is not closed")
+    refused(b"not json", r"no readable JSON table", name="own.jsonl")
+    refused(b"not parquet", r"no readable parquet table", name="own.parquet")
     refused(REVIEWS, r"no table that is read here; allowed: .csv", name="own.xlsx")
     refused(REVIEWS.assign(stars=1), r"one class only \(1\)")
-    refused(REVIEWS.assign(stars=np.linspace(0, 1, 60)), r"label 0.0; a label is a whole number or a word")
+    refused(
+        REVIEWS.assign(stars=np.linspace(0, 1, 60)), r"label 0.0169.*; a label is a whole number or", name="own.parquet"
+    )
     refused(REVIEWS.assign(stars=["", *["a", "b", "c"] * 19, "a", "b"]), r"sample 1 has no label")
     refused(REVIEWS.assign(stars=[None, *[0, 1] * 29, 1]), r"sample 1 has no label", name="own.parquet")
-    refused(b"review,stars\n" + b"a film, a good one,1\n" * 9, r"no readable .csv table")
+    refused(
+        b"review,stars\n" + b"a film, a good one,1\n" * 9, r"line 2: the number of fields is 3, and 2 in the header"
+    )
     refused(
         REVIEWS.assign(stars=["x", *["a", "b"] * 29, "a"]),
         r"label 'x'; allowed: a, b",
         "dataset.text.class_names=[a,b]",
     )
-    refused(REVIEWS.assign(stars=[7, *[0, 1] * 29, 1]), r"labels \[7\] beside its 2", "dataset.text.class_names=[a,b]")
+    refused(REVIEWS.assign(stars=[7, *[0, 1] * 29, 1]), r"label '7'; allowed: 0, 1", "dataset.text.class_names=[a,b]")
     many = pandas.concat([REVIEWS] * 20)
     refused(many.assign(stars=[f"name {n}" for n in range(1200)]), r"1,200 different labels; is dataset.text.label")
-    with pytest.raises(UserError, match=r"a folder with train.\* and test.\*; it has no train"):
+    with pytest.raises(UserError, match=r"a folder with train.\* and maybe .*; it has no train"):
         load(experiment, "text_table", f"dataset.path={tmp_path}/nowhere", *TABLE)
+
+
+def named_parquet(path: Path, names: list[str], rows: list[tuple[str, int]]) -> None:
+    """A file as `datasets` writes it, which notes the names of its classes."""
+    features = datasets.Features(sentence=datasets.Value("string"), label=datasets.ClassLabel(names=names))
+    columns = {"sentence": [text for text, _ in rows], "label": [label for _, label in rows]}
+    datasets.Dataset.from_dict(columns, features).to_parquet(path)
+
+
+SENTENCES = [(f"sentence {n}", n % 2) for n in range(40)]
+
+
+def test_the_names_of_the_hub_win_and_must_be_ours(experiment: Composed, tmp_path: Path) -> None:
+    named_parquet(tmp_path / "train-0.parquet", ["Negative", "Positive"], SENTENCES)
+    named_parquet(tmp_path / "validation-0.parquet", ["Negative", "Positive"], [("good", 1), ("bad", 0)])
+    raw = load(experiment, "sst2", f"dataset.path={tmp_path}")
+    assert raw.class_names == ("Negative", "Positive")
+    assert raw.source_labels == ("0", "1")
+    assert raw.test.labels.tolist() == [1, 0]
+    with pytest.raises(
+        UserError, match=r"calls its classes Negative, Positive, and dataset.text.class_names good, bad"
+    ):
+        load(experiment, "sst2", f"dataset.path={tmp_path}", "dataset.text.class_names=[good,bad]")
+    named_parquet(tmp_path / "validation-0.parquet", ["Positive", "Negative"], [("good", 0), ("bad", 1)])
+    with pytest.raises(UserError, match=r"validation-0.parquet calls its classes Positive, Negative, and another file"):
+        load(experiment, "sst2", f"dataset.path={tmp_path}")
+
+
+def test_new_content_of_a_hub_folder_is_read_though_its_time_is_the_old_one(
+    experiment: Composed, tmp_path: Path
+) -> None:
+    for word in ("good", "fine"):
+        path = parquet(tmp_path / word, train=sst2(40, [0, 1]), validation=sst2(9, [1, 0]))
+        file = tmp_path / word / "validation-00000-of-00001.parquet"
+        pandas.DataFrame({"sentence": [word, "dull"], "label": [1, 0]}).to_parquet(file)
+        os.utime(file, (10**9, 10**9))
+        if word == "fine":
+            shutil.rmtree(tmp_path / "good")
+            path = f"dataset.path={(tmp_path / word).rename(tmp_path / 'good')}"
+        assert list(load(experiment, "sst2", path).test.samples) == [word, "dull"]
+
+
+def test_a_table_whose_file_names_its_classes(experiment: Composed, tmp_path: Path) -> None:
+    named_parquet(tmp_path / "train.parquet", ["neg", "pos"], SENTENCES)
+    words = (f"dataset.path={tmp_path}", "dataset.text.columns=[sentence]")
+    assert load(experiment, "text_table", *words).class_names == ("neg", "pos")
+    (tmp_path / "test.csv").write_text("sentence,label\na joy,pos\nso bad,neg\n")
+    raw = load(experiment, "text_table", *words)
+    assert (raw.class_names, raw.test.labels.tolist()) == (("neg", "pos"), [1, 0])
+    named_parquet(tmp_path / "validation.parquet", ["pos", "neg"], [("fine", 0), ("dull", 1)])
+    with pytest.raises(UserError, match=r"validation.parquet calls its classes pos, neg, and .*train.parquet neg, pos"):
+        load(experiment, "text_table", *words)
+
+
+def test_labels_of_one_class_may_have_other_types_in_other_files(experiment: Composed, tmp_path: Path) -> None:
+    rows = "".join(f"film {n},{n % 2}\n" for n in range(40))
+    (tmp_path / "train.csv").write_text(f"text,label\n{rows}")
+    (tmp_path / "val.json").write_text(json.dumps([{"text": "x", "label": 1.0}, {"text": "y", "label": "0 "}]))
+    (tmp_path / "test.jsonl").write_text('{"text": "a", "label": 1}\n{"text": "b", "label": "0"}\n')
+    (tmp_path / "notes.txt").write_text("not read")
+    raw = load(experiment, "text_table", f"dataset.path={tmp_path}")
+    assert raw.validation is not None
+    assert (len(raw.train), raw.validation.labels.tolist(), raw.test.labels.tolist()) == (40, [1, 0], [1, 0])
+    assert raw.notes == ("not read, since they are no train.*, validation.* or test.*: notes.txt",)
+    (tmp_path / "test.jsonl").write_text('{"text": "a", "label": -1}\n{"text": "b", "label": -1}\n')
+    with pytest.raises(UserError, match=r"test.jsonl has the label '-1'; .* 2 of 2 samples have it: hidden labels"):
+        load(experiment, "text_table", f"dataset.path={tmp_path}")
+
+
+def test_without_a_table_for_test_a_fifth_of_train_is_test(experiment: Composed, tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"film {n},{n % 2}\n" for n in range(40)))
+    (tmp_path / "dev.csv").write_text("text,label\nx,1\ny,0\n")
+    raw = load(experiment, "text_table", f"dataset.path={tmp_path}")
+    assert raw.validation is not None
+    assert (len(raw.train), len(raw.validation), len(raw.test)) == (32, 2, 8)
+
+
+def test_labels_are_as_written_whatever_the_other_rows_have(experiment: Composed, tmp_path: Path) -> None:
+    labels = ["1", "01", "1E5", "true", "N/A"]
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"film {n}, {labels[n % 5]} \n" for n in range(60)))
+    raw = load(experiment, "text_table", f"dataset.path={tmp_path}/a.csv")
+    assert raw.class_names == ("1", "01", "1E5", "N/A", "true")
+
+
+def test_half_of_a_sign_is_named(experiment: Composed, tmp_path: Path) -> None:
+    rows = [json.dumps({"text": f"film {n}", "label": n % 2}) for n in range(20)]
+    rows[7] = '{"text": "good \\ud83d", "label": 1}'
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    with pytest.raises(UserError, match=r"a.jsonl: sample 8 has half of a sign that takes two \(a lone surrogate"):
+        load(experiment, "text_table", f"dataset.path={tmp_path}/a.jsonl")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,10 @@ def test_nothing_is_lost_in_a_file(dataset: Dataset, experiment: Composed, tmp_p
     save_texts(dataset, tmp_path)
     loaded = load_texts(experiment(*TINY_TEXT).dataset, tmp_path)
     assert loaded.fingerprint == dataset.fingerprint
-    assert loaded.class_names == dataset.class_names
+    assert (loaded.class_names, loaded.source_labels) == (dataset.class_names, None)
     assert torch.equal(loaded.test.inputs(), dataset.test.inputs())
+    save_texts(replace(dataset, source_labels=("0", "1")), tmp_path)
+    assert load_texts(experiment(*TINY_TEXT).dataset, tmp_path).source_labels == ("0", "1")
 
 
 def test_a_broken_file_is_named(dataset: Dataset, experiment: Composed, tmp_path: Path) -> None:

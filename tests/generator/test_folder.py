@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from neurogen import store
+from neurogen.config import Duplicates
 from neurogen.data.dataset import load_images
 from neurogen.errors import UserError
 from neurogen.generator.context import Context
-from neurogen.generator.folder import build_generator, load_generator, save_generator
+from neurogen.generator.folder import (
+    TaskDescription,
+    build_generator,
+    load_generator,
+    read_description,
+    save_generator,
+)
 from neurogen.generator.generator import Generator
 from neurogen.generator.task import Task
 from neurogen.targets.networks import build_network
@@ -72,6 +81,28 @@ assert not any(name.startswith("neurogen") for name in sys.modules)
     words = ["plain", str(tmp_path / "base"), str(folder / "adapter"), str(tmp_path / "io.pt")]
     process = run_forked(words, tmp_path, os.environ)
     assert process.returncode == 0, process.stderr
+
+
+def test_a_folder_says_how_tables_write_the_classes(saved: tuple[Generator, Context, Path]) -> None:
+    generator, _, folder = saved
+    (name, task), *_ = generator.tasks.items()
+    assert read_description(folder).tasks[name].source_labels is None
+    digits = tuple(str(digit) for digit in range(10))
+    about = store.read_json(folder / "generator.json")
+    about["tasks"][name] |= asdict(TaskDescription.of(replace(task, source_labels=digits)))
+    store.write_json(folder / "generator.json", about)
+    assert read_description(folder).tasks[name].source_labels == digits
+    assert read_description(folder).tasks[name].dataset.duplicates == Duplicates.drop
+
+
+def test_a_folder_of_an_earlier_version_kept_duplicates(saved: tuple[Generator, Context, Path]) -> None:
+    _, _, folder = saved
+    about = store.read_json(folder / "generator.json")
+    (task,) = about["tasks"].values()
+    del task["source_labels"], task["dataset"]["duplicates"]
+    store.write_json(folder / "generator.json", about)
+    (description,) = read_description(folder).tasks.values()
+    assert (description.source_labels, description.dataset.duplicates) == (None, Duplicates.keep)
 
 
 def test_broken_generator_folders_are_named(saved: tuple[Generator, Context, Path], runtime: Runtime) -> None:

@@ -1,0 +1,55 @@
+"""Tables that a finished generator reads: labels mean what they meant in training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import datasets
+import pytest
+import torch
+
+from neurogen.api.samples import SampleReader
+from neurogen.data.preparation import TextShape, TokenEmbedding
+from neurogen.errors import UserError
+from neurogen.generator.pretrained import load_tokenizer
+from tests.conftest import TINY_TEXT, Composed
+
+NUMBERS, STARS = ("0", "1", "2"), ("1", "2", "3")
+
+
+@pytest.fixture
+def reader(experiment: Composed) -> SampleReader:
+    """Of films with one to three stars, whose tables have the numbers 0 to 2."""
+    about = experiment(*TINY_TEXT)
+    embedding = TokenEmbedding(torch.ones(1000, 4))
+    return SampleReader(about.dataset, TextShape(4, 3), STARS, embedding, load_tokenizer(about.backbone), None, NUMBERS)
+
+
+def read(reader: SampleReader, path: Path, *labels: str) -> list[int]:
+    """The labels of a table, as the reader understands them."""
+    path.write_text("text,label\n" + "".join(f"film {n},{label}\n" for n, label in enumerate(labels)))
+    return reader.read(path).labels.tolist()
+
+
+def test_labels_of_a_table_are_read_as_those_of_the_training_data(reader: SampleReader, tmp_path: Path) -> None:
+    table = tmp_path / "new.csv"
+    assert read(reader, table, "0", "1", "2") == [0, 1, 2]
+    assert read(reader, table, "1", "2") == [1, 2]  # a table that lacks a class
+    assert read(reader, table, "3", "1") == [2, 0]  # 3 is only a name
+    by_name = replace(reader, source_labels=STARS)
+    assert read(by_name, table, "1", "2") == [0, 1]
+    with pytest.raises(UserError, match=r"new.csv has the label '0'; allowed: 1, 2, 3"):
+        read(by_name, table, "0", "1")
+    assert read(replace(reader, source_labels=None), table, "1", "2") == [0, 1]
+
+
+def test_numbers_that_the_file_itself_names_are_those_names(reader: SampleReader, tmp_path: Path) -> None:
+    features = datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=["2", "1"]))
+    datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}, features).to_parquet(tmp_path / "new.parquet")
+    assert reader.read(tmp_path / "new.parquet").labels.tolist() == [1, 0]
+
+
+def test_half_of_a_sign_is_refused(reader: SampleReader) -> None:
+    with pytest.raises(UserError, match=r"the text 'good \\ud83d' has half of a sign"):
+        reader.samples(["good \ud83d"])
