@@ -163,7 +163,9 @@ def _requeue(attempt: Attempt, log: AttemptLog, requeues_left: int) -> Attempt:
     requeued = replace(attempt, exit_status=STOPPED, message="out of time, back in the queue", requeued=True)
     log.write(requeued)  # before scontrol, since SLURM then ends this process too
     name = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else job
-    process = subprocess.run(["scontrol", "requeue", name], capture_output=True, text=True, check=False)
+    process = subprocess.run(
+        ["scontrol", "requeue", name], capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     if process.returncode == 0:
         return requeued
     return replace(attempt, message=f"out of time, and not put back into the queue: {' '.join(process.stderr.split())}")

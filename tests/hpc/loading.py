@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def own_memory_mb() -> float:
-    (kb,) = re.findall(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    (kb,) = re.findall(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
     return int(kb) / 1000
 
 
