@@ -32,6 +32,7 @@ from yaml import YAMLError
 from hpc.errors import ClusterError
 from neurogen.arguments import for_hydra, with_study
 from neurogen.errors import Interrupted, UserError, errors_in_one_line, one_line
+from neurogen.streams import make_lasting
 
 if TYPE_CHECKING:
     from hpc.ranks.distributed import Placement
@@ -60,6 +61,7 @@ _register()
 
 def main() -> None:
     """The command. What the user can mend ends in one line with exit status 1, an interruption with 130."""
+    make_lasting()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands exceptions on instead of printing its own summary
     with errors_in_one_line(*MENDABLE, explain=_explained):
         sys.argv[:] = for_hydra(sys.argv)
