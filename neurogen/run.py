@@ -171,16 +171,16 @@ def _show_estimate(experiment: Experiment) -> None:
 
 
 def _stop_on_signals(stop: Event) -> None:
-    """The first Ctrl-C or SIGTERM lets the running step save; the second ends at once."""
+    """The first Ctrl-C or SIGTERM lets the running step save; the second ends at once, with status 130 or 143."""
+    from hpc.ranks.signals import end_at_once, hear
 
-    def handle(signal_number: int, frame: object) -> None:
+    def handle(signal_number: int) -> None:
         if stop.is_set():
-            os._exit(INTERRUPTED)
+            end_at_once(signal_number)
         stop.set()
         print("\nsaving, then stopping (again: stop at once)", file=sys.stderr, flush=True)
 
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
+    hear(handle, signal.SIGINT, signal.SIGTERM)
 
 
 def _say_stopped() -> None:
