@@ -35,8 +35,8 @@ from neurogen.errors import Interrupted, UserError, errors_in_one_line, one_line
 from neurogen.streams import make_lasting
 
 if TYPE_CHECKING:
-    from hpc.ranks.distributed import Placement
-    from neurogen.config import Experiment
+    from hpc.ranks.placement import Placement
+    from neurogen.config import Experiment, StepKind
     from neurogen.study.pipeline import Aggregate
     from neurogen.training.runtime import Runtime
 
@@ -110,7 +110,7 @@ def user_errors() -> Iterator[None]:
 @errors_in_one_line(ClusterError)  # in here too, before Hydra reports the exception in its own words
 def compose_and_run(composed: Any) -> None:
     """Run one experiment in this process, or in this rank of several, and show its table."""
-    from hpc.ranks.distributed import Placement
+    from hpc.ranks.placement import Placement
     from neurogen.experiment import experiment_from
     from neurogen.report.terminal import show
 
@@ -134,7 +134,7 @@ def run_experiment(experiment: Experiment, stop: Event) -> Aggregate | None:
     With dry_run=true, print what it would cost, do nothing, and return None.
     Raises Interrupted when `stop` is set and everything needed to go on is saved.
     """
-    from hpc.ranks.distributed import Placement
+    from hpc.ranks.placement import Placement
     from neurogen.study.execution import chosen, run_here
     from neurogen.study.graph import steps_of
 
@@ -144,10 +144,24 @@ def run_experiment(experiment: Experiment, stop: Event) -> Aggregate | None:
     last = steps_of([experiment])
     steps = chosen(last, experiment.only, experiment.part, experiment.num_parts)
     placement = Placement.from_environment(os.environ)
-    if placement.size > 1 or not all(step.is_done for step in steps):
+    undone = {step.kind for step in steps if not step.is_done}
+    if placement.size > 1 or undone:
+        require_ranks(experiment, placement, undone)
         with runtime_of(experiment, placement, stop) as runtime:
             run_here(steps, runtime)
     return last
+
+
+def require_ranks(experiment: Experiment, placement: Placement, kinds: set[StepKind]) -> None:
+    """Raises ClusterError or UserError where ranks cannot share steps of these kinds, before any of them has begun."""
+    from hpc.ranks.zero import require_usable, zero_from
+    from neurogen.config import StepKind
+    from neurogen.experiment import require_shares
+
+    require_usable(zero_from(experiment.zero), placement.size)
+    for kind, stage in ((StepKind.inject, experiment.recipe.inject), (StepKind.tune, experiment.recipe.tune)):
+        if kind in kinds:
+            require_shares(kind, stage, placement.size)
 
 
 def runtime_of(experiment: Experiment, placement: Placement, stop: Event) -> AbstractContextManager[Runtime]:

@@ -30,7 +30,8 @@ from hpc.jobs.attempts import Attempt, AttemptLog
 from hpc.jobs.graph import Step, identity
 from hpc.jobs.queue import Queue
 from hpc.jobs.sweep import Sweep
-from hpc.ranks.distributed import Placement, runtime_of_ranks
+from hpc.ranks.distributed import runtime_of_ranks
+from hpc.ranks.placement import Placement
 from hpc.ranks.signals import end_at_once, hear
 from hpc.ranks.zero import Zero, single_process
 

@@ -17,7 +17,8 @@ import peft  # noqa: F401  (before the measurement, as all other imports)
 from hydra import compose, initialize_config_dir
 from transformers.models.llama import modeling_llama  # noqa: F401
 
-from hpc.ranks.distributed import Placement, runtime_of_ranks
+from hpc.ranks.distributed import runtime_of_ranks
+from hpc.ranks.placement import Placement
 from hpc.ranks.zero import zero_from
 from neurogen.experiment import experiment_from
 from neurogen.generator.backbone import load_backbone
