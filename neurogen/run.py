@@ -137,6 +137,7 @@ def run_experiment(experiment: Experiment, stop: Event) -> Aggregate | None:
     from hpc.ranks.placement import Placement
     from neurogen.study.execution import chosen, run_here
     from neurogen.study.graph import steps_of
+    from neurogen.sweep import require_backbone
 
     if experiment.dry_run:
         _show_estimate(experiment)
@@ -163,17 +164,6 @@ def require_ranks(experiment: Experiment, placement: Placement, kinds: set[StepK
     for kind, stage in ((StepKind.inject, experiment.recipe.inject), (StepKind.tune, experiment.recipe.tune)):
         if kind in kinds:
             require_shares(kind, stage, placement.size)
-
-
-def require_backbone(experiment: Experiment, kinds: set[StepKind]) -> None:
-    """Raises UserError where the backbone is none, or cannot read what steps of these kinds would show it."""
-    from neurogen.config import StepKind
-    from neurogen.cost.room import require_room
-    from neurogen.generator.usable import require_usable
-
-    require_usable(experiment.backbone)
-    if kinds & {StepKind.inject, StepKind.tune}:
-        require_room(experiment)
 
 
 def runtime_of(experiment: Experiment, placement: Placement, stop: Event) -> AbstractContextManager[Runtime]:

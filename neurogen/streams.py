@@ -12,6 +12,7 @@ from __future__ import annotations
 import codecs
 import errno
 import io
+import locale
 import os
 import sys
 import unicodedata
@@ -28,13 +29,29 @@ READABLE = "readable"  # the name of our error handler
 def make_lasting() -> None:
     """Replace sys.stdout and sys.stderr. For the beginning of a command; called again, it changes nothing.
 
+    Where the locale is not UTF-8, the process begins anew in Python's UTF-8 mode.
+
     COLUMNS and LINES are removed from the environment where they are no size of a window: rich and tqdm believe them.
     """
+    _restart_in_utf8_mode()
     codecs.register_error(READABLE, readable)
     for name in ("COLUMNS", "LINES"):
         if not os.environ.get(name, "1").isdecimal() or int(os.environ.get(name, "1")) == 0:
             del os.environ[name]
     sys.stdout, sys.stderr = (_lasting(name) for name in ("stdout", "stderr"))
+
+
+def _restart_in_utf8_mode() -> None:
+    """Names of files and words of the command line are UTF-8 nearly everywhere, whatever a login node's LANG says.
+
+    Else a class would have another name there, and another result. Python decides at its start how it reads them. What
+    is shown stays in the encoding of the locale.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or "PYTHONUTF8" in os.environ:
+        return
+    os.environ["PYTHONUTF8"] = "1"
+    os.environ.setdefault("PYTHONIOENCODING", locale.getpreferredencoding())
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def readable(error: UnicodeError) -> tuple[str | bytes, int]:

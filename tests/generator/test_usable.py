@@ -125,7 +125,10 @@ def test_an_encoder_is_refused_before_a_zoo_is_trained(program: Program, tmp_pat
     saved(tmp_path / "model", "bert")
     line = error_line(program("run", *TINY, "backbone=causal_lm", "backbone.model=model"))
     assert "backbone model (bert) is an encoder" in line
-    assert not list(tmp_path.glob("runs/*/*"))
+    assert not list(tmp_path.glob("runs/reference/*"))
+    line = error_line(program("run", "-m", *TINY, "seed=0,1", "backbone=causal_lm", "backbone.model=model"))
+    assert "backbone model (bert) is an encoder" in line
+    assert not list(tmp_path.glob("runs/reference/*"))
     architecture = json.dumps({"model_type": "bert", "vocab_size": 264, **SIZES["bert"]}).replace('"', "")
     line = error_line(program("run", *TINY, f"backbone.architecture={architecture}"))
     assert "backbone tiny_llama (bert) is an encoder" in line
