@@ -56,7 +56,7 @@ def main() -> None:
         table.add_column(column)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "bare.py").write_text(HYDRA_ALONE)
+        (folder / "bare.py").write_text(HYDRA_ALONE, encoding="utf-8")
         bare = "a bare Hydra program", command([sys.executable, "bare.py", "--cfg", "job"], folder)
         finished = command(FINISHED_RUN, folder)
         finished()  # from now on it has nothing to do but to show its table

@@ -86,7 +86,7 @@ class Job:
         self.folder.mkdir()
         self.log = self.folder / "log"
         command = [sys.executable, "-m", "benchmarks.section", str(self.folder), *self.section.name.split()]
-        with self.log.open("w") as log:
+        with self.log.open("w", encoding="utf-8") as log:
             self.process = subprocess.Popen(
                 command,
                 cwd=ROOT,
@@ -108,7 +108,7 @@ class Job:
 
     def output(self) -> str:
         """What the section has printed so far."""
-        return self.log.read_text(errors="replace")
+        return self.log.read_text(errors="replace", encoding="utf-8")
 
     def kill(self) -> None:
         """The section, and the processes that it has started."""
@@ -122,7 +122,7 @@ def main() -> None:
     sections = chosen_sections()
     slack, out = float(os.environ.get("SLACK", "1")), Path(os.environ.get("OUT", "gpu-results"))
     out.mkdir(parents=True, exist_ok=True)
-    (out / "gpu.log").write_text("")
+    (out / "gpu.log").write_text("", encoding="utf-8")
     results: dict[str, dict[str, Any]] = {}
     with TemporaryDirectory(prefix="neurogen-gpu-") as folder:
         for group in groups_of(sections):
@@ -173,9 +173,9 @@ def run_together(
 
 def record(job: Job, result: dict[str, Any], out: Path, results: dict[str, dict[str, Any]]) -> None:
     """Writes all results so far, and says how this section ended."""
-    (out / "gpu.json").write_text(json.dumps(results, indent=1) + "\n")
-    (out / "gpu.md").write_text(tables.markdown(results))
-    with (out / "gpu.log").open("a") as log:
+    (out / "gpu.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    (out / "gpu.md").write_text(tables.markdown(results), encoding="utf-8")
+    with (out / "gpu.log").open("a", encoding="utf-8") as log:
         log.write(f"==== {job.section.name}\n{job.output()[-LOG_CHARACTERS:]}\n")
     ending = {0: "done", OVER_TIME: "over its time limit"}.get(result["exit"], f"exit status {result['exit']}")
     print(f"{job.section.name}: {ending} after {result['seconds']:.0f} s", flush=True)

@@ -14,5 +14,7 @@ def measure(folder: Path, case: str) -> None:
     driver = None
     if ON_GPU:
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-        driver = subprocess.run(query, capture_output=True, text=True, check=True).stdout.split()[0]
+        driver = subprocess.run(
+            query, capture_output=True, encoding="utf-8", errors="replace", check=True
+        ).stdout.split()[0]
     report(**{name: value for name, value in store.environment().items() if name != "host"}, driver=driver)

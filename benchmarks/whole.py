@@ -29,7 +29,7 @@ def measure(folder: Path, case: str) -> None:
     overrides = [*TINY, *(text_table(folder) if case in ("text", "rnn") else []), *CASES[case]]
     command = [sys.executable, "-m", "neurogen.run", *overrides, f"root={folder}", f"device={DEVICE}"]
     status = subprocess.run(command, check=False).returncode
-    tables = [json.loads(path.read_text()) for path in folder.glob("sweeps/*/results.json")]
+    tables = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("sweeps/*/results.json")]
     report(generated_percent=[row["generated_mean"] for table in tables for row in table])
     sys.exit(status)
 
@@ -38,7 +38,7 @@ def text_table(folder: Path) -> list[str]:
     """600 texts of two classes in a CSV file, and the overrides that read it."""
     texts = [f"{('dull', 'warm')[index % 2]} film number {index},{('bad', 'good')[index % 2]}" for index in range(600)]
     path = folder / "texts.csv"
-    path.write_text("\n".join(["text,label", *texts, ""]))
+    path.write_text("\n".join(["text,label", *texts, ""]), encoding="utf-8")
     return [
         "dataset=text_table",
         f"dataset.path={path}",

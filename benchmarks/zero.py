@@ -13,7 +13,8 @@ from threading import Event
 
 from benchmarks.setting import DEVICE, ON_GPU, report
 from benchmarks.stages import StageSpeed, drawing_on, experiment_of, losses_of, run_stages, runtime_on
-from hpc.ranks.distributed import Placement, runtime_of_ranks
+from hpc.ranks.distributed import runtime_of_ranks
+from hpc.ranks.placement import Placement
 from hpc.ranks.zero import zero_from
 
 SETTING = [

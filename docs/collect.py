@@ -21,7 +21,10 @@ def main() -> None:
     """Bring the page up to date with the studies under ROOT."""
     root = Path(sys.argv[1] if len(sys.argv) > 1 else "runs")
     text = re.sub(
-        r"<!-- (\S+)/(\S+\.md) -->\n.*?<!-- end -->", lambda block: table(root, block), PAGE.read_text(), flags=re.S
+        r"<!-- (\S+)/(\S+\.md) -->\n.*?<!-- end -->",
+        lambda block: table(root, block),
+        PAGE.read_text(encoding="utf-8"),
+        flags=re.S,
     )
     for study, name in re.findall(r"\(results/([a-z0-9_]+)-(.+?)\.png\)", text):
         picture = newest(root, study, f"{name}.png")
@@ -30,7 +33,7 @@ def main() -> None:
             target.parent.mkdir(exist_ok=True)
             shutil.copy(picture, target)
             print(f"{picture} → {target}")
-    PAGE.write_text(text)
+    PAGE.write_text(text, encoding="utf-8")
 
 
 def table(root: Path, block: re.Match[str]) -> str:
@@ -41,7 +44,7 @@ def table(root: Path, block: re.Match[str]) -> str:
         print(f"{root}/sweeps/{study}-*/{name} is not there; left as it was")
         return block.group()
     print(f"{path} → {PAGE}")
-    body = re.sub(r"^# .*\n+", "", path.read_text())
+    body = re.sub(r"^# .*\n+", "", path.read_text(encoding="utf-8"))
     body = re.sub(r"^## ", "#### ", body, flags=re.M)
     return f"<!-- {study}/{name} -->\n{body}<!-- end -->"
 

@@ -1,9 +1,15 @@
 """The command `python -m hpc BATCH_FOLDER [INDEX]`, which is hpc.jobs.job.
 
 That module is imported here instead of being run: classes in the payload are pickled as members of hpc.jobs.job, not of
-__main__.
+__main__. What it prints is a log, so it is UTF-8 whatever the locale.
 """
+
+import io
+import sys
 
 from hpc.jobs.job import main
 
+for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 main()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from neurogen.streams import make_lasting
+
 COMMANDS = {
     "run": "run an experiment, or a study of many",
     "generate": "generate networks with a finished generator",
@@ -21,6 +23,7 @@ MODULES = {"data": "preview"}  # where a command's module has another name
 
 def main() -> None:
     """Hand the rest of the command line to the entry point that its first word names."""
+    make_lasting()
     command, *arguments = sys.argv[1:] or [""]
     if command not in COMMANDS:
         is_help = command in ("-h", "--help")

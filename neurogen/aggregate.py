@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurogen.errors import Incomplete, UserError, errors_in_one_line
+from neurogen.streams import make_lasting
 from neurogen.study.execution import in_order
 from neurogen.study.pipeline import Aggregate, Evaluate
 from neurogen.study.results import to_json
@@ -78,6 +79,7 @@ def write_hparams(rows: Sequence[Row], folder: Path) -> None:
 
 def main() -> None:
     """Make the tables of a sweep again, from the configs that it keeps."""
+    make_lasting()
     parser = argparse.ArgumentParser(description="Make the tables, plots and the report of a sweep again.")
     parser.add_argument("sweep", type=Path, help="its folder: ROOT/sweeps/NAME")
     arguments = parser.parse_args()

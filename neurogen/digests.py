@@ -35,8 +35,7 @@ def digests(folder: Path, names: Sequence[str], algorithm: str = "sha256") -> li
 
     Raises UserError for a file that cannot be read.
     """
-    kept = _path(folder, algorithm)
-    known = _known(kept)
+    known = _known(folder, algorithm)
     try:
         marks = _marks(folder, names)
         unread = [name for name, mark in zip(names, marks, strict=True) if known.get(name, ("", ""))[0] != mark]
@@ -45,7 +44,7 @@ def digests(folder: Path, names: Sequence[str], algorithm: str = "sha256") -> li
         raise UserError(f"{error.filename} cannot be read ({error.strerror}); repair or remove it") from error
     results = [contents.get(name) or known[name][1] for name in names]
     if contents:
-        _keep(kept, dict(zip(names, zip(marks, results, strict=True), strict=True)), contents)
+        _keep(folder, algorithm, dict(zip(names, zip(marks, results, strict=True), strict=True)), contents)
     return results
 
 
@@ -83,16 +82,16 @@ def _path(folder: Path, algorithm: str) -> Path:
     return cache_folder() / "digests" / f"{hashlib.sha256(place).hexdigest()[:32]}.{algorithm}.json"
 
 
-def _known(path: Path) -> Known:
+def _known(folder: Path, algorithm: str) -> Known:
     """The kept digests with the marks of their files; none, where they cannot be read."""
     try:
-        kept = json.loads(path.read_bytes())
+        kept = json.loads(_path(folder, algorithm).read_bytes())
         return dict(zip(kept["names"], zip(kept["marks"], kept["digests"], strict=True), strict=True))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError):  # UserError, of an account without a home, is a ValueError
         return {}
 
 
-def _keep(path: Path, known: Known, new: Collection[str]) -> None:
+def _keep(folder: Path, algorithm: str, known: Known, new: Collection[str]) -> None:
     """Write those of settled files, if there are `new` ones among them."""
     latest = time.time_ns() - SETTLED_S * 1e9
     settled = {name: entry for name, entry in known.items() if max(map(int, entry[0].split()[2:])) < latest}
@@ -100,7 +99,8 @@ def _keep(path: Path, known: Known, new: Collection[str]) -> None:
         return
     marks, contents = zip(*settled.values(), strict=True)
     try:
-        store.write_text(path, json.dumps({"names": list(settled), "marks": marks, "digests": contents}))
+        content = json.dumps({"names": list(settled), "marks": marks, "digests": contents})
+        store.write_text(_path(folder, algorithm), content)
     except UserError as error:
         _say_not_kept(one_line(error.__cause__ or error))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from neurogen.errors import UserError, errors_in_one_line
+from neurogen.streams import make_lasting
 
 if TYPE_CHECKING:
     from neurogen.api.classifier import Classifier
@@ -55,6 +56,7 @@ class Parser(argparse.ArgumentParser):
 
 def main() -> None:
     """The command: errors of the user's in one line, exit status 1."""
+    make_lasting()
     with errors_in_one_line():
         if not sys.argv[1:]:
             build_parser().print_help()

@@ -32,10 +32,11 @@ from yaml import YAMLError
 from hpc.errors import ClusterError
 from neurogen.arguments import for_hydra, with_study
 from neurogen.errors import Interrupted, UserError, errors_in_one_line, one_line
+from neurogen.streams import make_lasting
 
 if TYPE_CHECKING:
-    from hpc.ranks.distributed import Placement
-    from neurogen.config import Experiment
+    from hpc.ranks.placement import Placement
+    from neurogen.config import Experiment, StepKind
     from neurogen.study.pipeline import Aggregate
     from neurogen.training.runtime import Runtime
 
@@ -60,6 +61,7 @@ _register()
 
 def main() -> None:
     """The command. What the user can mend ends in one line with exit status 1, an interruption with 130."""
+    make_lasting()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands exceptions on instead of printing its own summary
     with errors_in_one_line(*MENDABLE, explain=_explained):
         sys.argv[:] = for_hydra(sys.argv)
@@ -108,7 +110,7 @@ def user_errors() -> Iterator[None]:
 @errors_in_one_line(ClusterError)  # in here too, before Hydra reports the exception in its own words
 def compose_and_run(composed: Any) -> None:
     """Run one experiment in this process, or in this rank of several, and show its table."""
-    from hpc.ranks.distributed import Placement
+    from hpc.ranks.placement import Placement
     from neurogen.experiment import experiment_from
     from neurogen.report.terminal import show
 
@@ -132,9 +134,10 @@ def run_experiment(experiment: Experiment, stop: Event) -> Aggregate | None:
     With dry_run=true, print what it would cost, do nothing, and return None.
     Raises Interrupted when `stop` is set and everything needed to go on is saved.
     """
-    from hpc.ranks.distributed import Placement
+    from hpc.ranks.placement import Placement
     from neurogen.study.execution import chosen, run_here
     from neurogen.study.graph import steps_of
+    from neurogen.sweep import require_backbone
 
     if experiment.dry_run:
         _show_estimate(experiment)
@@ -142,20 +145,33 @@ def run_experiment(experiment: Experiment, stop: Event) -> Aggregate | None:
     last = steps_of([experiment])
     steps = chosen(last, experiment.only, experiment.part, experiment.num_parts)
     placement = Placement.from_environment(os.environ)
-    if placement.size > 1 or not all(step.is_done for step in steps):
+    undone = {step.kind for step in steps if not step.is_done}
+    if placement.size > 1 or undone:
+        require_ranks(experiment, placement, undone)
+        require_backbone(experiment, undone)
         with runtime_of(experiment, placement, stop) as runtime:
             run_here(steps, runtime)
     return last
+
+
+def require_ranks(experiment: Experiment, placement: Placement, kinds: set[StepKind]) -> None:
+    """Raises ClusterError or UserError where ranks cannot share steps of these kinds, before any of them has begun."""
+    from hpc.ranks.zero import require_usable, zero_from
+    from neurogen.config import StepKind
+    from neurogen.experiment import require_shares
+
+    require_usable(zero_from(experiment.zero), placement.size)
+    for kind, stage in ((StepKind.inject, experiment.recipe.inject), (StepKind.tune, experiment.recipe.tune)):
+        if kind in kinds:
+            require_shares(kind, stage, placement.size)
 
 
 def runtime_of(experiment: Experiment, placement: Placement, stop: Event) -> AbstractContextManager[Runtime]:
     """This process, or one rank of those that torchrun or srun started together; `stop` is its stop flag."""
     from hpc.ranks.distributed import runtime_of_ranks
     from hpc.ranks.zero import zero_from
-    from neurogen.generator.pretrained import require_usable
     from neurogen.sweep import make_runtime_of
 
-    require_usable(experiment.backbone)
     return runtime_of_ranks(make_runtime_of(experiment), zero_from(experiment.zero), placement, stop)
 
 
@@ -169,16 +185,16 @@ def _show_estimate(experiment: Experiment) -> None:
 
 
 def _stop_on_signals(stop: Event) -> None:
-    """The first Ctrl-C or SIGTERM lets the running step save; the second ends at once."""
+    """The first Ctrl-C or SIGTERM lets the running step save; the second ends at once, with status 130 or 143."""
+    from hpc.ranks.signals import end_at_once, hear
 
-    def handle(signal_number: int, frame: object) -> None:
+    def handle(signal_number: int) -> None:
         if stop.is_set():
-            os._exit(INTERRUPTED)
+            end_at_once(signal_number)
         stop.set()
         print("\nsaving, then stopping (again: stop at once)", file=sys.stderr, flush=True)
 
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
+    hear(handle, signal.SIGINT, signal.SIGTERM)
 
 
 def _say_stopped() -> None:

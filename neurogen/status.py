@@ -23,6 +23,7 @@ from hpc.jobs.diagnosis import State
 from hpc.jobs.scheduler import poll_s
 from hpc.jobs.status import Cancelled, Overview, StepStatus, cancel, watch
 from hpc.jobs.sweep import MANIFEST
+from neurogen.streams import make_lasting
 
 COLOURS = {
     State.DONE: "green",
@@ -31,9 +32,7 @@ COLOURS = {
     State.FAILED: "red",
     State.UNKNOWN: "magenta",
 }
-WIDTH_OF_A_FILE = 140
-# without markup, since a failed step's message may have brackets in it
-CONSOLE = Console(highlight=False, soft_wrap=True, markup=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
+WIDTH_OF_A_FILE, NARROWEST = 140, 60  # columns; rich draws no table in very few
 COUNTED = (State.PENDING, State.MISSING)  # steps in these states are many and alike, so they get a row per kind
 STEP_COLUMNS = ("step", "name", "state", "elapsed", "job", "reason")
 KIND_COLUMNS = ("kind", "done", "running", "pending", "failed", "other", "elapsed", "GPU-h", "wasted")
@@ -41,6 +40,7 @@ KIND_COLUMNS = ("kind", "done", "running", "pending", "failed", "other", "elapse
 
 def main() -> None:
     """The command. Errors of the user's are one line and exit status 1; interrupted, 130."""
+    make_lasting()
     parser = argparse.ArgumentParser(description="What of a sweep is done, runs, waits and has failed.")
     parser.add_argument("sweep", nargs="?", type=Path, help="its folder; default: the newest under --root")
     parser.add_argument("--root", type=Path, default=Path("runs"))
@@ -77,13 +77,22 @@ def show(arguments: argparse.Namespace, folder: Path) -> None:
     elif arguments.logs:
         follow(overview, arguments.logs)
     elif arguments.watch and sys.stdout.isatty():
-        with Live(tables_of(overview), console=CONSOLE, refresh_per_second=1) as live:
+        with Live(tables_of(overview), console=console(), refresh_per_second=1) as live:
             for overview in overviews:
                 live.update(tables_of(overview))
     else:
-        CONSOLE.print(tables_of(overview))
+        console().print(tables_of(overview))
         for overview in overviews if arguments.watch else ():
             print(overview.line(), flush=True)
+
+
+def console() -> Console:
+    """Without markup, since a failed step's message may have brackets in it."""
+    width = None if sys.stdout.isatty() else WIDTH_OF_A_FILE
+    shown = Console(highlight=False, soft_wrap=True, markup=False, width=width)
+    if shown.width < NARROWEST:
+        shown.width = NARROWEST
+    return shown
 
 
 def tables_of(overview: Overview) -> Group:

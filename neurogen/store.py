@@ -74,7 +74,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """A JSON file, whole or not at all. Raises UserError where it cannot be written."""
-    write_file(path, lambda temporary: temporary.write_text(json.dumps(value, indent=1) + "\n"))
+    write_file(path, lambda temporary: temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8"))
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -88,7 +88,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
 def read_json(path: Path) -> Any:
     """The value in a JSON file. Raises UserError where the file is missing or broken."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); delete the folder {path.parent} to make it again") from error
 
@@ -155,7 +155,7 @@ def environment() -> dict[str, Any]:
 def _cpu() -> str:
     """The name of the CPU, as far as the system knows it."""
     source = Path("/proc/cpuinfo")
-    lines = source.read_text().splitlines() if source.exists() else []
+    lines = source.read_text(encoding="utf-8").splitlines() if source.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
@@ -174,12 +174,17 @@ def commit_here() -> str | None:
     """
     folder = Path(__file__).parents[1]
     if (folder / "COMMIT").exists():
-        return (folder / "COMMIT").read_text().strip() or None
+        return (folder / "COMMIT").read_text(encoding="utf-8").strip() or None
     if not (folder / ".git").exists():  # installed; a repository further up would be another project's
         return None
     try:
         described = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=folder, capture_output=True, text=True, check=False
+            ["git", "describe", "--always", "--dirty"],
+            cwd=folder,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
     except FileNotFoundError:  # no git on this machine
         return None

@@ -20,8 +20,9 @@ from neurogen.errors import Interrupted, UserError
 if TYPE_CHECKING:
     from hpc.jobs.cluster import Cluster
     from hpc.jobs.sweep import Sweep
-    from neurogen.config import Experiment
+    from neurogen.config import Experiment, StepKind
     from neurogen.cost.estimate import Estimate
+    from neurogen.study.pipeline import Aggregate
     from neurogen.training.runtime import Runtime
 
 
@@ -42,6 +43,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
         require_equal_shares(experiment, site)
     last = steps_of(experiments)
     if not first.dry_run:
+        require_backbones(experiments, last)
         mark_root(Path(first.root))  # the launcher writes into it before the first step does
     packages = {name.split(".")[0] for name in importable_functions(experiments) if "." in name}
     return Sweep(
@@ -104,6 +106,27 @@ def require_equal_shares(e: Experiment, site: Cluster) -> None:
     require_shares("tune", e.recipe.tune, site.resources("tune").num_ranks)
     if e.held_out:
         require_shares("adapt", e.recipe.adapt, site.resources("tune").num_ranks)
+
+
+def require_backbones(experiments: Sequence[Experiment], last: Aggregate) -> None:
+    """Raises UserError for a backbone that jobs to come could not use. Random weights, for tests, are let through."""
+    from neurogen.study.execution import in_order
+
+    undone = {step.kind for step in in_order(last) if not step.is_done}
+    published = {cost_key(e): e for e in experiments if e.backbone.random_seed is None}
+    for experiment in published.values() if undone else ():
+        require_backbone(experiment, undone)
+
+
+def require_backbone(e: Experiment, kinds: set[StepKind]) -> None:
+    """Raises UserError where the backbone is none, or cannot read what steps of these kinds would show it."""
+    from neurogen.config import StepKind
+    from neurogen.cost.room import require_room
+    from neurogen.generator.usable import require_usable
+
+    require_usable(e.backbone)
+    if kinds & {StepKind.inject, StepKind.tune}:
+        require_room(e)
 
 
 def accuracies(experiments: Sequence[Experiment]) -> list[float | None]:

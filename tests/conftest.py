@@ -179,8 +179,8 @@ def finished_run(folder: Path, name: str, words: list[str], run: Run = run_forke
         if not output.exists():
             process = run(["neurogen.run", *words], folder, os.environ)
             assert process.returncode == 0, process.stderr
-            output.write_text(process.stdout)
-    return FinishedRun(folder, output.read_text())
+            output.write_text(process.stdout, encoding="utf-8")
+    return FinishedRun(folder, output.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="session")

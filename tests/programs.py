@@ -76,7 +76,7 @@ class Forked:
     def output(self) -> tuple[str, str]:
         """(stdout, stderr) so far."""
         stdout, stderr = (Path(self.outputs.name) / name for name in ("stdout", "stderr"))
-        return stdout.read_text(), stderr.read_text()
+        return stdout.read_text(encoding="utf-8"), stderr.read_text(encoding="utf-8")
 
     def send_signal(self, number: signal.Signals) -> None:
         """Nothing where it has ended."""
@@ -116,6 +116,7 @@ def run_new(words: list[str], folder: Path, environment: Mapping[str, str]) -> s
         env=dict(environment),
         capture_output=True,
         text=True,
+        encoding="utf-8",
         timeout=TIMEOUT_S,
         check=False,
     )

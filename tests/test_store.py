@@ -21,7 +21,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
     store.write_json(path, {"a": 1})
 
     def fail(temporary: Path) -> None:
-        temporary.write_text("half")
+        temporary.write_text("half", encoding="utf-8")
         raise OSError("no space left on device")
 
     with pytest.raises(UserError, match=r"value.json \(no space left.*free some space or set root=FOLDER"):

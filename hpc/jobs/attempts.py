@@ -42,7 +42,7 @@ def attempts_of(folder: Path, index: int) -> list[Attempt]:
     attempts = []
     names = {item.name for item in fields(Attempt)}
     for path in folder.glob(f"attempt-{index}-*.json"):
-        values = {name: value for name, value in json.loads(path.read_text()).items() if name in names}
+        values = {name: value for name, value in json.loads(path.read_text(encoding="utf-8")).items() if name in names}
         attempts.append(Attempt(**{**values, "ended": values["ended"] or path.stat().st_mtime}))
     return sorted(attempts, key=lambda attempt: attempt.started)
 

@@ -6,8 +6,9 @@ in:  payload.pkl in the batch's folder, which was written before the batch was s
 out: the step's result in its own folder; notes of the attempt in the batch's folder; an exit status
 
 The first SIGUSR2 (the time limit is near) or SIGTERM (preempted, cancelled) asks the step to save and stop. After
-SIGUSR2 the job puts itself back into the queue, at most `max_requeues` times. The exit status is 0 if the step is done,
-130 if it was stopped, 124 if it ran out of time for good.
+SIGUSR2 the job puts itself back into the queue, at most `max_requeues` times. A second SIGTERM ends it at once.
+The exit status is 0 if the step is done, 130 if it was stopped, 124 if it ran out of time for good, 143 after a second
+SIGTERM.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from hpc.jobs.attempts import Attempt, AttemptLog
 from hpc.jobs.graph import Step, identity
 from hpc.jobs.queue import Queue
 from hpc.jobs.sweep import Sweep
-from hpc.ranks.distributed import Placement, runtime_of_ranks
+from hpc.ranks.distributed import runtime_of_ranks
+from hpc.ranks.placement import Placement
+from hpc.ranks.signals import end_at_once, hear
 from hpc.ranks.zero import Zero, single_process
 
 PAYLOAD = "payload.pkl"
@@ -72,14 +75,19 @@ class Signals:
 
     stop: Event = field(default_factory=Event)
     near_limit: bool = False
+    asked_to_end: float | None = None  # when, on the monotonic clock
 
     def listen(self) -> None:
-        """From now on, SIGUSR2, SIGTERM and SIGINT set `stop`."""
-        for signal_number in (signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
-            signal.signal(signal_number, self._handle)
+        """From now on, SIGUSR2, SIGTERM and SIGINT set `stop`, and another SIGTERM or SIGINT ends the process."""
+        hear(self._handle, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 
-    def _handle(self, signal_number: int, frame: object) -> None:
-        self.near_limit = self.near_limit or signal_number == signal.SIGUSR2
+    def _handle(self, signal_number: int) -> None:
+        if signal_number == signal.SIGUSR2:
+            self.near_limit = True
+        elif self.asked_to_end is None:
+            self.asked_to_end = time.monotonic()
+        elif time.monotonic() - self.asked_to_end > SIGNALS_ARRIVE_WITHIN_S:  # srun passes on what its tasks have got
+            end_at_once(signal_number)
         self.stop.set()
         print(f"signal {signal.Signals(signal_number).name}: saving, then stopping", flush=True)
 
@@ -163,7 +171,9 @@ def _requeue(attempt: Attempt, log: AttemptLog, requeues_left: int) -> Attempt:
     requeued = replace(attempt, exit_status=STOPPED, message="out of time, back in the queue", requeued=True)
     log.write(requeued)  # before scontrol, since SLURM then ends this process too
     name = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else job
-    process = subprocess.run(["scontrol", "requeue", name], capture_output=True, text=True, check=False)
+    process = subprocess.run(
+        ["scontrol", "requeue", name], capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     if process.returncode == 0:
         return requeued
     return replace(attempt, message=f"out of time, and not put back into the queue: {' '.join(process.stderr.split())}")

@@ -120,13 +120,13 @@ class Queue:
             failed_batches |= {record.name for record in more}
             dependants += more
         for record in dependants:
-            (self.batch_folder(record.name) / CANCELLED).write_text(f"{step} failed: {reason}\n")
+            (self.batch_folder(record.name) / CANCELLED).write_text(f"{step} failed: {reason}\n", encoding="utf-8")
         scheduler.cancel(str(record.job_id) for record in dependants)
 
     def cancel_reason(self, record: Record) -> str:
         """What `cancel_dependants` noted; empty where it noted nothing."""
         path = self.batch_folder(record.name) / CANCELLED
-        return path.read_text().strip() if path.exists() else ""
+        return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
     def settle(self, known: States) -> None:
         """Complete the intents whose jobs SLURM knows; remove the others."""
@@ -140,7 +140,7 @@ class Queue:
 
     @staticmethod
     def _read(path: Path) -> Record:
-        values: dict[str, Any] = json.loads(path.read_text())
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         lists = ("steps", "labels", "folders", "after", "needs")
         return Record(**(values | {name: tuple(values[name]) for name in lists if name in values}))
 

@@ -165,7 +165,7 @@ def ask_once(command: list[str]) -> str:
     """As `ask`, with one attempt."""
     if shutil.which(command[0]) is None:
         raise ClusterError(f"there is no {command[0]} on this machine; ask your site where SLURM's commands are")
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    process = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if process.returncode == 0:
         return process.stdout
     message = f"{command[0]}: {' '.join(process.stderr.split()) or f'exit status {process.returncode}'}"

@@ -79,6 +79,7 @@ def _setup(cluster: Cluster, resources: Resources, code: Path) -> list[str]:
         # the snapshot first, then what was importable where the sweep was submitted
         f"export PYTHONPATH={shlex.quote(str(code))}:{shlex.quote(os.getcwd())}:$PYTHONPATH",
         f"export OMP_NUM_THREADS={resources.cpus_per_task}",
+        "export PYTHONUTF8=1",  # names of files are what they were where the sweep was submitted
         "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",  # since SLURM 22.05 srun does not inherit it
     ]
 

@@ -6,6 +6,7 @@ out: jobs; for each its script, payload and record, which are written before sba
 
 from __future__ import annotations
 
+import os
 import sys
 import uuid
 from collections.abc import Sequence
@@ -117,7 +118,8 @@ class _Submission:
         )
         Payload.of(self.sweep, batch.steps, self.cluster.max_requeues).write(folder)
         script = folder / "job.sh"
-        script.write_text(script_of(batch, name, folder, cluster, dependency_of(depends_on, dependency), self.code))
+        text = script_of(batch, name, folder, cluster, dependency_of(depends_on, dependency), self.code)
+        script.write_bytes(os.fsencode(text))  # a shell takes paths as the bytes that they are
         self.queue.write(record)
         record = replace(record, job_id=self._submit(script, record, cluster))
         self.queue.write(record)

@@ -59,7 +59,7 @@ class Manifest:
         path = folder / MANIFEST
         if not path.is_file():
             raise ClusterError(f"{folder} has no {MANIFEST}; give the folder of a sweep, root/sweeps/NAME")
-        values: dict[str, Any] = json.loads(path.read_text())
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return Manifest(values["root"], values["points"], [ManifestStep(**step) for step in values["steps"]])
 
 
@@ -109,7 +109,7 @@ class Sweep:
         configs = path.parent / "configs"
         configs.mkdir(exist_ok=True)
         for index, text in enumerate(self.configs):
-            (configs / f"{index:04d}.yaml").write_text(text)
+            (configs / f"{index:04d}.yaml").write_text(text, encoding="utf-8")
         return path
 
     def snapshot(self) -> Path:
@@ -129,7 +129,7 @@ class Sweep:
                 (temporary / name).symlink_to(path.resolve())
             else:
                 shutil.copyfile(path, temporary / name)
-        (temporary / "COMMIT").write_text(f"{self.commit or ''}\n")
+        (temporary / "COMMIT").write_text(f"{self.commit or ''}\n", encoding="utf-8")
         try:
             os.replace(temporary, folder)
         except OSError:

@@ -1,6 +1,6 @@
 """Processes that work on one step together: a store, a process group and a watchdog for each.
 
-in:  the environment of this process: SLURM_PROCID and SLURM_NTASKS of srun, or RANK and WORLD_SIZE of torchrun
+in:  the placement of this process
 out: a runtime whose ranks talk over gloo; DeepSpeed uses the same group, or NCCL's on GPUs
 
 Whatever the ranks agree on between steps (stop flags, figures, who writes) goes through gloo on the CPU, also when
@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from threading import Event
@@ -23,44 +23,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hpc.errors import ClusterError
 from hpc.ranks.engine import ZeroEngine
 from hpc.ranks.loading import gathered, sharded_loading, use_process_group
+from hpc.ranks.placement import Placement
 from hpc.ranks.watchdog import Watchdog
-from hpc.ranks.zero import Zero, require_installed
+from hpc.ranks.zero import Zero, require_usable
 
 if TYPE_CHECKING:
     import torch
 
 Value = TypeVar("Value")
-FIRST_PORT, NUM_PORTS = 20_000, 12_000  # below the ports that the system assigns by itself
 CONNECT_TIMEOUT_S = 300
-
-
-@dataclass(frozen=True)
-class Placement:
-    """The rank of this process among all, and where they meet."""
-
-    rank: int
-    size: int  # number of ranks
-    local_rank: int  # on this node
-    address: str
-    port: int  # 0 for a single process: any free one
-    has_store: bool = False  # torchrun's own process keeps the store there
-
-    @staticmethod
-    def from_environment(environment: Mapping[str, str]) -> Placement:
-        """What srun or torchrun say; else a single process."""
-        e = environment
-        if "WORLD_SIZE" in e:
-            rank, size, local = int(e["RANK"]), int(e["WORLD_SIZE"]), int(e.get("LOCAL_RANK", "0"))
-        elif "SLURM_PROCID" in e and "SLURM_STEP_ID" in e:
-            size = int(e.get("SLURM_STEP_NUM_TASKS", e.get("SLURM_NTASKS", "1")))  # in salloc's shell the job has more
-            rank, local = int(e["SLURM_PROCID"]), int(e["SLURM_LOCALID"])
-        else:
-            rank, size, local = 0, 1, 0
-        # srun is called on the first node, where rank 0 runs as well
-        address = e.get("MASTER_ADDR") or e.get("SLURM_LAUNCH_NODE_IPADDR") or "127.0.0.1"
-        by_job = FIRST_PORT + int(e.get("SLURM_JOB_ID", "0")) % NUM_PORTS if size > 1 else 0
-        port = int(e.get("MASTER_PORT") or by_job)
-        return Placement(rank, size, local, address, port, e.get("TORCHELASTIC_USE_AGENT_STORE") == "True")
 
 
 class ProcessGroup:
@@ -161,9 +132,7 @@ def runtime_of_ranks(
     `make_runtime` makes that of a single process, a dataclass with the fields ranks, engine, sharded_loading, gathered
     and stop. Raises ClusterError if there are several ranks without ZeRO, they do not meet, or one of them is lost.
     """
-    if placement.size > 1 and not zero.stage:
-        raise ClusterError(f"zero=none is for one process, and {placement.size} were started; set zero=stage1, 2 or 3")
-    require_installed(zero)
+    require_usable(zero, placement.size)
     gpu = use_gpu_of(placement)
     runtime = replace(make_runtime(), stop=stop)
     if not zero.stage:

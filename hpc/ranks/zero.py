@@ -52,6 +52,16 @@ def zero_from(values: Mapping[str, Any]) -> Zero:
     return zero
 
 
+def require_usable(zero: Zero, num_ranks: int) -> None:
+    """Raises ClusterError for several ranks without ZeRO, and if DeepSpeed is needed and missing."""
+    if num_ranks > 1 and not zero.stage:
+        raise ClusterError(
+            f"zero=none is for one process, and {num_ranks} were started; set zero=stage1, 2 or 3, or start one "
+            "(srun --ntasks=1; in a shell of srun --pty, unset SLURM_STEP_ID)"
+        )
+    require_installed(zero)
+
+
 def require_installed(zero: Zero) -> None:
     """Raises ClusterError if DeepSpeed is needed and missing."""
     if zero.stage and importlib.util.find_spec("deepspeed") is None:

@@ -22,8 +22,9 @@ from neurogen.generator.backbone import Backbone, with_lora
 from neurogen.generator.generator import Generator
 from neurogen.generator.losses import ZooMoments, injection_loss, tuning_loss
 from neurogen.generator.parts import Embeddings
-from neurogen.generator.pretrained import Pretrained, architecture_of, require_sight
+from neurogen.generator.pretrained import Pretrained, architecture_of
 from neurogen.generator.task import Task
+from neurogen.generator.usable import require_fitting
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 
@@ -48,17 +49,20 @@ class PassCost:
     saved_bytes: int  # what autograd keeps for the backward pass
 
 
-def meta_backbone(config: BackboneConfig, dtype: torch.dtype) -> Backbone:
-    """The backbone with its LoRA, without values. Raises UserError where it cannot see though it must."""
+def meta_backbone(config: BackboneConfig, dtype: torch.dtype, attention: str | None = CAUSAL) -> Backbone:
+    """The backbone with its LoRA, without values. It can be run with our own attention only; None: transformers'.
+
+    Raises UserError where it is no decoder, cannot see though it must, or lacks the LoRA modules that the config names.
+    """
     from transformers import AttentionInterface, AutoModel, Qwen2VLImageProcessor
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     # transformers builds a mask from values for its own implementations; under another name sdpa is causal without one
     AttentionInterface.register(CAUSAL, sdpa_attention_forward)
     architecture = architecture_of(config)
-    require_sight(config, architecture)
+    require_fitting(config, architecture)
     with META:
-        model = AutoModel.from_config(architecture, dtype=dtype, attn_implementation=CAUSAL)
+        model = AutoModel.from_config(architecture, dtype=dtype, attn_implementation=attention)
         pretrained = Pretrained(model, None, Qwen2VLImageProcessor() if config.vision else None)
         return with_lora(pretrained, replace(config, chat_template=False, gradient_checkpointing=False), 0)
 

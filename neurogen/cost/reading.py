@@ -23,11 +23,16 @@ PATCHES_PER_TOKEN = 4  # Qwen2-VL's encoder merges so many patches into one toke
 
 def size_of(dataset: DatasetConfig) -> SizeConfig:
     """The size of the data: from the config, or counted in the data itself. Raises UserError as `load_raw` does."""
+    return raw_size_of(dataset)[0]
+
+
+def raw_size_of(dataset: DatasetConfig) -> tuple[SizeConfig, tuple[str, ...]]:
+    """`size_of`, and the names of the classes where the data were read."""
     if dataset.size is not None:
-        return dataset.size
+        return dataset.size, ()
     raw = load_raw(dataset)
     image = None if dataset.text is not None else list(raw.train.samples.shape[1:])
-    return SizeConfig(len(raw.train), False, len(raw.class_names), image)
+    return SizeConfig(len(raw.train), False, len(raw.class_names), image), raw.class_names
 
 
 def shape_of(dataset: DatasetConfig, size: SizeConfig) -> DataShape:
@@ -40,8 +45,11 @@ def shape_of(dataset: DatasetConfig, size: SizeConfig) -> DataShape:
     return ImageShape(channels, side or height, side or width, size.num_classes)
 
 
-def tokens_read(experiment: Experiment, task: Task) -> int:
-    """Tokens of a stage-2 message: instruction, samples and labels. Texts count as long as they may be."""
+def tokens_read(experiment: Experiment, task: Task, instruction: str | None = None) -> int:
+    """Tokens of a stage-2 message: instruction (by default the task's), samples and labels.
+
+    Texts count as long as they may be, and every label as the longest name of a class.
+    """
     try:
         tokenizer = load_tokenizer(experiment.backbone, local_files_only=True)
     except UserError:
@@ -60,8 +68,9 @@ def tokens_read(experiment: Experiment, task: Task) -> int:
         sample = _patches_of(task.shape) // PATCHES_PER_TOKEN + 2  # and the marks around an image
     else:
         sample = PATCHES_PER_SIDE**2
-    per_sample = count("\n") + sample + count(" = 0")  # the classes have no names yet
-    return count(opening + task.instruction) + experiment.generator.context_samples * per_sample
+    per_sample = count("\n") + sample + max(count(f" = {name}") for name in task.class_names)
+    opened = opening + (task.instruction if instruction is None else instruction)
+    return count(opened) + experiment.generator.context_samples * per_sample
 
 
 def vision_flops(experiment: Experiment, backbone: Backbone, shape: DataShape) -> int:

@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from neurogen.config import Attention, BackboneConfig
 from neurogen.errors import UserError
 from neurogen.generator.parts import Embeddings, Part, Picture, Text, TokenIds
-from neurogen.generator.pretrained import Pretrained, load_pretrained, require_usable
+from neurogen.generator.pretrained import Pretrained, load_pretrained
+from neurogen.generator.usable import positions_of, require_usable
 from neurogen.rng import seed_of
 from neurogen.training.runtime import Runtime
 
@@ -40,6 +41,7 @@ class Backbone(nn.Module):
         if chat_template:
             opening = tokenizer(opening_of(tokenizer), add_special_tokens=False)["input_ids"]
             self.opening = torch.tensor(opening, dtype=torch.int64)
+        self.positions = positions_of(adapted.get_base_model().config)  # None: any number
         self.num_tokens_read = 0  # by all calls so far
 
     @property
@@ -81,7 +83,12 @@ class Backbone(nn.Module):
     def decode(
         self, sequence: Float[Tensor, "tokens hidden"], positions: Int64[Tensor, "3 1 tokens"] | None
     ) -> Float[Tensor, "tokens hidden"]:
-        """One pass through the decoder in its own dtype; float32 in and out."""
+        """One pass through the decoder in its own dtype; float32 in and out.
+
+        Raises UserError where the sequence is longer than the model's positions.
+        """
+        if self.positions is not None and len(sequence) > self.positions:
+            raise UserError(too_long(len(sequence), self.positions))
         self.num_tokens_read += len(sequence)
         dtype = self.model.get_input_embeddings().weight.dtype
         states = self.decoder(inputs_embeds=sequence[None].to(dtype), position_ids=positions, use_cache=False)
@@ -148,6 +155,15 @@ class VisionBackbone(Backbone):
         return [feature.float() for feature in output.pooler_output], grids
 
 
+def too_long(num_tokens: int, positions: int) -> str:
+    """What to do about a sequence of so many tokens."""
+    return (
+        f"the backbone would read {num_tokens:,} tokens, and it has {positions:,} positions; lower "
+        "generator.context_samples, dataset.text.max_tokens for texts, the size of the target, or take a backbone "
+        "with more positions"
+    )
+
+
 def tokenised(texts: list[str], tokenizer: Any) -> list[list[int]]:
     """Token ids of texts. What looks like a special token in a text is treated as ordinary text."""
     ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
@@ -196,6 +212,7 @@ def with_lora(pretrained: Pretrained, config: BackboneConfig, seed: int) -> Back
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # peft asks transformers for an attribute under its old name; checkpointing was renamed late in version 5
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+        warnings.filterwarnings("ignore", message="fan_in_fan_out")  # of GPT-2's layers; peft sets it as it must be
         torch.manual_seed(seed_of(seed, "lora"))
         try:
             adapted = get_peft_model(pretrained.model, lora)

@@ -86,15 +86,20 @@ def adapter_card(description: Description) -> str:
         f"Rank {lora.rank}, alpha {lora.alpha}, on {', '.join(lora.target_modules)} of "
         f"{_backbone(description.backbone)}. It is one part of a generator. Parameter tokens and a projection, in the "
         "folder above this one, turn the hidden states into the parameters of small networks.",
+        "It is an adapter of transformers' class `AutoModel`, the language model without its output layer. On an "
+        "`AutoModelForCausalLM` peft finds no place for its tensors: it warns of missing adapter keys, and the adapter "
+        "does nothing.",
     ]
-    if name is not None:
+    if description.backbone.random_seed is None:
         parts += [
             "peft loads it without NeuroGen:",
             _code(
                 "from peft import PeftModel",
                 "from transformers import AutoModel",
                 "",
-                f'backbone = AutoModel.from_pretrained("{name}")',
+                f'backbone = AutoModel.from_pretrained("{name}")'
+                if name
+                else 'backbone = AutoModel.from_pretrained("FOLDER")  # of the language model',
                 f'model = PeftModel.from_pretrained(backbone, "{HERE}")  # in this folder',
             ),
         ]

@@ -14,11 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from neurogen import store
+from neurogen.report.canvas import Axes, Figure, rc_context
 
 CLASSICAL, GENERATED, ZOO, INJECT = "#666666", "#d1495b", "#30638e", "#c98a1b"
 STYLE = {

@@ -42,7 +42,7 @@ def read_rows(folder: Path) -> list[Row]:
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """The columns that are a single value, a line per row."""
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(map(to_json, rows))

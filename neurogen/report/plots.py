@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from neurogen.data.dataset import Dataset
 from neurogen.data.preparation import PADDING, Texts
 from neurogen.generator.pretrained import load_tokenizer
 from neurogen.generator.prompts import GENERIC, task_instruction
+from neurogen.report.canvas import Figure
 from neurogen.report.figures import (
     CLASSICAL,
     GENERATED,

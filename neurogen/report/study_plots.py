@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from neurogen.report.canvas import Axes, Figure
 from neurogen.report.figures import (
     CLASSICAL,
     GENERATED,

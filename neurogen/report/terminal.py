@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from neurogen.cost.scaling import Plan
 
 WIDTH_OF_LOGS = 200
+NARROWEST = 40  # columns; rich cannot draw our tables with fewer than some 15
 
 
 def show(last: Aggregate) -> None:
@@ -46,9 +47,17 @@ def show(last: Aggregate) -> None:
 
 
 def console_here() -> Console:
-    """As wide as the window, or as a log."""
+    """As wide as the window, or as a log; at least NARROWEST."""
     is_seen = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(highlight=False, soft_wrap=True, width=None if is_seen else WIDTH_OF_LOGS)
+    return _console(None if is_seen else WIDTH_OF_LOGS)
+
+
+def _console(width: int | None = None) -> Console:
+    """Of this width; None: as wide as the window."""
+    console = Console(highlight=False, soft_wrap=True, width=width)
+    if console.width < NARROWEST:
+        console.width = NARROWEST
+    return console
 
 
 def _show_row(row: Row, console: Console) -> None:
@@ -144,7 +153,7 @@ def show_estimate(experiment: Experiment, estimate: Estimate, plans: Sequence[Pl
     )
     hours = sum(stage.hours for stage in estimate.stages)
     table.add_row("both stages", f"{hours:.2g} GPU-hours", style="bold")
-    console = Console(highlight=False, soft_wrap=True)
+    console = _console()
     console.print(table)
     console.print(plans_table(experiment.gpu, plans))
     console.print("an estimate: without the training of reference networks, evaluation and the time to load the model")

@@ -98,7 +98,9 @@ class Lab:
             ["apt-get", "update", "-qq"],
             ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *packages],
         ):
-            done = subprocess.run(command, env=apt, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                command, env=apt, capture_output=True, encoding="utf-8", errors="replace", check=False
+            )
             if done.returncode != 0:
                 raise LabError(f"{' '.join(command[:2])} failed: {' '.join(done.stderr.split())[-300:]}")
 
@@ -137,7 +139,8 @@ class Lab:
             accounting=ACCOUNTING.format(port=accounting_port) if self.accounting else "",
         )
         (self.folder / "gres.conf").write_text(
-            f"NodeName=n[1-{self.nodes}] Name=gpu Type=a100 File={self.folder}/gpu/gpu[0-{GPUS_PER_NODE - 1}]\n"
+            f"NodeName=n[1-{self.nodes}] Name=gpu Type=a100 File={self.folder}/gpu/gpu[0-{GPUS_PER_NODE - 1}]\n",
+            encoding="utf-8",
         )
         if self.accounting:
             self._run("sacctmgr", "-i", "add", "cluster", "lab")
@@ -151,7 +154,7 @@ class Lab:
         """End what `start` started, the newest first, and with it all jobs."""
         pids = sorted((self.folder / "run").glob("*.pid"), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in pids:
-            pid, started = path.read_text().split()
+            pid, started = path.read_text(encoding="utf-8").split()
             if started == start_of(int(pid)):  # else the system has given the pid to another process since
                 end(int(pid))
             path.unlink()
@@ -162,9 +165,9 @@ class Lab:
 
     def _write(self, name: str, **values: object) -> Path:
         """Fill in the template with this name; returns the path of the result."""
-        template = Template((Path(__file__).parent / name).read_text())
+        template = Template((Path(__file__).parent / name).read_text(encoding="utf-8"))
         path = self.folder / name
-        path.write_text(template.substitute(values, folder=self.folder))
+        path.write_text(template.substitute(values, folder=self.folder), encoding="utf-8")
         return path
 
     def _start_munge(self) -> None:
@@ -196,7 +199,12 @@ class Lab:
 
     def _all_idle(self) -> bool:
         done = subprocess.run(
-            ["sinfo", "-h", "-N", "-p", "low", "-o", "%T"], env=self._env, capture_output=True, text=True, check=False
+            ["sinfo", "-h", "-N", "-p", "low", "-o", "%T"],
+            env=self._env,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
         return done.returncode == 0 and done.stdout.split() == ["idle"] * self.nodes
 
@@ -205,7 +213,9 @@ class Lab:
         return {**os.environ, **self.environment}
 
     def _run(self, *command: str) -> str:
-        done = subprocess.run(command, env=self._env, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, env=self._env, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
         if done.returncode != 0:
             raise LabError(f"{command[0]} failed: {' '.join((done.stderr or done.stdout).split())[-300:]}")
         return done.stdout
@@ -215,7 +225,7 @@ class Lab:
             process = subprocess.Popen(
                 command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        (self.folder / "run" / f"{name}.pid").write_text(f"{process.pid} {start_of(process.pid)}")
+        (self.folder / "run" / f"{name}.pid").write_text(f"{process.pid} {start_of(process.pid)}", encoding="utf-8")
 
     def _wait_for(self, condition: str, ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S
@@ -228,7 +238,7 @@ class Lab:
 def start_of(pid: int) -> str:
     """When a process started, in ticks since the machine did; "" if there is no such process."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
     except FileNotFoundError:
         return ""
 

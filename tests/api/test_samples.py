@@ -28,7 +28,7 @@ def reader(experiment: Composed) -> SampleReader:
 
 def read(reader: SampleReader, path: Path, *labels: str) -> list[int]:
     """The labels of a table, as the reader understands them."""
-    path.write_text("text,label\n" + "".join(f"film {n},{label}\n" for n, label in enumerate(labels)))
+    path.write_text("text,label\n" + "".join(f"film {n},{label}\n" for n, label in enumerate(labels)), encoding="utf-8")
     return reader.read(path).labels.tolist()
 
 

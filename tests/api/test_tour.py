@@ -13,16 +13,19 @@ MARK = "-- end of a block --\n"
 
 
 def test_the_tour_runs_and_prints_what_it_shows(tmp_path: Path) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", TOUR.read_text(), re.M | re.S)
-    assert len(blocks) == TOUR.read_text().count("```python")
+    blocks = re.findall(
+        r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", TOUR.read_text(encoding="utf-8"), re.M | re.S
+    )
+    assert len(blocks) == TOUR.read_text(encoding="utf-8").count("```python")
     script = "".join(f"{code}print({MARK!r}, end='')\n" for code, _ in blocks)
-    (tmp_path / "tour.py").write_text(script)
+    (tmp_path / "tour.py").write_text(script, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "tour.py"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(TOUR.parents[1]), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
+        encoding="utf-8",
         check=False,
     )
     printed = done.stdout.split(MARK)

@@ -109,7 +109,7 @@ def write(table: pandas.DataFrame, path: Path) -> Path:
     if path.suffix == ".parquet":
         table.to_parquet(path)
     elif path.suffix == ".jsonl":
-        path.write_text("\n".join(json.dumps(row) for row in table.to_dict("records")))
+        path.write_text("\n".join(json.dumps(row) for row in table.to_dict("records")), encoding="utf-8")
     else:
         table.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
     return path

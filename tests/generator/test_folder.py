@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import LlamaForCausalLM, LlamaModel
 
 from neurogen import store
 from neurogen.config import Duplicates
@@ -103,6 +106,21 @@ def test_a_folder_of_an_earlier_version_kept_duplicates(saved: tuple[Generator, 
     store.write_json(folder / "generator.json", about)
     (description,) = read_description(folder).tasks.values()
     assert (description.source_labels, description.dataset.duplicates) == (None, Duplicates.keep)
+
+
+def test_the_adapter_says_of_what_class_it_is(saved: tuple[Generator, Context, Path], tmp_path: Path) -> None:
+    """On another class peft loads nothing, and says so."""
+    generator, _, folder = saved
+    base = generator.backbone.model.unload()
+    about = json.loads((folder / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert about["auto_mapping"]["base_model_class"] == type(base).__name__
+    card = (folder / "adapter" / "README.md").read_text(encoding="utf-8")
+    assert "an adapter of transformers' class `AutoModel`" in card
+    assert "On an `AutoModelForCausalLM` peft finds no place for its tensors" in card
+    if not isinstance(base, LlamaModel):
+        return  # a vision model has no causal form
+    with pytest.warns(UserWarning, match="Found missing adapter keys"):
+        PeftModel.from_pretrained(LlamaForCausalLM(base.config), folder / "adapter")
 
 
 def test_broken_generator_folders_are_named(saved: tuple[Generator, Context, Path], runtime: Runtime) -> None:

@@ -44,9 +44,15 @@ def test_a_package_serves_only_the_model_that_it_ships(
 
 
 class Hub(BaseHTTPRequestHandler):
-    """A hub that answers as huggingface.co does for a gated model and for one that is not there."""
+    """A hub that answers as huggingface.co does for a gated model, one that is not there, and one that is."""
 
     def do_HEAD(self) -> None:
+        if "whole" in self.path:
+            self.send_response(200)
+            for name, value in {"X-Repo-Commit": "c" * 40, "ETag": '"e"', "Content-Length": "0"}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            return
         gated = "gated" in self.path
         self.send_response(403 if gated else 404)
         self.send_header("X-Error-Code", "GatedRepo" if gated else "RepoNotFound")
@@ -57,6 +63,20 @@ class Hub(BaseHTTPRequestHandler):
 
     def log_message(self, *about: object) -> None:
         pass
+
+
+def refused_with(new_program: Program, model: str, cache: Path) -> str:
+    """The line that a run with this model of the hub ends in."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        address = {
+            "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
+            "HF_HUB_OFFLINE": "0",
+            "HF_HOME": str(cache),
+        }
+        line = error_line(new_program("run", *TINY, "backbone=causal_lm", f"backbone.model={model}", **address))
+        hub.shutdown()
+    return line
 
 
 @pytest.mark.parametrize(
@@ -70,14 +90,12 @@ def test_a_gated_and_a_missing_model_say_how_to_get_access(
     new_program: Program, tmp_path: Path, model: str, message: str
 ) -> None:
     """Before a zoo is trained for it."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as hub:
-        threading.Thread(target=hub.serve_forever, daemon=True).start()
-        address = {
-            "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
-            "HF_HUB_OFFLINE": "0",
-            "HF_HOME": str(tmp_path),
-        }
-        refused = error_line(new_program("run", *TINY, "backbone=causal_lm", f"backbone.model={model}", **address))
-        hub.shutdown()
+    refused = refused_with(new_program, model, tmp_path)
     assert re.search(message, refused), refused
     assert not list(tmp_path.glob("runs/reference/*/network-*"))
+
+
+def test_a_hub_cache_that_cannot_be_written_is_named(new_program: Program) -> None:
+    line = refused_with(new_program, "org/whole", Path("/proc/models"))
+    assert "backbone org/whole cannot be kept: the cache of the hub, /proc/models/hub, cannot be written" in line
+    assert "set HF_HOME=FOLDER" in line

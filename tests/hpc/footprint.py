@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 
-from hpc.ranks.distributed import Placement, runtime_of_ranks
+from hpc.ranks.distributed import runtime_of_ranks
+from hpc.ranks.placement import Placement
 from hpc.ranks.zero import zero_from
 from neurogen.cost.estimate import Estimate, estimate
 from neurogen.cost.scaling import held_bytes

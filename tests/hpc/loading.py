@@ -17,11 +17,12 @@ import peft  # noqa: F401  (before the measurement, as all other imports)
 from hydra import compose, initialize_config_dir
 from transformers.models.llama import modeling_llama  # noqa: F401
 
-from hpc.ranks.distributed import Placement, runtime_of_ranks
+from hpc.ranks.distributed import runtime_of_ranks
+from hpc.ranks.placement import Placement
 from hpc.ranks.zero import zero_from
 from neurogen.experiment import experiment_from
 from neurogen.generator.backbone import load_backbone
-from neurogen.generator.pretrained import require_usable
+from neurogen.generator.usable import require_usable
 from neurogen.run import conf_folder
 from neurogen.sweep import make_runtime_of
 
@@ -49,7 +50,7 @@ def main() -> None:
 
 
 def own_memory_mb() -> float:
-    (kb,) = re.findall(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    (kb,) = re.findall(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
     return int(kb) / 1000
 
 

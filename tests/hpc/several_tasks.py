@@ -11,7 +11,8 @@ from threading import Event
 
 from hydra import compose, initialize_config_dir
 
-from hpc.ranks.distributed import Placement, runtime_of_ranks
+from hpc.ranks.distributed import runtime_of_ranks
+from hpc.ranks.placement import Placement
 from hpc.ranks.zero import zero_from
 from neurogen.experiment import experiment_from
 from neurogen.run import conf_folder

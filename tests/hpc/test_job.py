@@ -28,9 +28,9 @@ def test_a_signal_in_the_first_second_is_heard(experiment: Composed, tmp_path: P
     caught = 0
     while not caught & 1 << signal.SIGUSR2 - 1:
         assert process.poll() is None
-        state = Path(f"/proc/{process.pid}/status").read_text()
+        state = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
         caught = int(re.findall(r"SigCgt:\s*(\w+)", state)[0], 16)
-    assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text()
+    assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8")
     process.send_signal(signal.SIGUSR2)
     assert process.wait(timeout=120) == 124
     (attempt,) = attempts_of(tmp_path, 0)

@@ -138,14 +138,14 @@ def test_no_rank_but_the_first_holds_the_whole_backbone_while_it_loads(tmp_path:
     """A Llama of 1.3 GB, whose embedding is as small a part of it as in those of 7–8B; the peak on one of two ranks."""
     from transformers import LlamaConfig, LlamaModel, PreTrainedTokenizerFast
 
-    from neurogen.generator.pretrained import _byte_tokenizer
+    from neurogen.generator.pretrained import byte_tokenizer
 
     config = LlamaConfig(
         hidden_size=1024, intermediate_size=2816, num_hidden_layers=24, num_attention_heads=16, vocab_size=10240,
         num_key_value_heads=16,
     )  # fmt: skip
     LlamaModel(config).save_pretrained(tmp_path / "llama")
-    tokenizer: PreTrainedTokenizerFast = _byte_tokenizer(config)
+    tokenizer: PreTrainedTokenizerFast = byte_tokenizer(config)
     tokenizer.save_pretrained(tmp_path / "llama")
     backbone = ["backbone=causal_lm", f"backbone.model={tmp_path}/llama"]
     alone = subprocess.run(

@@ -108,7 +108,7 @@ def test_two_seeds_meet_in_one_row(shared_experiment: Callable[..., Experiment],
     assert last.name == "two"
     for step in in_order(last):
         step.run(runtime)
-    with (last.folder / "results.csv").open() as file:
+    with (last.folder / "results.csv").open(encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
     assert tuple(row) == COLUMNS
     measured = [evaluation.metrics()["populations"] for evaluation in last.evaluations]
@@ -124,9 +124,9 @@ def test_two_seeds_meet_in_one_row(shared_experiment: Callable[..., Experiment],
     validation = statistics.fmean(100 * step.metrics()["validation_accuracy"] for step in last.evaluations)
     assert float(row["validation"]) == pytest.approx(validation, abs=0.006)
     spread = f"{float(row['generated_mean']):.2f} ± {float(row['generated_std']):.2f}"
-    assert spread in (last.folder / "results.md").read_text()
-    assert spread.replace("±", r"$\pm$") in (last.folder / "results.tex").read_text()
-    report = next(last.folder.glob("report-*.md")).read_text()
+    assert spread in (last.folder / "results.md").read_text(encoding="utf-8")
+    assert spread.replace("±", r"$\pm$") in (last.folder / "results.tex").read_text(encoding="utf-8")
+    report = next(last.folder.glob("report-*.md")).read_text(encoding="utf-8")
     for words in ("2 seeds", f"{spread} %", "labels shuffled", "8.weight", "## Ensembles"):
         assert words in report
     for picture in ("learning", "memorisation-*", "conditioning-*"):

@@ -78,7 +78,7 @@ def test_every_study_is_expected() -> None:
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_study_gives_the_experiments_that_it_promises(name: str) -> None:
-    text = Path(conf_folder(), "study", f"{name}.yaml").read_text()
+    text = Path(conf_folder(), "study", f"{name}.yaml").read_text(encoding="utf-8")
     assert f"python -m neurogen.run -m +study={name}" in text  # it opens with its command
     tasks, variants, num_alike = EXPECTED[name]
     points = sweep_of(f"+study={name}")
