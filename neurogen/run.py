@@ -12,7 +12,6 @@ python -m neurogen.run --help
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -30,8 +29,12 @@ from omegaconf import OmegaConf
 from yaml import YAMLError
 
 from hpc.errors import ClusterError
-from neurogen.arguments import for_hydra, with_study
-from neurogen.errors import Interrupted, UserError, errors_in_one_line, one_line
+from hpc.jobs.cluster import Cluster
+from hpc.ranks.zero import Zero
+from neurogen.arguments import asks_for_sweep, for_hydra, split, with_study
+from neurogen.composition import explained
+from neurogen.errors import Interrupted, UserError, errors_in_one_line
+from neurogen.overrides import require_readable
 
 if TYPE_CHECKING:
     from hpc.ranks.distributed import Placement
@@ -62,6 +65,8 @@ def main() -> None:
     """The command. What the user can mend ends in one line with exit status 1, an interruption with 130."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands exceptions on instead of printing its own summary
     with errors_in_one_line(*MENDABLE, explain=_explained):
+        flags, overrides = split(sys.argv[1:])
+        require_readable(overrides, groups(), asks_for_sweep(flags))
         sys.argv[:] = for_hydra(sys.argv)
         try:
             compose_and_run()
@@ -77,6 +82,12 @@ def conf_folder() -> str:
     return str(installed if installed.is_dir() else package.parent / "conf")
 
 
+def groups() -> dict[str, list[str]]:
+    """The folders of conf/, of which an experiment takes a file each, with the names of their files."""
+    folders = (path for path in Path(conf_folder()).iterdir() if path.is_dir())
+    return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
+
+
 def compose(overrides: Sequence[str] = ()) -> Experiment:
     """The experiment that these words of the command line describe. Raises UserError as the command does.
 
@@ -85,6 +96,7 @@ def compose(overrides: Sequence[str] = ()) -> Experiment:
     """
     from neurogen.experiment import experiment_from
 
+    require_readable(overrides, groups(), is_sweep=False, typed=repr)
     outer, outer_base = GlobalHydra.instance().hydra, VersionBase.instance().version_base
     GlobalHydra.instance().clear()
     try:
@@ -186,14 +198,7 @@ def _say_stopped() -> None:
 
 
 def _explained(error: BaseException) -> str:
-    """One line; for a key that does not exist, the keys that do instead of Hydra's advice to append it."""
-    from neurogen.experiment import allowed_beside
-
-    text = one_line(error)
-    unknown = re.match(r"Could not override '([^']+)'", text)
-    if unknown:
-        return f"the config has no key {unknown[1]}{allowed_beside(unknown[1])}"
-    return text.split(" Config search path:")[0]
+    return explained(error, {"cluster": Cluster, "zero": Zero})
 
 
 if __name__ == "__main__":

@@ -13,8 +13,11 @@ from neurogen.errors import UserError
     [
         ("run seed=0", "run seed=0"),
         ("run -m seed=0,1", "run -m hydra/launcher=local seed=0,1"),
-        ("run seed=0,1 -m", "run hydra/launcher=local seed=0,1 -m"),
-        ("run -m a=1 --config-dir more", "run -m hydra/launcher=local a=1 --config-dir more"),
+        ("run seed=0,1 -m", "run -m hydra/launcher=local seed=0,1"),
+        ("run a=1 -m b=2", "run -m hydra/launcher=local a=1 b=2"),
+        ("run --multirun a=1 --info", "run --multirun --info hydra/launcher=local a=1"),
+        ("run --info defaults a=1 -c job", "run --info defaults -c job a=1"),
+        ("run -m a=1 --config-dir more", "run -m --config-dir more hydra/launcher=local a=1"),
         ("run --config-dir=more -m +study=x", "run --config-dir=more -m hydra/launcher=local +study=x"),
         ("run -m", "run -m hydra/launcher=local"),
         ("run -m hydra/launcher=slurm", "run -m cluster=a100 hydra/launcher=slurm"),
