@@ -23,6 +23,7 @@ FLAGS: dict[str, tuple[str, ...]] = {  # Hydra's, with the values that each take
     **dict.fromkeys(("--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"), ANY),
     "--experimental-rerun": ANY,
 }
+SHOWING = {"-h", "--help", "-c", "--cfg", "-i", "--info"}  # what runs nothing
 VALUE_LEFT_OUT = ("--info", "-i")  # in this case they mean the first
 SLURM = "hydra/launcher=slurm"
 CHOOSERS = {"point=": "points", "variant=": "variants"}  # of a study, by their keys below hydra.sweeper.only
@@ -42,6 +43,9 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
     if is_sweep and any(word == "-c" or word.startswith("--cfg") for word in flags):
         raise UserError("--cfg shows the config of one point; leave out -m and give every key one value")
     words = with_study(last_of_each(overrides), is_sweep)
+    studies = [word for word in words if word.startswith("+study=")]
+    if studies and not is_sweep and not {word.partition("=")[0] for word in flags} & SHOWING:
+        raise UserError(f"{studies[0]} is a study of several experiments; add -m to run them")
     return [*arguments[:1], *flags, *with_cluster(with_launcher(words) if is_sweep else words)]
 
 

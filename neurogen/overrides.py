@@ -134,15 +134,19 @@ def _is_text(key: str) -> bool:
 def _unreadable(word: str, key: str, value: str, is_sweep: bool, typed: Typed) -> str:
     """The line for a word whose value breaks Hydra's grammar."""
     kind = kind_at(key, Experiment)
-    is_list = takes(key, Experiment, list)
+    is_list, without = takes(key, Experiment, list), value.rstrip(",")
+    if without != value and not _is_text(key) and not takes_mapping(kind):
+        return f"{word} ends in a comma; write {typed(f'{key}={without}')} without it"
     if kind is not None and not (is_list or _is_text(key) or takes_mapping(kind)):
         return refusal(key, value, Experiment)
     if value == "~" or value.startswith("~/"):
         expanded = str(Path(value).expanduser())
         return f"{word}: ~ is not expanded here; write {typed(f'{key}={_with_quoted_items(expanded)}')}"
     listed, whole = typed(f"{key}={_with_quoted_items(value)}"), typed(f"{key}={in_quotes(value)}")
-    if value.endswith(",") and _reads(value.rstrip(",")):
-        return f"{word} ends in a comma; write {typed(word.rstrip(','))} without it, or for a text that has it {whole}"
+    if without != value and _reads(without):
+        return (
+            f"{word} ends in a comma; write {typed(f'{key}={without}')} without it, or for a text that has it {whole}"
+        )
     signs = " ".join(dict.fromkeys(sign for sign in value if not re.fullmatch(PLAIN, sign)))
     given = f"{word} cannot be read" + (f" because of {signs}" if signs else "")
     if is_list:

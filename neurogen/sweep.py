@@ -40,9 +40,11 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
     for experiment in experiments:
         require_whole(experiment)
         require_equal_shares(experiment, site)
+    last = steps_of(experiments)
+    say_equal_points(experiments, overrides, len(last.evaluations))
     packages = {name.split(".")[0] for name in importable_functions(experiments) if "." in name}
     return Sweep(
-        last=steps_of(experiments),
+        last=last,
         root=Path(first.root),
         make_runtime=make_runtime_of(first),
         interrupted=Interrupted,
@@ -57,6 +59,24 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
         show_estimates=lambda: show_estimates(experiments),
         show=lambda: show_table(experiments),
     )
+
+
+def say_equal_points(experiments: Sequence[Experiment], overrides: Sequence[Sequence[str]], num_rows: int) -> None:
+    """Print which points are one experiment, so that nobody looks for a row each. `num_rows` differ from each other.
+
+    Points that differ in how held-out tasks are adapted share their learned tasks on purpose.
+    """
+    from neurogen.study.graph import evaluations_of
+
+    if num_rows == len(experiments) or any(e.held_out for e in experiments):
+        return
+    first: dict[str, Sequence[str]] = {}
+    for evaluation, words in zip(evaluations_of(experiments), overrides, strict=True):
+        known = first.setdefault(evaluation.key, words)
+        if known is not words:
+            both = [[word for word in ours if word not in others] for ours, others in ((words, known), (known, words))]
+            differing = " and ".join(" ".join(part) for part in both if part) or " ".join(words)
+            print(f"  {differing}: the same experiment, which is run once and has one row")
 
 
 def make_runtime_of(experiment: Experiment) -> Callable[[], Runtime]:

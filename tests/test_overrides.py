@@ -77,7 +77,8 @@ def test_whatever_is_quoted_arrives_as_it_was(text: str) -> None:
     [
         ("root=a(1),b", "for several values write \"root='a(1)',b\", for a single one with a comma \"root='a(1),b'\""),
         ("root=a,", "root=a, ends in a comma; write root=a without it, or for a text that has it \"root='a,'\""),
-        ("zoo.num_networks=2,", "zoo.num_networks=2, must be a whole number"),
+        ("zoo.num_networks=2,", "zoo.num_networks=2, ends in a comma; write zoo.num_networks=2 without it"),
+        ("dataset=digits,", "dataset=digits, ends in a comma; write dataset=digits without it"),
         ("root=~/runs (1)", "~ is not expanded here; write \"root='{home}/runs (1)'\""),
         ("only=[tune,evaluate", 'cannot be read because of [; a list is written "only=[tune,evaluate]"'),
         (
