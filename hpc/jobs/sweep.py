@@ -55,12 +55,15 @@ class Manifest:
 
     @staticmethod
     def read(folder: Path) -> Manifest:
-        """That of the sweep in `folder`. Raises ClusterError if there is none."""
+        """That of the sweep in `folder`, whose root may have been moved since. Raises ClusterError if there is none."""
         path = folder / MANIFEST
         if not path.is_file():
             raise ClusterError(f"{folder} has no {MANIFEST}; give the folder of a sweep, root/sweeps/NAME")
         values: dict[str, Any] = json.loads(path.read_text())
-        return Manifest(values["root"], values["points"], [ManifestStep(**step) for step in values["steps"]])
+        before, root = Path(values["root"]), folder.absolute().parent.parent
+        for step in values["steps"]:
+            step |= {key: str(root / Path(step[key]).relative_to(before)) for key in ("folder", "marker")}
+        return Manifest(str(root), values["points"], [ManifestStep(**step) for step in values["steps"]])
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ Needs no torch, so that a finished run is shown at once.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -35,14 +36,33 @@ WIDTH_OF_LOGS = 200
 
 def show(last: Aggregate) -> None:
     """Print the tables of a finished study and the places of its files. Raises UserError where they cannot be read."""
+    console = _console()
+    _show_tables(last.folder, last.name, console)
+    places = []
+    for evaluation in last.evaluations if len(last.evaluations) == 1 else []:
+        places += [("networks", evaluation.folder / "network-*.safetensors"), ("generator", evaluation.tune.folder)]
+    _show_places(last.folder, places, last.root, console)
+
+
+def show_as_made(folder: Path) -> None:
+    """The same of the files in a study's folder alone, ROOT/sweeps/NAME, without the steps that they were made of."""
+    console = _console()
+    _show_tables(folder, folder.resolve().name, console)
+    _show_places(folder, [], str(folder.resolve().parent.parent), console)
+
+
+def _console() -> Console:
+    """Without markup, since paths and names may have brackets in them."""
     is_seen = sys.stdout.isatty() or "COLUMNS" in os.environ
-    console = Console(highlight=False, soft_wrap=True, width=None if is_seen else WIDTH_OF_LOGS)
-    rows = formats.read_rows(last.folder)
+    return Console(highlight=False, soft_wrap=True, markup=False, width=None if is_seen else WIDTH_OF_LOGS)
+
+
+def _show_tables(folder: Path, name: str, console: Console) -> None:
+    rows = formats.read_rows(folder)
     if len(rows) == 1 and rows[0].n_seeds > 0:
         _show_row(rows[0], console)
     else:
-        _show_study(rows, last.name, console)
-    _show_places(last, console)
+        _show_study(rows, name, console)
 
 
 def _show_row(row: Row, console: Console) -> None:
@@ -64,15 +84,12 @@ def _show_study(rows: Sequence[Row], name: str, console: Console) -> None:
     console.print()
 
 
-def _show_places(last: Aggregate, console: Console) -> None:
-    places = [("table", last.folder / "results.csv"), ("in Markdown", last.folder / "report-*.md")]
-    places += [("plots", last.folder / "*.png")]
-    for evaluation in last.evaluations if len(last.evaluations) == 1 else []:
-        places += [("networks", evaluation.folder / "network-*.safetensors"), ("generator", evaluation.tune.folder)]
-    for label, path in places:
+def _show_places(folder: Path, more: Sequence[tuple[str, Path]], root: str, console: Console) -> None:
+    places = [("table", folder / "results.csv"), ("in Markdown", folder / "report-*.md"), ("plots", folder / "*.png")]
+    for label, path in [*places, *more]:
         console.print(f"{label:12} {path}")
-    console.print(f"{'TensorBoard':12} {_tensorboard()} --logdir {last.root}")
-    console.print(f"{'report':12} {last.folder / html.NAME}")
+    console.print(f"{'TensorBoard':12} {shlex.join([_tensorboard(), '--logdir', root])}")
+    console.print(f"{'report':12} {folder / html.NAME}")
 
 
 def _fitting(table: Table, console: Console) -> Table:
