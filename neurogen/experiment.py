@@ -28,7 +28,7 @@ from neurogen.config import (
     TokenOrder,
 )
 from neurogen.config.limits import require_limits
-from neurogen.config.schema import kind_at, mismatched_key, refusal, unknown_key
+from neurogen.config.schema import kind_at, mismatched_key, refusal, unknown_key, written
 from neurogen.errors import UserError
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def check_backbone(backbone: BackboneConfig) -> None:
 def check_stage(key: str, stage: StageConfig) -> None:
     """The length of a stage is given once."""
     if (stage.steps is None) == (stage.epochs is None):
-        raise UserError(f"{key} has steps={stage.steps} and epochs={stage.epochs}; set exactly one")
+        raise UserError(f"{key} has steps={written(stage.steps)} and epochs={written(stage.epochs)}; set exactly one")
 
 
 def require_shares(stage_name: str, stage: StageConfig, num_ranks: int) -> None:
@@ -203,11 +203,13 @@ def check_contexts(generator: GeneratorConfig, batch_size: int) -> None:
             "generator.order=context_first and generator.context_samples=4"
         )
     if generator.drop_instruction and not generator.context_samples:
-        raise UserError("generator.drop_instruction leaves nothing to read where generator.context_samples=0")
+        raise UserError(
+            "generator.drop_instruction leaves nothing to read where generator.context_samples=0; set one of them"
+        )
     if generator.context_samples > batch_size:
         raise UserError(
             f"generator.context_samples={generator.context_samples} is more than recipe.tune.batch_size={batch_size}, "
-            "which the context is a part of"
+            "which the context is a part of; lower the former, or raise the latter"
         )
 
 
@@ -231,9 +233,12 @@ def check_source(e: Experiment) -> None:
         return
     given = f"target@source={e.source.name}"
     if e.source.modality != e.target.modality:
-        raise UserError(f"{given} classifies {e.source.modality}, and target {e.target.name} {e.target.modality}")
+        raise UserError(
+            f"{given} classifies {e.source.modality}, and target {e.target.name} {e.target.modality}; use two targets "
+            "for the same kind of data"
+        )
     if e.recipe.inject.steps == 0:
-        raise UserError(f"{given} is the target of stage 1, which recipe.inject.steps=0 leaves out")
+        raise UserError(f"{given} is the target of stage 1, which recipe.inject.steps=0 leaves out; drop one of them")
     if e.recipe.tune.anchor:
         raise UserError(f"{given} has a zoo of other networks, to which stage 2 cannot hold; set recipe.tune.anchor=0")
     if e.generator.projection != ProjectionKind.shared:
@@ -245,7 +250,7 @@ def check_source(e: Experiment) -> None:
 def check_tasks(e: Experiment) -> None:
     """Several tasks of one generator, and tasks that it does not learn."""
     if e.held_out and e.tasks == TaskSharing.alone:
-        raise UserError(f"held_out={e.held_out} keeps tasks from a generator of several; set tasks=together")
+        raise UserError(f"held_out={written(e.held_out)} keeps tasks from a generator of several; set tasks=together")
     if e.generator.foreign_data and e.tasks == TaskSharing.alone:
         given = f"generator.foreign_data={e.generator.foreign_data}"
         raise UserError(f"{given} is data of a generator's other tasks; set tasks=together")
@@ -260,7 +265,7 @@ def check_labels(e: Experiment) -> None:
     if e.dataset.relabel is None:
         if e.dataset.unseen:
             raise UserError(
-                f"dataset.unseen={e.dataset.unseen}: only a context can say what such a class is called; set "
+                f"dataset.unseen={written(e.dataset.unseen)}: only a context can say what such a class is called; set "
                 "dataset.relabel=random generator.order=interleaved"
             )
         return

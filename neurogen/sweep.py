@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from neurogen.config.schema import written
 from neurogen.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
@@ -93,11 +94,8 @@ def _runtime_here(device: str, num_threads: int, peak_tflops: float | None) -> R
 def require_whole(e: Experiment) -> None:
     """A sweep runs all steps. Raises UserError where an experiment asks for a part of them."""
     if e.only is not None or e.num_parts != 1:
-        only = f"[{','.join(e.only)}]" if e.only is not None else "null"
-        raise UserError(
-            f"only={only} part={e.part} num_parts={e.num_parts} choose among the steps of a single run; a sweep does "
-            "them all: leave them out"
-        )
+        given = f"only={written(e.only)}" if e.only is not None else f"part={e.part} num_parts={e.num_parts}"
+        raise UserError(f"{given} chooses among the steps of a single run; a sweep does them all: leave it out")
 
 
 def importable_functions(experiments: Sequence[Experiment]) -> set[str]:

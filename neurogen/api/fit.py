@@ -114,7 +114,7 @@ def target_config(function: Callable[..., Any], composed: TargetConfig) -> Targe
     if len(named) != 1:
         raise UserError(
             f"target={function.__name__} has the parameters {', '.join(named) or 'none'} without a default; it is "
-            "called with the shape of the data alone"
+            "called with the shape of the data alone, so give all others a default"
         )
     title = re.sub(r"[_\W]+", " ", function.__name__).strip()
     return replace(composed, title=title, build=dotted_name(function), options={}, version=source_digest(function))

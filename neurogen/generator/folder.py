@@ -76,7 +76,9 @@ def read_description(folder: Path) -> Description:
         backbone, config = typed(BackboneConfig, plain["backbone"]), typed(GeneratorConfig, plain["generator"])
         return Description(backbone, config, tasks)
     except (KeyError, TypeError, UserError) as error:
-        raise UserError(f"{folder} holds no generator of this version ({error})") from error
+        raise UserError(
+            f"{folder} holds no generator of this version ({error}); train it again, or load it with the version that wrote it"
+        ) from error
 
 
 def build_generator(
@@ -109,7 +111,9 @@ def load_generator(folder: Path, runtime: Runtime, gradient_checkpointing: bool 
     try:
         tasks = [_task(name, task, tensors, description.generator) for name, task in description.tasks.items()]
     except KeyError as error:
-        raise UserError(f"{folder} does not fit its own description: it lacks {error}") from error
+        raise UserError(
+            f"{folder} does not fit its own description: it lacks {error}; copy the folder again, or delete it and train anew"
+        ) from error
     generator = build_generator(backbone, description.generator, tasks, 0, runtime)
     _load_values(generator, tensors, adapter, folder)
     return generator
@@ -146,7 +150,9 @@ def _load_values(generator: Generator, tensors: dict[str, Tensor], adapter: dict
     shapes, expected = ({name: value.shape for name, value in named.items()} for named in (saved, trainables))
     differing = sorted(name for name in shapes | expected if shapes.get(name) != expected.get(name))
     if differing:
-        raise UserError(f"{folder} does not fit its own description: it differs in {', '.join(differing[:3])}")
+        raise UserError(
+            f"{folder} does not fit its own description: it differs in {', '.join(differing[:3])}; copy the folder again, or delete it and train anew"
+        )
     with torch.no_grad():
         for name, value in trainables.items():
             value.copy_(saved[name])

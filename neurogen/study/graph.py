@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from neurogen.config import Experiment, TaskSharing, ZooInit
+from neurogen.config.schema import written
 from neurogen.errors import UserError
 from neurogen.study.pipeline import Aggregate, Classical, Embed, Evaluate, Inject, Reference, TaskSpec, Tune, Zoo
 from neurogen.study.step import flat, plain
@@ -124,7 +125,7 @@ def evaluation_of(experiment: Experiment, zoo: Zoo, learned: Learned) -> Evaluat
     """The evaluation of an experiment whose generator learns these tasks. Raises UserError where there are none."""
     e, root = experiment, experiment.root
     if not learned:
-        raise UserError(f"held_out={e.held_out} leaves no task to learn; add points that are not held out")
+        raise UserError(f"held_out={written(e.held_out)} leaves no task to learn; add points that are not held out")
     inject = None
     if e.recipe.inject.steps != 0:
         zoos = tuple(learned.values()) if e.source is None else (zoo_of(replace(e, target=e.source)),)

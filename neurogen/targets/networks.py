@@ -28,7 +28,9 @@ def build_network(config: TargetConfig, shape: DataShape) -> nn.Module:
         inspect.signature(builder).bind(shape, **config.options)
     except TypeError as error:
         allowed = ", ".join(list(inspect.signature(builder).parameters)[1:]) or "none"
-        raise UserError(f"target.options={config.options}: {error}; options of {config.build}: {allowed}") from error
+        raise UserError(
+            f"target.options={written(config.options)}: {error}; options of {config.build}: {allowed}"
+        ) from error
     network = builder(shape, **config.options)
     assert isinstance(network, nn.Module)
     return network

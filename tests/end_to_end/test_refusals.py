@@ -31,7 +31,7 @@ from tests.conftest import TINY, Program, error_line
         (["-m", "dataset=digits", "seed=range(3,1)"], ["seed=range(3,1) has no value at all; give at least one"]),
         (["-m", "dataset=digits", "seed=interval(0,1)"], ["seed=interval(0,1) lists no values", "KEY=A,B"]),
         (["-m", "dataset=digits", "cluster.max_array=x"], ["cluster.max_array=x must be a whole number"]),
-        (["dataset=digits", "root='a (1)", "-m"], ["root='a (1) cannot be read", "root=\\\"'a (1)\\\""]),
+        (["dataset=digits", "root='a (1)", "-m"], ["root='a (1) cannot be read", 'root=\\"\'a (1)\\"']),
         (["target.build=nowhere.network"], ["target.build=nowhere.network"]),
         (["dataset=digits", "dataset.limit=11"], ["dataset.limit=11", "20"]),
         (["root=/proc/runs"], ["/proc/runs", "set root=FOLDER"]),
