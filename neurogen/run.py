@@ -11,7 +11,9 @@ python -m neurogen.run --help
 
 from __future__ import annotations
 
+import glob
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -151,13 +153,26 @@ def run_experiment(experiment: Experiment, stop: Event) -> Aggregate | None:
     if experiment.dry_run:
         _show_estimate(experiment)
         return None
-    last = steps_of([experiment])
+    try:
+        last = steps_of([experiment])
+    except UserError as error:
+        raise UserError(f"{error}{_tables_of(experiment)}") from error
     steps = chosen(last, experiment.only, experiment.part, experiment.num_parts)
     placement = Placement.from_environment(os.environ)
     if placement.size > 1 or not all(step.is_done for step in steps):
         with runtime_of(experiment, placement, stop) as runtime:
             run_here(steps, runtime)
     return last
+
+
+def _tables_of(experiment: Experiment) -> str:
+    """Where to see the newest tables of an experiment whose data are gone; '' where there are none."""
+    from neurogen.study.graph import study_name
+
+    pattern = f"sweeps/{glob.escape(study_name([experiment]))}-*/results.json"
+    tables = sorted(Path(experiment.root).glob(pattern), key=lambda path: path.stat().st_mtime)
+    command = ["python", "-m", "neurogen.aggregate", str(tables[-1].parent)] if tables else []
+    return f"; tables made before are shown by {shlex.join(command)}" if command else ""
 
 
 def runtime_of(experiment: Experiment, placement: Placement, stop: Event) -> AbstractContextManager[Runtime]:

@@ -42,9 +42,7 @@ def load_zoo(folder: str | Path) -> LoadedZoo:
         raise UserError(f"{folder} is no finished step; give root/reference/FOLDER")
     about = store.read_json(folder / "config.json")
     if about["kind"] not in ("reference", "classical"):
-        raise UserError(
-            f"{folder} is of a step {about['kind']}, which trains no such networks; give root/reference/FOLDER"
-        )
+        raise UserError(f"{folder} is a step {about['kind']}; give root/reference/FOLDER")
     config, target = typed(DatasetConfig, about["task"]["dataset"]), typed(TargetConfig, about["task"]["target"])
     require_same_source(target)
     dataset, model = _data(config, about["task"]["embed"], folder.parent.parent)

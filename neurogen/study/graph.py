@@ -9,13 +9,10 @@ that `held_out` names are left out there; the generator meets them after stage 2
 
 from __future__ import annotations
 
-import glob
 import json
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from neurogen.config import Experiment, TaskSharing, ZooInit
 from neurogen.config.schema import written
@@ -160,20 +157,8 @@ def task_of(experiment: Experiment) -> TaskSpec:
     from neurogen.data import identity
 
     dataset = experiment.dataset
-    embed = None
-    try:
-        data = identity(dataset)
-    except UserError as error:
-        raise UserError(f"{error}{_tables_of(experiment)}") from error
+    data, embed = identity(dataset), None
     if dataset.text is not None:
         as_it_is = replace(dataset, relabel=None, unseen=[])
         embed = Embed(experiment.root, as_it_is, data, experiment.backbone.source)
     return TaskSpec(dataset, data, experiment.target, embed)
-
-
-def _tables_of(experiment: Experiment) -> str:
-    """Where to see the newest tables of an experiment whose data are gone; '' where there are none."""
-    pattern = f"sweeps/{glob.escape(study_name([experiment]))}-*/results.json"
-    tables = sorted(Path(experiment.root).glob(pattern), key=lambda path: path.stat().st_mtime)
-    command = ["python", "-m", "neurogen.aggregate", str(tables[-1].parent)] if tables else []
-    return f"; tables made before are shown by {shlex.join(command)}" if command else ""

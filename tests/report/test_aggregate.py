@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -14,8 +15,7 @@ from omegaconf import OmegaConf
 
 from neurogen.config import Experiment
 from neurogen.errors import UserError
-from neurogen.run import conf_folder
-from neurogen.study.graph import steps_of
+from neurogen.run import conf_folder, run_experiment
 from tests.conftest import TINY, FinishedRun, Program, error_line
 
 
@@ -101,9 +101,9 @@ def test_the_table_of_a_single_run_is_shown(program: Program, tiny_run: Finished
 def test_a_run_whose_data_are_gone_says_where_its_table_is(experiment: Callable[..., Experiment]) -> None:
     gone = experiment("dataset.load=image_folder", "dataset.name=gone", "dataset.path=/gone", "name=a")
     with pytest.raises(UserError, match=r"give the folder \(or file\) with your data$"):
-        steps_of([gone])
+        run_experiment(gone, Event())
     table = Path(gone.root) / "sweeps" / "a-0123" / "results.json"
     table.parent.mkdir(parents=True)
     table.touch()
     with pytest.raises(UserError, match=f"made before are shown by python -m neurogen.aggregate {table.parent}$"):
-        steps_of([gone])
+        run_experiment(gone, Event())
