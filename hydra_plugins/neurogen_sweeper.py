@@ -21,6 +21,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
+from neurogen.errors import UserError
+from neurogen.overrides import require_readable
+
 WORD = re.compile(r"""(?:'[^']*'|"[^"]*"|[^\s'"])+""")  # up to a blank that is not inside quotes
 
 
@@ -64,6 +67,11 @@ class StudySweeper(BasicSweeper):
 
         Raises HydraException for a name that the study does not have, and for what are no overrides.
         """
+        for override in overrides:
+            if override.is_sweep_override() and not override.is_discrete_sweep():
+                raise HydraException(f"{override.input_line} lists no values; give them: KEY=A,B or range(START,STOP)")
+            if override.is_sweep_override() and not list(override.sweep_iterator()):
+                raise HydraException(f"{override.input_line} has no value at all; give at least one: KEY=A,B")
         (swept,) = super().split_arguments(overrides, None)
         points = [
             self._overrides("point", name, given)
@@ -84,9 +92,10 @@ class StudySweeper(BasicSweeper):
         assert self.hydra_context is not None
         words = WORD.findall(given) if isinstance(given, str) else [str(word) for word in given]
         try:
-            parsed = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(words)
-        except HydraException as error:
-            raise HydraException(f"{kind} {name}: {error}") from error
+            require_readable(words, {}, is_sweep=True, typed=repr)
+        except UserError as error:
+            raise UserError(f"{kind} {name}: {error}") from error
+        parsed = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(words)
         for override in parsed:
             if override.is_sweep_override():
                 raise HydraException(

@@ -11,14 +11,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurogen.errors import Incomplete, UserError, errors_in_one_line
+from neurogen.store import is_done
 from neurogen.streams import make_lasting
 from neurogen.study.execution import in_order
 from neurogen.study.pipeline import Aggregate, Evaluate
 from neurogen.study.results import to_json
+
+TABLE = "results.json"
 
 if TYPE_CHECKING:
     from neurogen.study.results import Row
@@ -88,20 +92,54 @@ def main() -> None:
 
 
 def aggregate_again(folder: Path) -> None:
-    """Aggregate and show the sweep in this folder. Raises UserError where there is none, Incomplete as `aggregate`."""
+    """Make the tables of the sweep in this folder again and show them.
+
+    Where its data or code are gone, or others by now, the tables are shown as they were made. Raises UserError where
+    there are none, Incomplete where evaluations are missing.
+    """
+    from neurogen.report.terminal import show, show_as_made
+    from neurogen.training.runtime import runtime_here
+
+    try:
+        last = study_in(folder)
+        aggregate(last, runtime_here("cpu"))
+    except Incomplete:
+        show(last)
+        raise
+    except UserError as error:
+        if not (folder / TABLE).is_file():
+            raise
+        print(f"shown as it was made: {error}")
+        show_as_made(folder)
+        if not is_done(folder):
+            raise Incomplete(f"{folder} has the table of a part of its sweep; run the sweep again") from error
+    else:
+        show(last)
+
+
+def study_in(folder: Path) -> Aggregate:
+    """The study of the sweep in this folder, which may have been moved together with the rest of its root.
+
+    Raises UserError where there is no sweep, its data cannot be found, or are not those that it was made of.
+    """
     from omegaconf import OmegaConf
 
     from neurogen.experiment import experiment_from
-    from neurogen.report.terminal import show
     from neurogen.study.graph import steps_of
-    from neurogen.training.runtime import runtime_here
 
+    folder = folder.resolve()
     configs = sorted((folder / "configs").glob("*.yaml"))
+    if not configs and (folder / TABLE).is_file():
+        raise UserError(f"{folder.name} is of a single run; the same run again makes a new table")
     if not configs:
         raise UserError(f"{folder} holds no configs/*.yaml; give the folder of a sweep, ROOT/sweeps/NAME")
-    last = steps_of([experiment_from(OmegaConf.load(path)) for path in configs])
-    aggregate(last, runtime_here("cpu"))
-    show(last)
+    experiments = [experiment_from(OmegaConf.load(path)) for path in configs]
+    last = steps_of([replace(experiment, root=str(folder.parent.parent)) for experiment in experiments])
+    if last.folder.name != folder.name:
+        raise UserError(
+            f"the data or the code of {folder.name} have changed since; run the sweep again for a new table"
+        )
+    return last
 
 
 if __name__ == "__main__":

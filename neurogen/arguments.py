@@ -8,10 +8,23 @@ Raises UserError for words that have no meaning any more, with what to write ins
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from neurogen.errors import UserError
 
+ANY = ("VALUE",)  # of a flag: whatever follows it
+FLAGS: dict[str, tuple[str, ...]] = {  # Hydra's, with the values that each takes
+    **dict.fromkeys(("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"), ()),
+    **dict.fromkeys(("--shell-completion", "-sc"), ()),
+    **dict.fromkeys(("--cfg", "-c"), ("job", "hydra", "all")),
+    **dict.fromkeys(("--info", "-i"), ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")),
+    **dict.fromkeys(("--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"), ANY),
+    "--experimental-rerun": ANY,
+}
+SHOWING = {"-h", "--help", "-c", "--cfg", "-i", "--info"}  # what runs nothing
+VALUE_LEFT_OUT = ("--info", "-i")  # in this case they mean the first
 SLURM = "hydra/launcher=slurm"
 CHOOSERS = {"point=": "points", "variant=": "variants"}  # of a study, by their keys below hydra.sweeper.only
 
@@ -24,12 +37,67 @@ REMOVED = {
 
 
 def for_hydra(arguments: Sequence[str]) -> list[str]:
-    """What Hydra is to read."""
-    is_sweep = bool({"-m", "--multirun"} & set(arguments))
-    if is_sweep and any(word == "-c" or word.startswith("--cfg") for word in arguments):
+    """What Hydra is to read: the program's name, the flags, the overrides."""
+    flags, overrides = split(arguments[1:])
+    is_sweep = asks_for_sweep(flags)
+    if is_sweep and any(word == "-c" or word.startswith("--cfg") for word in flags):
         raise UserError("--cfg shows the config of one point; leave out -m and give every key one value")
-    words = with_study(arguments, is_sweep)
-    return with_cluster(with_launcher(words) if is_sweep else words)
+    words = with_study(last_of_each(overrides), is_sweep)
+    studies = [word for word in words if word.startswith("+study=")]
+    if studies and not is_sweep and not {word.partition("=")[0] for word in flags} & SHOWING:
+        raise UserError(f"{studies[0]} is a study of several experiments; add -m to run them")
+    return [*arguments[:1], *flags, *with_cluster(with_launcher(words) if is_sweep else words)]
+
+
+def asks_for_sweep(flags: Sequence[str]) -> bool:
+    """Whether Hydra is to run several experiments."""
+    return bool({"-m", "--multirun"} & set(flags))
+
+
+def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Flags with their values, and overrides, wherever they stand. Raises UserError for a flag that Hydra has not."""
+    flags, overrides, rest = list[str](), list[str](), list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-"):
+            overrides.append(word)
+            continue
+        name, equals, value = word.partition("=")
+        if name not in FLAGS:
+            raise UserError(_unknown_flag(name))
+        flags.append(word)
+        if not equals and rest and _is_value(name, rest[0]):
+            value = rest.pop(0)
+            flags.append(value)
+        if not _is_value(name, value):
+            allowed = ", ".join(FLAGS[name]) or "nothing"
+            raise UserError(f"{name} is given {value or 'nothing'}; allowed: {allowed}")
+    return flags, overrides
+
+
+def _is_value(flag: str, value: str) -> bool:
+    """Whether the flag may be followed by this value; '' where it is followed by none."""
+    if not value:
+        return flag in VALUE_LEFT_OUT or not FLAGS[flag]
+    return value in FLAGS[flag] or (FLAGS[flag] == ANY and not value.startswith("-"))
+
+
+def _unknown_flag(name: str) -> str:
+    near = get_close_matches(name, FLAGS, n=1)
+    question = f"did you mean {near[0]}? " if near else ""
+    return f"{name} is no flag; {question}settings are written without dashes, KEY=VALUE: {name.lstrip('-')}=VALUE"
+
+
+def last_of_each(overrides: Sequence[str]) -> list[str]:
+    """One word per key, the last; says so where that leaves out another value."""
+    kept: dict[str, str] = {}
+    for word in overrides:
+        key = word.partition("=")[0]
+        earlier = kept.pop(key, word)
+        if earlier != word:
+            print(f"  {earlier} does not count, since {word} comes after it", file=sys.stderr)
+        kept[key] = word
+    return list(kept.values())
 
 
 def with_study(arguments: Sequence[str], is_sweep: bool) -> list[str]:
@@ -50,11 +118,8 @@ def with_study(arguments: Sequence[str], is_sweep: bool) -> list[str]:
 
 def with_launcher(arguments: Sequence[str]) -> list[str]:
     """A sweep is one graph with one table; Hydra's own launcher would run one point after the other."""
-    if any(word.startswith("hydra/launcher=") for word in arguments):
-        return list(arguments)
-    overrides = (index for index, word in enumerate(arguments) if index and "=" in word and word[0] != "-")
-    index = next(overrides, len(arguments))  # among the others: Hydra takes them in one block
-    return [*arguments[:index], "hydra/launcher=local", *arguments[index:]]
+    is_named = any(word.startswith("hydra/launcher=") for word in arguments)
+    return list(arguments) if is_named else ["hydra/launcher=local", *arguments]
 
 
 def with_cluster(arguments: Sequence[str]) -> list[str]:

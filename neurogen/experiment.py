@@ -12,10 +12,9 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
-from enum import StrEnum
-from typing import Any, TypeVar, cast, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from neurogen.composition import uninterpolated
 from neurogen.config import (
     BackboneConfig,
     Experiment,
@@ -24,11 +23,16 @@ from neurogen.config import (
     ProjectionKind,
     ScaleKind,
     StageConfig,
+    StepKind,
     TaskSharing,
     TokenOrder,
 )
 from neurogen.config.limits import require_limits
+from neurogen.config.schema import kind_at, mismatched_key, refusal, unknown_key, written
 from neurogen.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf.errors import OmegaConfBaseException
 
 Section = TypeVar("Section")
 
@@ -54,50 +58,25 @@ def typed(section: type[Section], values: Any) -> Section:
     except MissingMandatoryValue as error:
         raise UserError(f"config {error.full_key} is missing; set {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
-        key = getattr(error, "full_key", None) or ""
-        allowed = allowed_values(key, section)
-        if allowed:
-            given = OmegaConf.select(OmegaConf.create(values), key)
-            value = "null" if given is None else given
-            raise UserError(f"{key}={value} is unknown; allowed: {', '.join(allowed)}") from error
-        raise UserError(f"config {key}: {str(error).splitlines()[0]}{allowed_beside(key, section)}") from error
+        raise UserError(_refused(section, values, error)) from error
     require_limits(config)
     return config
 
 
-def allowed_values(key: str, section: Any) -> list[str]:
-    """The values of the enum that `key` takes, or a list of it; empty where it takes something else."""
-    *outer, last = re.sub(r"\[\d+\]$", "", key).split(".")
-    kinds = [_types(section_at(outer, section)).get(last)]
-    for kind in kinds:
-        kinds.extend(get_args(kind))  # of `Enum | None` and `list[Enum]`
-    return [str(value) for kind in kinds if isinstance(kind, type) and issubclass(kind, StrEnum) for value in kind]
+def _refused(section: Any, values: Any, error: OmegaConfBaseException) -> str:
+    """The line for a mapping that OmegaConf does not take as a dataclass."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationResolutionError, InterpolationValidationError
 
-
-def allowed_beside(key: str, section: Any = Experiment) -> str:
-    """'; allowed: …' with the fields around `key`, where `key` is not one of them."""
-    *outer, last = key.split(".")
-    names = list(_types(section_at(outer, section)))
-    return f"; allowed: {', '.join(names)}" if names and last not in names else ""
-
-
-def section_at(keys: list[str], section: Any) -> Any:
-    """The dataclass below `section` that these keys lead to; None where there is none."""
-    for key in keys:
-        section = next((kind for kind in _alternatives(_types(section).get(key)) if is_dataclass(kind)), None)
-    return section
-
-
-def _alternatives(kind: Any) -> tuple[Any, ...]:
-    return (kind, *get_args(kind))
-
-
-def _types(section: Any) -> dict[str, Any]:
-    """The fields of a dataclass with their types; none for anything else."""
-    if not is_dataclass(section):
-        return {}
-    types = get_type_hints(section)
-    return {item.name: types[item.name] for item in fields(section)}
+    value: Any = OmegaConf.to_container(OmegaConf.create(values))
+    key = error.full_key or mismatched_key(value, section)
+    if kind_at(key, section) is None:
+        return unknown_key(key, section)
+    for name in re.findall(r"[^.\[\]]+", key):
+        value = value[int(name) if isinstance(value, list) else name]
+    if isinstance(error, InterpolationResolutionError) and not isinstance(error, InterpolationValidationError):
+        return uninterpolated(key, value, str(error))
+    return refusal(key, value, section)
 
 
 # Built-in functions have short names, so that the identity of a result does not depend on the module they live in.
@@ -131,6 +110,9 @@ def named_function(key: str, name: str) -> Callable[..., Any]:
 def validate(experiment: Experiment) -> None:
     """Refuse what cannot work. Raises UserError."""
     check_names(experiment)
+    check_places(experiment)
+    if experiment.only == []:
+        raise UserError(f"only=[] runs nothing; name steps ({', '.join(StepKind)}), or leave it out")
     if experiment.part >= experiment.num_parts:
         raise UserError(f"part={experiment.part} must be below num_parts={experiment.num_parts}")
     check_modality(experiment)
@@ -161,6 +143,16 @@ def check_names(e: Experiment) -> None:
             raise UserError(f"{key}={name} becomes part of a folder's name; use letters, digits, _ and -")
 
 
+def check_places(e: Experiment) -> None:
+    """Folders and files are given in full: an empty name would be the folder one stands in."""
+    places = {"root": e.root, "dataset.path": e.dataset.path, "backbone.model": e.backbone.model}
+    for key, place in places.items():
+        if place is not None and not place.strip():
+            raise UserError(f"{key}= is empty; give a name, or . for the folder you are in")
+        if place is not None and (place == "~" or place.startswith("~/")):
+            raise UserError(f"{key}={place}: ~ is not expanded here; give the whole path, as in {key}=$HOME/…")
+
+
 def check_modality(e: Experiment) -> None:
     """Data and target must fit, and a text needs columns."""
     dataset, target = e.dataset, e.target
@@ -187,7 +179,7 @@ def check_backbone(backbone: BackboneConfig) -> None:
 def check_stage(key: str, stage: StageConfig) -> None:
     """The length of a stage is given once."""
     if (stage.steps is None) == (stage.epochs is None):
-        raise UserError(f"{key} has steps={stage.steps} and epochs={stage.epochs}; set exactly one")
+        raise UserError(f"{key} has steps={written(stage.steps)} and epochs={written(stage.epochs)}; set exactly one")
 
 
 def require_shares(stage_name: str, stage: StageConfig, num_ranks: int) -> None:
@@ -211,11 +203,13 @@ def check_contexts(generator: GeneratorConfig, batch_size: int) -> None:
             "generator.order=context_first and generator.context_samples=4"
         )
     if generator.drop_instruction and not generator.context_samples:
-        raise UserError("generator.drop_instruction leaves nothing to read where generator.context_samples=0")
+        raise UserError(
+            "generator.drop_instruction leaves nothing to read where generator.context_samples=0; set one of them"
+        )
     if generator.context_samples > batch_size:
         raise UserError(
             f"generator.context_samples={generator.context_samples} is more than recipe.tune.batch_size={batch_size}, "
-            "which the context is a part of"
+            "which the context is a part of; lower the former, or raise the latter"
         )
 
 
@@ -239,9 +233,12 @@ def check_source(e: Experiment) -> None:
         return
     given = f"target@source={e.source.name}"
     if e.source.modality != e.target.modality:
-        raise UserError(f"{given} classifies {e.source.modality}, and target {e.target.name} {e.target.modality}")
+        raise UserError(
+            f"{given} classifies {e.source.modality}, and target {e.target.name} {e.target.modality}; use two targets "
+            "for the same kind of data"
+        )
     if e.recipe.inject.steps == 0:
-        raise UserError(f"{given} is the target of stage 1, which recipe.inject.steps=0 leaves out")
+        raise UserError(f"{given} is the target of stage 1, which recipe.inject.steps=0 leaves out; drop one of them")
     if e.recipe.tune.anchor:
         raise UserError(f"{given} has a zoo of other networks, to which stage 2 cannot hold; set recipe.tune.anchor=0")
     if e.generator.projection != ProjectionKind.shared:
@@ -253,7 +250,7 @@ def check_source(e: Experiment) -> None:
 def check_tasks(e: Experiment) -> None:
     """Several tasks of one generator, and tasks that it does not learn."""
     if e.held_out and e.tasks == TaskSharing.alone:
-        raise UserError(f"held_out={e.held_out} keeps tasks from a generator of several; set tasks=together")
+        raise UserError(f"held_out={written(e.held_out)} keeps tasks from a generator of several; set tasks=together")
     if e.generator.foreign_data and e.tasks == TaskSharing.alone:
         given = f"generator.foreign_data={e.generator.foreign_data}"
         raise UserError(f"{given} is data of a generator's other tasks; set tasks=together")
@@ -268,7 +265,7 @@ def check_labels(e: Experiment) -> None:
     if e.dataset.relabel is None:
         if e.dataset.unseen:
             raise UserError(
-                f"dataset.unseen={e.dataset.unseen}: only a context can say what such a class is called; set "
+                f"dataset.unseen={written(e.dataset.unseen)}: only a context can say what such a class is called; set "
                 "dataset.relabel=random generator.order=interleaved"
             )
         return

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from neurogen.config.schema import unknown_value
 from neurogen.errors import UserError, errors_in_one_line
 from neurogen.streams import make_lasting
 
@@ -115,8 +116,10 @@ def as_options(words: Sequence[str], keys: Sequence[str]) -> Iterator[str]:
         if value_follows or word.startswith("-"):
             value_follows = word.startswith("--") and not equals and not value_follows
             yield word
-        elif not equals or key not in keys:
-            raise UserError(f"{key} is no KEY=VALUE that is known here; allowed: {', '.join(keys)}")
+        elif not equals:
+            raise UserError(f"{word} is no KEY=VALUE, without blanks around the =; allowed: {', '.join(keys)}")
+        elif key not in keys:
+            raise UserError(unknown_value(key, key, keys))
         else:
             yield f"--{key.replace('_', '-')}={value}"
 

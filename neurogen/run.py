@@ -11,8 +11,9 @@ python -m neurogen.run --help
 
 from __future__ import annotations
 
+import glob
 import os
-import re
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -30,8 +31,12 @@ from omegaconf import OmegaConf
 from yaml import YAMLError
 
 from hpc.errors import ClusterError
-from neurogen.arguments import for_hydra, with_study
-from neurogen.errors import Interrupted, UserError, errors_in_one_line, one_line
+from hpc.jobs.cluster import Cluster
+from hpc.ranks.zero import Zero
+from neurogen.arguments import asks_for_sweep, for_hydra, split, with_study
+from neurogen.composition import explained
+from neurogen.errors import Interrupted, UserError, errors_in_one_line
+from neurogen.overrides import require_readable
 from neurogen.streams import make_lasting
 
 if TYPE_CHECKING:
@@ -64,6 +69,8 @@ def main() -> None:
     make_lasting()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands exceptions on instead of printing its own summary
     with errors_in_one_line(*MENDABLE, explain=_explained):
+        flags, overrides = split(sys.argv[1:])
+        require_readable(overrides, groups(), asks_for_sweep(flags))
         sys.argv[:] = for_hydra(sys.argv)
         try:
             compose_and_run()
@@ -79,6 +86,12 @@ def conf_folder() -> str:
     return str(installed if installed.is_dir() else package.parent / "conf")
 
 
+def groups() -> dict[str, list[str]]:
+    """The folders of conf/, of which an experiment takes a file each, with the names of their files."""
+    folders = (path for path in Path(conf_folder()).iterdir() if path.is_dir())
+    return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
+
+
 def compose(overrides: Sequence[str] = ()) -> Experiment:
     """The experiment that these words of the command line describe. Raises UserError as the command does.
 
@@ -87,6 +100,7 @@ def compose(overrides: Sequence[str] = ()) -> Experiment:
     """
     from neurogen.experiment import experiment_from
 
+    require_readable(overrides, groups(), is_sweep=False, typed=repr)
     outer, outer_base = GlobalHydra.instance().hydra, VersionBase.instance().version_base
     GlobalHydra.instance().clear()
     try:
@@ -142,7 +156,10 @@ def run_experiment(experiment: Experiment, stop: Event) -> Aggregate | None:
     if experiment.dry_run:
         _show_estimate(experiment)
         return None
-    last = steps_of([experiment])
+    try:
+        last = steps_of([experiment])
+    except UserError as error:
+        raise UserError(f"{error}{_tables_of(experiment)}") from error
     steps = chosen(last, experiment.only, experiment.part, experiment.num_parts)
     placement = Placement.from_environment(os.environ)
     undone = {step.kind for step in steps if not step.is_done}
@@ -164,6 +181,16 @@ def require_ranks(experiment: Experiment, placement: Placement, kinds: set[StepK
     for kind, stage in ((StepKind.inject, experiment.recipe.inject), (StepKind.tune, experiment.recipe.tune)):
         if kind in kinds:
             require_shares(kind, stage, placement.size)
+
+
+def _tables_of(experiment: Experiment) -> str:
+    """Where to see the newest tables of an experiment whose data are gone; '' where there are none."""
+    from neurogen.study.graph import study_name
+
+    pattern = f"sweeps/{glob.escape(study_name([experiment]))}-*/results.json"
+    tables = sorted(Path(experiment.root).glob(pattern), key=lambda path: path.stat().st_mtime)
+    command = ["python", "-m", "neurogen.aggregate", str(tables[-1].parent)] if tables else []
+    return f"; tables made before are shown by {shlex.join(command)}" if command else ""
 
 
 def runtime_of(experiment: Experiment, placement: Placement, stop: Event) -> AbstractContextManager[Runtime]:
@@ -202,14 +229,7 @@ def _say_stopped() -> None:
 
 
 def _explained(error: BaseException) -> str:
-    """One line; for a key that does not exist, the keys that do instead of Hydra's advice to append it."""
-    from neurogen.experiment import allowed_beside
-
-    text = one_line(error)
-    unknown = re.match(r"Could not override '([^']+)'", text)
-    if unknown:
-        return f"the config has no key {unknown[1]}{allowed_beside(unknown[1])}"
-    return text.split(" Config search path:")[0]
+    return explained(error, {"cluster": Cluster, "zero": Zero})
 
 
 if __name__ == "__main__":

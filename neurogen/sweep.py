@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from neurogen.config.schema import written
 from neurogen.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
         require_whole(experiment)
         require_equal_shares(experiment, site)
     last = steps_of(experiments)
+    say_equal_points(experiments, overrides, len(last.evaluations))
     if not first.dry_run:
         require_backbones(experiments, last)
         mark_root(Path(first.root))  # the launcher writes into it before the first step does
@@ -64,6 +66,24 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
     )
 
 
+def say_equal_points(experiments: Sequence[Experiment], overrides: Sequence[Sequence[str]], num_rows: int) -> None:
+    """Print which points are one experiment, so that nobody looks for a row each. `num_rows` differ from each other.
+
+    Points that differ in how held-out tasks are adapted share their learned tasks on purpose.
+    """
+    from neurogen.study.graph import evaluations_of
+
+    if num_rows == len(experiments) or any(e.held_out for e in experiments):
+        return
+    first: dict[str, Sequence[str]] = {}
+    for evaluation, words in zip(evaluations_of(experiments), overrides, strict=True):
+        known = first.setdefault(evaluation.key, words)
+        if known is not words:
+            both = [[word for word in ours if word not in others] for ours, others in ((words, known), (known, words))]
+            differing = " and ".join(" ".join(part) for part in both if part) or " ".join(words)
+            print(f"  {differing}: the same experiment, which is run once and has one row")
+
+
 def make_runtime_of(experiment: Experiment) -> Callable[[], Runtime]:
     """What makes the runtime, to be pickled for other processes. It imports torch only when it is called."""
     return partial(_runtime_here, experiment.device, experiment.num_threads, experiment.gpu.peak_tflops)
@@ -78,11 +98,8 @@ def _runtime_here(device: str, num_threads: int, peak_tflops: float | None) -> R
 def require_whole(e: Experiment) -> None:
     """A sweep runs all steps. Raises UserError where an experiment asks for a part of them."""
     if e.only is not None or e.num_parts != 1:
-        only = f"[{','.join(e.only)}]" if e.only is not None else "null"
-        raise UserError(
-            f"only={only} part={e.part} num_parts={e.num_parts} choose among the steps of a single run; a sweep does "
-            "them all: leave them out"
-        )
+        given = f"only={written(e.only)}" if e.only is not None else f"part={e.part} num_parts={e.num_parts}"
+        raise UserError(f"{given} chooses among the steps of a single run; a sweep does them all: leave it out")
 
 
 def importable_functions(experiments: Sequence[Experiment]) -> set[str]:

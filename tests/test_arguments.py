@@ -13,8 +13,11 @@ from neurogen.errors import UserError
     [
         ("run seed=0", "run seed=0"),
         ("run -m seed=0,1", "run -m hydra/launcher=local seed=0,1"),
-        ("run seed=0,1 -m", "run hydra/launcher=local seed=0,1 -m"),
-        ("run -m a=1 --config-dir more", "run -m hydra/launcher=local a=1 --config-dir more"),
+        ("run seed=0,1 -m", "run -m hydra/launcher=local seed=0,1"),
+        ("run a=1 -m b=2", "run -m hydra/launcher=local a=1 b=2"),
+        ("run --multirun a=1 --info", "run --multirun --info hydra/launcher=local a=1"),
+        ("run --info defaults a=1 -c job", "run --info defaults -c job a=1"),
+        ("run -m a=1 --config-dir more", "run -m --config-dir more hydra/launcher=local a=1"),
         ("run --config-dir=more -m +study=x", "run --config-dir=more -m hydra/launcher=local +study=x"),
         ("run -m", "run -m hydra/launcher=local"),
         ("run -m hydra/launcher=slurm", "run -m cluster=a100 hydra/launcher=slurm"),
@@ -32,13 +35,23 @@ def test_points_and_variants_of_a_study_are_chosen_by_name() -> None:
 
 
 def test_older_spellings_mean_the_same_or_say_what_to_write() -> None:
-    assert for_hydra(["run", "+experiment=table1_small"]) == ["run", "+study=table1_small"]
+    study = for_hydra(["run", "-m", "+experiment=table1_small"])
+    assert study == ["run", "-m", "hydra/launcher=local", "+study=table1_small"]
+    assert for_hydra(["run", "+study=x", "--cfg", "job"]) == ["run", "--cfg", "job", "+study=x"]
     for words, message in (
         (["-m", "cell=mnist5k_cnn", "seed=0,1"], "cell=mnist5k_cnn: .* point=NAME"),
         (["-m", "scale=large"], "backbone=smollm2_135m, or qwen2_vl_7b"),
         (["study=mine"], "study_name=NAME"),
         (["variant=full"], r"add -m and \+study=NAME"),
+        (["+study=table1_small"], r"\+study=table1_small is a study of several experiments; add -m"),
         (["-m", "--cfg", "job"], "--cfg shows the config of one point"),
     ):
         with pytest.raises(UserError, match=message):
             for_hydra(["run", *words])
+
+
+def test_a_key_that_is_given_twice_says_what_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert for_hydra(["run", "seed=1", "dataset=digits", "seed=2"]) == ["run", "dataset=digits", "seed=2"]
+    assert capsys.readouterr().err == "  seed=1 does not count, since seed=2 comes after it\n"
+    assert for_hydra(["run", "seed=2", "seed=2"]) == ["run", "seed=2"]
+    assert capsys.readouterr().err == ""

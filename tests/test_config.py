@@ -109,7 +109,7 @@ def test_the_target_of_stage_1_leaves_classical_training_alone(experiment: Calla
     ],
 )
 def test_the_launcher_and_the_dataset_decide_the_default_backbone(words: str, backbone: str, cluster: str) -> None:
-    overrides = [word for word in for_hydra(words.split()) if not word.startswith("hydra/")]
+    overrides = [word for word in for_hydra(["run", *words.split()])[1:] if not word.startswith("hydra/")]
     with initialize_config_dir(conf_folder(), version_base="1.3"):
         composed = compose("config", overrides)
     assert (composed.backbone.name, composed.cluster.name) == (backbone, cluster)
@@ -277,7 +277,9 @@ def test_python_composes_what_the_command_line_does(tmp_path: Path) -> None:
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset" / "weather.yaml").write_text("{name: weather, title: radar, load: digits, path: null}")
     assert experiment_of([f"hydra.searchpath=[file://{tmp_path}]", "dataset=weather"]).dataset.title == "radar"
-    with pytest.raises(UserError, match=r"the config has no key sed; allowed: name, study_name, .*seed"):
+    with pytest.raises(
+        UserError, match=r"the config has no key sed; did you mean seed\? allowed: name, study_name, .*seed"
+    ):
         experiment_of(["sed=1"])
 
 

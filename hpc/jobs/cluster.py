@@ -7,11 +7,13 @@ out: Cluster, which says what the site offers and what every kind of step asks f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpc.errors import ClusterError
+from hpc.types import require_fields
 
+LEAST = {"max_array": 1, "array_parallelism": 1, "signal_delay_s": 0, "max_requeues": 0}
 SMALLEST = {"gpus_per_node": 0, "mem_gb": 0.01}  # of the resources; all others are at least 1
 
 
@@ -63,29 +65,24 @@ class Cluster:
 
 def cluster_from(values: Mapping[str, Any]) -> Cluster:
     """Plain values → Cluster. Raises ClusterError on keys that are unknown or missing, and on impossible values."""
-    _require_keys("cluster", values, Cluster)
+    require_fields("cluster", values, Cluster)
     if "default" not in values["steps"]:
         raise ClusterError("cluster.steps has no default; add what a step asks for whose kind is not listed")
     default = values["steps"]["default"]
+    for kind, resources in values["steps"].items():
+        if not isinstance(resources, Mapping):
+            raise ClusterError(f"cluster.steps.{kind}={resources} must be keys with values, {{nodes: 1}}")
     steps = {kind: _resources_from(kind, {**default, **resources}) for kind, resources in values["steps"].items()}
-    for name in ("max_array", "array_parallelism"):
-        if values[name] < 1:
-            raise ClusterError(f"cluster.{name}={values[name]} must be at least 1")
+    for name, least in LEAST.items():
+        if values[name] < least:
+            raise ClusterError(f"cluster.{name}={values[name]} must be at least {least}")
     return Cluster(**{**values, "steps": steps})
 
 
 def _resources_from(kind: str, values: Mapping[str, Any]) -> Resources:
-    _require_keys(f"cluster.steps.{kind}", values, Resources)
+    require_fields(f"cluster.steps.{kind}", values, Resources)
     for name, value in values.items():
         smallest = SMALLEST.get(name, 1)
-        if not isinstance(value, (int, float)) or value < smallest:
-            raise ClusterError(f"cluster.steps.{kind}.{name}={value} must be a number, at least {smallest}")
+        if value < smallest:
+            raise ClusterError(f"cluster.steps.{kind}.{name}={value} must be at least {smallest}")
     return Resources(**values)
-
-
-def _require_keys(section: str, values: Mapping[str, Any], schema: type) -> None:
-    allowed = {item.name for item in fields(schema)}
-    unknown, missing = set(values) - allowed, allowed - set(values)
-    if unknown or missing:
-        problem = f"unknown {', '.join(sorted(unknown))}" if unknown else f"missing {', '.join(sorted(missing))}"
-        raise ClusterError(f"{section}: {problem}; allowed: {', '.join(sorted(allowed))}")

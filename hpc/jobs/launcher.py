@@ -7,6 +7,7 @@ out: one JobReturn per point for Hydra's sweepers; with `wait` it holds the poin
 from __future__ import annotations
 
 import importlib
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -97,7 +98,8 @@ def show(sweep: Sweep, submitted: Submitted) -> None:
     others = sorted(code or "an older version's" for code in codes)
     if others:
         print(f"  of those in the queue already, some run other code than this submission's: {', '.join(others)}")
-    print(f"results      {sweep.last.folder}\nstatus       python -m neurogen.status {sweep.last.folder}")
+    folder = str(sweep.last.folder)
+    print(f"results      {folder}\nstatus       {shlex.join(['python', '-m', 'neurogen.status', folder])}")
 
 
 def wait_until_over(sweep: Sweep) -> None:

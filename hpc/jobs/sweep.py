@@ -55,12 +55,23 @@ class Manifest:
 
     @staticmethod
     def read(folder: Path) -> Manifest:
-        """That of the sweep in `folder`. Raises ClusterError if there is none."""
+        """That of the sweep in `folder`, whose root may have been moved since. Raises ClusterError if there is none."""
         path = folder / MANIFEST
         if not path.is_file():
-            raise ClusterError(f"{folder} has no {MANIFEST}; give the folder of a sweep, root/sweeps/NAME")
+            there = ", ".join(sorted(str(path.parent) for path in folder.glob(f"sweeps/*/{MANIFEST}")))
+            advice = f"allowed: {there}" if there else "give that of a sweep, root/sweeps/NAME"
+            raise ClusterError(f"{folder} is no folder of a sweep, without {MANIFEST}; {advice}")
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return Manifest(values["root"], values["points"], [ManifestStep(**step) for step in values["steps"]])
+        before, now = Path(values["steps"][-1]["folder"]).parent.parent, folder.absolute().parent.parent
+
+        def moved(place: str) -> str:
+            return str(now / Path(place).relative_to(before)) if Path(place).is_relative_to(before) else place
+
+        steps = [
+            ManifestStep(**{**step, "folder": moved(step["folder"]), "marker": moved(step["marker"])})
+            for step in values["steps"]
+        ]
+        return Manifest(moved(values["root"]), values["points"], steps)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpc.errors import ClusterError
+from hpc.types import require_fields
 
 STAGES = (0, 1, 2, 3)
 
@@ -36,10 +37,7 @@ def single_process(zero: Zero) -> Zero:
 
 def zero_from(values: Mapping[str, Any]) -> Zero:
     """Plain values → Zero. Raises ClusterError on keys that are unknown or missing, and on impossible values."""
-    allowed = {item.name for item in fields(Zero)}
-    if set(values) != allowed:
-        names = ", ".join(sorted(set(values) ^ allowed))
-        raise ClusterError(f"zero: {names} unknown or missing; allowed: {', '.join(sorted(allowed))}")
+    require_fields("zero", values, Zero)
     zero = Zero(**values)
     if zero.stage not in STAGES:
         raise ClusterError(f"zero.stage={zero.stage} is unknown; allowed: {', '.join(map(str, STAGES))}")

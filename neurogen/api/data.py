@@ -159,7 +159,7 @@ def _refuse(splits: Mapping[str, Labelled], class_names: Sequence[str]) -> None:
     for split, part in splits.items():
         shape, expected = part.samples.shape[1:], splits["train"].samples.shape[1:]
         if part.samples.dtype != splits["train"].samples.dtype or shape != expected:
-            raise UserError(f"{split} has samples {list(shape)} and train {list(expected)}; all must be alike")
+            raise UserError(f"{split} has samples {list(shape)} and train {list(expected)}; give all splits the same")
         if part.samples.dtype == object and not all(isinstance(text, str) and text.strip() for text in part.samples):
             raise UserError(f"{split} has samples that are no texts, or empty; mend or remove them")
         if part.samples.dtype == object and any(has_half_a_sign(text) for text in part.samples):
@@ -173,6 +173,6 @@ def _items(dataset: Any) -> Pair:
     """(samples, labels) of a torch dataset."""
     items = [dataset[index] for index in range(len(dataset))]
     if any(not isinstance(item, (tuple, list)) or len(item) != 2 for item in items):
-        raise UserError("the items of the dataset are not (sample, label)")
+        raise UserError("the items of the dataset are not (sample, label); give one whose items are such pairs")
     samples = [sample.numpy() if hasattr(sample, "numpy") else sample for sample, _ in items]
     return samples, [label for _, label in items]

@@ -26,6 +26,7 @@ from neurogen.api.source import dotted_name, source_digest
 from neurogen.config import Experiment, TargetConfig
 from neurogen.errors import Interrupted, UserError
 from neurogen.experiment import validate
+from neurogen.overrides import in_quotes
 from neurogen.run import compose, run_experiment, user_errors
 from neurogen.study.graph import steps_of
 
@@ -82,7 +83,7 @@ def experiment_of(
     """The experiment that `fit` runs. Own data is stored under the root. Raises UserError as `fit` does."""
     if isinstance(overrides, str):
         raise UserError(f"overrides={overrides!r} is one string; give a list of words: overrides=[{overrides!r}]")
-    words = [f"root={quoted(str(root))}"]
+    words = [f"root={in_quotes(str(root))}"]
     if isinstance(data, Data):
         words += [f"dataset={LOADERS[data.modality]}", f"dataset.name={data.name}", "dataset.path=null"]
     elif isinstance(data, str):
@@ -113,16 +114,10 @@ def target_config(function: Callable[..., Any], composed: TargetConfig) -> Targe
     if len(named) != 1:
         raise UserError(
             f"target={function.__name__} has the parameters {', '.join(named) or 'none'} without a default; it is "
-            "called with the shape of the data alone"
+            "called with the shape of the data alone, so give all others a default"
         )
     title = re.sub(r"[_\W]+", " ", function.__name__).strip()
     return replace(composed, title=title, build=dotted_name(function), options={}, version=source_digest(function))
-
-
-def quoted(value: str) -> str:
-    """A value as a word of the command line takes it, whatever characters it has."""
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
-    return f"'{escaped}'"
 
 
 @contextmanager

@@ -61,7 +61,8 @@ class SampleReader:
         numbers = np.array(indices, dtype=np.int64)
         if not np.isin(numbers, range(len(self.class_names))).all():
             raise UserError(
-                f"labels= has numbers beside 0 … {len(self.class_names) - 1} ({', '.join(self.class_names)})"
+                f"labels= has numbers beside 0 … {len(self.class_names) - 1} ({', '.join(self.class_names)}); give "
+                "those numbers, or the names"
             )
         return numbers
 

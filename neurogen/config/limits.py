@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
+from math import inf
 from typing import Any
 
 from neurogen.errors import UserError
@@ -27,7 +28,7 @@ def _limit(text: str, holds: Callable[[float], bool]) -> dict[str, Limit]:
 
 
 # metadata of a field; null is always allowed
-POSITIVE = _limit("must be above 0", lambda value: value > 0)
+POSITIVE = _limit("must be above 0", lambda value: 0 < value < inf)
 NOT_NEGATIVE = _limit("must be at least 0", lambda value: value >= 0)
 FRACTION = _limit("must lie between 0 and 1", lambda value: 0 <= value <= 1)
 BELOW_1 = _limit("must lie between 0 and 1, 1 excluded", lambda value: 0 <= value < 1)

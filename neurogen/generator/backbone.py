@@ -20,6 +20,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from neurogen.config import Attention, BackboneConfig
+from neurogen.config.schema import written
 from neurogen.errors import UserError
 from neurogen.generator.parts import Embeddings, Part, Picture, Text, TokenIds
 from neurogen.generator.pretrained import Pretrained, load_pretrained
@@ -217,7 +218,9 @@ def with_lora(pretrained: Pretrained, config: BackboneConfig, seed: int) -> Back
         try:
             adapted = get_peft_model(pretrained.model, lora)
         except ValueError as error:
-            raise UserError(f"backbone.lora.target_modules={modules}: {error}") from error
+            raise UserError(
+                f"backbone.lora.target_modules={written(modules)}: {error}; name others, or [all-linear]"
+            ) from error
         if config.gradient_checkpointing:
             _checkpoint_layers(adapted)
     adapted.peft_config["default"].base_model_name_or_path = config.model  # not the folder it was loaded from here
@@ -234,7 +237,9 @@ def _keep_layers(model: Any, count: int) -> None:
             f"backbone.num_layers={count}: a {type(model).__name__} keeps its layers elsewhere; set it to null"
         )
     if count > len(decoder.layers):
-        raise UserError(f"backbone.num_layers={count} is more than the {len(decoder.layers)} layers of this model")
+        raise UserError(
+            f"backbone.num_layers={count} is more than the {len(decoder.layers)} layers of this model; lower it"
+        )
     decoder.layers = decoder.layers[:count]
     decoder.config.num_hidden_layers = count
 

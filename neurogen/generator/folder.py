@@ -32,6 +32,8 @@ from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.runtime import Runtime
 
+ANEW = "copy the folder again, or delete it and train anew"  # what to do about one that is not whole
+
 
 @dataclass(frozen=True)
 class TaskDescription:
@@ -84,7 +86,9 @@ def read_description(folder: Path) -> Description:
         backbone, config = typed(BackboneConfig, plain["backbone"]), typed(GeneratorConfig, plain["generator"])
         return Description(backbone, config, tasks)
     except (KeyError, TypeError, UserError) as error:
-        raise UserError(f"{folder} holds no generator of this version ({error})") from error
+        raise UserError(
+            f"{folder} holds no generator of this version ({error}); train it again, or load it with the right one"
+        ) from error
 
 
 def build_generator(
@@ -117,7 +121,7 @@ def load_generator(folder: Path, runtime: Runtime, gradient_checkpointing: bool 
     try:
         tasks = [_task(name, task, tensors, description.generator) for name, task in description.tasks.items()]
     except KeyError as error:
-        raise UserError(f"{folder} does not fit its own description: it lacks {error}") from error
+        raise UserError(f"{folder} does not fit its own description: it lacks {error}; {ANEW}") from error
     generator = build_generator(backbone, description.generator, tasks, 0, runtime)
     _load_values(generator, tensors, adapter, folder)
     return generator
@@ -155,7 +159,7 @@ def _load_values(generator: Generator, tensors: dict[str, Tensor], adapter: dict
     shapes, expected = ({name: value.shape for name, value in named.items()} for named in (saved, trainables))
     differing = sorted(name for name in shapes | expected if shapes.get(name) != expected.get(name))
     if differing:
-        raise UserError(f"{folder} does not fit its own description: it differs in {', '.join(differing[:3])}")
+        raise UserError(f"{folder} does not fit its own description: it differs in {', '.join(differing[:3])}; {ANEW}")
     with torch.no_grad():
         for name, value in trainables.items():
             value.copy_(saved[name])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -31,7 +31,7 @@ from neurogen.study.results import (
     measured,
     to_json,
 )
-from neurogen.study.step import Step
+from neurogen.study.step import Step, flat
 
 INDEPENDENT = (Population.CLASSICAL, Population.ZOO)  # networks that are each trained by themselves
 OPTIONAL = ("recipe.inject.", "recipe.adapt.", "source.")  # settings of what a point may do without
@@ -102,15 +102,6 @@ def settings_of(evaluation: Evaluate) -> dict[str, Any]:
         "zoo.shared_epochs": zoo.shared_epochs,
         "zoo.align": evaluation.zoo.align,
     }
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested dictionaries as pairs of dotted key and value."""
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> Row:

@@ -9,6 +9,7 @@ Needs no torch, so that a finished run is shown at once.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,6 @@ from typing import TYPE_CHECKING
 
 import rich.table
 from rich.console import Console
-from rich.markup import escape
 from rich.measure import Measurement
 
 from neurogen.report import formats, html, tables
@@ -38,12 +38,26 @@ NARROWEST = 40  # columns; rich cannot draw our tables with fewer than some 15
 def show(last: Aggregate) -> None:
     """Print the tables of a finished study and the places of its files. Raises UserError where they cannot be read."""
     console = console_here()
-    rows = formats.read_rows(last.folder)
+    _show_tables(last.folder, last.name, console)
+    places = []
+    for evaluation in last.evaluations if len(last.evaluations) == 1 else []:
+        places += [("networks", evaluation.folder / "network-*.safetensors"), ("generator", evaluation.tune.folder)]
+    _show_places(last.folder, places, last.root, console)
+
+
+def show_as_made(folder: Path) -> None:
+    """The same of the files in a study's folder alone, ROOT/sweeps/NAME, without the steps that they were made of."""
+    console = console_here()
+    _show_tables(folder, folder.resolve().name, console)
+    _show_places(folder, [], str(folder.resolve().parent.parent), console)
+
+
+def _show_tables(folder: Path, name: str, console: Console) -> None:
+    rows = formats.read_rows(folder)
     if len(rows) == 1 and rows[0].n_seeds > 0:
         _show_row(rows[0], console)
     else:
-        _show_study(rows, last.name, console)
-    _show_places(last, console)
+        _show_study(rows, name, console)
 
 
 def console_here() -> Console:
@@ -53,8 +67,8 @@ def console_here() -> Console:
 
 
 def _console(width: int | None = None) -> Console:
-    """Of this width; None: as wide as the window."""
-    console = Console(highlight=False, soft_wrap=True, width=width)
+    """Of this width; None: as wide as the window. Without markup, since paths and names may have brackets in them."""
+    console = Console(highlight=False, soft_wrap=True, markup=False, width=width)
     if console.width < NARROWEST:
         console.width = NARROWEST
     return console
@@ -79,15 +93,12 @@ def _show_study(rows: Sequence[Row], name: str, console: Console) -> None:
     console.print()
 
 
-def _show_places(last: Aggregate, console: Console) -> None:
-    places = [("table", last.folder / "results.csv"), ("in Markdown", last.folder / "report-*.md")]
-    places += [("plots", last.folder / "*.png")]
-    for evaluation in last.evaluations if len(last.evaluations) == 1 else []:
-        places += [("networks", evaluation.folder / "network-*.safetensors"), ("generator", evaluation.tune.folder)]
-    for label, path in places:
+def _show_places(folder: Path, more: Sequence[tuple[str, Path]], root: str, console: Console) -> None:
+    places = [("table", folder / "results.csv"), ("in Markdown", folder / "report-*.md"), ("plots", folder / "*.png")]
+    for label, path in [*places, *more]:
         console.print(f"{label:12} {path}")
-    console.print(f"{'TensorBoard':12} {_tensorboard()} --logdir {last.root}")
-    console.print(f"{'report':12} {last.folder / html.NAME}")
+    console.print(f"{'TensorBoard':12} {shlex.join([_tensorboard(), '--logdir', root])}")
+    console.print(f"{'report':12} {folder / html.NAME}")
 
 
 def _fitting(table: Table, console: Console) -> Table:
@@ -107,7 +118,7 @@ def rich_table(table: Table, title: str, bold: str = "") -> rich.table.Table:
     for column, name in enumerate(table.header):
         drawn.add_column(name, justify="left" if column < table.num_names else "right")
     for cells in table.rows:
-        drawn.add_row(*map(escape, cells), style="bold" if cells[0] == bold else None)
+        drawn.add_row(*cells, style="bold" if cells[0] == bold else None)
     return drawn
 
 

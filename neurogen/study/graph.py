@@ -10,14 +10,15 @@ that `held_out` names are left out there; the generator meets them after stage 2
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from neurogen.config import Experiment, TaskSharing, ZooInit
+from neurogen.config.schema import written
 from neurogen.errors import UserError
 from neurogen.study.pipeline import Aggregate, Classical, Evaluate, Inject, Reference, Tune, Zoo
-from neurogen.study.step import plain
+from neurogen.study.step import flat, plain
 from neurogen.study.task_spec import Embed, TaskSpec
 
 LONGEST_NAME = 60  # characters that the datasets of a study may take in the name of its folder
@@ -31,7 +32,10 @@ def steps_of(experiments: Sequence[Experiment]) -> Aggregate:
     """
     roots = sorted({experiment.root for experiment in experiments})
     if len(roots) > 1:
-        raise UserError(f"the points of a sweep have the roots {', '.join(roots)}; give one root=FOLDER for all")
+        raise UserError(
+            f"the points of a sweep have the roots {', '.join(roots)}; give one root=FOLDER for all (a folder with a "
+            f"comma in its name is written \"root='{','.join(roots)}'\")"
+        )
     evaluations: dict[str, Evaluate] = {}
     variants: dict[str, set[str | None]] = defaultdict(set)
     for evaluation, experiment in zip(evaluations_of(experiments), experiments, strict=True):
@@ -62,18 +66,37 @@ def evaluations_of(experiments: Sequence[Experiment]) -> list[Evaluate]:
     for e, zoo in zip(experiments, zoos, strict=True):
         if zoo.task.name not in e.held_out:
             known = learned[sharing_of(e, zoo)].setdefault(zoo.task.name, zoo)
-            if known != zoo:
-                raise UserError(
-                    f"tasks=together: two points have the task {zoo.task.name} in different forms; "
-                    "vary its dataset, target and zoo in separate sweeps"
-                )
+            _require_same_form(known, zoo)
+    _require_company(experiments, zoos, learned)
+    return [evaluation_of(e, zoo, learned[sharing_of(e, zoo)]) for e, zoo in zip(experiments, zoos, strict=True)]
+
+
+def _require_same_form(known: Zoo, zoo: Zoo) -> None:
+    """A generator knows a task by its name, so two points with this name must be of one task."""
+    before, after = (dict(flat(plain(member, identity=True))) for member in (known, zoo))
+    differing = [key.removeprefix("task.") for key in {**before, **after} if before.get(key) != after.get(key)]
+    if differing:
+        raise UserError(
+            f"tasks=together: two points have the task {zoo.task.name} in different forms, in {differing[0]}; vary its "
+            "dataset, target and zoo in separate sweeps, or give other data another dataset.name"
+        )
+
+
+def _require_company(experiments: Sequence[Experiment], zoos: Sequence[Zoo], learned: Mapping[str, Learned]) -> None:
+    """With tasks=together there are several tasks to learn."""
+    groups = Counter(sharing_of(e, zoo) for e, zoo in zip(experiments, zoos, strict=True))
     for e, zoo in zip(experiments, zoos, strict=True):
-        if e.tasks == TaskSharing.together and not e.held_out and len(learned[sharing_of(e, zoo)]) < 2:
+        group = sharing_of(e, zoo)
+        if e.tasks == TaskSharing.together and not e.held_out and len(learned[group]) < 2:
+            given = f"no other point shares a generator with {zoo.task.name}"
+            if groups[group] > 1:
+                given = (
+                    f"{groups[group]} points are one and the same, {zoo.task.name}, and no other shares its generator"
+                )
             raise UserError(
-                f"tasks=together: no other point shares a generator with {zoo.task.name}; give several tasks, as in "
+                f"tasks=together: {given}; give several tasks, as in "
                 "-m dataset=digits,mnist5k dataset.resize=28 preset=together, with the same backbone, recipe and seed"
             )
-    return [evaluation_of(e, zoo, learned[sharing_of(e, zoo)]) for e, zoo in zip(experiments, zoos, strict=True)]
 
 
 def _require_tasks(names: set[str], zoos: Sequence[Zoo]) -> None:
@@ -102,7 +125,7 @@ def evaluation_of(experiment: Experiment, zoo: Zoo, learned: Learned) -> Evaluat
 
     e, root = experiment, experiment.root
     if not learned:
-        raise UserError(f"held_out={e.held_out} leaves no task to learn; add points that are not held out")
+        raise UserError(f"held_out={written(e.held_out)} leaves no task to learn; add points that are not held out")
     inject, model = None, identity_of_model(e.backbone)
     if e.recipe.inject.steps != 0:
         zoos = tuple(learned.values()) if e.source is None else (zoo_of(replace(e, target=e.source)),)

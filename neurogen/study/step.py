@@ -14,6 +14,7 @@ import importlib
 import json
 import time
 from abc import ABC
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
@@ -131,3 +132,12 @@ def plain(config: Any, identity: bool) -> dict[str, Any]:
 
     kept = (item.name for item in fields(config) if not identity or item.metadata.get("identity", True))
     return {name: of(getattr(config, name)) for name in kept}
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested dictionaries as pairs of dotted key and value."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

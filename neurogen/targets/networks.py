@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from neurogen.config import TargetConfig
+from neurogen.config.schema import written
 from neurogen.data.preparation import DataShape, ImageShape, TextShape
 from neurogen.errors import UserError
 from neurogen.experiment import named_function
@@ -27,7 +28,9 @@ def build_network(config: TargetConfig, shape: DataShape) -> nn.Module:
         inspect.signature(builder).bind(shape, **config.options)
     except TypeError as error:
         allowed = ", ".join(list(inspect.signature(builder).parameters)[1:]) or "none"
-        raise UserError(f"target.options={config.options}: {error}; options of {config.build}: {allowed}") from error
+        raise UserError(
+            f"target.options={written(config.options)}: {error}; options of {config.build}: {allowed}"
+        ) from error
     network = builder(shape, **config.options)
     assert isinstance(network, nn.Module)
     return network
@@ -56,8 +59,11 @@ def lenet(shape: ImageShape) -> nn.Module:
 
 def cnn(shape: ImageShape, channels: list[int]) -> nn.Module:
     """[conv 3×3, ReLU, max pool] per entry of `channels`, global average pooling, linear (paper 4.1)."""
-    if not channels or min(channels) < 1:
-        raise UserError(f"target.options.channels={channels} needs one number of channels, 1 or more, for every block")
+    if not isinstance(channels, (list, tuple)) or not channels or not all(map(_is_count, channels)):
+        raise UserError(
+            f"target.options.channels={written(channels)} needs a whole number of channels for every block, 1 or more: "
+            "target.options.channels=[8,16]"
+        )
     if min(shape.height, shape.width) < 2 ** len(channels):
         raise UserError(_too_small(f"a cnn of {len(channels)} blocks", 2 ** len(channels), shape))
     layers: list[Any] = []
@@ -113,8 +119,12 @@ class LastState(nn.Module):
 
 
 def _require_hidden(hidden: int) -> None:
-    if hidden < 1:
-        raise UserError(f"target.options.hidden={hidden} must be at least 1")
+    if not _is_count(hidden):
+        raise UserError(f"target.options.hidden={written(hidden)} must be a whole number, at least 1")
+
+
+def _is_count(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 1
 
 
 def _feature_map(size: tuple[int, int], shrink: int, pool: int) -> tuple[int, int]:

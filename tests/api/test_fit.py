@@ -16,9 +16,10 @@ from torch import nn
 
 import neurogen
 from neurogen import Data, Run
-from neurogen.api.fit import experiment_of, quoted, saving_when_interrupted
+from neurogen.api.fit import experiment_of, saving_when_interrupted
 from neurogen.data.preparation import ImageShape, TextShape
 from neurogen.errors import one_line
+from neurogen.overrides import in_quotes
 from neurogen.run import compose
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
@@ -96,11 +97,11 @@ def test_own_arrays_are_a_dataset_of_the_command_line(run: Run) -> None:
             *WORDS,
             "backbone=tiny_llama",
             "dataset=arrays",
-            f"dataset.path={quoted(str(stored))}",
+            f"dataset.path={in_quotes(str(stored))}",
             "dataset.name=scanned_digits",
             "dataset.title=scanned digits",
             f"target={{{target}}}",
-            f"root={quoted(run.last.root)}",
+            f"root={in_quotes(run.last.root)}",
         ]
     )
     assert [step.folder for step in in_order(steps_of([experiment]))] == [step.folder for step in in_order(run.last)]

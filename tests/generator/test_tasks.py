@@ -86,8 +86,10 @@ def test_what_makes_no_sense_is_refused(experiment: Composed, overrides: tuple[s
 
 
 def test_a_task_in_two_forms_and_no_task_at_all_are_refused(experiment: Composed) -> None:
-    with pytest.raises(UserError, match=r"two points have the task digits-cnn_small in different forms"):
+    with pytest.raises(UserError, match=r"the task digits-cnn_small in different forms, in dataset.limit"):
         evaluations_of([experiment("tasks=together", f"dataset.limit={limit}") for limit in (500, 600)])
+    with pytest.raises(UserError, match=r"2 points are one and the same, digits-cnn_small, and no other shares"):
+        evaluations_of([experiment("tasks=together")] * 2)
     with pytest.raises(UserError, match="leaves no task to learn"):
         evaluations_of([experiment("tasks=together", "held_out=[digits-cnn_small]")])
     with pytest.raises(UserError, match="no other point shares a generator with digits-cnn_small"):

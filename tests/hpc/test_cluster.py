@@ -13,9 +13,17 @@ from tests.hpc.conftest import site
     [
         ("+cluster.colour=red", "unknown colour; allowed: account"),
         ("+cluster.steps.default.colour=red", "cluster.steps.default: unknown colour"),
-        ("cluster.steps.default.mem_gb=0", "cluster.steps.default.mem_gb=0 must be a number, at least 0.01"),
+        ("cluster.steps.default.mem_gb=0", "cluster.steps.default.mem_gb=0 must be at least 0.01"),
         ("~cluster.steps.default", "cluster.steps has no default"),
         ("cluster.max_array=0", "cluster.max_array=0 must be at least 1"),
+        ("cluster.max_array=x", "cluster.max_array=x must be a whole number"),
+        ("cluster.signal_delay_s=-1", "cluster.signal_delay_s=-1 must be at least 0"),
+        ("cluster.partition=[a,b]", r"cluster.partition=\[a,b\] must be a text or null"),
+        ("cluster.setup=module", r"cluster.setup=module must be a list, \[A,B\]"),
+        ("cluster.environment=x", r"cluster.environment=x must be keys with values, \{KEY: VALUE\}"),
+        ("cluster.kill_on_invalid_dep=1", "cluster.kill_on_invalid_dep=1 must be true or false"),
+        ("cluster.steps.default.nodes=1.5", "cluster.steps.default.nodes=1.5 must be a whole number"),
+        ("cluster.steps.default=4", r"cluster.steps.default=4 must be keys with values, \{nodes: 1\}"),
     ],
 )
 def test_a_site_that_makes_no_sense_is_refused(override: str, message: str) -> None:

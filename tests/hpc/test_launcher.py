@@ -59,7 +59,7 @@ def test_the_config_of_a_whole_sweep_is_refused_in_one_line(program: Program) ->
 
 def test_a_part_of_a_sweep_is_refused_in_one_line(program: Program) -> None:
     process = program("run", "-m", "seed=0,1", "num_parts=2")
-    assert error_line(process).startswith("error: only=null part=0 num_parts=2 choose among the steps of a single run")
+    assert error_line(process).startswith("error: part=0 num_parts=2 chooses among the steps of a single run")
 
 
 PLANNING = """

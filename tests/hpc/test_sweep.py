@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpc.errors import ClusterError
+from hpc.jobs.sweep import Manifest
 from tests.hpc.conftest import Composed, sweep_of
 
 
@@ -33,3 +34,25 @@ def test_the_code_goes_with_the_sweep(experiment: Composed, tmp_path: Path, monk
     assert (first / "weather_data.py").read_text() == "VERSION = 1\n"
     with pytest.raises(ClusterError, match="nowhere_data cannot be imported here, so no job could"):
         dataclasses.replace(sweep, packages=("nowhere_data",)).snapshot()
+
+
+def test_a_sweep_is_read_where_its_root_was_moved(experiment: Composed, tmp_path: Path) -> None:
+    sweep = sweep_of(experiment, tmp_path / "runs")
+    written = sweep.write_manifest()
+    assert Manifest.read(written.parent).root == str(tmp_path / "runs")
+    (tmp_path / "runs").rename(tmp_path / "moved")
+    folder = tmp_path / "moved" / written.parent.relative_to(tmp_path / "runs")
+    manifest = Manifest.read(folder)
+    assert manifest.root == str(tmp_path / "moved")
+    assert {Path(step.folder).parent.parent for step in manifest.steps} == {tmp_path / "moved"}
+    assert not manifest.steps[-1].is_done
+    (folder / "DONE").touch()
+    assert manifest.steps[-1].is_done
+
+
+def test_a_root_names_the_sweeps_that_it_has(experiment: Composed, tmp_path: Path) -> None:
+    folder = sweep_of(experiment, tmp_path / "runs").write_manifest().parent
+    with pytest.raises(ClusterError, match=f"is no folder of a sweep, without manifest.json; allowed: {folder}$"):
+        Manifest.read(tmp_path / "runs")
+    with pytest.raises(ClusterError, match="give that of a sweep, root/sweeps/NAME"):
+        Manifest.read(tmp_path)

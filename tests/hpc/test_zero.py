@@ -16,7 +16,11 @@ def test_zero_that_makes_no_sense_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         ({"stage": 4}, "zero.stage=4 is unknown; allowed: 0, 1, 2, 3"),
         ({"offload": True}, "zero.offload=true needs zero.stage=3, which is 2"),
         ({"rank_timeout_s": 0}, "zero.rank_timeout_s=0 must be above 0"),
-        ({"colour": "red"}, "zero: colour unknown or missing"),
+        ({"colour": "red"}, "zero: unknown colour; allowed: offload, "),
+        ({"stage": "two"}, "zero.stage=two must be a whole number"),
+        ({"whole_below": "x"}, "zero.whole_below=x must be a whole number"),
+        ({"offload": 1}, "zero.offload=1 must be true or false"),
+        ({"rank_timeout_s": None}, "zero.rank_timeout_s=null must be a number"),
     ):
         with pytest.raises(ClusterError, match=message):
             zero_from(good | change)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
-from tests.conftest import Program, error_line
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from neurogen.config import Experiment
+from neurogen.errors import UserError
+from neurogen.run import conf_folder, run_experiment
+from tests.conftest import TINY, FinishedRun, Program, error_line
 
 
 def test_help_needs_none_of_the_heavy_packages() -> None:
@@ -30,3 +40,70 @@ def test_a_folder_that_is_no_sweep_is_refused_in_one_line(program: Program, tmp_
     nothing = program("aggregate")
     assert nothing.returncode == 2
     assert "the following arguments are required: sweep" in nothing.stderr
+
+
+def finished_sweep(tiny_run: FinishedRun, root: Path, *words: str) -> Path:
+    """The folder of a sweep of one point that has run, as if its config had these words in it, in a moved root."""
+    shutil.copytree(tiny_run.folder / "runs", root)
+    (folder,) = (root / "sweeps").iterdir()
+    (folder / "configs").mkdir()
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        config = compose("config", [*TINY, *words])
+    (folder / "configs" / "0000.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+    return folder
+
+
+def test_a_moved_sweep_is_made_again_where_it_is(program: Program, tiny_run: FinishedRun, tmp_path: Path) -> None:
+    folder = finished_sweep(tiny_run, tmp_path / "moved (1) [x]")
+    (folder / "results.csv").unlink()
+    process = program("aggregate", str(folder))
+    assert process.returncode == 0, process.stderr
+    assert "generated, after stage 1" in process.stdout
+    assert f"--logdir '{tmp_path}/moved (1) [x]'" in process.stdout
+    assert (folder / "results.csv").is_file()
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["dataset.version='2'"], "the data or the code of NAME have changed since; run the sweep again"),
+        (["dataset.load=image_folder", "dataset.name=gone", "dataset.path=/gone"], "dataset.path=/gone does not exist"),
+    ],
+)
+def test_the_table_of_a_sweep_whose_data_have_changed_or_gone_is_shown(
+    program: Program, tiny_run: FinishedRun, tmp_path: Path, words: list[str], line: str
+) -> None:
+    folder = finished_sweep(tiny_run, tmp_path / "runs", *words)
+    before = (folder / "results.json").stat().st_mtime_ns
+    process = program("aggregate", str(folder))
+    assert process.returncode == 0, process.stderr
+    assert f"shown as it was made: {line.replace('NAME', folder.name)}" in process.stdout
+    assert "generated, after stage 1" in process.stdout
+    assert (folder / "results.json").stat().st_mtime_ns == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+    (folder / "DONE").unlink()
+    process = program("aggregate", str(folder))
+    assert process.returncode == 3
+    assert "has the table of a part of its sweep; run the sweep again" in process.stderr
+    (folder / "results.json").unlink()
+    assert line.replace("NAME", folder.name) in error_line(program("aggregate", str(folder)))
+
+
+def test_the_table_of_a_single_run_is_shown(program: Program, tiny_run: FinishedRun) -> None:
+    process = program("aggregate", str(tiny_run.step("sweeps")))
+    assert process.returncode == 0, process.stderr
+    assert "is of a single run; the same run again makes a new table" in process.stdout
+    assert tiny_run.table.splitlines()[1:12] == process.stdout.splitlines()[2:13]
+
+
+def test_a_run_whose_data_are_gone_says_where_its_table_is(experiment: Callable[..., Experiment]) -> None:
+    gone = experiment("dataset.load=image_folder", "dataset.name=gone", "dataset.path=/gone", "name=a")
+    with pytest.raises(UserError, match=r"give the folder \(or file\) with your data$"):
+        run_experiment(gone, Event())
+    table = Path(gone.root) / "sweeps" / "a-0123" / "results.json"
+    table.parent.mkdir(parents=True)
+    table.touch()
+    with pytest.raises(UserError, match=f"made before are shown by python -m neurogen.aggregate {table.parent}$"):
+        run_experiment(gone, Event())
