@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neurogen.config import DatasetConfig, Duplicates
-from neurogen.data.duplicates import Groups, groups_of, overlap, stratified
+from neurogen.data.duplicates import Groups, groups_of, overlap, refuse_identical, stratified
 from neurogen.data.preparation import (
     PADDING,
     DataShape,
@@ -230,8 +230,9 @@ def require_same(dataset: Dataset, fingerprint: str, folder: Path) -> None:
 
 
 def split_off_test(samples: Labelled, class_names: tuple[str, ...]) -> RawSplits:
-    """Splits of a source without a test split: a fixed fifth of each class, none of it identical to one of the rest."""
+    """A fixed fifth of each class becomes test data, no copy of the rest. Raises UserError where all are copies."""
     (groups,) = groups_of(samples.samples)
+    refuse_identical(samples.labels, groups, class_names)
     test, train = stratified(samples.labels, groups, TEST_FRACTION, np.random.default_rng(TEST_SEED))
     return RawSplits(samples[train], samples[test], class_names)
 
@@ -296,5 +297,5 @@ def _refuse_unusable(config: DatasetConfig, raw: RawSplits) -> None:
             name, notes = raw.class_names[int(counts.argmin())], "".join(f"; {note}" for note in raw.notes)
             raise UserError(
                 f"dataset {config.name}: {counts.min()} {kind} samples of class {name}; every class needs two for "
-                f"training and one for test (three different ones where a fifth becomes the test split){notes}"
+                f"training and one for test (three where a fifth of them becomes the test split){notes}"
             )

@@ -11,12 +11,14 @@ after decoding and resizing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from neurogen.errors import UserError
 
 DIGEST_BYTES = 16
 Groups = NDArray[np.int64]  # [samples]
@@ -82,6 +84,18 @@ def stratified(
         _select(groups[members].tolist(), round(len(members) * fraction), selected)
     is_selected = np.array([selected[group] for group in groups.tolist()])
     return np.flatnonzero(is_selected), np.flatnonzero(~is_selected)
+
+
+def refuse_identical(labels: NDArray[np.int64], groups: Groups, class_names: Sequence[str]) -> None:
+    """Raises UserError for a class of several samples that are all identical, so that none can be left for a test."""
+    for label in np.unique(labels):
+        members = groups[labels == label]
+        if len(members) > 1 and len(np.unique(members)) == 1:
+            name = class_names[label] if label in range(len(class_names)) else label
+            raise UserError(
+                f"all {len(members):,} samples of class {name} are identical, and test data must differ from training "
+                "data; give more samples, or test data of its own"
+            )
 
 
 def _select(members: list[int], target: int, selected: dict[int, bool]) -> None:

@@ -109,6 +109,11 @@ def test_no_split_of_one_source_shares_a_sample(experiment: Composed, monkeypatc
     assert np.bincount(kept.test.labels).tolist() == [20, 20]
 
 
+def test_a_class_of_identical_samples_cannot_be_cut() -> None:
+    with pytest.raises(UserError, match=r"all 3 samples of class b are identical, and test data must differ"):
+        split_off_test(texts(["x", "y", "z", "good", "good ", " good"], [0, 0, 0, 1, 1, 1]), ("a", "b"))
+
+
 def reference(labels: np.ndarray, fraction: float, seed: int) -> list[int]:
     """The part of every class that is cut off where nothing is identical."""
     rng, selected = np.random.default_rng(seed), []
