@@ -123,11 +123,13 @@ def _published(config: ModelConfig, dtype: torch.dtype | str, attention: str, vi
 
 def _not_found(config: ModelConfig, error: BaseException) -> str:
     """What to do about a model that could not be loaded because of `error`."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     causes = [error]
     while causes[-1].__cause__ is not None:
         causes.append(causes[-1].__cause__)
+    if any(isinstance(cause, HFValidationError) for cause in causes):
+        return f"backbone.model={config.model} is no folder here, and no name on the hub, OWNER/NAME"
     if any(isinstance(cause, GatedRepoError) for cause in causes):
         return (
             f"backbone {config.model} is gated: ask for access at https://huggingface.co/{config.model}, then log in "
