@@ -45,7 +45,7 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
     words = with_study(last_of_each(overrides), is_sweep)
     studies = [word for word in words if word.startswith("+study=")]
     if studies and not is_sweep and not {word.partition("=")[0] for word in flags} & SHOWING:
-        raise UserError(f"{studies[0]} is a study of several experiments; add -m to run them")
+        print(f"  {studies[0]} without -m is a single run in its settings; add -m for its experiments", file=sys.stderr)
     return [*arguments[:1], *flags, *with_cluster(with_launcher(words) if is_sweep else words)]
 
 

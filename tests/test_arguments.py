@@ -37,13 +37,11 @@ def test_points_and_variants_of_a_study_are_chosen_by_name() -> None:
 def test_older_spellings_mean_the_same_or_say_what_to_write() -> None:
     study = for_hydra(["run", "-m", "+experiment=table1_small"])
     assert study == ["run", "-m", "hydra/launcher=local", "+study=table1_small"]
-    assert for_hydra(["run", "+study=x", "--cfg", "job"]) == ["run", "--cfg", "job", "+study=x"]
     for words, message in (
         (["-m", "cell=mnist5k_cnn", "seed=0,1"], "cell=mnist5k_cnn: .* point=NAME"),
         (["-m", "scale=large"], "backbone=smollm2_135m, or qwen2_vl_7b"),
         (["study=mine"], "study_name=NAME"),
         (["variant=full"], r"add -m and \+study=NAME"),
-        (["+study=table1_small"], r"\+study=table1_small is a study of several experiments; add -m"),
         (["-m", "--cfg", "job"], "--cfg shows the config of one point"),
     ):
         with pytest.raises(UserError, match=message):
@@ -55,3 +53,12 @@ def test_a_key_that_is_given_twice_says_what_counts(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == "  seed=1 does not count, since seed=2 comes after it\n"
     assert for_hydra(["run", "seed=2", "seed=2"]) == ["run", "seed=2"]
     assert capsys.readouterr().err == ""
+
+
+def test_a_study_without_m_says_that_it_is_a_single_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert for_hydra(["run", "+study=x", "--cfg", "job"]) == ["run", "--cfg", "job", "+study=x"]
+    assert capsys.readouterr().err == ""
+    assert for_hydra(["run", "+experiment=x"]) == ["run", "+study=x"]
+    assert (
+        capsys.readouterr().err == "  +study=x without -m is a single run in its settings; add -m for its experiments\n"
+    )

@@ -156,7 +156,10 @@ def recurrent(shape: TextShape) -> nn.Module:
         (("digits", lambda shape: None), "is not at the top level"),
         (("digits", load_digits), "called with the shape of the data alone"),
         (("digits", None, None, None, "runs", "seed=1"), "give a list of words: overrides=['seed=1']"),
-        (("digits", None, None, None, "runs", ["sed=1"]), "the config has no key sed; allowed: name, "),
+        (
+            ("digits", None, None, None, "runs", ["sed=1"]),
+            "the config has no key sed; did you mean seed? allowed: name, ",
+        ),
         (("digits", None, None, None, "runs", ["seed=0,1"]), "seed"),
     ],
 )
