@@ -10,6 +10,7 @@ out: in the study's folder one row per dataset × target × backbone × recipe �
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -77,8 +78,10 @@ def write_hparams(rows: Sequence[Row], folder: Path) -> None:
     for row in rows:
         measured = {name: getattr(row, name) for name in ("classical_mean", "generated_mean")}
         figures = {name: value for name, value in measured.items() if value is not None}
+        name = f"hparams-{slug(row)}"
+        shutil.rmtree(folder / name, ignore_errors=True)  # of an earlier table: its figures would be shown beside these
         with SummaryWriter(str(folder)) as writer:
-            writer.add_hparams(names_of(row), figures, run_name=f"hparams-{slug(row)}")
+            writer.add_hparams(names_of(row), figures, run_name=name)
 
 
 def main() -> None:

@@ -5,6 +5,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
+
+OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory", "failed to map segment", "Cannot allocate memory")
 
 
 class UserError(ValueError):
@@ -44,8 +47,8 @@ def one_of(key: str, given: str, allowed: tuple[str, ...]) -> None:
 def errors_in_one_line(*more: type[Exception], explain: Callable[[BaseException], str] = one_line) -> Iterator[None]:
     """End the program with one line and the error's exit status where the user can mend the error.
 
-    These are UserError, OSError and the types in `more`; `explain` makes the line of an error. NEUROGEN_DEBUG=1 shows
-    the traceback instead.
+    These are UserError, OSError, want of memory, and the types in `more`, of whose errors `explain` makes the line.
+    NEUROGEN_DEBUG=1 shows the traceback instead.
     """
     mendable: tuple[type[Exception], ...] = (UserError, OSError, *more)
     try:
@@ -53,5 +56,25 @@ def errors_in_one_line(*more: type[Exception], explain: Callable[[BaseException]
     except mendable as error:
         if os.environ.get("NEUROGEN_DEBUG"):
             raise
-        print(f"error: {explain(error)}  [NEUROGEN_DEBUG=1 shows where]", file=sys.stderr)
-        sys.exit(getattr(error, "exit_status", 1))
+        _end(explain(error), getattr(error, "exit_status", 1))
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if os.environ.get("NEUROGEN_DEBUG") or not is_out_of_memory(error):
+            raise
+        _end(
+            f"there is not enough memory ({one_line(error)}); free some, lower dataset.limit, dataset.resize or "
+            "zoo.training.batch_size, or take a smaller backbone",
+            exit_status=1,
+        )
+
+
+def _end(line: str, exit_status: int) -> NoReturn:
+    print(f"error: {line}  [NEUROGEN_DEBUG=1 shows where]", file=sys.stderr)
+    sys.exit(exit_status)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory is what was missing, of the host or of a GPU.
+
+    Only Python and numpy have a type for it: torch raises RuntimeError, and the linker of its libraries ImportError.
+    """
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in OUT_OF_MEMORY)

@@ -61,6 +61,8 @@ def test_a_moved_sweep_is_made_again_where_it_is(program: Program, tiny_run: Fin
     assert "generated, after stage 1" in process.stdout
     assert f"--logdir '{tmp_path}/moved (1) [x]'" in process.stdout
     assert (folder / "results.csv").is_file()
+    (hparams,) = folder.glob("hparams-*")
+    assert len(list(hparams.iterdir())) == 1  # the earlier table's are gone
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
