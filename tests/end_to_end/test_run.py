@@ -76,7 +76,7 @@ from neurogen.data.dataset import Labelled, RawSplits
 from torch import nn
 
 def stripes(config):
-    images = np.zeros((2, 60, 1, 6, 6), np.uint8)
+    images = np.random.default_rng(0).integers(0, 60, (2, 60, 1, 6, 6), np.uint8)
     images[:, :30, :, ::2], images[:, 30:, :, :, ::2] = 255, 255
     labels = np.arange(60) // 30
     train, test = (Labelled.of(part, labels) for part in images)
