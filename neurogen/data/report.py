@@ -47,12 +47,12 @@ class DataReport:
         return tuple(map(sum, zip(self.train, self.validation, self.test, strict=True)))
 
     def line(self) -> str:
-        """`data NAME: train 36, validation 4, test 10 of 2 classes (cat 25, dog 25); left out: 3 files .txt`."""
+        """`data NAME: train 36, validation 4, test 10 of 2 classes (cat: 25, dog: 25); left out: 3 files .txt`."""
         counts = self.per_class
         if len(counts) > MOST_CLASSES_IN_A_LINE:
             classes = f"{min(counts):,} to {max(counts):,} of each"
         else:
-            classes = ", ".join(f"{name} {count:,}" for name, count in zip(self.class_names, counts, strict=True))
+            classes = ", ".join(f"{name}: {count:,}" for name, count in zip(self.class_names, counts, strict=True))
         splits = f"train {sum(self.train):,}, validation {sum(self.validation):,}, test {sum(self.test):,}"
         about = f"data {self.name}: {splits} of {len(counts):,} classes ({classes})"
         return "; ".join((about, *self.notes))

@@ -63,9 +63,8 @@ def test_the_identity_is_the_content(tmp_path: Path) -> None:
     with pytest.raises(neurogen.UserError, match="has been changed"):
         arrays(compose(["dataset=arrays", f"dataset.path={moved}"]).dataset)
     moved.write_bytes(b"half")
-    for read in (arrays, identity):
-        with pytest.raises(neurogen.UserError, match=r"moved.safetensors cannot be read"):
-            read(compose(["dataset=arrays", f"dataset.path={moved}"]).dataset)
+    with pytest.raises(neurogen.UserError, match=r"moved.safetensors cannot be read"):
+        arrays(compose(["dataset=arrays", f"dataset.path={moved}"]).dataset)
 
 
 def test_texts_keep_every_letter(tmp_path: Path) -> None:

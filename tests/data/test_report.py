@@ -22,7 +22,7 @@ REPORT = DataReport("animals", ("cat", "dog"), (18, 18), (2, 2), (5, 1005), ("le
 
 def test_the_line_has_splits_classes_and_notes() -> None:
     assert REPORT.line() == (
-        "data animals: train 36, validation 4, test 1,010 of 2 classes (cat 25, dog 1,025); left out: 3 files .txt"
+        "data animals: train 36, validation 4, test 1,010 of 2 classes (cat: 25, dog: 1,025); left out: 3 files .txt"
     )
     many = DataReport("signs", tuple(map(str, range(11))), (5,) * 11, (1,) * 11, tuple(range(11)))
     assert many.line() == "data signs: train 55, validation 11, test 55 of 11 classes (6 to 16 of each)"
@@ -50,7 +50,7 @@ def test_what_a_loader_left_out_reaches_the_step(
     dataset = load_folder(experiment, folder)
     note_what_was_read(dataset, tmp_path / "step", runtime)
     say_what_was_read(dataset, runtime)
-    line = "data image_folder: train 36, validation 4, test 10 of 2 classes (cat 20, dog 30); left out: 1 file .txt\n"
+    line = "data image_folder: train 36, validation 4, test 10 of 2 classes (cat: 20, dog: 30); left out: 1 file .txt\n"
     assert capsys.readouterr().out == f"  {line}"  # once in a process
     written = from_json(DataReport, store.read_json(tmp_path / "step" / FILE), tmp_path)
     assert written == DataReport.of("image_folder", raw) == DataReport.of("image_folder", dataset)

@@ -36,8 +36,8 @@ def test_tokens_follow_their_tensor() -> None:
     two, three = layout(16, 32), layout(16, 32, 64)
     chunks, known = two.chunks(64), three.chunks(64)
     rows = rows_by_role(three, two, roles_of(three, two), 64)
-    taken = [(known[row].tensor, known[row].number) for row in rows]
-    assert taken == [(chunk.tensor + 2 * (chunk.tensor > 3), chunk.number) for chunk in chunks]
+    taken = [(known[row].tensor, known[row].position) for row in rows]
+    assert taken == [(chunk.tensor + 2 * (chunk.tensor > 3), chunk.position) for chunk in chunks]
 
 
 def test_weights_with_fewer_inputs_are_larger() -> None:
