@@ -25,7 +25,7 @@ def without_encoding(source: str) -> Iterator[int]:
         mode = next((arg.value for arg in node.args if isinstance(arg, ast.Constant)), "r")
         owner = node.func.value if isinstance(node.func, ast.Attribute) else None
         is_open = name == "open" and "b" not in str(mode) and getattr(owner, "id", "") not in NOT_FILES
-        is_text = name == "read_text" or (name == "write_text" and getattr(owner, "id", "") != "store")
+        is_text = name in ("read_text", "write_text") and owner is not None and getattr(owner, "id", "") != "store"
         if (is_open or is_text or "text" in given) and "encoding" not in given:
             yield node.lineno
 

@@ -21,8 +21,9 @@ def test_pictures_are_counted_and_drawn(program: Program, tmp_path: Path) -> Non
     shown = program("preview", "dataset=image_folder", f"dataset.path={folder}", "dataset.resize=16")
     assert shown.returncode == 0, shown.stderr
     assert re.search(r"\[red\] +│ +27 │ +3 │ +2 │", shown.stdout)
-    assert re.search(r"all classes +│ +45 │ +5 │ +5 │", shown.stdout)
+    assert re.search(r"all classes +│ +40 │ +5 │ +5 │", shown.stdout)
     assert "left out: 1 hidden folder" in shown.stdout
+    assert "5 of 50 samples of train stand in test too and were taken out of it" in shown.stdout
     assert Image.open(tmp_path / "data-image_folder.png").height > 100
 
 

@@ -24,8 +24,9 @@ print(os.environ.get("COLUMNS"), file=sys.stderr)
 def shell(script: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
     """`$PRINT` is a program of many lines, `$RUN` a finished run; `$STATUS` in the output is the program's own."""
     variables = {"PRINT": PRINT, "RUN": " ".join(["-m", "neurogen.run", *TINY]), "PYTHON": sys.executable}
+    inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     return subprocess.run(
-        ["bash", "-c", script], cwd=folder, env=os.environ | variables | environment, capture_output=True, check=False
+        ["bash", "-c", script], cwd=folder, env=inherited | variables | environment, capture_output=True, check=False
     )
 
 
