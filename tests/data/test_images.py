@@ -42,6 +42,7 @@ def test_torchvision_mnist_from_idx_files(experiment: Composed, tmp_path: Path) 
     dataset = load_images(experiment("dataset=mnist", f"dataset.path={tmp_path}").dataset)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (180, 20, 40)
     assert torch.equal(dataset.test.samples[:, 0], torch.from_numpy(images))  # the default split, in its order
+    assert dataset.notes == ("files: not those that were published",)
 
 
 @pytest.mark.parametrize("kept", [0, 3, 10, 100_000, -1])
