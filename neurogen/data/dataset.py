@@ -3,9 +3,8 @@
 in:  a loader's RawSplits (images as bytes, or texts)
 out: a Dataset: train, validation and test, what prepares their samples, and a fingerprint of all of it
 
-This module refuses data that nothing can be learned from. Where the source has no validation split, a seeded and
-class-balanced part of train becomes one. The fingerprint lets a later step notice that the data is no longer what an
-earlier step was trained on. Texts are tokenised once, by the step `embed`, which stores its splits in its folder.
+Data that nothing can be learned from is refused. Without a validation split, a seeded and class-balanced part of train
+becomes one. By the fingerprint a later step notices other data than an earlier one was trained on.
 """
 
 from __future__ import annotations
