@@ -184,10 +184,18 @@ def wrapped(folder: Path, program: str, script: str) -> str:
 
 
 def wait_for(condition: str, ready: Callable[[], object], patience_s: float = 300) -> None:
-    """Fails after `patience_s`."""
+    """Fails after `patience_s`, with the queue and the last lines of the newest logs."""
     deadline = time.monotonic() + patience_s
     while not ready():
         if time.monotonic() > deadline:
-            queue = subprocess.run(["squeue", "--all"], capture_output=True, text=True, check=False).stdout
-            pytest.fail(f"waited {patience_s:.0f} s for {condition}\n{queue}")
+            pytest.fail(f"waited {patience_s:.0f} s for {condition}\n{evidence()}")
         time.sleep(0.1)
+
+
+def evidence() -> str:
+    """The queue, and what the newest jobs wrote under the folder of the running tests."""
+    squeue = subprocess.run(["squeue", "--all"], capture_output=True, text=True, check=False).stdout
+    base = Path(os.environ["SLURM_CONF"]).parents[1]
+    logs = [*base.glob("*/runs/queue/ng-*/*_log.*"), *base.glob("*/runs/queue/ng-*/attempt-*.json")]
+    newest = sorted(logs, key=lambda path: path.stat().st_mtime)[-8:]
+    return squeue + "".join(f"\n--- {path}\n{path.read_text(errors='replace')[-2000:]}" for path in newest)
