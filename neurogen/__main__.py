@@ -16,9 +16,12 @@ COMMANDS = {
     "generate": "generate networks with a finished generator",
     "status": "what ran, runs and failed of a sweep",
     "aggregate": "make the tables of a sweep again",
+    "fetch": "bring here what a run or a study reads from outside; takes the arguments of run",
+    "check": "see whether the nodes of a cluster have what a study needs; takes the arguments of run",
     "data": "what is read of a dataset, what is left out, and what it looks like",
 }
-MODULES = {"data": "preview"}  # where a command's module has another name
+MODULES = {"data": "preview", "fetch": "run", "check": "run"}  # where a command's module has another name
+WORDS = {"fetch": ["stop_after=fetch"], "check": ["-m", "stop_after=check"]}  # what such a command adds
 
 
 def main() -> None:
@@ -31,7 +34,7 @@ def main() -> None:
         if not is_help:
             print(f"error: {command or 'nothing'} is no command", file=sys.stderr)
         sys.exit(0 if is_help else 2)
-    sys.argv = [f"neurogen {command}", *arguments]
+    sys.argv = [f"neurogen {command}", *arguments, *WORDS.get(command, [])]
     import_module(f"neurogen.{MODULES.get(command, command)}").main()
 
 

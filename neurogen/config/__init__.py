@@ -10,7 +10,7 @@ enums, whose members are called what their values are, since OmegaConf reads the
 """
 
 from neurogen.config.backbone import Attention, BackboneConfig, LoraConfig, ModelConfig, PackageConfig
-from neurogen.config.experiment import Device, Experiment, GpuConfig, StepKind, TaskSharing
+from neurogen.config.experiment import Device, Experiment, GpuConfig, StepKind, StopAfter, TaskSharing
 from neurogen.config.generator import GeneratorConfig, ProjectionKind, ScaleKind, TokenKind, TokenOrder
 from neurogen.config.stages import EvaluateConfig, Keep, Optimizer, RecipeConfig, StageConfig, StageSchedule, TuneConfig
 from neurogen.config.task import (
@@ -59,6 +59,7 @@ __all__ = [
     "StageConfig",
     "StageSchedule",
     "StepKind",
+    "StopAfter",
     "TargetConfig",
     "TaskSharing",
     "TextConfig",

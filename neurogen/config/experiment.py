@@ -41,6 +41,13 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class StopAfter(StrEnum):
+    """How far a command goes that prepares a run."""
+
+    fetch = "fetch"  # what is read from outside is here
+    check = "check"  # the site has what the jobs need
+
+
 @dataclass
 class GpuConfig:
     """The GPU that dry_run=true calculates with."""
@@ -70,6 +77,9 @@ class Experiment:
     num_threads: int = field(metadata=NOT_NEGATIVE)  # 0: one per core
     checkpoint_every: int = field(metadata=POSITIVE)  # optimiser steps
     dry_run: bool  # say what it would cost, and run nothing
+    fetch: bool  # bring here what steps read from outside before any of them begins; false: each brings it itself
+    site_check: bool  # before a sweep's jobs, let a short one see whether the nodes have what they need
+    stop_after: StopAfter | None  # prepare, and go no further
     only: list[StepKind] | None  # run the steps of these kinds alone
     part: int = field(metadata=NOT_NEGATIVE)  # of these steps, run every `num_parts`-th from this one on
     num_parts: int = field(metadata=POSITIVE)  # size of the array of jobs that does this
