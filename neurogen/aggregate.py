@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurogen.errors import Incomplete, UserError, errors_in_one_line
-from neurogen.store import is_done
+from neurogen.store import is_done, write_json
 from neurogen.streams import make_lasting
+from neurogen.study import costs
 from neurogen.study.execution import in_order
 from neurogen.study.pipeline import Aggregate, Evaluate
 from neurogen.study.results import to_json
@@ -26,6 +27,8 @@ from neurogen.study.results import to_json
 TABLE = "results.json"
 
 if TYPE_CHECKING:
+    from neurogen.config import Experiment
+    from neurogen.study.costs import Ledger
     from neurogen.study.results import Row
     from neurogen.training.runtime import Runtime
 
@@ -46,11 +49,32 @@ def aggregate(step: Aggregate, runtime: Runtime) -> dict[str, Any]:
     for row_pictures, evaluations in zip(pictures.of_rows, cells.values(), strict=True):
         for evaluation in reversed([evaluation for evaluation in evaluations if evaluation.is_done]):
             row_pictures |= plots.draw_all(evaluation, step.folder, runtime)  # the report shows the first seed
+    ledger = write_costs(step.folder)
     missing = [why_missing(evaluation) for evaluation in step.evaluations if not evaluation.is_done]
-    html.write_report(step, rows, list(cells.values()), pictures, missing)
+    html.write_report(step, rows, list(cells.values()), pictures, missing, ledger)
     if missing:
         raise Incomplete(f"{len(missing)} of {len(step.evaluations)} evaluations are missing ({'; '.join(missing)})")
     return {"rows": to_json(rows)}
+
+
+def write_costs(folder: Path) -> Ledger | None:
+    """What the steps of a sweep took beside the estimate, into costs.json.
+
+    None where the folder keeps no configs, or nothing can be estimated since data cannot be read: that is said, and the
+    table is made all the same.
+    """
+    from neurogen.cost.ledger import ledger_of
+
+    try:
+        experiments = experiments_in(folder)
+        if not experiments:
+            return None
+        ledger = ledger_of(experiments)
+    except UserError as error:
+        print(f"  times are not compared with an estimate: {error}", flush=True)
+        return None
+    write_json(folder / costs.FILE, to_json(ledger))
+    return ledger
 
 
 def why_missing(evaluation: Evaluate) -> str:
@@ -125,24 +149,32 @@ def study_in(folder: Path) -> Aggregate:
 
     Raises UserError where there is no sweep, its data cannot be found, or are not those that it was made of.
     """
-    from omegaconf import OmegaConf
-
-    from neurogen.experiment import experiment_from
     from neurogen.study.graph import steps_of
 
     folder = folder.resolve()
-    configs = sorted((folder / "configs").glob("*.yaml"))
-    if not configs and (folder / TABLE).is_file():
+    experiments = experiments_in(folder)
+    if not experiments and (folder / TABLE).is_file():
         raise UserError(f"{folder.name} is of a single run; the same run again makes a new table")
-    if not configs:
+    if not experiments:
         raise UserError(f"{folder} holds no configs/*.yaml; give the folder of a sweep, ROOT/sweeps/NAME")
-    experiments = [experiment_from(OmegaConf.load(path)) for path in configs]
-    last = steps_of([replace(experiment, root=str(folder.parent.parent)) for experiment in experiments])
+    last = steps_of(experiments)
     if last.folder.name != folder.name:
         raise UserError(
             f"the data or the code of {folder.name} have changed since; run the sweep again for a new table"
         )
     return last
+
+
+def experiments_in(folder: Path) -> list[Experiment]:
+    """Those of the sweep in this folder, whose root may have been moved; none where it keeps no configs."""
+    from omegaconf import OmegaConf
+
+    from neurogen.experiment import experiment_from
+
+    folder = folder.resolve()
+    configs = sorted((folder / "configs").glob("*.yaml"))
+    experiments = [experiment_from(OmegaConf.load(path)) for path in configs]
+    return [replace(experiment, root=str(folder.parent.parent)) for experiment in experiments]
 
 
 if __name__ == "__main__":

@@ -151,10 +151,10 @@ def run_experiment(experiment: Experiment, stop: Event) -> Aggregate | None:
     from hpc.ranks.placement import Placement
     from neurogen.study.execution import chosen, run_here
     from neurogen.study.graph import steps_of
-    from neurogen.sweep import require_backbone
+    from neurogen.sweep import require_backbone, show_estimates
 
     if experiment.dry_run:
-        _show_estimate(experiment)
+        show_estimates([experiment])
         return None
     try:
         last = steps_of([experiment])
@@ -200,15 +200,6 @@ def runtime_of(experiment: Experiment, placement: Placement, stop: Event) -> Abs
     from neurogen.sweep import make_runtime_of
 
     return runtime_of_ranks(make_runtime_of(experiment), zero_from(experiment.zero), placement, stop)
-
-
-def _show_estimate(experiment: Experiment) -> None:
-    from neurogen.cost.estimate import estimate
-    from neurogen.cost.scaling import plans_of
-    from neurogen.report.terminal import show_estimate
-
-    cost = estimate(experiment)
-    show_estimate(experiment, cost, plans_of(cost, experiment))
 
 
 def _stop_on_signals(stop: Event) -> None:

@@ -130,7 +130,7 @@ def require_backbones(experiments: Sequence[Experiment], last: Aggregate) -> Non
     from neurogen.study.execution import in_order
 
     undone = {step.kind for step in in_order(last) if not step.is_done}
-    published = {cost_key(e): e for e in experiments if e.backbone.random_seed is None}
+    published = {e.cost_key: e for e in experiments if e.backbone.random_seed is None}
     for experiment in published.values() if undone else ():
         require_backbone(experiment, undone)
 
@@ -165,30 +165,15 @@ def show_table(experiments: Sequence[Experiment]) -> None:
 
 
 def show_estimates(experiments: Sequence[Experiment]) -> None:
-    """A table for every kind of experiment, and the hours of all stages together, each stage counted once."""
-    from neurogen.config import StepKind
+    """A table for every kind of experiment, and what the steps of all of them take, each counted once."""
     from neurogen.cost.estimate import estimate
+    from neurogen.cost.ledger import ledger_of
     from neurogen.cost.scaling import plans_of
-    from neurogen.report.terminal import show_estimate
-    from neurogen.study.graph import evaluations_of
+    from neurogen.report.terminal import show_costs, show_estimate
 
     estimates: dict[str, Estimate] = {}
-    hours: dict[tuple[str, str], float] = {}  # by stage, and by task where several share it
-    for e, evaluation in zip(experiments, evaluations_of(experiments), strict=True):
-        key = cost_key(e)
-        if key not in estimates:
-            estimates[key] = estimate(e)
-            show_estimate(e, estimates[key], plans_of(estimates[key], e))
-        for stage in evaluation.tune.stages:
-            cost = estimates[key].inject if stage.kind == StepKind.inject else estimates[key].tune
-            task = evaluation.task if evaluation.task in stage.tasks else stage.tasks[0]
-            if task == evaluation.task or len(stage.tasks) == 1:
-                steps = cost.steps if stage.stage.steps is None else stage.stage.steps / len(stage.tasks)
-                hours[stage.key, task.name] = steps * cost.seconds_per_step / 3600
-    print(f"all points: {sum(hours.values()):.3g} GPU-hours in {len({stage for stage, _ in hours})} stages")
-
-
-def cost_key(e: Experiment) -> str:
-    """Equal for experiments that cost the same: all that an estimate reads."""
-    stages = [(stage.steps, stage.epochs, stage.contexts_per_step) for stage in (e.recipe.inject, e.recipe.tune)]
-    return repr((e.dataset, e.target, e.source, e.backbone, e.generator, e.gpu, stages, e.recipe.tune.batch_size))
+    for e in experiments:
+        if e.cost_key not in estimates:
+            estimates[e.cost_key] = estimate(e)
+            show_estimate(e, estimates[e.cost_key], plans_of(estimates[e.cost_key], e))
+    show_costs(ledger_of(experiments, estimates))

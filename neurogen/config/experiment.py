@@ -95,3 +95,11 @@ class Experiment:
     generator: GeneratorConfig
     recipe: RecipeConfig
     evaluate: EvaluateConfig
+
+    @property
+    def cost_key(self) -> str:
+        """Equal for experiments that cost the same: all that an estimate reads."""
+        recipe = self.recipe
+        stages = [(stage.steps, stage.epochs, stage.contexts_per_step) for stage in (recipe.inject, recipe.tune)]
+        parts = (self.dataset, self.target, self.source, self.backbone, self.generator, self.gpu)
+        return repr((parts, stages, recipe.tune.batch_size))

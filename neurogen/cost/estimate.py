@@ -3,8 +3,7 @@
 in:  an experiment; neither its model nor a GPU, and its data only where the config does not say its size
 out: an Estimate of both stages
 
-Left out are the activations of a vision encoder (it is frozen, so autograd keeps none of them), and all that the target
-costs outside of the two stages.
+Left out are the activations of a vision encoder: it is frozen, so autograd keeps none of them.
 
 A step takes the longest of three times: FLOPs / (utilisation · peak); reading all weights twice, in the forward and the
 backward pass; and the time that Python needs to start the kernels of all layers. With few tokens per step the last two
@@ -20,7 +19,15 @@ import torch
 from torch import nn
 
 from neurogen.config import Experiment, Keep, Optimizer, StageConfig
-from neurogen.cost.meta import MetaGenerator, PassCost, meta_backbone, meta_generator, pass_cost
+from neurogen.cost.meta import (
+    MetaGenerator,
+    NetworkCost,
+    PassCost,
+    meta_backbone,
+    meta_generator,
+    network_cost,
+    pass_cost,
+)
 from neurogen.cost.reading import shape_of, size_of, tokens_read, vision_flops
 from neurogen.generator.backbone import Backbone
 from neurogen.generator.generator import Generator
@@ -72,6 +79,8 @@ class Estimate:
     trained_bytes: int  # values, gradients and the optimiser's state
     inject: StageCost
     tune: StageCost
+    network: NetworkCost  # the target, trained classically; that of stage 1 has its own in `source`
+    source: NetworkCost
 
     @property
     def stages(self) -> tuple[StageCost, StageCost]:
@@ -112,6 +121,8 @@ def estimate(experiment: Experiment, dtype: torch.dtype = torch.bfloat16) -> Est
         trained_bytes=trained.total * max(map(bytes_per_trained, (e.recipe.inject, e.recipe.tune))),
         inject=_stage_cost("inject", e, e.recipe.inject, e.zoo.num_networks, source, 0),
         tune=_stage_cost("tune", e, e.recipe.tune, math.ceil(num_train / batch_size), target, batch_size),
+        network=network_cost(target, num_train),
+        source=network_cost(source, num_train),
     )
 
 

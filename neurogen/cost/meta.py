@@ -8,6 +8,7 @@ torch's FLOP counter counts the step itself, so an estimate follows whatever the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from neurogen.config import BackboneConfig, Experiment, TargetConfig
+from neurogen.config import BackboneConfig, Experiment, GpuConfig, TargetConfig
 from neurogen.data.preparation import DataShape, ImageShape, Normalisation, TokenEmbedding
 from neurogen.generator.backbone import Backbone, with_lora
 from neurogen.generator.generator import Generator
@@ -47,6 +48,21 @@ class PassCost:
 
     flops: int
     saved_bytes: int  # what autograd keeps for the backward pass
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """A target network that is trained by gradient descent."""
+
+    flops_per_sample: int  # forward and backward
+    num_layers: int  # those with parameters
+    num_train: int  # samples of an epoch
+
+    def seconds_per_epoch(self, batch_size: int, gpu: GpuConfig) -> float:
+        """On a GPU that trains one network at a time: FLOPs, or the time that Python needs to start the kernels."""
+        updates = math.ceil(self.num_train / batch_size)
+        flops = self.num_train * self.flops_per_sample / (gpu.utilisation * gpu.peak_tflops * 1e12)
+        return max(flops, updates * self.num_layers * gpu.ms_per_layer / 1000)
 
 
 def meta_backbone(config: BackboneConfig, dtype: torch.dtype, attention: str | None = CAUSAL) -> Backbone:
@@ -111,6 +127,15 @@ def pass_cost(meta: MetaGenerator, num_read: int, num_samples: int) -> PassCost:
         loss.backward()
     saved_bytes = sum(value.untyped_storage().nbytes() for value in saved.values())
     return PassCost(int(counter.get_total_flops()), saved_bytes)
+
+
+def network_cost(meta: MetaGenerator, num_train: int) -> NetworkCost:
+    """What it costs to train the target network itself on so many samples."""
+    with FlopCounterMode(display=False) as counter:
+        labels = torch.empty(1, dtype=torch.int64, device=META)
+        nn.functional.cross_entropy(meta.network(_inputs(meta.task, 1)), labels).backward()
+    layers = sum(any(True for _ in module.parameters(recurse=False)) for module in meta.network.modules())
+    return NetworkCost(int(counter.get_total_flops()), layers, num_train)
 
 
 def _inputs(task: Task, num_samples: int) -> Tensor:

@@ -20,6 +20,7 @@ from neurogen.report import tables
 from neurogen.report.cells import settings_of, varied_keys
 from neurogen.report.formats import slug
 from neurogen.report.tables import LABELS, MISSING, Table
+from neurogen.study.costs import Ledger
 from neurogen.study.pipeline import Aggregate, Evaluate
 from neurogen.study.results import Population, Row, from_json
 
@@ -65,6 +66,7 @@ def write_report(
     cells: Sequence[Sequence[Evaluate]],
     pictures: StudyPictures,
     missing: Sequence[str],
+    ledger: Ledger | None,
 ) -> None:
     """Write report.html into the study's folder. `missing` says which evaluations are missing, and why.
 
@@ -87,6 +89,7 @@ def write_report(
         summary=tables.of_study(rows),
         settings=settings(labels, cells),
         data=tables.data(reports) if (reports := data_reports(cells)) else None,
+        costs=tables.costs(ledger) if ledger is not None else None,
         pictures=pictures.of_study,
         tiles=tiles(rows),
         missing=missing,

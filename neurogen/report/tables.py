@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from neurogen.data.report import DataReport
+from neurogen.study.costs import Ledger
 from neurogen.study.results import NAMES, Population, Row
 
 LABELS = {
@@ -160,6 +161,34 @@ def data(reports: Sequence[DataReport]) -> Table:
     ]
     header = ("dataset", "classes", "train", "validation", "test", "samples of a class")
     return Table("data", header, lines, " ".join(notes))
+
+
+def costs(ledger: Ledger) -> Table:
+    """What the steps of each kind took beside the estimate, and what is to come."""
+    lines = []
+    for kind in ledger.kinds:
+        left = kind.num_steps - kind.num_done
+        origins = {"like finished steps": kind.num_like, "estimate": left - kind.num_like}
+        origin = ", ".join(f"{words} ({count})" for words, count in origins.items() if count)
+        past = (duration(kind.took), duration(kind.estimated)) if kind.num_done else (MISSING, MISSING)
+        to_come = (duration(kind.to_come), origin) if left else (MISSING, MISSING)
+        lines.append((kind.kind, str(kind.num_steps), str(kind.num_done), *past, *to_come))
+    header = ("step", "steps", "done", "took", "estimated", "to come", "source")
+    note = (
+        f"Estimates are for one {ledger.gpu}, at a utilisation that the config gpu assumes. Where a step like it is "
+        "done under this root, a step to come is expected to take as long. Tables and plots are not counted."
+    )
+    if any(kind.num_done < kind.num_steps for kind in ledger.kinds):
+        return Table("costs", header, lines, f"In all {duration(ledger.to_come)} to come. {note}")
+    return Table("costs", header[:5], [cells[:5] for cells in lines], note)
+
+
+def duration(seconds: float) -> str:
+    """In seconds, minutes or hours, with two digits or all before the point."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.{1 if seconds < 10 * size else 0}f} {unit}"
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def grouped(count: int) -> str:

@@ -21,10 +21,13 @@ import rich.table
 from rich.console import Console
 from rich.measure import Measurement
 
+from neurogen import store
 from neurogen.report import formats, html, tables
 from neurogen.report.tables import LABELS, Table
+from neurogen.study import costs
+from neurogen.study.costs import Ledger
 from neurogen.study.pipeline import Aggregate
-from neurogen.study.results import Population, Row
+from neurogen.study.results import Population, Row, from_json
 
 if TYPE_CHECKING:
     from neurogen.config import Experiment, GpuConfig
@@ -58,6 +61,8 @@ def _show_tables(folder: Path, name: str, console: Console) -> None:
         _show_row(rows[0], console)
     else:
         _show_study(rows, name, console)
+    if (folder / costs.FILE).exists():
+        show_costs(from_json(Ledger, store.read_json(folder / costs.FILE), folder / costs.FILE))
 
 
 def console_here() -> Console:
@@ -167,7 +172,14 @@ def show_estimate(experiment: Experiment, estimate: Estimate, plans: Sequence[Pl
     console = _console()
     console.print(table)
     console.print(plans_table(experiment.gpu, plans))
-    console.print("an estimate: without the training of reference networks, evaluation and the time to load the model")
+
+
+def show_costs(ledger: Ledger) -> None:
+    """Print what the steps of a study took and will take."""
+    table = tables.costs(ledger)
+    console = console_here()
+    console.print(rich_table(table, "time of all steps"))
+    console.print(table.note, style="dim")
 
 
 def plans_table(gpu: GpuConfig, plans: Sequence[Plan]) -> rich.table.Table:

@@ -121,7 +121,8 @@ def test_a_dry_run_runs_nothing_and_says_what_it_would_cost(program: Program, tm
         "NVIDIA A100 80GB",
         "fits into 80 GB",
         "GPU-hours",
-        "an estimate",
+        "In all",
+        "estimate (1)",
     ):
         assert word in " ".join(process.stdout.split()), process.stdout
     assert not (tmp_path / "runs").exists()

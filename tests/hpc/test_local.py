@@ -80,6 +80,10 @@ def test_status_and_aggregate_read_a_local_sweep(swept: tuple[Path, subprocess.C
     by_hand = run("aggregate", folder, str(sweep))
     assert by_hand.returncode == 3
     assert "1 of 2 evaluations are missing" in by_hand.stderr
+    assert "time of all steps" in by_hand.stdout
+    assert 'id="costs"' in (sweep / "report.html").read_text(encoding="utf-8")
+    costs = {kind["kind"]: kind for kind in json.loads((sweep / "costs.json").read_text())["kinds"]}
+    assert (costs["tune"]["num_steps"], costs["tune"]["num_done"], costs["tune"]["num_like"]) == (2, 1, 1)
     listed = run("status", folder, "--json")
     states = {step["identity"].split("-")[0]: step["state"] for step in json.loads(listed.stdout)["steps"]}
     assert states["reference"] == "done"

@@ -13,6 +13,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from neurogen.aggregate import write_costs
 from neurogen.config import Experiment
 from neurogen.errors import UserError
 from neurogen.run import conf_folder, run_experiment
@@ -46,7 +47,12 @@ def finished_sweep(tiny_run: FinishedRun, root: Path, *words: str) -> Path:
     """The folder of a sweep of one point that has run, as if its config had these words in it, in a moved root."""
     shutil.copytree(tiny_run.folder / "runs", root)
     (folder,) = (root / "sweeps").iterdir()
-    (folder / "configs").mkdir()
+    return with_config(folder, *words)
+
+
+def with_config(folder: Path, *words: str) -> Path:
+    """The folder, with the config of a point in it as a sweep keeps it."""
+    (folder / "configs").mkdir(parents=True)
     with initialize_config_dir(conf_folder(), version_base="1.3"):
         config = compose("config", [*TINY, *words])
     (folder / "configs" / "0000.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
@@ -91,6 +97,12 @@ def test_the_table_of_a_sweep_whose_data_have_changed_or_gone_is_shown(
     assert "has the table of a part of its sweep; run the sweep again" in process.stderr
     (folder / "results.json").unlink()
     assert line.replace("NAME", folder.name) in error_line(program("aggregate", str(folder)))
+
+
+def test_a_table_is_made_where_nothing_can_be_estimated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = with_config(tmp_path / "sweeps" / "a", "dataset.load=image_folder", "dataset.path=/gone")
+    assert write_costs(folder) is None
+    assert "times are not compared with an estimate: dataset.path=/gone does not exist" in capsys.readouterr().out
 
 
 def test_the_table_of_a_single_run_is_shown(program: Program, tiny_run: FinishedRun) -> None:

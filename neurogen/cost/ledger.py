@@ -1,0 +1,107 @@
+"""What the steps of a study take, by kind: those that are done, and those to come.
+
+in:  experiments, and what is done under their root
+out: a Ledger: what was estimated and what it took; what is to come, from finished steps like it or else estimated
+
+An estimate is for one GPU of the config `gpu`. A target network counts as trained alone, an evaluation as forward
+passes of the backbone, and a model is loaded at LOAD_GB_PER_S. Tables and plots are not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from neurogen.config import Experiment, StepKind, ZooInit
+from neurogen.cost.estimate import Estimate, StageCost, estimate
+from neurogen.cost.measured import Measured
+from neurogen.study.costs import KindCost, Ledger
+from neurogen.study.execution import in_order
+from neurogen.study.graph import evaluations_of
+from neurogen.study.pipeline import Classical, Evaluate, Inject, Reference, Tune
+from neurogen.study.step import Step
+
+LOAD_GB_PER_S = 1.0  # assumed, of a shared file system
+TEXTS_PER_S = 10_000  # assumed, of a tokenizer
+FORWARD = 0.5  # the share of the forward pass in a training step through frozen weights
+CONDITIONS = 8  # under which every context is read: right and wrong ones, and the right one after stage 1
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """A step. Seconds, on one GPU."""
+
+    step: Step
+    estimated: float
+    measured: float | None  # of the step itself where it is done, else by finished steps like it
+
+
+def ledger_of(experiments: Sequence[Experiment], estimates: Mapping[str, Estimate] | None = None) -> Ledger:
+    """The ledger of a study; `estimates` by Experiment.cost_key, as far as they are known.
+
+    Raises UserError as `estimate` and `steps_of` do.
+    """
+    known = dict(estimates or {})
+    measured, costs = Measured(Path(experiments[0].root)), dict[str, StepCost]()
+    for e, evaluation in zip(experiments, evaluations_of(experiments), strict=True):
+        if e.cost_key not in known:
+            known[e.cost_key] = estimate(e)
+        for step in in_order(evaluation):
+            name = f"{step.kind}-{step.key}"
+            if name not in costs:
+                costs[name] = step_cost(step, e, known[e.cost_key], measured)
+    kinds = tuple(kind_cost(kind, [cost for cost in costs.values() if cost.step.kind == kind]) for kind in StepKind)
+    return Ledger(experiments[0].gpu.name, tuple(kind for kind in kinds if kind.num_steps))
+
+
+def kind_cost(kind: StepKind, costs: Sequence[StepCost]) -> KindCost:
+    """The sums over steps of one kind."""
+    done = [cost for cost in costs if cost.step.is_done]
+    others = [cost for cost in costs if not cost.step.is_done]
+    return KindCost(
+        kind,
+        num_steps=len(costs),
+        num_done=len(done),
+        took=sum(cost.measured or 0.0 for cost in done),
+        estimated=sum(cost.estimated for cost in done),
+        to_come=sum(cost.estimated if cost.measured is None else cost.measured for cost in others),
+        num_like=sum(cost.measured is not None for cost in others),
+    )
+
+
+def step_cost(step: Step, e: Experiment, cost: Estimate, measured: Measured) -> StepCost:
+    """The seconds of a step of this experiment."""
+    num_units, seconds_per_unit, once = work_of(step, e, cost)
+    estimated = num_units * seconds_per_unit + once
+    if step.is_done:
+        return StepCost(step, estimated, float(step.metrics()["seconds"]))
+    rate = measured.rate(step)
+    return StepCost(step, estimated, None if rate is None else num_units * rate.seconds_per_unit)
+
+
+def work_of(step: Step, e: Experiment, cost: Estimate) -> tuple[float, float, float]:
+    """By the estimate: (units of work as measured.units counts them, seconds of each, seconds besides)."""
+    loading = cost.weight_bytes / (LOAD_GB_PER_S * 1e9)
+    if isinstance(step, Reference):
+        shared = step.shared_epochs if step.init == ZooInit.shared else 0
+        network = cost.source if step.task.target == e.source else cost.network
+        epochs = shared + step.num_networks * step.training.epochs
+        return epochs, network.seconds_per_epoch(step.training.batch_size, e.gpu), 0.0
+    if isinstance(step, Classical):
+        training = step.classical.training
+        seconds = cost.network.seconds_per_epoch(training.batch_size, e.gpu)
+        return step.classical.num_networks * training.epochs, seconds, 0.0
+    if isinstance(step, Inject | Tune):
+        stage = cost.inject if isinstance(step, Inject) else cost.tune
+        num_steps = stage.steps if step.stage.steps is None else step.stage.steps
+        return num_steps, stage.seconds_per_step, loading
+    if isinstance(step, Evaluate):
+        seconds = CONDITIONS * FORWARD * seconds_per_context(cost.tune)
+        return step.evaluate.num_contexts, seconds, 2 * loading
+    return 1, loading + cost.network.num_train / TEXTS_PER_S, 0.0
+
+
+def seconds_per_context(stage: StageCost) -> float:
+    """A forward and backward pass for one network."""
+    return stage.seconds_per_step / stage.config.contexts_per_step

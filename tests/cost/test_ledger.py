@@ -1,0 +1,122 @@
+"""What steps took and will take, against the files of a finished run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from neurogen.config import Experiment, StepKind
+from neurogen.cost.estimate import Estimate, estimate
+from neurogen.cost.ledger import CONDITIONS, FORWARD, LOAD_GB_PER_S, ledger_of
+from neurogen.report import tables
+from neurogen.study.costs import KindCost, Ledger
+from tests.conftest import FinishedRun, tiny
+
+pytestmark = pytest.mark.xdist_group("estimates")
+
+KINDS = [StepKind.reference, StepKind.classical, StepKind.inject, StepKind.tune, StepKind.evaluate]
+
+
+def by_kind(ledger: Ledger) -> dict[StepKind, KindCost]:
+    return {cost.kind: cost for cost in ledger.kinds}
+
+
+def seconds(run: FinishedRun, kind: StepKind) -> float:
+    return float(json.loads((run.step(kind) / "metrics.json").read_text())["seconds"])
+
+
+KNOWN: dict[str, Estimate] = {}
+
+
+def known(e: Experiment) -> dict[str, Estimate]:
+    """Its estimate, made once for all tests."""
+    if e.cost_key not in KNOWN:
+        KNOWN[e.cost_key] = estimate(e)
+    return {e.cost_key: KNOWN[e.cost_key]}
+
+
+def of_run(run: FinishedRun, *overrides: str) -> dict[StepKind, KindCost]:
+    """The ledger of the tiny experiment with these changes, under the root of a finished run."""
+    e = tiny(run.folder / "runs", *overrides)
+    return by_kind(ledger_of([e], known(e)))
+
+
+def test_finished_steps_took_what_they_measured(tiny_run: FinishedRun) -> None:
+    costs = of_run(tiny_run)
+    assert list(costs) == KINDS
+    for kind, cost in costs.items():
+        assert (cost.num_steps, cost.num_done, cost.to_come) == (1, 1, 0)
+        assert cost.took == seconds(tiny_run, kind)
+        assert cost.estimated > 0
+
+
+@pytest.mark.parametrize(
+    ("override", "times"),
+    [
+        ("seed=5", dict.fromkeys(KINDS, 1.0)),
+        ("zoo.training.epochs=9", {StepKind.reference: (5 + 3 * 9) / (5 + 3 * 3)}),
+        ("classical.num_networks=4", {StepKind.classical: 2.0}),
+        ("recipe.inject.steps=24", {StepKind.inject: 3.0, StepKind.tune: 1.0}),
+        ("evaluate.num_contexts=6", {StepKind.evaluate: 3.0}),
+    ],
+)
+def test_a_step_to_come_takes_as_long_as_finished_ones_like_it(
+    tiny_run: FinishedRun, override: str, times: dict[StepKind, float]
+) -> None:
+    costs = of_run(tiny_run, override)
+    for kind, factor in times.items():
+        assert costs[kind].to_come == pytest.approx(factor * seconds(tiny_run, kind))
+        assert costs[kind].num_like == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "unlike"),
+    [
+        ("target=cnn", KINDS),
+        ("dataset.limit=500", KINDS[:2]),
+        ("backbone=tiny_qwen2_vl", KINDS[2:]),
+        ("generator.context_samples=2", KINDS[2:4]),
+    ],
+)
+def test_where_nothing_is_like_it_the_estimate_counts(
+    tiny_run: FinishedRun, tmp_path: Path, override: str, unlike: list[StepKind]
+) -> None:
+    e = tiny(tmp_path, override)
+    costs, elsewhere = of_run(tiny_run, override), by_kind(ledger_of([e], known(e)))
+    for kind in unlike:
+        assert costs[kind].num_like == 0
+        assert costs[kind].to_come == elsewhere[kind].to_come > 0
+
+
+def test_the_estimate_counts_networks_evaluation_and_loading(tmp_path: Path) -> None:
+    """At one TFLOP/s, whole use of it and no time for kernels, where the numbers can be counted by hand."""
+    e = tiny(tmp_path, "dataset=mnist", "target=lenet", "backbone=llama3_8b", "zoo.init=independent")
+    e = replace(e, gpu=replace(e.gpu, peak_tflops=1.0, utilisation=1.0, ms_per_layer=0.0, bandwidth_tb_per_s=1e9))
+    costs = by_kind(ledger_of([e]))
+    # LeNet: 416,520 multiplications forward for an image, and twice as many backward, but for the gradient of the image
+    first_layer = 6 * 5 * 5 * 28 * 28
+    flops = 54_000 * 2 * (3 * 416_520 - first_layer)
+    assert costs[StepKind.reference].to_come == pytest.approx(3 * 3 * flops / 1e12, rel=0.01)
+    assert costs[StepKind.classical].to_come == pytest.approx(2 * 3 * flops / 1e12, rel=0.01)
+    loading = 2 * 7.5e9 / (LOAD_GB_PER_S * 1e9)
+    tune = (costs[StepKind.tune].to_come - loading) / 8
+    evaluate = 2 * CONDITIONS * FORWARD * tune + 2 * loading
+    assert costs[StepKind.evaluate].to_come == pytest.approx(evaluate, rel=0.01)
+
+
+def test_steps_that_points_share_count_once(tmp_path: Path) -> None:
+    points = [tiny(tmp_path), tiny(tmp_path, "recipe.tune.steps=16")]
+    costs = by_kind(ledger_of(points))
+    assert [costs[kind].num_steps for kind in KINDS] == [1, 1, 1, 2, 2]
+
+
+def test_the_table_says_what_is_to_come_and_how_that_is_known(tiny_run: FinishedRun) -> None:
+    e, other = (tiny(tiny_run.folder / "runs", *words) for words in ([], ["target=cnn"]))
+    table = tables.costs(ledger_of([e, other], known(e) | known(other)))
+    assert [cells[-1] for cells in table.rows] == ["estimate (1)"] * 5
+    assert table.note.startswith("In all ")
+    finished = tables.costs(ledger_of([e], known(e)))
+    assert finished.header == ("step", "steps", "done", "took", "estimated")
