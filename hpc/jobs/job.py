@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from threading import Event
 from typing import Any
 
 from hpc.errors import ClusterError
-from hpc.jobs.attempts import Attempt, AttemptLog
+from hpc.jobs.attempts import STOPPED, Attempt, AttemptLog
 from hpc.jobs.graph import Step, identity
 from hpc.jobs.queue import Queue
 from hpc.jobs.sweep import Sweep
@@ -36,7 +37,6 @@ from hpc.ranks.signals import end_at_once, hear
 from hpc.ranks.zero import Zero, single_process
 
 PAYLOAD = "payload.pkl"
-STOPPED = 130
 OUT_OF_TIME = 124
 SIGNALS_ARRIVE_WITHIN_S = 2.0
 
@@ -117,7 +117,7 @@ def main() -> None:
             print(attempt.message, flush=True)
         log.end(attempt)
         if attempt.exit_status not in (0, STOPPED):
-            _cancel_dependants(payload.steps[index], folder, attempt.message)
+            _cancel_dependants(payload.steps[index], folder)
     sys.exit(attempt.exit_status)
 
 
@@ -128,7 +128,7 @@ def run(payload: Payload, index: int, placement: Placement, log: AttemptLog, sig
 
     def when_lost(message: str) -> None:
         if log.write_lost(message):
-            _cancel_dependants(step, log.folder, message)
+            _cancel_dependants(step, log.folder)
 
     try:
         zero = payload.zero if step.shared else single_process(payload.zero)
@@ -145,15 +145,15 @@ def run(payload: Payload, index: int, placement: Placement, log: AttemptLog, sig
     return 0, ""
 
 
-def _cancel_dependants(step: Step, folder: Path, reason: str) -> None:
-    """Cancel the jobs that wait for this step, and tell them why.
+def _cancel_dependants(step: Step, folder: Path) -> None:
+    """Cancel the jobs that wait for this step, and note its name as the cause.
 
     SLURM may cancel them too, later and without a reason. So it does no harm if SLURM cannot be reached from this node.
     """
     if "SLURM_JOB_ID" not in os.environ:
         return
     try:
-        Queue(folder.parent.parent).cancel_dependants(identity(step), folder.name, reason)
+        Queue(folder.parent.parent).cancel_dependants(identity(step), folder.name)
     except (ClusterError, OSError) as error:
         print(f"could not cancel the jobs that wait for this step: {error}", file=sys.stderr, flush=True)
 
@@ -170,6 +170,8 @@ def _requeue(attempt: Attempt, log: AttemptLog, requeues_left: int) -> Attempt:
         return replace(attempt, message="out of time, as often as cluster.max_requeues allows")
     requeued = replace(attempt, exit_status=STOPPED, message="out of time, back in the queue", requeued=True)
     log.write(requeued)  # before scontrol, since SLURM then ends this process too
+    if shutil.which("scontrol") is None:
+        return replace(attempt, message="out of time, and not put back into the queue: no scontrol on the node")
     name = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else job
     process = subprocess.run(
         ["scontrol", "requeue", name], capture_output=True, encoding="utf-8", errors="replace", check=False
