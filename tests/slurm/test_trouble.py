@@ -71,7 +71,6 @@ def test_a_node_that_failed_is_left_out(sweep: Sweep, tmp_path: Path, lab: Lab) 
         (["cluster.partition=nowhere"], "set cluster.partition (now nowhere)"),
         (["cluster.steps.default.mem_gb=9999"], "lower cluster.steps.default"),
         (["cluster.steps.default.timeout_min=9999"], "lower cluster.steps.default.timeout_min"),
-        (["zoo.num_networks=150", "zoo.chunk_size=1", "cluster.max_array=1000"], "lower cluster.max_array (now 1000)"),
         (["cluster.steps.default.nodes=0"], "cluster.steps.default.nodes=0 must be at least 1"),
         (["+cluster.colour=red"], "unknown colour; allowed: account"),
         (["dataset.load=nowhere.load"], "dataset.load=nowhere.load is no importable function"),
