@@ -148,9 +148,11 @@ def head_of(overview: Overview) -> list[str]:
 
 def causes_of(overview: Overview) -> list[str]:
     """Why steps failed, once for all that failed by themselves and alike."""
-    lines = [
-        f"{named(steps)} failed: {reason}\n  log {steps[0].log}" for reason, steps in first_causes(overview).items()
-    ]
+    lines = []
+    for reason, steps in first_causes(overview).items():
+        lines.append(f"{named(steps)} failed: {reason}")
+        if Path(steps[0].log).is_file():
+            lines.append(f"  log {steps[0].log}")
     if lines:
         command = shlex.join(["python", "-m", "neurogen.status", str(overview.folder), "--failed"])
         lines.append(f"  what to do: {command}")

@@ -9,7 +9,6 @@ The last answer of squeue is kept in root/queue/answer.json. So a status without
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,13 +43,15 @@ def answer_now(queue: Queue, names: Sequence[str], ended: Sequence[str]) -> Answ
             answer = Answer(scheduler.query(names, attempts=1, patience_s=PATIENCE_S), history.result(), time.time())
         except ClusterError as error:
             return _kept(queue.folder / FILE, str(error), history.result())
-    if names and os.access(queue.folder, os.W_OK):  # whoever may only read the root sees a status too
-        _keep(queue.folder / FILE, answer)
+    _keep(queue.folder / FILE, answer)
     return answer
 
 
 def _keep(path: Path, answer: Answer) -> None:
-    """Replace the kept answer. A full disk must not keep a status from being shown, and the old answer stays true."""
+    """Replace the kept answer.
+
+    Whoever may only read the root, or whose disk is full, sees a status too; the older answer stays there and is true.
+    """
     tasks = [asdict(task) | {"name": name} for name, tasks in answer.known.items() for task in tasks]
     try:
         write_json(path, {"as_of": answer.as_of, "tasks": tasks})

@@ -7,8 +7,8 @@ out: the step's result in its own folder; notes of the attempt in the batch's fo
 
 The first SIGUSR2 (the time limit is near) or SIGTERM (preempted, cancelled) asks the step to save and stop. After
 SIGUSR2 the job puts itself back into the queue, at most `max_requeues` times. A second SIGTERM ends it at once.
-The exit status is 0 if the step is done, 130 if it was stopped, 124 if it ran out of time for good, 143 after a second
-SIGTERM.
+The exit status is 0 if the step is done, 130 if it was stopped, 124 if it ran out of time for good, 75 if its script
+shall put the job back, 143 after a second SIGTERM.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from hpc.errors import ClusterError
 from hpc.jobs.attempts import STOPPED, Attempt, AttemptLog
 from hpc.jobs.graph import Step, identity
 from hpc.jobs.queue import Queue
+from hpc.jobs.script import PUT_BACK
 from hpc.jobs.sweep import Sweep
 from hpc.ranks.distributed import runtime_of_ranks
 from hpc.ranks.placement import Placement
@@ -115,8 +116,9 @@ def main() -> None:
         if status == OUT_OF_TIME:
             attempt = _requeue(attempt, log, payload.max_requeues - log.num_requeued)
             print(attempt.message, flush=True)
-        log.end(attempt)
-        if attempt.exit_status not in (0, STOPPED):
+        is_saved = attempt.exit_status in (STOPPED, PUT_BACK)
+        log.end(replace(attempt, exit_status=STOPPED) if is_saved else attempt)
+        if attempt.exit_status != 0 and not is_saved:
             _cancel_dependants(payload.steps[index], folder)
     sys.exit(attempt.exit_status)
 
@@ -170,8 +172,8 @@ def _requeue(attempt: Attempt, log: AttemptLog, requeues_left: int) -> Attempt:
         return replace(attempt, message="out of time, as often as cluster.max_requeues allows")
     requeued = replace(attempt, exit_status=STOPPED, message="out of time, back in the queue", requeued=True)
     log.write(requeued)  # before scontrol, since SLURM then ends this process too
-    if shutil.which("scontrol") is None:
-        return replace(attempt, message="out of time, and not put back into the queue: no scontrol on the node")
+    if shutil.which("scontrol") is None:  # in a container; the script outside of it has the command
+        return replace(requeued, exit_status=PUT_BACK)
     name = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else job
     process = subprocess.run(
         ["scontrol", "requeue", name], capture_output=True, encoding="utf-8", errors="replace", check=False

@@ -16,6 +16,14 @@ from hpc.jobs.cluster import Cluster, GpuOption, Resources
 from hpc.jobs.graph import Batch
 from hpc.jobs.queue import Record
 
+PUT_BACK = 75  # the exit status of a step that ran out of time where there is no scontrol (EX_TEMPFAIL)
+PUTTING_BACK = f"""\
+status=$?
+if [ $status = {PUT_BACK} ]; then
+    scontrol requeue "${{SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}}${{SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}}"
+fi
+exit $status"""
+
 
 def dependency_of(needed: Sequence[tuple[Record, int]], kind: str) -> str | None:
     """The option --dependency of `kind` (afterok, afterany) on steps, given as (record, index); None without any.
@@ -68,6 +76,7 @@ def script_of(batch: Batch, name: str, folder: Path, cluster: Cluster, dependenc
         stderr_to_stdout=True,
         srun_args=["--kill-on-bad-exit=1", *cluster.srun],  # if one rank fails, end all
         setup=_setup(cluster, resources, code),
+        teardown=[PUTTING_BACK] if cluster.container else None,
         additional_parameters=additional,
         wckey=None,  # submitit's default would need accounting
     )

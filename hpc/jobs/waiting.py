@@ -38,7 +38,7 @@ class Waves:
     def __init__(self, sweep: Sweep, cluster: Cluster, submitted: Submitted) -> None:
         self.sweep, self.cluster = sweep, cluster
         self.is_needed = bool(submitted.refusal)
-        self.tried = {step for record in submitted.new for step in record.steps}
+        self.tried = {step for record in submitted.new for step in record.steps} | set(submitted.in_flight)
         if submitted.refusal:
             print(f"  the site takes no more jobs now ({submitted.refusal}); the rest follows when jobs have ended")
 

@@ -77,8 +77,9 @@ def test_a_job_that_got_through_is_not_submitted_again(commands: Path, capsys: p
     assert "asking whether a is in the queue all the same" in capsys.readouterr().err
 
 
-def test_a_job_that_did_not_get_through_is_submitted_again(commands: Path) -> None:
-    add(commands, "sbatch", f'[ $calls -lt 2 ] && echo "{SILENCE}" >&2 && exit 1; echo "8;cluster"')
+@pytest.mark.parametrize("silence", [SILENCE, "Batch job submission failed: Unexpected message received"])
+def test_a_job_that_did_not_get_through_is_submitted_again(commands: Path, silence: str) -> None:
+    add(commands, "sbatch", f'[ $calls -lt 2 ] && echo "{silence}" >&2 && exit 1; echo "8;cluster"')
     add(commands, "squeue", "exit 0")
     assert sbatch(commands / "job.sh", "a") == "8"
 
@@ -89,6 +90,12 @@ def test_a_job_that_may_be_in_the_queue_is_not_refused(commands: Path) -> None:
     add(commands, "squeue", 'echo "Invalid user" >&2; exit 1')
     with pytest.raises(Unanswered, match=f"did not answer in {scheduler.ATTEMPTS} attempts"):
         sbatch(commands / "job.sh", "a")
+
+
+def test_a_command_that_hangs_has_not_answered(commands: Path) -> None:
+    add(commands, "squeue", "exec sleep 60")
+    with pytest.raises(Unanswered, match="squeue: no answer within 1 s"):
+        scheduler.query(["a"], attempts=1, patience_s=1)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "soon", ""])

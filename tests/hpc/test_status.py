@@ -165,6 +165,19 @@ def test_what_needs_a_failed_step_names_the_first_cause(sweep: Sweep, squeue: Sq
     assert (steps["sweeps"].reason, steps["sweeps"].cause) == ("1 of 1 evaluations are missing", cause)
 
 
+@pytest.mark.parametrize(
+    ("node", "reason"),
+    [
+        ("gpu-a-03", "gpu-a-03 failed; run again leaves it out"),
+        ("n[1-2]", "one of n[1-2] failed; run again takes those that are up"),
+        ("n1,gpu-a-03", "one of n1,gpu-a-03 failed; run again takes those that are up"),
+    ],
+)
+def test_of_several_nodes_nobody_says_which_one_failed(sweep: Sweep, squeue: Squeue, node: str, reason: str) -> None:
+    squeue(line(4, "tune", "NODE_FAIL", node=node))
+    assert by_kind(sweep)["tune"].reason == reason
+
+
 def test_the_first_cause_stands_once_at_the_top(sweep: Sweep, squeue: Squeue, program: Program) -> None:
     squeue("; ".join(line(job, kind, "CANCELLED") for job, kind in ((3, "inject"), (4, "tune"), (5, "evaluate"))))
     note(sweep, "reference", 1, "a long story")

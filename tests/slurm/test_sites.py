@@ -69,7 +69,7 @@ def test_a_site_is_asked_in_its_own_way(finished: Finished, sweep: Sweep, tmp_pa
     container = tmp_path / "container"
     container.write_text('#!/bin/sh\necho "contained, GPU $CUDA_VISIBLE_DEVICES of $SLURM_JOB_NODELIST"\nexec "$@"\n')
     container.chmod(0o755)
-    path = wrapped(tmp_path, "sbatch", 'echo "Welcome to cluster 9"; REAL "$@"; echo "12 hours are left"')
+    talk = 'echo "Welcome to cluster 9"; echo "it costs 2 hours" >&2; REAL "$@"; echo "12 are left"'
     process = sweep(
         "hydra.launcher.wait=true",
         "cluster.gpu_option=gres",
@@ -80,7 +80,7 @@ def test_a_site_is_asked_in_its_own_way(finished: Finished, sweep: Sweep, tmp_pa
         f"cluster.container='unshare --mount {container}'",
         "+cluster.additional.exclusive=true",
         "+cluster.additional.gpu_bind=none",
-        PATH=path,
+        PATH=wrapped(tmp_path, "sbatch", talk),
         TZ="Pacific/Kiritimati",
         SQUEUE_PARTITION="high",
     )
