@@ -198,14 +198,15 @@ def steps_table(steps: list[StepStatus]) -> Table:
     """A row per step; steps that never ran are counted by kind and reason."""
     table = Table(*STEP_COLUMNS, box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.columns[0].no_wrap, table.columns[0].min_width = True, 22  # in full, so that it can be copied to --logs
-    counted = [step for step in steps if step.state in MANY and not step.elapsed_s]
+    counted = Counter[tuple[str, State, str]]()
     for step in steps:
-        if step not in counted:
+        if step.state in MANY and not step.elapsed_s:
+            counted[step.kind, step.state, step.reason] += 1
+        else:
             reason = "see above" if step.state == State.FAILED and not step.cause else step.reason
             cells = step.identity, step.label, step.state, clock(step.elapsed_s), step.job, reason
             table.add_row(*cells, style=COLOURS.get(step.state))
-    alike = Counter((step.kind, step.state, step.reason) for step in counted)
-    for (kind, state, reason), count in alike.items():
+    for (kind, state, reason), count in counted.items():
         table.add_row(f"{count} {kind}", "", state, "", "", reason, style=COLOURS.get(state))
     return table
 

@@ -60,7 +60,7 @@ def submit(sweep: Sweep, cluster: Cluster, tried: Collection[str] = ()) -> Submi
         _cancel(take_out_hopeless(waiting, known, done, identities) + stuck(records, known, identities))
         before = {step: record for step, (record, _) in waiting.items() if step in identities}
         submission = _Submission(sweep, cluster, queue, code, waiting, failed_nodes(records, known, identities))
-        missing = _missing(steps[:-1], {*done, *waiting}, tried)
+        missing = missing_steps(steps[:-1], {*done, *waiting}, tried)
         refusal = ""
         try:
             for batch in batches(missing, largest_array(cluster.max_array)):
@@ -74,8 +74,8 @@ def submit(sweep: Sweep, cluster: Cluster, tried: Collection[str] = ()) -> Submi
     return Submitted(tuple(submission.new), before, finished, code.name, refusal)
 
 
-def _missing(steps: Sequence[Step], present: Collection[str], tried: Collection[str]) -> list[Step]:
-    """The steps, in order, that are not done or in flight, and that nothing which was tried in vain stands before."""
+def missing_steps(steps: Sequence[Step], present: Collection[str], tried: Collection[str]) -> list[Step]:
+    """The steps, in order, that are not done or in flight, and that wait for nothing that was tried in vain."""
     missing, in_vain = [], set[str]()
     for step in steps:
         if identity(step) in present:
