@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from enum import StrEnum
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -40,6 +41,8 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, list) and all(_fits(item, get_args(kind)[0]) for item in value)
     if origin is dict:
         return isinstance(value, Mapping)
+    if issubclass(kind, StrEnum):
+        return value in list(kind)
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
     return isinstance(value, (int, float) if kind is float else kind)
@@ -48,6 +51,8 @@ def _fits(value: Any, kind: Any) -> bool:
 def _name(kind: Any) -> str:
     if kind is NoneType:
         return "null"
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return " or ".join(kind)
     return NAMES.get(get_origin(kind) or kind, "keys with values, {KEY: VALUE}")
 
 

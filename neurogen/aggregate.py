@@ -9,7 +9,6 @@ out: in the study's folder one row per dataset × target × backbone × recipe �
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurogen.errors import Incomplete, UserError, errors_in_one_line
+from neurogen.parser import Parser
 from neurogen.store import is_done, write_json
 from neurogen.streams import make_lasting
 from neurogen.study import costs
@@ -111,11 +111,10 @@ def write_hparams(rows: Sequence[Row], folder: Path) -> None:
 def main() -> None:
     """Make the tables of a sweep again, from the configs that it keeps."""
     make_lasting()
-    parser = argparse.ArgumentParser(description="Make the tables, plots and the report of a sweep again.")
+    parser = Parser(description="Make the tables, plots and the report of a sweep again.")
     parser.add_argument("sweep", type=Path, help="its folder: ROOT/sweeps/NAME")
-    arguments = parser.parse_args()
     with errors_in_one_line():
-        aggregate_again(arguments.sweep)
+        aggregate_again(parser.parse_args().sweep)
 
 
 def aggregate_again(folder: Path) -> None:

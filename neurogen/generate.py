@@ -13,10 +13,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from neurogen.config.schema import unknown_value
 from neurogen.errors import UserError, errors_in_one_line
+from neurogen.parser import Parser
 from neurogen.streams import make_lasting
 
 if TYPE_CHECKING:
@@ -45,14 +46,6 @@ EPILOG = """\
 Every option can also be given as KEY=VALUE:
     python -m neurogen.generate generator=FOLDER num_networks=8 instruction="A LeNet for MNIST, please"
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """Refuses as all commands do: with a UserError, in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise UserError; argparse would exit."""
-        raise UserError(f"{message}; --help shows every option")
 
 
 def main() -> None:

@@ -2,15 +2,20 @@
 
 python -m neurogen.status                     the newest sweep under runs/
 python -m neurogen.status runs/sweeps/NAME --watch
+python -m neurogen.status --failed            why, the last lines of the logs, and what to do
 python -m neurogen.status --help
+
+Where SLURM does not answer, it shows what files tell, and how old that is.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich import box
@@ -19,10 +24,14 @@ from rich.live import Live
 from rich.table import Table
 
 from hpc.errors import ClusterError
-from hpc.jobs.diagnosis import State
+from hpc.jobs.diagnosis import setting_to_raise
 from hpc.jobs.scheduler import poll_s
+from hpc.jobs.state import State
 from hpc.jobs.status import Cancelled, Overview, StepStatus, cancel, watch
 from hpc.jobs.sweep import MANIFEST
+from hpc.jobs.unheard import age
+from neurogen.errors import errors_in_one_line
+from neurogen.parser import Parser
 from neurogen.streams import make_lasting
 
 COLOURS = {
@@ -33,28 +42,37 @@ COLOURS = {
     State.UNKNOWN: "magenta",
 }
 WIDTH_OF_A_FILE, NARROWEST = 140, 60  # columns; rich draws no table in very few
-COUNTED = (State.PENDING, State.MISSING)  # steps in these states are many and alike, so they get a row per kind
+MANY = (State.PENDING, State.MISSING, State.UNKNOWN)  # steps in these states that never ran are many and alike
 STEP_COLUMNS = ("step", "name", "state", "elapsed", "job", "reason")
 KIND_COLUMNS = ("kind", "done", "running", "pending", "failed", "other", "elapsed", "GPU-h", "wasted")
+
+
+LINES_OF_A_LOG = 12  # of a failed step
 
 
 def main() -> None:
     """The command. Errors of the user's are one line and exit status 1; interrupted, 130."""
     make_lasting()
-    parser = argparse.ArgumentParser(description="What of a sweep is done, runs, waits and has failed.")
+    with errors_in_one_line(ClusterError):
+        arguments = build_parser().parse_args()
+        try:
+            show(arguments, arguments.sweep or newest(arguments.root))
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+
+def build_parser() -> Parser:
+    """The options of the command."""
+    parser = Parser(prog="neurogen status", description="What of a sweep is done, runs, waits and has failed.")
     parser.add_argument("sweep", nargs="?", type=Path, help="its folder; default: the newest under --root")
     parser.add_argument("--root", type=Path, default=Path("runs"))
-    parser.add_argument("--watch", action="store_true", help="show it again and again until everything is over")
-    parser.add_argument("--json", action="store_true", help="for other programs")
-    parser.add_argument("--logs", metavar="STEP", help="follow the log of a step (the beginning of its name is enough)")
-    parser.add_argument("--cancel", action="store_true", help="take what waits or runs out of the queue")
-    arguments = parser.parse_args()
-    try:
-        show(arguments, arguments.sweep or newest(arguments.root))
-    except ClusterError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--watch", action="store_true", help="show it again and again until everything is over")
+    either.add_argument("--failed", action="store_true", help="why steps failed, the ends of their logs, what to do")
+    either.add_argument("--json", action="store_true", help="for other programs")
+    either.add_argument("--logs", metavar="STEP", help="follow the log of a step (the beginning of its name is enough)")
+    either.add_argument("--cancel", action="store_true", help="take what waits or runs out of the queue")
+    return parser
 
 
 def newest(root: Path) -> Path:
@@ -70,20 +88,33 @@ def show(arguments: argparse.Namespace, folder: Path) -> None:
     if arguments.cancel:
         show_cancelled(cancel(folder))
         return
-    overviews = watch(folder, 2 * poll_s(), 2 * poll_s())
-    overview = next(overviews) if arguments.watch else Overview.of(folder)
+    overview = Overview.of(folder)
     if arguments.json:
         print(overview.as_json())
     elif arguments.logs:
         follow(overview, arguments.logs)
-    elif arguments.watch and sys.stdout.isatty():
-        with Live(tables_of(overview), console=console(), refresh_per_second=1) as live:
-            for overview in overviews:
-                live.update(tables_of(overview))
+    elif arguments.failed:
+        console().print(Group(*head_of(overview), *failures_of(overview)))
+    elif arguments.watch:
+        show_changes(watch(folder, 2 * poll_s(), 2 * poll_s()))
     else:
         console().print(tables_of(overview))
-        for overview in overviews if arguments.watch else ():
+
+
+def show_changes(overviews: Iterator[Overview]) -> None:
+    """Redraw a terminal until the sweep is over, and leave the last tables on it; elsewhere print a line for each."""
+    overview = next(overviews)
+    if not sys.stdout.isatty():
+        console().print(tables_of(overview))
+        for overview in overviews:
             print(overview.line(), flush=True)
+        return
+    try:
+        with Live(tables_of(overview, sums_first=True), console=console(), screen=True, refresh_per_second=1) as live:
+            for overview in overviews:
+                live.update(tables_of(overview, sums_first=True))
+    finally:
+        console().print(tables_of(overview))
 
 
 def console() -> Console:
@@ -95,28 +126,87 @@ def console() -> Console:
     return shown
 
 
-def tables_of(overview: Overview) -> Group:
-    """The folder, the steps that are not done, the logs of those that failed, and the sums by kind."""
-    parts: list[RenderableType] = [str(overview.folder)]
+def tables_of(overview: Overview, sums_first: bool = False) -> Group:
+    """What is known and since when, why steps failed, the steps that are not done, and the sums by kind.
+
+    Sums come first where a small window may cut off the end.
+    """
     undone = [step for step in overview.steps if step.state != State.DONE]
-    if undone:
-        parts.append(steps_table(undone))
-    parts += [
-        f"{step.identity}: {step.log}" for step in undone if step.state == State.FAILED and Path(step.log).is_file()
-    ]
-    return Group(*parts, kinds_table(overview))
+    tables: list[RenderableType] = [steps_table(undone)] if undone else []
+    sums = kinds_table(overview)
+    return Group(*head_of(overview), *causes_of(overview), *([sums, *tables] if sums_first else [*tables, sums]))
+
+
+def head_of(overview: Overview) -> list[str]:
+    """The folder, and whether the scheduler answers."""
+    lines = [str(overview.folder)]
+    if overview.silence:
+        known = "it never answered before" if overview.as_of is None else f"it last did {age(overview.as_of)} ago"
+        lines.append(f"the scheduler does not answer ({overview.silence}); {known}, the rest is what files tell")
+    return lines
+
+
+def causes_of(overview: Overview) -> list[str]:
+    """Why steps failed, once for all that failed by themselves and alike."""
+    lines = []
+    for reason, steps in first_causes(overview).items():
+        lines.append(f"{named(steps)} failed: {reason}")
+        if Path(steps[0].log).is_file():
+            lines.append(f"  log {steps[0].log}")
+    if lines:
+        command = shlex.join(["python", "-m", "neurogen.status", str(overview.folder), "--failed"])
+        lines.append(f"  what to do: {command}")
+    return lines
+
+
+def first_causes(overview: Overview) -> dict[str, list[StepStatus]]:
+    """The steps that failed by themselves, by reason."""
+    causes: dict[str, list[StepStatus]] = {}
+    for step in overview.steps:
+        if step.state == State.FAILED and not step.cause:
+            causes.setdefault(step.reason, []).append(step)
+    return causes
+
+
+def named(steps: list[StepStatus]) -> str:
+    """The first of several steps, and how many more."""
+    return steps[0].identity + (f" and {len(steps) - 1} more" if len(steps) > 1 else "")
+
+
+def failures_of(overview: Overview) -> Iterator[str]:
+    """For every first cause: the reason, what hangs on it, the end of a log, and the command that continues."""
+    causes = first_causes(overview)
+    if not causes:
+        yield "nothing has failed"
+    for reason, steps in causes.items():
+        identities = {step.identity for step in steps}
+        dependants = sum(step.cause in identities for step in overview.steps)
+        setting = setting_to_raise(steps[0].kind, reason)
+        command = overview.command or "the command that submitted this sweep"
+        yield f"\n{named(steps)} ({steps[0].label}) failed: {reason}"
+        yield f"  {dependants} steps need it"
+        log = Path(steps[0].log)
+        if log.is_file():
+            yield f"  the last lines of {log}"
+            with log.open(encoding="utf-8", errors="replace") as file:
+                yield from (f"    {line.rstrip()}" for line in deque(file, LINES_OF_A_LOG))
+        yield "  next, once the cause is mended" if not setting else f"  next, with more than before of {setting}"
+        yield f"    {command}{f' {setting}=MORE' if setting else ''}"
 
 
 def steps_table(steps: list[StepStatus]) -> Table:
-    """A row per step; steps that wait or are missing are counted by kind and reason."""
+    """A row per step; steps that never ran are counted by kind and reason."""
     table = Table(*STEP_COLUMNS, box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     table.columns[0].no_wrap, table.columns[0].min_width = True, 22  # in full, so that it can be copied to --logs
+    counted = Counter[tuple[str, State, str]]()
     for step in steps:
-        if step.state not in COUNTED:
-            cells = step.identity, step.label, step.state, clock(step.elapsed_s), step.job, step.reason
+        if step.state in MANY and not step.elapsed_s:
+            counted[step.kind, step.state, step.reason] += 1
+        else:
+            reason = "see above" if step.state == State.FAILED and not step.cause else step.reason
+            cells = step.identity, step.label, step.state, clock(step.elapsed_s), step.job, reason
             table.add_row(*cells, style=COLOURS.get(step.state))
-    alike = Counter((step.kind, step.state, step.reason) for step in steps if step.state in COUNTED)
-    for (kind, state, reason), count in alike.items():
+    for (kind, state, reason), count in counted.items():
         table.add_row(f"{count} {kind}", "", state, "", "", reason, style=COLOURS.get(state))
     return table
 

@@ -16,6 +16,7 @@ from threading import Event, Thread
 from hpc.jobs.files import write_json
 
 HEARTBEAT_S = 15.0
+STOPPED = 130  # the exit status of an attempt that was asked to stop, and saved
 
 
 @dataclass(frozen=True)

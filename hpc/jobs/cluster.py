@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 from hpc.errors import ClusterError
@@ -15,6 +16,13 @@ from hpc.types import require_fields
 
 LEAST = {"max_array": 1, "array_parallelism": 1, "signal_delay_s": 0, "max_requeues": 0}
 SMALLEST = {"gpus_per_node": 0, "mem_gb": 0.01}  # of the resources; all others are at least 1
+
+
+class GpuOption(StrEnum):
+    """How sbatch is asked for GPUs. Some sites take only the older one."""
+
+    GPUS_PER_NODE = "gpus_per_node"  # --gpus-per-node=a100:2
+    GRES = "gres"  # --gres=gpu:a100:2
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,7 @@ class Resources:
     tasks_per_node: int
     gpus_per_node: int
     cpus_per_task: int
-    mem_gb: float
+    mem_gb: float | None  # of a node; None: --mem is left out, as some sites demand
     timeout_min: int
 
     @property
@@ -47,7 +55,12 @@ class Cluster:
     setup: list[str]  # lines of shell before every step: modules, environments
     environment: dict[str, str]  # exported before every step
     additional: dict[str, Any]  # further options of sbatch, by name
-    max_array: int  # tasks in one array; a site allows MaxArraySize - 1 at most
+    gpu_option: GpuOption
+    gpu_type: str | None  # such as a100; None: any
+    srun: list[str]  # further options of srun
+    container: str | None  # shell words before the nodes' Python, such as apptainer exec --nv IMAGE
+    python: str | None  # the nodes' Python; None: the one that submits
+    max_array: int  # tasks in one array; never more than SLURM's MaxArraySize
     array_parallelism: int  # tasks of one array that run at a time
     kill_on_invalid_dep: bool  # let SLURM cancel the jobs that depend on a failed one; some sites forbid it
     signal_delay_s: int  # how long before its time limit a step is asked to save
@@ -76,13 +89,13 @@ def cluster_from(values: Mapping[str, Any]) -> Cluster:
     for name, least in LEAST.items():
         if values[name] < least:
             raise ClusterError(f"cluster.{name}={values[name]} must be at least {least}")
-    return Cluster(**{**values, "steps": steps})
+    return Cluster(**{**values, "gpu_option": GpuOption(values["gpu_option"]), "steps": steps})
 
 
 def _resources_from(kind: str, values: Mapping[str, Any]) -> Resources:
     require_fields(f"cluster.steps.{kind}", values, Resources)
     for name, value in values.items():
         smallest = SMALLEST.get(name, 1)
-        if value < smallest:
+        if value is not None and value < smallest:
             raise ClusterError(f"cluster.steps.{kind}.{name}={value} must be at least {smallest}")
     return Resources(**values)

@@ -1,25 +1,27 @@
 """The state of a step, and the reason for it.
 
 in:  a step of the manifest, its records, and what squeue and accounting say
-out: a State, with a reason in words
+out: a State, with a reason in words; for a failed one also what to change
 
     done      its marker exists
     running, pending (reason)   squeue says so
     failed (reason)             it was submitted, is over and not done; SLURM or the job's own notes know why
     missing                     it was never submitted
-    unknown                     it is over, and nobody knows how
+    unknown                     it is over, and nobody knows how; or the scheduler, which knows, does not answer
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 
-from hpc.jobs import scheduler
+from hpc.jobs import scheduler, unheard
+from hpc.jobs.answer import Answer
 from hpc.jobs.attempts import Attempt, attempts_of
 from hpc.jobs.queue import Queue, Record
 from hpc.jobs.script import log_path
+from hpc.jobs.state import State
 from hpc.jobs.sweep import ManifestStep
 
 # Why jobs end, by SLURM's word for it.
@@ -31,41 +33,32 @@ REASONS = {
     "DEADLINE": "its deadline passed",
     "PREEMPTED": "preempted, and not put back into the queue",
 }
+SEVERAL_NODES = "one of {node} failed; run again takes those that are up"
 NEVER_RAN = "cancelled: what it needs failed, or by hand"
+NEEDS_FAILED = "what it needs failed"
 OUT_OF_MEMORY_MESSAGES = ("oom_kill", "oom-kill", "exceeded memory limit")
 LAST_BYTES = 20_000  # of a log
 
 
-class State(StrEnum):
-    """Of a step."""
-
-    DONE = "done"
-    RUNNING = "running"
-    PENDING = "pending"
-    FAILED = "failed"
-    MISSING = "missing"
-    UNKNOWN = "unknown"
-
-
-def state_of(
-    step: ManifestStep, records: Sequence[Record], known: scheduler.States, ended: scheduler.States, queue: Queue
-) -> tuple[State, str]:
-    """The state and its reason. `records` are those of the step, the oldest first; `ended` is what accounting says."""
+def state_of(step: ManifestStep, records: Sequence[Record], answer: Answer, queue: Queue) -> tuple[State, str]:
+    """The state and its reason. `records` are those of the step, the oldest first."""
     if step.is_done:
         return State.DONE, ""
     if not records:
         return State.MISSING, "never submitted"
     record = records[-1]
-    task = record.states(known).get(step.identity)
+    index = record.steps.index(step.identity)
+    task = record.states(answer.known).get(step.identity)
+    accounted = [past for past in answer.ended.get(record.name, []) if past.index in (index, None)]
+    last = accounted[-1] if accounted else task
+    if answer.silence and (last is None or last.may_go_on):
+        return unheard.state_of(record, index, task, answer, queue)
     if task is not None and task.is_stuck:
-        return State.FAILED, queue.cancel_reason(record) or "what it needs failed"
-    if task is not None and task.is_active:
+        return State.FAILED, queue.cancel_reason(record) or NEEDS_FAILED
+    if task is not None and task.is_active and not answer.silence:
         is_pending = task.state in scheduler.PENDING
         return (State.PENDING, task.reason) if is_pending else (State.RUNNING, task.node)
-    index = record.steps.index(step.identity)
-    accounted = [past for past in ended.get(record.name, []) if past.index in (index, None)]
-    last = accounted[-1] if accounted else task
-    if last is not None and last.state in scheduler.PENDING + scheduler.RUNNING:
+    if last is not None and last.may_go_on:
         return State.UNKNOWN, f"accounting says {last.state}, and squeue does not list it"
     return _how_it_ended(step, record, index, last, queue)
 
@@ -78,7 +71,9 @@ def _how_it_ended(
     folder = queue.batch_folder(record.name)
     attempts = attempts_of(folder, index)
     if word in REASONS:
-        return State.FAILED, REASONS[word].format(kind=step.kind, node=node)
+        is_several = word in scheduler.NODE_FAILURE and bool(re.search(r"[\[,]", node))
+        reason = SEVERAL_NODES if is_several else REASONS[word]
+        return State.FAILED, reason.format(kind=step.kind, node=node)
     if attempts and attempts[-1].exit_status is not None:
         return State.FAILED, attempts[-1].message
     if word != "COMPLETED" and _log_shows_out_of_memory(log_path(record, folder, index)):
@@ -106,3 +101,11 @@ def _log_shows_out_of_memory(log: Path) -> bool:
         file.seek(max(0, log.stat().st_size - LAST_BYTES))
         text = file.read().decode(errors="replace")
     return any(message in text for message in OUT_OF_MEMORY_MESSAGES)
+
+
+def setting_to_raise(kind: str, reason: str) -> str:
+    """The setting that a failed step of this kind got too little of; empty where the reason is another one."""
+    for words, name in (("out of memory", "mem_gb"), ("out of time", "timeout_min")):
+        if reason.startswith(words):
+            return f"cluster.steps.{kind}.{name}"
+    return ""

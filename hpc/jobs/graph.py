@@ -9,10 +9,13 @@ A batch is named after its steps, so that the same work has the same name, whoev
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+LONGEST_LABEL = 60  # characters in a job's name; SLURM, folders and some sites have limits
 
 
 class Step(Protocol):
@@ -95,9 +98,10 @@ class Batch:
 
     @property
     def name(self) -> str:
-        """Readable in squeue, and the same for the same steps under the same root."""
+        """Readable in squeue, and the same for the same steps under the same root. Letters and digits that all take."""
         text = " ".join(f"{identity(step)}@{step.folder.absolute()}" for step in self.steps)
-        return f"ng-{self.kind}-{self.steps[0].label}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        label = re.sub(r"[^A-Za-z0-9_.+-]", "-", self.steps[0].label)[:LONGEST_LABEL]
+        return f"ng-{self.kind}-{label}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     @property
     def needs(self) -> list[Step]:

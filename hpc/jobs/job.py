@@ -7,14 +7,15 @@ out: the step's result in its own folder; notes of the attempt in the batch's fo
 
 The first SIGUSR2 (the time limit is near) or SIGTERM (preempted, cancelled) asks the step to save and stop. After
 SIGUSR2 the job puts itself back into the queue, at most `max_requeues` times. A second SIGTERM ends it at once.
-The exit status is 0 if the step is done, 130 if it was stopped, 124 if it ran out of time for good, 143 after a second
-SIGTERM.
+The exit status is 0 if the step is done, 130 if it was stopped, 124 if it ran out of time for good, 75 if its script
+shall put the job back, 143 after a second SIGTERM.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,9 +27,10 @@ from threading import Event
 from typing import Any
 
 from hpc.errors import ClusterError
-from hpc.jobs.attempts import Attempt, AttemptLog
+from hpc.jobs.attempts import STOPPED, Attempt, AttemptLog
 from hpc.jobs.graph import Step, identity
 from hpc.jobs.queue import Queue
+from hpc.jobs.script import PUT_BACK
 from hpc.jobs.sweep import Sweep
 from hpc.ranks.distributed import runtime_of_ranks
 from hpc.ranks.placement import Placement
@@ -36,7 +38,6 @@ from hpc.ranks.signals import end_at_once, hear
 from hpc.ranks.zero import Zero, single_process
 
 PAYLOAD = "payload.pkl"
-STOPPED = 130
 OUT_OF_TIME = 124
 SIGNALS_ARRIVE_WITHIN_S = 2.0
 
@@ -115,9 +116,10 @@ def main() -> None:
         if status == OUT_OF_TIME:
             attempt = _requeue(attempt, log, payload.max_requeues - log.num_requeued)
             print(attempt.message, flush=True)
-        log.end(attempt)
-        if attempt.exit_status not in (0, STOPPED):
-            _cancel_dependants(payload.steps[index], folder, attempt.message)
+        is_saved = attempt.exit_status in (STOPPED, PUT_BACK)
+        log.end(replace(attempt, exit_status=STOPPED) if is_saved else attempt)
+        if attempt.exit_status != 0 and not is_saved:
+            _cancel_dependants(payload.steps[index], folder)
     sys.exit(attempt.exit_status)
 
 
@@ -128,7 +130,7 @@ def run(payload: Payload, index: int, placement: Placement, log: AttemptLog, sig
 
     def when_lost(message: str) -> None:
         if log.write_lost(message):
-            _cancel_dependants(step, log.folder, message)
+            _cancel_dependants(step, log.folder)
 
     try:
         zero = payload.zero if step.shared else single_process(payload.zero)
@@ -145,15 +147,15 @@ def run(payload: Payload, index: int, placement: Placement, log: AttemptLog, sig
     return 0, ""
 
 
-def _cancel_dependants(step: Step, folder: Path, reason: str) -> None:
-    """Cancel the jobs that wait for this step, and tell them why.
+def _cancel_dependants(step: Step, folder: Path) -> None:
+    """Cancel the jobs that wait for this step, and note its name as the cause.
 
     SLURM may cancel them too, later and without a reason. So it does no harm if SLURM cannot be reached from this node.
     """
     if "SLURM_JOB_ID" not in os.environ:
         return
     try:
-        Queue(folder.parent.parent).cancel_dependants(identity(step), folder.name, reason)
+        Queue(folder.parent.parent).cancel_dependants(identity(step), folder.name)
     except (ClusterError, OSError) as error:
         print(f"could not cancel the jobs that wait for this step: {error}", file=sys.stderr, flush=True)
 
@@ -170,6 +172,8 @@ def _requeue(attempt: Attempt, log: AttemptLog, requeues_left: int) -> Attempt:
         return replace(attempt, message="out of time, as often as cluster.max_requeues allows")
     requeued = replace(attempt, exit_status=STOPPED, message="out of time, back in the queue", requeued=True)
     log.write(requeued)  # before scontrol, since SLURM then ends this process too
+    if shutil.which("scontrol") is None:  # in a container; the script outside of it has the command
+        return replace(requeued, exit_status=PUT_BACK)
     name = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else job
     process = subprocess.run(
         ["scontrol", "requeue", name], capture_output=True, encoding="utf-8", errors="replace", check=False

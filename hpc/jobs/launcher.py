@@ -19,9 +19,9 @@ from hpc.jobs import scheduler
 from hpc.jobs.cluster import cluster_from
 from hpc.jobs.local import run_locally
 from hpc.jobs.preview import preview
-from hpc.jobs.status import watch
 from hpc.jobs.submission import Submitted, submit
 from hpc.jobs.sweep import Sweep
+from hpc.jobs.waiting import wait_until_over
 from hpc.ranks.zero import require_installed
 
 
@@ -43,9 +43,12 @@ def launch(
     elif where == "slurm":
         scheduler.require_slurm()
         require_installed(sweep.zero)
-        show(sweep, submit(sweep, site))
+        submitted = submit(sweep, site)
+        show(sweep, submitted)
         if wait:
-            wait_until_over(sweep)
+            wait_until_over(sweep, site, submitted)
+        else:
+            require_whole(sweep, submitted)
     else:
         require_installed(sweep.zero)
         run_locally(sweep, site.array_parallelism)
@@ -56,6 +59,17 @@ def launch(
         job_return(words, config, value, failed=wait and value is None)
         for words, config, value in zip(overrides, configs, values, strict=True)
     ]
+
+
+def require_whole(sweep: Sweep, submitted: Submitted) -> None:
+    """Raises ClusterError where a part of the sweep is not in the queue, and says how to go on."""
+    if submitted.refusal:
+        present = len(submitted.done) + len(submitted.in_flight) + sum(len(record.steps) for record in submitted.new)
+        raise ClusterError(
+            f"{len(sweep.steps) - present} of {len(sweep.steps)} steps are not submitted, since the site lets you "
+            f"queue no more jobs now ({submitted.refusal}); the same command later submits them, and with "
+            "hydra.launcher.wait=true it stays and does so by itself"
+        )
 
 
 def job_return(overrides: Sequence[str], config: Any, value: float | None, failed: bool) -> JobReturn:
@@ -100,14 +114,3 @@ def show(sweep: Sweep, submitted: Submitted) -> None:
         print(f"  of those in the queue already, some run other code than this submission's: {', '.join(others)}")
     folder = str(sweep.last.folder)
     print(f"results      {folder}\nstatus       {shlex.join(['python', '-m', 'neurogen.status', folder])}")
-
-
-def wait_until_over(sweep: Sweep) -> None:
-    """Stay until the last step has ended, and print what changes. Raises nothing for failed steps."""
-    before = ""
-    for overview in watch(sweep.last.folder, scheduler.poll_s()):
-        if overview.line() != before:
-            before = overview.line()
-            print(f"  {before}", flush=True)
-        if not overview.is_over:
-            scheduler.cancel(overview.stuck)  # else they, and the last step behind them, would wait for ever

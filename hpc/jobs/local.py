@@ -17,8 +17,9 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import IO, Any
 
+from hpc.jobs.attempts import STOPPED
 from hpc.jobs.graph import Step, identity
-from hpc.jobs.job import STOPPED, Payload
+from hpc.jobs.job import Payload
 from hpc.jobs.queue import Queue
 from hpc.jobs.sweep import Sweep
 

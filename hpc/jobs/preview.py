@@ -51,7 +51,7 @@ def _cells(job: Batch, cluster: Cluster, after: str) -> list[str]:
         str(resources.nodes),
         str(resources.nodes * resources.gpus_per_node),
         str(resources.num_ranks * resources.cpus_per_task),
-        f"{resources.mem_gb:g}",
+        "–" if resources.mem_gb is None else f"{resources.mem_gb:g}",
         str(resources.timeout_min),
         f"{job.kind} {job.steps[0].label}",
     ]

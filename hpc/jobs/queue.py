@@ -101,8 +101,8 @@ class Queue:
         """Remove the record of a batch that never was in SLURM's queue."""
         (self.batch_folder(record.name) / RECORD).unlink()
 
-    def cancel_dependants(self, step: str, name: str, reason: str) -> None:
-        """Take out of SLURM's queue what waits for this step of the batch `name`, directly or not, and note the reason.
+    def cancel_dependants(self, step: str, name: str) -> None:
+        """Take out of SLURM's queue what waits for this step of the batch `name`, directly or not, and note the cause.
 
         Jobs of other accounts stay; for them SLURM has kill-on-invalid-dep.
         """
@@ -120,7 +120,7 @@ class Queue:
             failed_batches |= {record.name for record in more}
             dependants += more
         for record in dependants:
-            (self.batch_folder(record.name) / CANCELLED).write_text(f"{step} failed: {reason}\n", encoding="utf-8")
+            (self.batch_folder(record.name) / CANCELLED).write_text(f"needs {step}\n", encoding="utf-8")
         scheduler.cancel(str(record.job_id) for record in dependants)
 
     def cancel_reason(self, record: Record) -> str:

@@ -35,9 +35,11 @@ def sbatch(script: Path, name: str) -> str:
         if was_sent and (job_id := _id_of(name)):
             return job_id
         was_sent = True
-        answer = re.match(r"\d+", scheduler.ask_once(["sbatch", "--parsable", str(script)]))
-        assert answer, script
-        return answer[0]
+        text = scheduler.ask_once(["sbatch", "--parsable", str(script)])
+        job_id = id_in(text) or _id_of(name)
+        if job_id is None:
+            raise Unanswered(f"sbatch answered without a job's id: {' '.join(text.split())[:200] or 'nothing'}")
+        return job_id
 
     def explain(state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -49,6 +51,15 @@ def sbatch(script: Path, name: str) -> str:
         raise Unanswered(f"the controller did not answer in {scheduler.ATTEMPTS} attempts ({error})") from error
     except ClusterError as error:
         raise ClusterError(str(error).removeprefix("sbatch: ").removeprefix("sbatch: error: ")) from error
+
+
+def id_in(text: str) -> str | None:
+    """The id in what sbatch printed: a line 7, or 7;CLUSTER, or Submitted batch job 7, among what a wrapper adds.
+
+    None where there is none, or several that differ.
+    """
+    ids = set(re.findall(r"^(?:Submitted batch job )?(\d+)(?:;\S+| on cluster \S+)?\s*$", text, flags=re.MULTILINE))
+    return ids.pop() if len(ids) == 1 else None
 
 
 def _id_of(name: str) -> str | None:
@@ -79,9 +90,9 @@ def advice_on(message: str, cluster: Cluster) -> str:
 def without_job_environment() -> Iterator[None]:
     """Inside, SLURM_* and SBATCH_* are hidden: in a job, sbatch would take the job's own resources from them.
 
-    submitit.helpers.clean_env would also hide SLURM_CONF, which says where the controller is.
+    submitit.helpers.clean_env would also hide the variables that say which controller is meant.
     """
-    keep = ("SLURM_CONF",)
+    keep = ("SLURM_CONF", "SLURM_CLUSTERS")
     hidden = {
         key: value for key, value in os.environ.items() if key.startswith(("SLURM_", "SBATCH_")) and key not in keep
     }

@@ -26,8 +26,11 @@ from tenacity import (
 
 from hpc.errors import ClusterError, Unanswered
 
-PENDING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD")
-RUNNING = ("RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING")
+PENDING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD", "EXPEDITING")
+RUNNING = (
+    *("RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"),
+    "POWER_UP_NODE",  # since SLURM 20.11: its node is being started
+)
 NODE_FAILURE = ("NODE_FAIL", "BOOT_FAIL")
 # Messages of a controller that is busy, restarting or unreachable. It may have carried out the request all the same.
 AMBIGUOUS = (
@@ -35,6 +38,7 @@ AMBIGUOUS = (
     "Unable to contact slurm controller",
     "Connection re",  # refused, reset
     "Zero Bytes were transmitted",
+    "Unexpected message received",
     "Message send failure",
     "Message receive failure",
     "Communication connection failure",
@@ -44,6 +48,8 @@ AMBIGUOUS = (
 )
 ATTEMPTS = 6
 LONGEST_PAUSE_S = 60.0
+LONGEST_ANSWER_S = 120.0  # a command that hangs longer has not been answered
+DEFAULTS_OF_USERS = ("SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_")  # variables that would hide jobs from us
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,12 @@ class TaskState:
     @property
     def is_active(self) -> bool:
         """It runs, or waits and may still run."""
-        return self.state in PENDING + RUNNING and not self.is_stuck
+        return self.may_go_on and not self.is_stuck
+
+    @property
+    def may_go_on(self) -> bool:
+        """By its state alone it has not ended."""
+        return self.state in PENDING + RUNNING
 
     @property
     def is_stuck(self) -> bool:
@@ -80,8 +91,8 @@ def require_slurm() -> None:
         )
 
 
-def query(names: Iterable[str], attempts: int = ATTEMPTS) -> States:
-    """The states of jobs that wait, run or have just ended.
+def query(names: Iterable[str], attempts: int = ATTEMPTS, patience_s: float = LONGEST_ANSWER_S) -> States:
+    """The states of jobs that wait, run or have just ended. An attempt lasts `patience_s` at most.
 
     Raises ClusterError if squeue is missing or does not answer; then nothing is known of any job.
     """
@@ -91,7 +102,9 @@ def query(names: Iterable[str], attempts: int = ATTEMPTS) -> States:
     fields = "%F|%K|%T|%M|%r|%N|%j"  # the name last: a job of somebody else may have any name
     command = ["squeue", "--noheader", "--all", "--array", "--states=all", f"--format={fields}"]
     states: States = {}
-    for line in ask(command, attempts).splitlines():
+    for line in ask(command, attempts, patience_s).splitlines():
+        if line.count("|") < 6:
+            continue  # with SLURM_CLUSTERS some versions write the cluster's name above its jobs
         job_id, index, state, elapsed, reason, node, name = line.split("|", 6)
         if name in wanted:
             task = int(index) if index.isdigit() else None
@@ -99,15 +112,18 @@ def query(names: Iterable[str], attempts: int = ATTEMPTS) -> States:
     return states
 
 
-def history(job_ids: Iterable[str]) -> States:
-    """The accounting records of ended jobs, one for each attempt of a requeued job; empty without accounting."""
+def history(job_ids: Iterable[str], patience_s: float = LONGEST_ANSWER_S) -> States:
+    """The accounting records of ended jobs, one for each attempt of a requeued job.
+
+    Empty where there is no accounting, or none that answers within `patience_s`.
+    """
     ids = sorted(set(job_ids))
     if not ids or shutil.which("sacct") is None:
         return {}
     columns = "JobID,State,ElapsedRaw,AllocTRES,NodeList,JobName"  # SLURM reuses ids, so jobs are told apart by name
     command = ["sacct", "--noheader", "--parsable2", "--allocations", "--duplicates", f"--format={columns}"]
     try:
-        text = ask([*command, f"--jobs={','.join(ids)}"], attempts=1)
+        text = ask([*command, f"--jobs={','.join(ids)}"], 1, patience_s)
     except ClusterError:
         return {}
     states: States = {}
@@ -153,19 +169,26 @@ def cancel(job_ids: Iterable[str]) -> list[str]:
     return []
 
 
-def ask(command: list[str], attempts: int = ATTEMPTS) -> str:
-    """The output of a command of SLURM's, asked again while the controller does not answer.
+def ask(command: list[str], attempts: int = ATTEMPTS, patience_s: float = LONGEST_ANSWER_S) -> str:
+    """The output of a command of SLURM's, asked again while the controller does not answer within `patience_s`.
 
     Raises ClusterError if the command is missing or refuses, Unanswered after the last attempt.
     """
-    return retrying(attempts)(ask_once, command)
+    return retrying(attempts)(ask_once, command, patience_s)
 
 
-def ask_once(command: list[str]) -> str:
+def ask_once(command: list[str], patience_s: float = LONGEST_ANSWER_S) -> str:
     """As `ask`, with one attempt."""
     if shutil.which(command[0]) is None:
         raise ClusterError(f"there is no {command[0]} on this machine; ask your site where SLURM's commands are")
-    process = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(DEFAULTS_OF_USERS)}
+    try:
+        process = subprocess.run(
+            command, env=environment, capture_output=True, encoding="utf-8", errors="replace", timeout=patience_s,
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise Unanswered(f"{command[0]}: no answer within {patience_s:.0f} s") from error
     if process.returncode == 0:
         return process.stdout
     message = f"{command[0]}: {' '.join(process.stderr.split()) or f'exit status {process.returncode}'}"

@@ -12,9 +12,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpc.jobs.cluster import Cluster, Resources
+from hpc.jobs.cluster import Cluster, GpuOption, Resources
 from hpc.jobs.graph import Batch
 from hpc.jobs.queue import Record
+
+PUT_BACK = 75  # the exit status of a step that ran out of time where there is no scontrol (EX_TEMPFAIL)
+PUTTING_BACK = f"""\
+status=$?
+if [ $status = {PUT_BACK} ]; then
+    scontrol requeue "${{SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}}${{SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}}"
+fi
+exit $status"""
 
 
 def dependency_of(needed: Sequence[tuple[Record, int]], kind: str) -> str | None:
@@ -39,12 +47,14 @@ def script_of(batch: Batch, name: str, folder: Path, cluster: Cluster, dependenc
     from submitit.slurm.slurm import _make_sbatch_string
 
     resources = cluster.resources(batch.kind)
+    gpus = ":".join([*filter(None, [cluster.gpu_type]), str(resources.gpus_per_node)])
+    has_gpus, is_gres = resources.gpus_per_node > 0, cluster.gpu_option == GpuOption.GRES
     options = {"requeue": True} | cluster.additional
     additional = {option: value for option, value in options.items() if value is not False}  # False: the site's default
     if cluster.kill_on_invalid_dep and dependency:
         additional["kill-on-invalid-dep"] = "yes"
     text: str = _make_sbatch_string(
-        command=shlex.join([sys.executable, "-P", "-u", "-m", "hpc", str(folder)]),
+        command=_command(cluster, folder),
         folder=folder,
         job_name=name,
         partition=cluster.partition,
@@ -56,19 +66,27 @@ def script_of(batch: Batch, name: str, folder: Path, cluster: Cluster, dependenc
         nodes=resources.nodes,
         ntasks_per_node=resources.tasks_per_node,
         cpus_per_task=resources.cpus_per_task,
-        gpus_per_node=resources.gpus_per_node or None,
-        mem=f"{round(resources.mem_gb * 1024)}MB",
+        gpus_per_node=gpus if has_gpus and not is_gres else None,
+        gres=f"gpu:{gpus}" if has_gpus and is_gres else None,
+        mem=None if resources.mem_gb is None else f"{round(resources.mem_gb * 1024)}MB",
         signal_delay_s=cluster.signal_delay_s,
         dependency=dependency,
         array_parallelism=cluster.array_parallelism,
         map_count=len(batch.steps) if len(batch.steps) > 1 else None,
         stderr_to_stdout=True,
-        srun_args=["--kill-on-bad-exit=1"],  # if one rank fails, end all
+        srun_args=["--kill-on-bad-exit=1", *cluster.srun],  # if one rank fails, end all
         setup=_setup(cluster, resources, code),
+        teardown=[PUTTING_BACK] if cluster.container else None,
         additional_parameters=additional,
         wckey=None,  # submitit's default would need accounting
     )
     return text
+
+
+def _command(cluster: Cluster, folder: Path) -> str:
+    """What srun starts, as words of a shell: Python, in a container where the site's config names one."""
+    words = shlex.join([cluster.python or sys.executable, "-P", "-u", "-m", "hpc", str(folder)])
+    return f"{cluster.container} {words}" if cluster.container else words
 
 
 def _setup(cluster: Cluster, resources: Resources, code: Path) -> list[str]:

@@ -1,28 +1,27 @@
 """The progress of a sweep: what is done, runs, waits, has failed and is missing.
 
-in:  the manifest, the records under its root, one squeue and at most one sacct
+in:  the manifest, the records under its root, one squeue and one sacct; where they do not answer, files alone
 out: an Overview; a series of them while the sweep goes on; or its jobs taken out of the queue
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hpc.errors import Unanswered
 from hpc.jobs import scheduler
-from hpc.jobs.attempts import attempts_of
-from hpc.jobs.diagnosis import State, state_of
-from hpc.jobs.job import STOPPED
+from hpc.jobs.answer import Answer, answer_now
+from hpc.jobs.attempts import STOPPED, attempts_of
+from hpc.jobs.diagnosis import NEEDS_FAILED, NEVER_RAN, state_of
 from hpc.jobs.queue import Queue, Record
 from hpc.jobs.reconcile import in_flight
 from hpc.jobs.script import log_path
+from hpc.jobs.state import State
 from hpc.jobs.sweep import MANIFEST, Manifest, ManifestStep
 
 
@@ -40,6 +39,7 @@ class StepStatus:
     wasted_gpu_hours: float  # of attempts that ended with the step neither done nor saved
     job: str
     log: str
+    cause: str = ""  # the failed step that this one needs, directly or not; empty where it failed by itself
 
 
 @dataclass(frozen=True)
@@ -47,26 +47,31 @@ class Overview:
     """A sweep at one moment."""
 
     folder: Path
+    command: str  # which submitted it
     steps: tuple[StepStatus, ...]
     stuck: tuple[str, ...]  # ids of jobs that wait for a failed one, and would wait for ever
+    as_of: float | None  # when the scheduler answered, in seconds since the epoch; None: it never did
+    silence: str  # why it does not answer now; empty where it does
 
     @staticmethod
     def of(folder: Path) -> Overview:
-        """Raises ClusterError if there is no manifest in `folder`, Unanswered if SLURM does not answer."""
+        """In a few seconds at most, whether SLURM answers or not. Raises ClusterError if `folder` has no manifest."""
         manifest = Manifest.read(folder)
         queue = Queue(Path(manifest.root))
         by_step: dict[str, list[Record]] = {step.identity: [] for step in manifest.steps}
         for record in queue.records():
             for step in record.steps:
                 by_step.setdefault(step, []).append(record)
-        known = _states_of(by_step)
-        ended = _history_of(manifest.steps, by_step)
+        answer = _answer_on(manifest.steps, by_step, queue)
         newest = [by_step[step.identity][-1] for step in manifest.steps if by_step[step.identity]]
         stuck = {
-            str(record.job_id) for record in newest if any(task.is_stuck for task in record.states(known).values())
+            str(record.job_id)
+            for record in newest
+            if not answer.silence and any(task.is_stuck for task in record.states(answer.known).values())
         }
-        steps = tuple(_status(step, by_step[step.identity], known, ended, queue) for step in manifest.steps)
-        return Overview(folder, steps, tuple(sorted(stuck)))
+        steps = [_status(step, by_step[step.identity], answer, queue) for step in manifest.steps]
+        steps = _with_causes(manifest.steps, steps)
+        return Overview(folder, manifest.command, tuple(steps), tuple(sorted(stuck)), answer.as_of, answer.silence)
 
     @property
     def counts(self) -> Counter[State]:
@@ -75,38 +80,36 @@ class Overview:
 
     @property
     def is_over(self) -> bool:
-        """Nothing waits or runs."""
-        return not (self.counts[State.PENDING] or self.counts[State.RUNNING])
+        """Nothing waits or runs, and either the scheduler has said so, or the last step is done."""
+        is_known = not self.silence or self.steps[-1].state == State.DONE
+        return is_known and not (self.counts[State.PENDING] or self.counts[State.RUNNING])
 
     def line(self) -> str:
         """Such as "5 done, 1 running"."""
-        return ", ".join(f"{count} {state}" for state, count in sorted(self.counts.items()))
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(self.counts.items()))
+        return f"{counts}; the scheduler does not answer" if self.silence else counts
 
     def as_json(self) -> str:
-        """For other programs."""
-        return json.dumps({"folder": str(self.folder), "steps": [asdict(step) for step in self.steps]}, indent=1)
+        """For other programs: every field, `steps` as a list."""
+        return json.dumps(asdict(self) | {"folder": str(self.folder)}, indent=1)
 
 
 def watch(folder: Path, pause_s: float, longest_pause_s: float | None = None) -> Iterator[Overview]:
     """One overview after the other until the sweep is over; the pauses grow while nothing changes.
 
     A marker may take a moment to become visible on another machine. So a sweep whose last step does not seem done is
-    looked at twice before it counts as over. If SLURM does not answer, it is asked again.
+    looked at twice before it counts as over. Where SLURM does not answer, it is asked again.
     """
     longest_pause_s = longest_pause_s or 12 * pause_s
     pause, before, was_over = pause_s, "", False
     while True:
-        try:
-            overview = Overview.of(folder)
-        except Unanswered as error:
-            print(f"  {error}; asking again", file=sys.stderr, flush=True)
-        else:
-            yield overview
-            if overview.is_over and (was_over or overview.steps[-1].state == State.DONE):
-                return
-            was_over = overview.is_over
-            if overview.line() != before:
-                pause, before = pause_s, overview.line()
+        overview = Overview.of(folder)
+        yield overview
+        if overview.is_over and (was_over or overview.steps[-1].state == State.DONE):
+            return
+        was_over = overview.is_over
+        if overview.line() != before:
+            pause, before = pause_s, overview.line()
         time.sleep(pause)
         pause = min(longest_pause_s, 1.5 * pause)
 
@@ -121,10 +124,15 @@ class Cancelled:
 
 
 def cancel(folder: Path) -> Cancelled:
-    """Take what waits or runs for a sweep out of the queue. Raises ClusterError as Overview.of does."""
+    """Take what waits or runs for a sweep out of the queue.
+
+    Raises ClusterError as Overview.of does, Unanswered if SLURM does not answer.
+    """
     queue = Queue(Path(Manifest.read(folder).root))
     with queue.locked():
         overview = Overview.of(folder)
+        if overview.silence:
+            raise Unanswered(f"{overview.silence}; nothing was cancelled, try again when it answers")
         shared = _needed_beside(folder.absolute(), queue)
         active = {step.identity: step.job for step in overview.steps if step.state in (State.PENDING, State.RUNNING)}
         exclusive = {step: job for step, job in active.items() if step not in shared}
@@ -144,30 +152,38 @@ def _needed_beside(folder: Path, queue: Queue) -> set[str]:
     return {step.identity for sweep in others if sweep.steps[-1].identity in flying for step in sweep.steps}
 
 
-def _states_of(by_step: dict[str, list[Record]]) -> scheduler.States:
-    """What squeue says; nothing where there is no SLURM, so that what is not done is unknown."""
-    if shutil.which("squeue") is None:
-        return {}
-    return scheduler.query(record.name for records in by_step.values() for record in records)
+def _answer_on(steps: Sequence[ManifestStep], by_step: dict[str, list[Record]], queue: Queue) -> Answer:
+    """What squeue says of all jobs on record, and accounting of the newest ones of steps that are not done."""
+    names = sorted({record.name for records in by_step.values() for record in records})
+    if not names:
+        return Answer({}, {}, time.time())
+    newest = [by_step[step.identity][-1] for step in steps if by_step[step.identity] and not step.is_done]
+    return answer_now(queue, names, [str(record.job_id) for record in newest])
 
 
-def _history_of(steps: Sequence[ManifestStep], by_step: dict[str, list[Record]]) -> scheduler.States:
-    """What accounting says of the newest jobs of steps that are not done; nothing without accounting."""
-    return scheduler.history(
-        str(by_step[step.identity][-1].job_id) for step in steps if by_step[step.identity] and not step.is_done
-    )
+def _with_causes(steps: Sequence[ManifestStep], states: Sequence[StepStatus]) -> list[StepStatus]:
+    """The same states in order, where those of failed steps say which other failed step they need."""
+    causes: dict[str, str] = {}  # by failed step: the first cause
+    explained = []
+    for step, status in zip(steps, states, strict=True):
+        cause = next((causes[needed] for needed in step.needs if needed in causes), "")
+        if status.state == State.FAILED:
+            causes[step.identity] = cause or step.identity
+            if cause:
+                is_mute = status.reason in (NEVER_RAN, NEEDS_FAILED) or status.reason.startswith("needs ")
+                status = replace(status, cause=cause, reason=f"needs {cause}" if is_mute else status.reason)
+        explained.append(status)
+    return explained
 
 
-def _status(
-    step: ManifestStep, records: Sequence[Record], known: scheduler.States, ended: scheduler.States, queue: Queue
-) -> StepStatus:
-    state, reason = state_of(step, records, known, ended, queue)
+def _status(step: ManifestStep, records: Sequence[Record], answer: Answer, queue: Queue) -> StepStatus:
+    state, reason = state_of(step, records, answer, queue)
     elapsed = gpu_hours = wasted = 0.0
     for record in records:
         attempts = attempts_of(queue.batch_folder(record.name), record.steps.index(step.identity))
         for attempt in attempts:
             is_running = state == State.RUNNING and record is records[-1] and attempt is attempts[-1]
-            seconds = time.time() - attempt.started if is_running else attempt.seconds
+            seconds = time.time() - attempt.started if is_running and not answer.silence else attempt.seconds
             elapsed += seconds
             gpu_hours += seconds / 3600 * record.gpus
             wasted += seconds / 3600 * record.gpus * (attempt.exit_status not in (0, STOPPED) and not is_running)

@@ -7,9 +7,10 @@ out: jobs; for each its script, payload and record, which are written before sba
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from hpc.jobs import scheduler
 from hpc.jobs.cluster import Cluster
 from hpc.jobs.graph import Batch, Step, batches, identity
 from hpc.jobs.job import Payload
+from hpc.jobs.limits import LimitReached, largest_array, limit_in
 from hpc.jobs.queue import Queue, Record, new_record
 from hpc.jobs.reconcile import InFlight, failed_nodes, in_flight, stuck, take_out_hopeless
 from hpc.jobs.sbatch import advice_on, sbatch, without_job_environment
@@ -33,10 +35,13 @@ class Submitted:
     in_flight: dict[str, Record]  # by identity: steps that were in the queue already
     done: tuple[str, ...]  # identities
     code: str  # the snapshot that new jobs run
+    refusal: str = ""  # why the rest was not submitted; empty where everything was
 
 
-def submit(sweep: Sweep, cluster: Cluster) -> Submitted:
-    """Put everything that is missing into the queue.
+def submit(sweep: Sweep, cluster: Cluster, tried: Collection[str] = ()) -> Submitted:
+    """Put everything that is missing into the queue, or as much as the site lets this account queue.
+
+    `tried` are identities of steps that are not tried again: with what needs them, they stay as they are.
 
     Raises ClusterError if the site refuses a job; what was submitted before stays in the queue and on record.
     """
@@ -55,12 +60,31 @@ def submit(sweep: Sweep, cluster: Cluster) -> Submitted:
         _cancel(take_out_hopeless(waiting, known, done, identities) + stuck(records, known, identities))
         before = {step: record for step, (record, _) in waiting.items() if step in identities}
         submission = _Submission(sweep, cluster, queue, code, waiting, failed_nodes(records, known, identities))
-        missing = [step for step in steps[:-1] if identity(step) not in {*done, *waiting}]
-        for batch in batches(missing, cluster.max_array):
-            submission.add(batch, batch.needs, "afterok")
-        if submission.add_last():
-            before.pop(identity(sweep.last), None)
-    return Submitted(tuple(submission.new), before, tuple(identity(step) for step in steps if step.is_done), code.name)
+        missing = missing_steps(steps[:-1], {*done, *waiting}, tried)
+        refusal = ""
+        try:
+            for batch in batches(missing, largest_array(cluster.max_array)):
+                submission.add_what_fits(batch)
+            is_tried = identity(sweep.last) in tried and not submission.new
+            if not is_tried and submission.add_last():
+                before.pop(identity(sweep.last), None)
+        except LimitReached as error:
+            refusal = str(error)
+    finished = tuple(identity(step) for step in steps if step.is_done)
+    return Submitted(tuple(submission.new), before, finished, code.name, refusal)
+
+
+def missing_steps(steps: Sequence[Step], present: Collection[str], tried: Collection[str]) -> list[Step]:
+    """The steps, in order, that are not done or in flight, and that wait for nothing that was tried in vain."""
+    missing, in_vain = [], set[str]()
+    for step in steps:
+        if identity(step) in present:
+            continue
+        if identity(step) in tried or any(identity(needed) in in_vain for needed in step.needs):
+            in_vain.add(identity(step))
+        else:
+            missing.append(step)
+    return missing
 
 
 def require_possible(sweep: Sweep, cluster: Cluster) -> None:
@@ -98,6 +122,17 @@ class _Submission:
     waiting: InFlight
     bad_nodes: list[str]
     new: list[Record] = field(default_factory=list)
+
+    def add_what_fits(self, batch: Batch) -> None:
+        """Add a batch, in parts where the site lets this account queue only a part of it. Raises LimitReached."""
+        try:
+            self.add(batch, batch.needs, "afterok")
+        except LimitReached:
+            middle = len(batch.steps) // 2
+            if not middle:
+                raise
+            self.add_what_fits(Batch(batch.steps[:middle]))
+            self.add_what_fits(Batch(batch.steps[middle:]))
 
     def add(self, batch: Batch, needs: Sequence[Step], dependency: str) -> None:
         """Write what the job needs, then call sbatch. Its record is removed only if the site refuses the job."""
@@ -152,5 +187,8 @@ class _Submission:
             raise Unanswered(f"{error}; run again later: what was submitted is found, nothing is lost") from error
         except ClusterError as error:
             self.queue.forget(record)
+            if limit := limit_in(str(error)):
+                shutil.rmtree(script.parent)
+                raise LimitReached(limit) from error
             advice = advice_on(str(error), cluster)
             raise ClusterError(f"{error}; {advice}nothing of what was submitted before is lost") from error

@@ -13,7 +13,9 @@ import hashlib
 import importlib.util
 import json
 import os
+import shlex
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,6 +54,7 @@ class Manifest:
     root: str
     points: list[list[str]]  # the overrides of each
     steps: list[ManifestStep]  # in order; the last one ends the sweep
+    command: str = ""  # which submitted it last; earlier versions did not write it down
 
     @staticmethod
     def read(folder: Path) -> Manifest:
@@ -71,7 +74,7 @@ class Manifest:
             ManifestStep(**{**step, "folder": moved(step["folder"]), "marker": moved(step["marker"])})
             for step in values["steps"]
         ]
-        return Manifest(moved(values["root"]), values["points"], steps)
+        return Manifest(moved(values["root"]), values["points"], steps, values.get("command", ""))
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,8 @@ class Sweep:
             for step in self.steps
         ]
         points = [list(overrides) for overrides in self.overrides]
-        write_json(path, asdict(Manifest(str(self.root.absolute()), points, steps)))
+        command = f"cd {shlex.quote(os.getcwd())} && {shlex.join(sys.orig_argv)}"
+        write_json(path, asdict(Manifest(str(self.root.absolute()), points, steps, command)))
         configs = path.parent / "configs"
         configs.mkdir(exist_ok=True)
         for index, text in enumerate(self.configs):

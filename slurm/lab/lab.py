@@ -63,7 +63,8 @@ ACCOUNTING = """\
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=localhost
 AccountingStoragePort={port}
-AccountingStorageTRES=gres/gpu"""
+AccountingStorageTRES=gres/gpu
+AccountingStorageEnforce=limits"""
 
 
 class LabError(Exception):

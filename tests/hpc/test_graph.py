@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+
 from hpc.jobs.graph import batches, identity
 from tests.hpc.conftest import Composed, graph
 
@@ -28,3 +31,13 @@ def test_networks_of_a_task_are_one_array(experiment: Composed) -> None:
     names = [job.name for job in jobs]
     assert len(set(names)) == len(names)
     assert names == [job.name for job in batches(steps, max_array=100)]
+
+
+def test_the_name_of_a_job_is_short_and_plain(experiment: Composed) -> None:
+    """Whatever the label; SLURM takes 1024 bytes, a folder's name 255, and some sites letters and digits alone."""
+    *_, last = graph(experiment, "seed=0")
+    (job,) = batches([dataclasses.replace(last, name="Zoo/ä-%j-" + 100 * "long")], max_array=1)
+    assert re.fullmatch(r"ng-sweeps-Zoo----j-(long)+\w*-[0-9a-f]{8}", job.name), job.name
+    assert len(job.name) < 100
+    (other,) = batches([dataclasses.replace(last, name="Zoo/ä-%j-" + 101 * "long")], max_array=1)
+    assert other.name != job.name

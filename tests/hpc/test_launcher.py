@@ -29,11 +29,13 @@ def test_other_code_in_the_queue_is_reported(
 
 def test_a_preview_shows_graph_scripts_and_estimates(program: Program, tmp_path: Path) -> None:
     """The user's command as it stands: the paper's backbones, on A100s. No scheduler and no model is asked."""
-    process = program("run", "-m", "dataset=mnist,sst2", "hydra/launcher=slurm", "dry_run=true", PATH=str(tmp_path))
+    arguments = ["-m", "dataset=mnist,sst2", "hydra/launcher=slurm", "dry_run=true", "cluster.steps.inject.mem_gb=null"]
+    process = program("run", *arguments, PATH=str(tmp_path))
     assert process.returncode == 0, process.stderr
     assert "2 points, 12 steps, 0 of them done; 10 jobs to submit" in process.stdout
     for expected in (
         r"0 +2 +1 +1 +8 +32 +120 +reference mnist-lenet-shared",
+        r"1 +1 +0 +1 +1 +8 +– +480 +inject",
         r"9 +1 +everything .*sweeps mnist\+sst2-2-points",
         r"#SBATCH --dependency=afterany:JOB0:JOB1",
         r"#SBATCH --array=0-1%2",

@@ -8,7 +8,8 @@ import pytest
 
 from hpc.errors import ClusterError, Unanswered
 from hpc.jobs import scheduler
-from hpc.jobs.sbatch import sbatch
+from hpc.jobs.limits import largest_array, limit_in
+from hpc.jobs.sbatch import id_in, sbatch
 from hpc.jobs.scheduler import indices_of, seconds
 
 SILENCE = "Socket timed out on send/recv operation"
@@ -76,8 +77,9 @@ def test_a_job_that_got_through_is_not_submitted_again(commands: Path, capsys: p
     assert "asking whether a is in the queue all the same" in capsys.readouterr().err
 
 
-def test_a_job_that_did_not_get_through_is_submitted_again(commands: Path) -> None:
-    add(commands, "sbatch", f'[ $calls -lt 2 ] && echo "{SILENCE}" >&2 && exit 1; echo "8;cluster"')
+@pytest.mark.parametrize("silence", [SILENCE, "Batch job submission failed: Unexpected message received"])
+def test_a_job_that_did_not_get_through_is_submitted_again(commands: Path, silence: str) -> None:
+    add(commands, "sbatch", f'[ $calls -lt 2 ] && echo "{silence}" >&2 && exit 1; echo "8;cluster"')
     add(commands, "squeue", "exit 0")
     assert sbatch(commands / "job.sh", "a") == "8"
 
@@ -90,8 +92,95 @@ def test_a_job_that_may_be_in_the_queue_is_not_refused(commands: Path) -> None:
         sbatch(commands / "job.sh", "a")
 
 
+def test_a_command_that_hangs_has_not_answered(commands: Path) -> None:
+    add(commands, "squeue", "exec sleep 60")
+    with pytest.raises(Unanswered, match="squeue: no answer within 1 s"):
+        scheduler.query(["a"], attempts=1, patience_s=1)
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "soon", ""])
 def test_a_pause_that_makes_no_sense_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEUROGEN_POLL_S", text)
     with pytest.raises(ClusterError, match=f"NEUROGEN_POLL_S={text} must be a number of seconds above 0"):
         scheduler.poll_s()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("8\n", "8"),
+        ("8;cluster\n", "8"),
+        ("Welcome to cluster 9!\n--> Checking budget of 12 hours ... OK\n8\n1 job in the queue\n", "8"),
+        ("sbatch: using default partition gpu4\nSubmitted batch job 8 on cluster slaking\n", "8"),
+        ("Submitted batch job 8\n8\n", "8"),
+        ("7\n8\n", None),
+        ("a job was submitted\n", None),
+        ("", None),
+    ],
+)
+def test_the_id_of_a_job_is_read_among_what_a_wrapper_prints(text: str, expected: str | None) -> None:
+    assert id_in(text) == expected
+
+
+def test_a_job_whose_id_nobody_prints_is_asked_for_by_name(commands: Path) -> None:
+    calls = add(commands, "sbatch", "echo it is in the queue")
+    add(commands, "squeue", 'echo "7|N/A|PENDING|0:00||n1|a"')
+    assert sbatch(commands / "job.sh", "a") == "7"
+    assert len(calls.read_text().splitlines()) == 1
+
+
+def test_a_job_that_neither_sbatch_nor_squeue_names_stays_on_record(commands: Path) -> None:
+    add(commands, "sbatch", "echo it is in the queue")
+    add(commands, "squeue", "exit 0")
+    with pytest.raises(Unanswered, match="sbatch answered without a job's id: it is in the queue"):
+        sbatch(commands / "job.sh", "a")
+
+
+def test_what_a_user_prefers_of_squeue_hides_no_job(commands: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With SQUEUE_PARTITION=debug, squeue would list only that partition, and all others would be submitted again."""
+    monkeypatch.setenv("SQUEUE_PARTITION", "debug")
+    monkeypatch.setenv("SLURM_CLUSTERS", "a")
+    add(commands, "squeue", '[ "$SQUEUE_PARTITION$SLURM_CLUSTERS" = a ] && echo "7|N/A|RUNNING|0:01||n1|a"; exit 0')
+    assert scheduler.query(["a"])["a"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "7|N/A|RUNNING|1-02:03:04|None|n[1-2],gpu-a-[03-05,07]|a",
+        "7|N/A|POWER_UP_NODE|0:00|None|gpu-a-03|a",  # SLURM 20.11 and later
+        "7|N/A|EXPEDITING|0:00|None||a",  # SLURM 25.05
+        "7|N/A|PENDING|0:00|(ReqNodeNotAvail, UnavailableNodes:n[1-2])||a",
+        "CLUSTER: lab\n7|N/A|RUNNING|INVALID|None|n1|a",
+    ],
+)
+def test_lines_of_many_versions_of_squeue_are_read(commands: Path, line: str) -> None:
+    add(commands, "squeue", f"printf '{line}\\n'")
+    (task,) = scheduler.query(["a"])["a"]
+    assert (task.job_id, task.index, task.is_active) == ("7", None, True)
+
+
+@pytest.mark.parametrize(
+    ("message", "limit"),
+    [
+        ("sbatch: error: AssocMaxSubmitJobLimit sbatch: error: Batch job", "AssocMaxSubmitJobLimit"),
+        ("sbatch: error: QOSMaxSubmitJobPerUserLimit", "QOSMaxSubmitJobPerUserLimit"),
+        ("sbatch: error: AssocGrpSubmitJobsLimit", "AssocGrpSubmitJobsLimit"),
+        ("sbatch: error: QOSMaxWallDurationPerJobLimit", ""),
+        ("Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)", ""),
+    ],
+)
+def test_a_full_queue_is_told_from_other_refusals(message: str, limit: str) -> None:
+    assert limit_in(message) == limit
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [("MaxArraySize = 11", 11), ("MaxArraySize            = 1001", 32), ("MaxArraySize = 0", 1), ("", 32)],
+)
+def test_an_array_is_as_large_as_the_site_allows(commands: Path, config: str, expected: int) -> None:
+    add(commands, "scontrol", f"echo 'MaxJobCount = 5'; echo '{config}'")
+    assert largest_array(32) == expected
+    (commands / "scontrol").unlink()
+    add(commands, "scontrol", "echo 'Access denied' >&2; exit 1")
+    assert largest_array(32) == 32

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
+
+import pytest
 
 from hpc.jobs.graph import Batch
 from hpc.jobs.queue import new_record
@@ -38,3 +41,49 @@ def test_a_script_asks_for_what_the_site_says(experiment: Composed, tmp_path: Pa
     ):
         assert line in text.splitlines(), text
     assert "kill-on-invalid-dep" not in script_of(Batch((tune,)), "name", tmp_path, cluster, None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected", "absent"),
+    [
+        ([], "#SBATCH --gpus-per-node=1", "--gres"),
+        (["cluster.gpu_type=a100"], "#SBATCH --gpus-per-node=a100:1", "--gres"),
+        (["cluster.gpu_option=gres"], "#SBATCH --gres=gpu:1", "--gpus-per-node"),
+        (["cluster.gpu_option=gres", "cluster.gpu_type=a100"], "#SBATCH --gres=gpu:a100:1", "--gpus-per-node"),
+        (["cluster.gpu_option=gres", "cluster.steps.tune.gpus_per_node=0"], "#SBATCH --nodes=1", "gpu:"),
+        (["cluster.steps.tune.mem_gb=null"], "#SBATCH --nodes=1", "--mem"),
+        (
+            ["cluster.steps.tune.mem_gb=null", "+cluster.additional.mem_per_cpu=4G"],
+            "#SBATCH --mem-per-cpu=4G",
+            "--mem=",
+        ),
+        (["+cluster.additional.exclusive=true", "+cluster.additional.mem=0"], "#SBATCH --exclusive", "--mem=6"),
+        (["+cluster.additional.gpu_bind=none"], "#SBATCH --gpu-bind=none", "--gres"),
+    ],
+)
+def test_a_script_asks_in_the_way_of_the_site(
+    experiment: Composed, tmp_path: Path, overrides: list[str], expected: str, absent: str
+) -> None:
+    (tune,) = (step for step in graph(experiment, "seed=0") if step.kind == "tune")
+    text = script_of(Batch((tune,)), "name", tmp_path, site("cluster=a100", *overrides), None, tmp_path)
+    assert expected in text.splitlines(), text
+    assert absent not in text
+
+
+def test_a_step_runs_in_the_container_of_the_site(experiment: Composed, tmp_path: Path) -> None:
+    """Inside srun, with the Python of the container; options of srun are for pyxis, and for how ranks are bound."""
+    (tune,) = (step for step in graph(experiment, "seed=0") if step.kind == "tune")
+    step = f"-P -u -m hpc {tmp_path}"
+    plain = script_of(Batch((tune,)), "name", tmp_path, site("cluster=a100"), None, tmp_path)
+    assert "scontrol" not in plain
+    assert plain.splitlines()[-1].endswith(f"--kill-on-bad-exit=1 {sys.executable} {step}")
+    contained = site(
+        "cluster=a100",
+        "cluster.container='apptainer exec --nv $IMAGES/a.sif'",
+        "cluster.python=/opt/bin/python",
+        "cluster.srun=['--cpu-bind=none']",
+    )
+    text = script_of(Batch((tune,)), "name", tmp_path, contained, None, tmp_path)
+    call = f"--kill-on-bad-exit=1 --cpu-bind=none apptainer exec --nv $IMAGES/a.sif /opt/bin/python {step}"
+    *_, last = (line for line in text.splitlines() if line.startswith("srun"))
+    assert last.endswith(call), text

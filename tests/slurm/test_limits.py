@@ -1,6 +1,6 @@
 """Jobs that need more memory or time than they asked for.
 
-They mostly wait for a limit, so three sweeps wait together.
+They mostly wait for a limit, so four sweeps wait together.
 """
 
 from __future__ import annotations
@@ -31,12 +31,16 @@ SWEEPS = {
         *ENDLESS, *ONE_MINUTE, "cluster.signal_delay_s=5", "cluster.max_requeues=1", "zoo.chunk_size=1",
         "zoo.num_networks=2",
     ],
+    "contained": [
+        *ENDLESS, *ONE_MINUTE, "cluster.signal_delay_s=40", "cluster.max_requeues=1",
+        "cluster.container='env PATH=/nowhere'",
+    ],
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def limited(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    """Their folders, by name, once all three have been submitted."""
+    """Their folders, by name, once all have been submitted."""
     folders = {name: tmp_path_factory.mktemp(name) for name in SWEEPS}
     for name, folder in folders.items():
         process = subprocess.run(**submission(folder, *SWEEPS[name]), timeout=600, check=False)
@@ -83,4 +87,12 @@ def test_out_of_time_puts_back_one_task_of_an_array(limited: dict[str, Path]) ->
     assert attempts == [[130, 124], [130, 124], [0]]
     failed = reasons(sweep_in(folder))
     assert failed["reference"] == "out of time, as often as cluster.max_requeues allows"
-    assert failed["inject"].endswith("failed: out of time, as often as cluster.max_requeues allows")
+    assert failed["inject"].startswith("needs reference-")
+
+
+def test_out_of_time_puts_back_a_step_in_a_container_without_slurm(limited: dict[str, Path]) -> None:
+    root = limited["contained"] / "runs"
+    wait_for("the end", lambda: not jobs_of(root), patience_s=600)
+    (path,) = {path.parent for path in root.glob("queue/ng-reference*/attempt-0-*")}
+    attempts = sorted(path.glob("attempt-0-*"))
+    assert [json.loads(attempt.read_text())["exit_status"] for attempt in attempts] == [130, 124]

@@ -1,0 +1,70 @@
+"""What the scheduler says of the jobs under a root, and what it said last where it does not answer.
+
+in:  the records under a root, and the jobs that accounting is asked about
+out: Answer, at once: squeue and sacct are asked at the same time, and only for a few seconds
+
+The last answer of squeue is kept in root/queue/answer.json. So a status without a controller still knows what ran.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from hpc.errors import ClusterError
+from hpc.jobs import scheduler
+from hpc.jobs.files import write_json
+from hpc.jobs.queue import Queue
+from hpc.jobs.scheduler import States, TaskState
+
+FILE = "answer.json"
+PATIENCE_S = 5.0  # a user waits for a status; a controller that is well answers in a fraction of this
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What squeue and accounting say of jobs, by their names."""
+
+    known: States  # squeue's
+    ended: States  # accounting's, empty without accounting
+    as_of: float | None  # when squeue said so, in seconds since the epoch; None: it never did
+    silence: str = ""  # why squeue did not answer now; empty where it did
+
+
+def answer_now(queue: Queue, names: Sequence[str], ended: Sequence[str]) -> Answer:
+    """Ask squeue about the jobs with these names, and accounting about those with the ids `ended`."""
+    with ThreadPoolExecutor(1) as pool:
+        history = pool.submit(scheduler.history, ended, PATIENCE_S)
+        try:
+            answer = Answer(scheduler.query(names, attempts=1, patience_s=PATIENCE_S), history.result(), time.time())
+        except ClusterError as error:
+            return _kept(queue.folder / FILE, str(error), history.result())
+    _keep(queue.folder / FILE, answer)
+    return answer
+
+
+def _keep(path: Path, answer: Answer) -> None:
+    """Replace the kept answer.
+
+    Whoever may only read the root, or whose disk is full, sees a status too; the older answer stays there and is true.
+    """
+    tasks = [asdict(task) | {"name": name} for name, tasks in answer.known.items() for task in tasks]
+    try:
+        write_json(path, {"as_of": answer.as_of, "tasks": tasks})
+    except OSError:
+        return
+
+
+def _kept(path: Path, silence: str, ended: States) -> Answer:
+    """The answer that was kept, if there is one."""
+    if not path.exists():
+        return Answer({}, ended, None, silence)
+    values = json.loads(path.read_text(encoding="utf-8"))
+    known: States = {}
+    for task in values["tasks"]:
+        known.setdefault(task.pop("name"), []).append(TaskState(**task))
+    return Answer(known, ended, values["as_of"], silence)

@@ -1,0 +1,53 @@
+"""The state of a step while the scheduler does not answer: what files tell.
+
+in:  the newest record of a step that is not done, what squeue said of it last, the job's own notes
+out: a State; its reason says how old the knowledge is, or that only the scheduler has it
+"""
+
+from __future__ import annotations
+
+import time
+
+from hpc.jobs import scheduler
+from hpc.jobs.answer import Answer
+from hpc.jobs.attempts import STOPPED, Attempt, attempts_of
+from hpc.jobs.queue import Queue, Record
+from hpc.jobs.scheduler import TaskState
+from hpc.jobs.state import State
+
+
+def state_of(record: Record, index: int, task: TaskState | None, answer: Answer, queue: Queue) -> tuple[State, str]:
+    """The state and its reason of the step `index` of a batch. `task` is what squeue said of it last."""
+    attempts = attempts_of(queue.batch_folder(record.name), index)
+    newest = attempts[-1] if attempts else None
+    as_of = f"as of {age(answer.as_of)} ago" if answer.as_of is not None else ""
+    if newest is not None and newest.exit_status not in (None, 0, STOPPED):
+        return State.FAILED, newest.message
+    if reason := queue.cancel_reason(record):
+        return State.FAILED, reason
+    if newest is not None and newest.exit_status is None and not _is_known_to_wait(task, newest, answer):
+        node = f"on {task.node}, " if task is not None and task.node else ""
+        return State.RUNNING, f"{node}sign of life {age(newest.ended)} ago"
+    if task is not None and task.is_active:
+        if task.state in scheduler.PENDING:
+            return State.PENDING, f"{task.reason}, {as_of}"
+        return State.RUNNING, f"{task.node}, {as_of}"
+    since = f"submitted {age(record.submitted)} ago"
+    if newest is not None:
+        since = newest.message or f"by its own note it was done {age(newest.ended)} ago"
+    return State.UNKNOWN, f"{since}; only the scheduler knows more"
+
+
+def _is_known_to_wait(task: TaskState | None, newest: Attempt, answer: Answer) -> bool:
+    """Whether squeue said after the attempt's last sign of life that the job waits: it was killed and put back."""
+    is_later = answer.as_of is not None and answer.as_of > newest.ended
+    return is_later and task is not None and task.state in scheduler.PENDING
+
+
+def age(moment: float) -> str:
+    """How long ago that was, in the unit that one would say: 12 s, 3 min, 5 h, 2 d."""
+    seconds = max(0.0, time.time() - moment)
+    for unit, length, limit in (("s", 1, 90), ("min", 60, 5400), ("h", 3600, 48 * 3600)):
+        if seconds < limit:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86400:.0f} d"

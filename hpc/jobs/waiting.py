@@ -1,0 +1,56 @@
+"""A command that stays until its sweep is over.
+
+in:  a submitted sweep, of which the site may have taken only a part
+out: lines about what changes; the rest is submitted as soon as the site takes it
+"""
+
+from __future__ import annotations
+
+import time
+
+from hpc.jobs import scheduler
+from hpc.jobs.cluster import Cluster
+from hpc.jobs.state import State
+from hpc.jobs.status import Overview, watch
+from hpc.jobs.submission import Submitted, submit
+from hpc.jobs.sweep import Sweep
+
+
+def wait_until_over(sweep: Sweep, cluster: Cluster, submitted: Submitted) -> None:
+    """Return when the last step has ended. Raises nothing for failed steps, which are not tried again."""
+    waves = Waves(sweep, cluster, submitted)
+    while True:
+        before = ""
+        for overview in watch(sweep.last.folder, scheduler.poll_s()):
+            if not overview.is_over and not overview.silence:
+                scheduler.cancel(overview.stuck)  # else they, and the last step behind them, would wait for ever
+            if overview.line() != before:
+                before = overview.line()
+                print(f"  {before}", flush=True)
+                waves.go_on(overview)
+        if overview.steps[-1].state == State.DONE or not waves.go_on(overview):
+            return
+
+
+class Waves:
+    """A sweep that the site takes in parts."""
+
+    def __init__(self, sweep: Sweep, cluster: Cluster, submitted: Submitted) -> None:
+        self.sweep, self.cluster = sweep, cluster
+        self.is_needed = bool(submitted.refusal)
+        self.tried = {step for record in submitted.new for step in record.steps} | set(submitted.in_flight)
+        if submitted.refusal:
+            print(f"  the site takes no more jobs now ({submitted.refusal}); the rest follows when jobs have ended")
+
+    def go_on(self, overview: Overview) -> bool:
+        """Submit what the site takes now. Returns whether there is something to wait for."""
+        if not self.is_needed or overview.silence:
+            return self.is_needed
+        submitted = submit(self.sweep, self.cluster, self.tried)
+        new = {step for record in submitted.new for step in record.steps}
+        self.tried |= new
+        if new:
+            print(f"  {len(new)} more steps submitted", flush=True)
+        elif submitted.refusal:  # by now the jobs in its way are those of other sweeps
+            time.sleep(scheduler.poll_s())
+        return bool(new or submitted.refusal)

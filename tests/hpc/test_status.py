@@ -1,0 +1,265 @@
+"""What a status says of a sweep. squeue is a small script here, which answers, refuses or hangs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hpc.errors import Unanswered
+from hpc.jobs import answer
+from hpc.jobs.attempts import Attempt, AttemptLog
+from hpc.jobs.diagnosis import setting_to_raise
+from hpc.jobs.graph import Step, identity
+from hpc.jobs.queue import Queue, new_record
+from hpc.jobs.script import log_path
+from hpc.jobs.status import Overview, StepStatus, cancel, watch
+from hpc.jobs.sweep import Sweep
+from tests.conftest import Program, error_line
+from tests.hpc.conftest import Composed, sweep_of
+
+HANGS = "exec sleep 60"
+Squeue = Callable[[str], None]
+
+
+@pytest.fixture
+def squeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Squeue:
+    """squeue("SCRIPT"): what squeue is from now on. There is no accounting."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setattr(answer, "PATIENCE_S", 1.0)
+    (folder / "sacct").write_text("#!/bin/sh\nexit 1\n")
+    (folder / "sacct").chmod(0o755)
+
+    def become(script: str) -> None:
+        (folder / "squeue").write_text(f"#!/bin/sh\n{script}\n")
+        (folder / "squeue").chmod(0o755)
+
+    return become
+
+
+@pytest.fixture
+def sweep(experiment: Composed, tmp_path: Path) -> Sweep:
+    """Six steps, each submitted as a job of its own 200 s ago: reference is job 1, classical job 2, …"""
+    new = sweep_of(lambda: experiment(f"root={tmp_path}/runs"), tmp_path / "runs")
+    new.write_manifest()
+    queue, before = Queue(new.root), list[Step]()
+    for number, step in enumerate(new.steps, start=1):
+        needs = [identity(needed) for needed in step.needs]
+        after = [other.kind for other in before]
+        record = new_record(step.kind, step.kind, [(identity(step), step.label, step.folder)], after, needs)
+        queue.write(dataclasses.replace(record, job_id=str(number), submitted=time.time() - 200))
+        before.append(step)
+    return new
+
+
+def note(sweep: Sweep, kind: str, status: int | None, message: str = "") -> None:
+    """An attempt that began 60 s ago and gave its last sign of life 3 min ago."""
+    log = AttemptLog(Queue(sweep.root).batch_folder(kind), 0)
+    now = time.time()
+    log.write(Attempt(now - 300, 0.0 if status is None else now - 200, status, message))
+    (path,) = log.folder.glob("attempt-*")
+    os.utime(path, (now - 200, now - 200))
+
+
+def line(job: int, kind: str, state: str, reason: str = "None", node: str = "n1") -> str:
+    """Of squeue, as a command of the shell."""
+    return f"echo '{job}|N/A|{state}|0:07|{reason}|{node}|{kind}'"
+
+
+def by_kind(sweep: Sweep) -> dict[str, StepStatus]:
+    return {step.kind: step for step in Overview.of(sweep.last.folder).steps}
+
+
+def test_without_the_scheduler_files_tell_what_they_can(sweep: Sweep, squeue: Squeue) -> None:
+    """One is done, one has failed and took its dependants with it, one gives signs of life, of one nobody knows."""
+    squeue(HANGS)
+    reference = sweep.steps[0]
+    reference.marker.parent.mkdir(parents=True)
+    reference.marker.touch()
+    note(sweep, "classical", None)
+    note(sweep, "inject", 1, "the loss is nan")
+    (tune,) = (step for step in sweep.steps if step.kind == "tune")
+    Queue(sweep.root).batch_folder("tune").joinpath("cancelled.txt").write_text("needs inject-0\n")
+    overview = Overview.of(sweep.last.folder)
+    assert {step.kind: (str(step.state), step.reason) for step in overview.steps} == {
+        "reference": ("done", ""),
+        "classical": ("running", "sign of life 3 min ago"),
+        "inject": ("failed", "the loss is nan"),
+        "tune": ("failed", f"needs {tune.needs[0].kind}-{tune.needs[0].key}"),
+        "evaluate": ("unknown", "submitted 3 min ago; only the scheduler knows more"),
+        "sweeps": ("unknown", "submitted 3 min ago; only the scheduler knows more"),
+    }
+    assert overview.silence == "squeue: no answer within 1 s"
+    assert (overview.as_of, overview.is_over, overview.stuck) == (None, False, ())
+
+
+@pytest.mark.parametrize("silence", [HANGS, "echo 'Unable to contact slurm controller' >&2; exit 1", "exit 1"])
+def test_the_last_answer_is_kept_for_a_status_that_gets_none(sweep: Sweep, squeue: Squeue, silence: str) -> None:
+    """With its age. A job that was put back has no life though it gave signs of it before; one that began since has."""
+    lines = [line(1, "reference", "RUNNING"), line(2, "classical", "PENDING", "Resources", "")]
+    lines += [line(3, "inject", "PENDING", "BeginTime", ""), line(4, "tune", "OUT_OF_MEMORY")]
+    squeue("; ".join(lines))
+    note(sweep, "inject", None)
+    assert Overview.of(sweep.last.folder).silence == ""
+    kept = sweep.root / "queue" / answer.FILE
+    values = json.loads(kept.read_text()) | {"as_of": time.time() - 600}
+    kept.write_text(json.dumps(values))
+    squeue(silence)
+    steps = by_kind(sweep)
+    assert {kind: (str(step.state), step.reason) for kind, step in steps.items() if kind != "sweeps"} == {
+        "reference": ("running", "n1, as of 10 min ago"),
+        "classical": ("pending", "Resources, as of 10 min ago"),
+        "inject": ("running", "sign of life 3 min ago"),
+        "tune": ("failed", "out of memory: raise cluster.steps.tune.mem_gb"),
+        "evaluate": ("unknown", "submitted 3 min ago; only the scheduler knows more"),
+    }
+    kept.write_text(json.dumps(values | {"as_of": time.time() - 5}))
+    assert by_kind(sweep)["inject"].state == "pending"
+
+
+def test_a_status_is_not_kept_where_it_may_not_be(sweep: Sweep, squeue: Squeue) -> None:
+    """It is shown all the same: the file is a folder here, since root may write everywhere."""
+    squeue(line(1, "reference", "RUNNING"))
+    (sweep.root / "queue" / answer.FILE).mkdir()
+    assert by_kind(sweep)["reference"].state == "running"
+
+
+def test_nothing_is_cancelled_that_the_scheduler_does_not_know(sweep: Sweep, squeue: Squeue) -> None:
+    squeue("echo 'Unable to contact slurm controller' >&2; exit 1")
+    with pytest.raises(Unanswered, match="Unable to contact slurm controller; nothing was cancelled, try again"):
+        cancel(sweep.last.folder)
+
+
+def test_watching_goes_on_while_the_scheduler_is_silent(sweep: Sweep, squeue: Squeue) -> None:
+    """Nothing waits or runs as far as anybody knows; only the scheduler can say that all is over."""
+    squeue("exit 1")
+    overviews = watch(sweep.last.folder, pause_s=0.01)
+    lines = [next(overviews).line() for _ in range(3)]
+    assert lines == ["6 unknown; the scheduler does not answer"] * 3
+    squeue("exit 0")
+    assert [overview.line() for overview in overviews] == ["6 unknown"] * 2
+
+
+def test_what_needs_a_failed_step_names_the_first_cause(sweep: Sweep, squeue: Squeue) -> None:
+    """Also where SLURM cancelled it without a word, and where several steps lie between."""
+    squeue("; ".join(line(job, kind, "CANCELLED") for job, kind in ((3, "inject"), (4, "tune"), (5, "evaluate"))))
+    note(sweep, "reference", 1, "a long story")
+    note(sweep, "sweeps", 3, "1 of 1 evaluations are missing")
+    steps = by_kind(sweep)
+    cause = steps["reference"].identity
+    assert steps["reference"].cause == ""
+    for kind in ("inject", "tune", "evaluate"):
+        assert (steps[kind].reason, steps[kind].cause) == (f"needs {cause}", cause)
+    assert (steps["sweeps"].reason, steps["sweeps"].cause) == ("1 of 1 evaluations are missing", cause)
+
+
+@pytest.mark.parametrize(
+    ("node", "reason"),
+    [
+        ("gpu-a-03", "gpu-a-03 failed; run again leaves it out"),
+        ("n[1-2]", "one of n[1-2] failed; run again takes those that are up"),
+        ("n1,gpu-a-03", "one of n1,gpu-a-03 failed; run again takes those that are up"),
+    ],
+)
+def test_of_several_nodes_nobody_says_which_one_failed(sweep: Sweep, squeue: Squeue, node: str, reason: str) -> None:
+    squeue(line(4, "tune", "NODE_FAIL", node=node))
+    assert by_kind(sweep)["tune"].reason == reason
+
+
+def test_the_first_cause_stands_once_at_the_top(sweep: Sweep, squeue: Squeue, program: Program) -> None:
+    squeue("; ".join(line(job, kind, "CANCELLED") for job, kind in ((3, "inject"), (4, "tune"), (5, "evaluate"))))
+    note(sweep, "reference", 1, "a long story")
+    cause = by_kind(sweep)["reference"].identity
+    shown = program("status", str(sweep.last.folder)).stdout
+    assert shown.splitlines()[1] == f"{cause} failed: a long story"
+    assert shown.count("a long story") == 1
+    assert shown.count(f"needs {cause}") == 3
+
+
+def test_failed_steps_are_shown_with_their_logs_and_what_to_do(sweep: Sweep, squeue: Squeue, program: Program) -> None:
+    squeue("; ".join([line(1, "reference", "OUT_OF_MEMORY"), line(3, "inject", "CANCELLED")]))
+    (record, *_) = Queue(sweep.root).records()
+    log = log_path(record, Queue(sweep.root).batch_folder("reference"), 0)
+    log.write_text("".join(f"line {number}\n" for number in range(100)))
+    shown = program("status", str(sweep.last.folder), "--failed").stdout
+    assert re.search(
+        r"^reference-\w+ \(digits.*\) failed: out of memory: raise cluster.steps.reference.mem_gb$", shown, re.M
+    )
+    assert "line 99" in shown
+    assert "line 50" not in shown
+    assert "  1 steps need it" in shown
+    assert re.search(r"^    cd .* && .*pytest.* cluster\.steps\.reference\.mem_gb=MORE$", shown, re.M), shown
+    (sweep.root / "queue" / "reference" / "record.json").unlink()
+    (sweep.root / "queue" / "inject" / "record.json").unlink()
+    assert program("status", str(sweep.last.folder), "--failed").stdout.endswith("nothing has failed\n")
+
+
+@pytest.mark.parametrize(
+    ("reason", "setting"),
+    [
+        ("out of memory: raise cluster.steps.tune.mem_gb", "cluster.steps.tune.mem_gb"),
+        ("out of time, as often as cluster.max_requeues allows", "cluster.steps.tune.timeout_min"),
+        ("the loss is nan", ""),
+    ],
+)
+def test_what_to_raise_is_known(reason: str, setting: str) -> None:
+    assert setting_to_raise("tune", reason) == setting
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--watch", "--json"], "argument --json: not allowed with argument --watch"),
+        (["a", "b"], "unrecognized arguments: b"),
+        (["--colour"], "unrecognized arguments: --colour"),
+        (["a"], "a is no folder of a sweep"),
+    ],
+)
+def test_a_wrong_word_is_refused_in_one_line(program: Program, words: list[str], message: str) -> None:
+    assert message in error_line(program("status", *words))
+
+
+def test_a_watched_sweep_is_redrawn_in_place(sweep: Sweep, squeue: Squeue, tmp_path: Path) -> None:
+    """On the other screen of the terminal, in the 12 rows that it has; the last tables stay behind."""
+    squeue(
+        f"[ -e {tmp_path}/over ] && exit 0; "
+        + "; ".join(line(n, step.kind, "RUNNING") for n, step in enumerate(sweep.steps, 1))
+    )
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (12, 100))
+    command = [sys.executable, "-m", "neurogen.status", "--watch", str(sweep.last.folder)]
+    process = subprocess.Popen(command, stdout=theirs, env=os.environ | {"NEUROGEN_POLL_S": "0.05", "TERM": "xterm"})
+    os.close(theirs)
+    text = ""
+    while chunk := read(ours):
+        text += chunk
+        if "reference" in text:
+            (tmp_path / "over").touch()
+    assert process.wait() == 0
+    before, _, rest = text.partition("\x1b[?1049h")
+    drawn, _, left = rest.partition("\x1b[?1049l")
+    assert "reference" not in before
+    frames = drawn.split("\x1b[H")[1:]
+    assert len(frames) >= 2
+    assert all(frame.count("\n") < 12 for frame in frames)
+    assert all(step.kind in left for step in sweep.steps)
+
+
+def read(terminal: int) -> str:
+    """What is shown on a terminal; empty when its program has ended."""
+    try:
+        return os.read(terminal, 65536).decode()
+    except OSError:
+        return ""
