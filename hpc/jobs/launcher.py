@@ -13,13 +13,21 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from hpc.errors import ClusterError
 from hpc.jobs import scheduler
-from hpc.jobs.cluster import cluster_from
+from hpc.jobs.check_report import COLUMNS, Report, rows
+from hpc.jobs.cluster import Cluster, cluster_from
+from hpc.jobs.diagnosis import State
+from hpc.jobs.graph import identity
 from hpc.jobs.local import run_locally
 from hpc.jobs.preview import preview
-from hpc.jobs.status import watch
+from hpc.jobs.site_check import KIND as CHECK
+from hpc.jobs.site_check import SiteCheck
+from hpc.jobs.status import StepStatus, watch
 from hpc.jobs.submission import Submitted, submit
 from hpc.jobs.sweep import Sweep
 from hpc.ranks.zero import require_installed
@@ -39,6 +47,12 @@ def launch(
     if sweep.dry_run:
         preview(sweep, site)
         sweep.show_estimates()
+        wait = False
+    elif sweep.stop_after == CHECK:
+        if where != "slurm":
+            raise ClusterError("a site check is for the nodes of a cluster; add hydra/launcher=slurm")
+        scheduler.require_slurm()
+        check_alone(sweep, site)
         wait = False
     elif where == "slurm":
         scheduler.require_slurm()
@@ -87,9 +101,10 @@ def show(sweep: Sweep, submitted: Submitted) -> None:
     kinds: dict[str, list[int]] = {}
     for record in submitted.new:
         kinds.setdefault(record.kind, []).append(len(record.steps))
+    num_new = sum(sum(sizes) for kind, sizes in kinds.items() if kind != CHECK)
     print(
         f"{len(sweep.configs)} points, {len(sweep.steps)} steps: {len(submitted.done)} done, "
-        f"{len(submitted.in_flight)} in the queue already, {sum(map(sum, kinds.values()))} submitted"
+        f"{len(submitted.in_flight)} in the queue already, {num_new} submitted"
     )
     for kind, sizes in kinds.items():
         ids = ", ".join(str(record.job_id) for record in submitted.new if record.kind == kind)
@@ -103,7 +118,10 @@ def show(sweep: Sweep, submitted: Submitted) -> None:
 
 
 def wait_until_over(sweep: Sweep) -> None:
-    """Stay until the last step has ended, and print what changes. Raises nothing for failed steps."""
+    """Stay until the last step has ended, and print what changes.
+
+    Raises ClusterError for a site check that failed, nothing for other steps.
+    """
     before = ""
     for overview in watch(sweep.last.folder, scheduler.poll_s()):
         if overview.line() != before:
@@ -111,3 +129,43 @@ def wait_until_over(sweep: Sweep) -> None:
             print(f"  {before}", flush=True)
         if not overview.is_over:
             scheduler.cancel(overview.stuck)  # else they, and the last step behind them, would wait for ever
+    _refuse_failed([step for step in overview.steps if step.kind == CHECK])
+
+
+def check_alone(sweep: Sweep, site: Cluster) -> None:
+    """Submit the site check, wait for it, and print its report. Raises ClusterError with what is wrong."""
+    submitted = submit(sweep, site, only_check=True)
+    checks = {identity(check): check for check in submitted.checks}
+    for record in submitted.new:
+        print(f"  {record.kind} {record.labels[0]}: job {record.job_id}", flush=True)
+    before = ""
+    for overview in watch(sweep.last.folder, scheduler.poll_s()):
+        steps = [step for step in overview.steps if step.identity in checks]
+        line = ", ".join(f"{step.label} {step.state} {step.reason}".strip() for step in steps)
+        if line == before and not any(step.state in (State.PENDING, State.RUNNING) for step in steps):
+            break  # looked at twice, since a marker may take a moment to become visible here
+        if line != before:
+            print(f"  {line}", flush=True)
+        before = line
+    for check in checks.values():
+        show_report(check)
+    _refuse_failed(steps)
+    print("the site has what this sweep needs; that counts for a day")
+
+
+def show_report(check: SiteCheck) -> None:
+    """Print a row per node."""
+    report = Report.read(check.folder)
+    if report is None:
+        return
+    table = Table(*COLUMNS, title=report.label, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+    for row in rows(report):
+        table.add_row(*row)
+    Console(highlight=False, soft_wrap=True, markup=False).print(table)
+
+
+def _refuse_failed(checks: Sequence[StepStatus]) -> None:
+    failed = [step for step in checks if step.state != State.DONE]
+    if failed:
+        reasons = "; ".join(f"{step.reason or step.state} ({step.identity}, log {step.log})" for step in failed)
+        raise ClusterError(f"the site check failed: {reasons}")

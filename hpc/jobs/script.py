@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpc.jobs import site_check
 from hpc.jobs.cluster import Cluster, Resources
 from hpc.jobs.graph import Batch
 from hpc.jobs.queue import Record
@@ -43,8 +44,11 @@ def script_of(batch: Batch, name: str, folder: Path, cluster: Cluster, dependenc
     additional = {option: value for option, value in options.items() if value is not False}  # False: the site's default
     if cluster.kill_on_invalid_dep and dependency:
         additional["kill-on-invalid-dep"] = "yes"
+    command = [sys.executable, "-P", "-u", "-m", "hpc", str(folder)]
+    is_check = batch.kind == site_check.KIND
     text: str = _make_sbatch_string(
-        command=shlex.join([sys.executable, "-P", "-u", "-m", "hpc", str(folder)]),
+        command=shlex.join(_inspecting(folder, command) if is_check else command),
+        use_srun=not is_check,
         folder=folder,
         job_name=name,
         partition=cluster.partition,
@@ -69,6 +73,34 @@ def script_of(batch: Batch, name: str, folder: Path, cluster: Cluster, dependenc
         wckey=None,  # submitit's default would need accounting
     )
     return text
+
+
+# What a node may lack before Python can say so. $0 is the root, $1 the batch's folder, the rest the command.
+BEFORE_PYTHON = """\
+node=${SLURMD_NODENAME:-$(hostname)}
+folder=$1
+shift
+if ! [ -d "$folder" ]; then
+  problem="does not see $0; put root= on a file system that all nodes have"
+elif ! command -v "$1" > /dev/null; then
+  problem="does not have $1; install the environment on a file system that all nodes have, or load it in cluster.setup"
+elif ! : > "$folder/rank-${SLURM_RESTART_COUNT:-0}-${SLURM_PROCID:-0}.begun"; then
+  problem="cannot write below $0; mend the rights there, or put root= elsewhere"
+else
+  exec "$@"
+fi
+echo "error: $node: $problem" >&2
+exit 1
+"""
+
+
+def _inspecting(folder: Path, command: Sequence[str]) -> list[str]:
+    """The command of a site check, whose ranks go on when one has failed, and all write into the log of rank 0.
+
+    A file of its own could not be opened on a node that does not see the root.
+    """
+    srun = ["srun", "--unbuffered", "--label", "--kill-on-bad-exit=0"]
+    return [*srun, "sh", "-c", BEFORE_PYTHON, str(folder.parent.parent), str(folder), *command]
 
 
 def _setup(cluster: Cluster, resources: Resources, code: Path) -> list[str]:
