@@ -96,12 +96,14 @@ def said(log: Path) -> dict[int, tuple[str, str]]:
 def problem_of(reports: Sequence[RankReport]) -> str:
     """What is wrong on all ranks, the first cause first; empty if nothing is.
 
-    Equal problems are said once, with all their nodes. Rank 0 notices last what keeps ranks from meeting.
+    Equal problems are said once, for all nodes. Of ranks that do not meet, rank 0 knows only that some are missing.
     """
     failed = sorted(
         (report for report in reports if report.error),
         key=lambda report: (list(Phase).index(report.phase), report.rank == 0, report.rank),
     )
+    if len(failed) > 1 and (failed[-1].rank, failed[-1].phase) == (0, Phase.meeting):
+        del failed[-1]
     nodes: dict[str, list[str]] = {}
     for report in failed:
         nodes.setdefault(report.error, []).append(report.node)
@@ -121,7 +123,7 @@ def unseen_gpus(reports: Sequence[RankReport], per_node: int) -> str:
 
 
 def rows(report: Report) -> list[tuple[str, ...]]:
-    """A row per node: its name, its ranks, its GPUs, the versions, the seconds of each phase, what is wrong."""
+    """A row per node: its name, its ranks, its GPUs, two versions, the seconds of each phase, and where it failed."""
     by_node: dict[str, list[RankReport]] = {}
     for rank in report.ranks:
         by_node.setdefault(rank.node, []).append(rank)
@@ -145,5 +147,5 @@ def _row(node: str, ranks: Sequence[RankReport]) -> tuple[str, ...]:
         ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or "none",
         ", ".join(f"{name} {ranks[0].versions[name]}" for name in list(ranks[0].versions)[:2]),
         ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in longest.items()),
-        next((rank.error for rank in ranks if rank.error), "ok"),
+        next((f"failed: {rank.phase}" for rank in ranks if rank.error), "ok"),
     )

@@ -96,6 +96,8 @@ class Rank:
         """Wait for the other ranks, and report on all. Raises ClusterError with everything that is wrong."""
         patience_s = GRACE_S if self._failed() else LIMITS[Phase.inputs] + GRACE_S
         self._wait_until(lambda: len(self._ended()) == self.placement.size, patience_s)
+        if len(self._ended()) < self.placement.size:
+            _end_the_others()
         reports = [self._report_of(rank) for rank in range(self.placement.size)]
         problem = problem_of(reports) or unseen_gpus(reports, self.check.resources.gpus_per_node)
         report = Report(self.check.label, time.time(), problem, reports)
@@ -137,9 +139,10 @@ class Rank:
                 file.flush()
                 os.fsync(file.fileno())
             is_same = path.read_bytes() == content
-            path.unlink()
         except OSError as error:
             raise ClusterError(self._unwritable(error)) from error
+        finally:
+            path.unlink(missing_ok=True)  # on a full disk it has taken the room for saying so
         if not is_same:
             raise ClusterError(f"what is written below {self.check.root} reads otherwise; mend that file system")
         ranks = range(self.placement.size)
@@ -296,6 +299,14 @@ def node_of(rank: int, tasks_per_node: int) -> str:
         names = []
     index = rank // tasks_per_node
     return names[index] if index < len(names) else f"node {index + 1}"
+
+
+def _end_the_others() -> None:
+    """End all ranks once this one has left: srun would wait for one that hangs until the job's time is over."""
+    job, step = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_STEP_ID")
+    if job and step:
+        command = f"sleep {LEAVES_WITHIN_S:.0f}; scancel {job}.{step}"
+        subprocess.Popen(["sh", "-c", command], stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 def _leave_even_if_a_thread_hangs() -> None:

@@ -24,7 +24,7 @@ from hpc.jobs.cluster import Cluster, cluster_from
 from hpc.jobs.diagnosis import State
 from hpc.jobs.graph import identity
 from hpc.jobs.local import run_locally
-from hpc.jobs.preview import preview
+from hpc.jobs.preview import WIDTH, preview
 from hpc.jobs.site_check import KIND as CHECK
 from hpc.jobs.site_check import SiteCheck
 from hpc.jobs.status import StepStatus, watch
@@ -50,7 +50,7 @@ def launch(
         wait = False
     elif sweep.stop_after == CHECK:
         if where != "slurm":
-            raise ClusterError("a site check is for the nodes of a cluster; add hydra/launcher=slurm")
+            raise ClusterError("stop_after=check looks at the nodes of a cluster; add hydra/launcher=slurm")
         scheduler.require_slurm()
         check_alone(sweep, site)
         wait = False
@@ -161,11 +161,11 @@ def show_report(check: SiteCheck) -> None:
     table = Table(*COLUMNS, title=report.label, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
     for row in rows(report):
         table.add_row(*row)
-    Console(highlight=False, soft_wrap=True, markup=False).print(table)
+    Console(highlight=False, soft_wrap=True, markup=False, width=WIDTH).print(table)
 
 
 def _refuse_failed(checks: Sequence[StepStatus]) -> None:
-    failed = [step for step in checks if step.state != State.DONE]
+    failed = [step for step in checks if step.state in (State.FAILED, State.UNKNOWN)]
     if failed:
         reasons = "; ".join(f"{step.reason or step.state} ({step.identity}, log {step.log})" for step in failed)
         raise ClusterError(f"the site check failed: {reasons}")

@@ -99,7 +99,7 @@ def _inspecting(folder: Path, command: Sequence[str]) -> list[str]:
 
     A file of its own could not be opened on a node that does not see the root.
     """
-    srun = ["srun", "--unbuffered", "--label", "--kill-on-bad-exit=0"]
+    srun = ["srun", "--label", "--kill-on-bad-exit=0"]
     return [*srun, "sh", "-c", BEFORE_PYTHON, str(folder.parent.parent), str(folder), *command]
 
 

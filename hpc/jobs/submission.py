@@ -131,9 +131,9 @@ class _Submission:
     def add(self, batch: Batch, needs: Sequence[Step], dependency: str) -> None:
         """Write what the job needs, then call sbatch. Its record is removed only if the site refuses the job.
 
-        Every job also waits for the checks, which must end well.
+        Every job also waits for the checks, which must end well; they do not wait for each other.
         """
-        checks = [identity(check) for check in self.checks if check not in batch.steps]
+        checks = [identity(check) for check in self.checks if batch.kind != KIND]
         waited_for = [step for step in checks if step in self.waiting]
         needed = [identity(step) for step in needs if identity(step) in self.waiting]
         depends_on = [self.waiting[step] for step in [*waited_for, *needed]]

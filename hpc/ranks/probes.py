@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from hpc.errors import ClusterError
 from hpc.ranks.distributed import store_of, use_gpu_of
-from hpc.ranks.placement import Placement
+from hpc.ranks.placement import FIRST_PORT, NUM_PORTS, Placement
 
 SIDE = 512  # of the matrices
 LARGEST_ERROR = 0.02  # of a product in bfloat16, relative; its numbers have 8 bits
@@ -94,7 +94,16 @@ def meet(placement: Placement, has_gpus: bool, timeout_s: float) -> None:
 
     backend = "nccl" if has_gpus else "gloo"
     limit = timedelta(seconds=timeout_s)
-    store = store_of(placement, timeout_s)
+    try:
+        store = store_of(placement, timeout_s)
+    except ClusterError as error:
+        if placement.rank == 0:
+            raise
+        raise ClusterError(
+            f"does not reach rank 0 at {placement.address}:{placement.port} within {timeout_s:.0f} s; let the nodes "
+            f"reach each other at the ports {FIRST_PORT}-{FIRST_PORT + NUM_PORTS - 1}, or let the ranks meet "
+            "elsewhere: +cluster.environment.MASTER_ADDR=…, MASTER_PORT=…"
+        ) from error
     device = torch.device("cuda", use_gpu_of(placement)) if has_gpus else torch.device("cpu")
     try:
         dist.init_process_group(backend, store=store, rank=placement.rank, world_size=placement.size, timeout=limit)
