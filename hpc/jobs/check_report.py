@@ -18,6 +18,7 @@ from hpc.ranks.probes import Gpu
 
 FILE = "report.json"
 MOST_PROBLEMS = 4  # in one line
+LEAST_SHOWN_S = 0.1  # of a phase
 
 
 class Phase(StrEnum):
@@ -146,6 +147,6 @@ def _row(node: str, ranks: Sequence[RankReport]) -> tuple[str, ...]:
         str(len(ranks)),
         ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names)) or "none",
         ", ".join(f"{name} {ranks[0].versions[name]}" for name in list(ranks[0].versions)[:2]),
-        ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in longest.items()),
+        ", ".join(f"{phase} {seconds:.1f}" for phase, seconds in longest.items() if seconds >= LEAST_SHOWN_S),
         next((f"failed: {rank.phase}" for rank in ranks if rank.error), "ok"),
     )
