@@ -149,10 +149,13 @@ def run_experiment(experiment: Experiment, stop: Event) -> Aggregate | None:
     Raises Interrupted when `stop` is set and everything needed to go on is saved.
     """
     from hpc.ranks.placement import Placement
+    from neurogen.config import StopAfter
     from neurogen.study.execution import chosen, run_here
     from neurogen.study.graph import steps_of
     from neurogen.sweep import require_backbone, show_estimates
 
+    if experiment.stop_after == StopAfter.check:
+        raise UserError("stop_after=check looks at the nodes of a cluster; add -m hydra/launcher=slurm")
     if experiment.dry_run:
         show_estimates([experiment])
         return None

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 DONE = "DONE"
+LIBRARIES = ("torch", "torchvision", "transformers", "peft", "numpy")  # whose versions a result may depend on
 TEMPORARY = ".tmp"
 ROOT_MARKER = ".neurogen"  # a file in every root, so that data in the same folder are read without the results
 
@@ -140,7 +141,6 @@ def environment() -> dict[str, Any]:
     """What a step runs on: versions, commit, host, CPU, GPUs."""
     import torch
 
-    packages = ("neurogen", "torch", "torchvision", "transformers", "peft", "numpy")
     return {
         "python": platform.python_version(),
         "host": platform.node(),
@@ -148,7 +148,7 @@ def environment() -> dict[str, Any]:
         "cpu_cores": os.cpu_count(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "commit": commit_here(),
-        "versions": {name: _version(name) for name in packages},
+        "versions": {name: _version(name) for name in ("neurogen", *LIBRARIES)},
     }
 
 

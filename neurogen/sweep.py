@@ -27,13 +27,17 @@ if TYPE_CHECKING:
     from neurogen.training.runtime import Runtime
 
 
+NEEDED_BY_JOBS = ("tokenizers", "safetensors", "huggingface-hub", "datasets", "deepspeed")  # beside store.LIBRARIES
+
+
 def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
     """The points of a sweep as one graph. Raises UserError for the first that cannot work."""
     from hpc.jobs.cluster import cluster_from
     from hpc.jobs.sweep import Sweep
     from hpc.ranks.zero import zero_from
     from neurogen.experiment import experiment_from
-    from neurogen.store import commit_here, mark_root
+    from neurogen.inputs import Inputs
+    from neurogen.store import LIBRARIES, commit_here, mark_root
     from neurogen.study.graph import steps_of
 
     experiments = [experiment_from(point) for point in composed]
@@ -60,7 +64,11 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
         values=lambda: accuracies(experiments),
         zero=zero_from(first.zero),
         commit=commit_here(),
+        libraries=(*LIBRARIES, *NEEDED_BY_JOBS),
+        site_check=first.site_check,
+        check_inputs=Inputs.of(last),
         dry_run=first.dry_run,
+        stop_after=first.stop_after,
         show_estimates=lambda: show_estimates(experiments),
         show=lambda: show_table(experiments),
     )

@@ -17,6 +17,7 @@ from hpc.jobs.files import write_json
 
 HEARTBEAT_S = 15.0
 STOPPED = 130  # the exit status of an attempt that was asked to stop, and saved
+RESERVE, RESERVED_BYTES = "reserve", 65536  # a file in a batch's folder that makes room where a disk is full
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,12 @@ class AttemptLog:
         self.write(attempt)
 
     def write(self, attempt: Attempt) -> None:
-        """Replace the file of this attempt, atomically."""
-        write_json(self._path(attempt), asdict(attempt))
+        """Replace the file of this attempt, atomically; on a full disk in the room that the reserve has left."""
+        try:
+            write_json(self._path(attempt), asdict(attempt))
+        except OSError:
+            (self.folder / RESERVE).unlink(missing_ok=True)
+            write_json(self._path(attempt), asdict(attempt))
 
     def write_lost(self, message: str) -> bool:
         """Write why the newest attempt ended, in place of its rank 0, which no longer can.

@@ -71,6 +71,10 @@ class Cluster:
         """What a step of this kind asks for."""
         return self.steps.get(kind, self.steps["default"])
 
+    def asking(self, kind: str, resources: Resources) -> Cluster:
+        """The same site, where steps of this kind ask for these resources."""
+        return replace(self, steps={**self.steps, kind: resources})
+
     def without(self, nodes: Sequence[str]) -> Cluster:
         """The same site with these nodes excluded as well."""
         return replace(self, exclude=",".join([*filter(None, [self.exclude]), *nodes]) or None)

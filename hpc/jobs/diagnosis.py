@@ -19,8 +19,10 @@ from pathlib import Path
 from hpc.jobs import scheduler, unheard
 from hpc.jobs.answer import Answer
 from hpc.jobs.attempts import Attempt, attempts_of
+from hpc.jobs.check_report import said
 from hpc.jobs.queue import Queue, Record
 from hpc.jobs.script import log_path
+from hpc.jobs.site_check import KIND as CHECK
 from hpc.jobs.state import State
 from hpc.jobs.sweep import ManifestStep
 
@@ -76,6 +78,9 @@ def _how_it_ended(
         return State.FAILED, reason.format(kind=step.kind, node=node)
     if attempts and attempts[-1].exit_status is not None:
         return State.FAILED, attempts[-1].message
+    printed = said(log_path(record, folder, index)) if step.kind == CHECK else {}
+    if printed:  # by ranks whose rank 0 could not sum it up
+        return State.FAILED, "; ".join(dict.fromkeys(f"{node}: {problem}" for node, problem in printed.values()))
     if word != "COMPLETED" and _log_shows_out_of_memory(log_path(record, folder, index)):
         return State.FAILED, REASONS["OUT_OF_MEMORY"].format(kind=step.kind)
     if word == "CANCELLED":

@@ -29,8 +29,10 @@ from typing import Any
 from hpc.errors import ClusterError
 from hpc.jobs.attempts import STOPPED, Attempt, AttemptLog
 from hpc.jobs.graph import Step, identity
+from hpc.jobs.inspection import Station
 from hpc.jobs.queue import Queue
 from hpc.jobs.script import PUT_BACK
+from hpc.jobs.site_check import SiteCheck
 from hpc.jobs.sweep import Sweep
 from hpc.ranks.distributed import runtime_of_ranks
 from hpc.ranks.placement import Placement
@@ -40,6 +42,10 @@ from hpc.ranks.zero import Zero, single_process
 PAYLOAD = "payload.pkl"
 OUT_OF_TIME = 124
 SIGNALS_ARRIVE_WITHIN_S = 2.0
+
+
+class Stopped(Exception):
+    """A site check saw a signal."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,11 @@ class Payload:
     def of(sweep: Sweep, steps: Sequence[Step], max_requeues: int) -> Payload:
         """That of a batch of these steps."""
         return Payload(tuple(steps), sweep.make_runtime, sweep.interrupted, sweep.refused, sweep.zero, max_requeues)
+
+    @staticmethod
+    def of_check(check: SiteCheck, zero: Zero) -> Payload:
+        """That of a site check. It can be read where the code of the other steps cannot be imported."""
+        return Payload((check,), dict, Stopped, ClusterError, single_process(zero), max_requeues=0)
 
     def write(self, folder: Path) -> None:
         """Into the batch's folder."""
@@ -133,9 +144,12 @@ def run(payload: Payload, index: int, placement: Placement, log: AttemptLog, sig
             _cancel_dependants(step, log.folder)
 
     try:
-        zero = payload.zero if step.shared else single_process(payload.zero)
-        with runtime_of_ranks(payload.make_runtime, zero, placement, signals.stop, when_lost) as runtime:
-            step.run(runtime)
+        if isinstance(step, SiteCheck):  # whether its ranks can meet is what it has to find out
+            step.run(Station(placement, log.folder, signals.stop, payload.interrupted))
+        else:
+            zero = payload.zero if step.shared else single_process(payload.zero)
+            with runtime_of_ranks(payload.make_runtime, zero, placement, signals.stop, when_lost) as runtime:
+                step.run(runtime)
     except payload.interrupted:
         if placement.size > 1:
             time.sleep(SIGNALS_ARRIVE_WITHIN_S)  # all ranks stop together; this one's own signal may still be under way

@@ -16,9 +16,11 @@ from omegaconf import OmegaConf
 
 from hpc.errors import ClusterError
 from hpc.jobs import scheduler
+from hpc.jobs.check_alone import check_alone
 from hpc.jobs.cluster import cluster_from
 from hpc.jobs.local import run_locally
 from hpc.jobs.preview import preview
+from hpc.jobs.site_check import KIND as CHECK
 from hpc.jobs.submission import Submitted, submit
 from hpc.jobs.sweep import Sweep
 from hpc.jobs.waiting import wait_until_over
@@ -39,6 +41,12 @@ def launch(
     if sweep.dry_run:
         preview(sweep, site)
         sweep.show_estimates()
+        wait = False
+    elif sweep.stop_after == CHECK:
+        if where != "slurm":
+            raise ClusterError("stop_after=check looks at the nodes of a cluster; add hydra/launcher=slurm")
+        scheduler.require_slurm()
+        check_alone(sweep, site)
         wait = False
     elif where == "slurm":
         scheduler.require_slurm()
@@ -64,7 +72,8 @@ def launch(
 def require_whole(sweep: Sweep, submitted: Submitted) -> None:
     """Raises ClusterError where a part of the sweep is not in the queue, and says how to go on."""
     if submitted.refusal:
-        present = len(submitted.done) + len(submitted.in_flight) + sum(len(record.steps) for record in submitted.new)
+        new = sum(len(record.steps) for record in submitted.new if record.kind != CHECK)
+        present = len(submitted.done) + len(submitted.in_flight) + new
         raise ClusterError(
             f"{len(sweep.steps) - present} of {len(sweep.steps)} steps are not submitted, since the site lets you "
             f"queue no more jobs now ({submitted.refusal}); the same command later submits them, and with "
@@ -101,9 +110,10 @@ def show(sweep: Sweep, submitted: Submitted) -> None:
     kinds: dict[str, list[int]] = {}
     for record in submitted.new:
         kinds.setdefault(record.kind, []).append(len(record.steps))
+    num_new = sum(sum(sizes) for kind, sizes in kinds.items() if kind != CHECK)
     print(
         f"{len(sweep.configs)} points, {len(sweep.steps)} steps: {len(submitted.done)} done, "
-        f"{len(submitted.in_flight)} in the queue already, {sum(map(sum, kinds.values()))} submitted"
+        f"{len(submitted.in_flight)} in the queue already, {num_new} submitted"
     )
     for kind, sizes in kinds.items():
         ids = ", ".join(str(record.job_id) for record in submitted.new if record.kind == kind)

@@ -12,6 +12,7 @@ from hpc.jobs.cluster import Cluster
 from hpc.jobs.graph import Batch, Step, batches, identity
 from hpc.jobs.queue import Queue
 from hpc.jobs.script import script_of
+from hpc.jobs.site_check import KIND, SiteCheck, site_checks
 from hpc.jobs.sweep import Sweep
 
 WIDTH = 140
@@ -22,7 +23,8 @@ def preview(sweep: Sweep, cluster: Cluster) -> None:
     """Print a table with a row per job and what it asks for, then the scripts."""
     steps = sweep.steps
     missing = [step for step in steps if not step.is_done]
-    jobs = batches(missing, cluster.max_array)
+    checks = _checks(sweep, cluster, missing)
+    jobs = [*(Batch((check,)) for check in checks), *batches(missing, cluster.max_array)]
     job_of = {identity(step): index for index, job in enumerate(jobs) for step in job.steps}
     table = Table(*COLUMNS, box=box.SIMPLE_HEAD, padding=(0, 1))
     scripts: dict[str, str] = {}
@@ -30,9 +32,13 @@ def preview(sweep: Sweep, cluster: Cluster) -> None:
         is_last = job.steps[0] is sweep.last
         needs: list[Step] = missing[:-1] if is_last else job.needs
         needed = sorted({job_of[identity(step)] for step in needs if identity(step) in job_of})
-        table.add_row(str(index), *_cells(job, cluster, "everything" if is_last else ", ".join(map(str, needed))))
-        dependency = ":".join(["afterany" if is_last else "afterok", *(f"JOB{before}" for before in needed)])
-        scripts.setdefault(job.kind, _script(job, sweep, cluster, dependency if needed else None))
+        first = [] if job.kind == KIND else list(range(len(checks)))
+        site = _asking(cluster, job.steps[0])
+        after = "everything" if is_last else ", ".join(map(str, [*first, *needed]))
+        table.add_row(str(index), *_cells(job, site, after))
+        groups = [("afterok", first), ("afterany", needed)] if is_last else [("afterok", first + needed)]
+        options = [":".join([word, *(f"JOB{before}" for before in group)]) for word, group in groups if group]
+        scripts.setdefault(job.kind, _script(job, sweep, site, ",".join(options) or None))
     console = Console(highlight=False, soft_wrap=True, markup=False, width=WIDTH)
     done = len(steps) - len(missing)
     console.print(f"{len(sweep.configs)} points, {len(steps)} steps, {done} of them done; {len(jobs)} jobs to submit")
@@ -40,6 +46,17 @@ def preview(sweep: Sweep, cluster: Cluster) -> None:
     for kind, text in scripts.items():
         console.rule(f"the first script of kind {kind}", align="left")
         console.print(text)
+
+
+def _checks(sweep: Sweep, cluster: Cluster, missing: list[Step]) -> list[SiteCheck]:
+    """The site checks that would be submitted."""
+    if not (sweep.site_check and missing):
+        return []
+    return [check for check in site_checks(sweep, cluster, sweep.code_folder(), missing) if not check.is_done]
+
+
+def _asking(cluster: Cluster, step: Step) -> Cluster:
+    return cluster.asking(KIND, step.resources) if isinstance(step, SiteCheck) else cluster
 
 
 def _cells(job: Batch, cluster: Cluster, after: str) -> list[str]:

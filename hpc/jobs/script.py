@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpc.jobs import site_check
 from hpc.jobs.cluster import Cluster, GpuOption, Resources
 from hpc.jobs.graph import Batch
 from hpc.jobs.queue import Record
@@ -54,7 +55,8 @@ def script_of(batch: Batch, name: str, folder: Path, cluster: Cluster, dependenc
     if cluster.kill_on_invalid_dep and dependency:
         additional["kill-on-invalid-dep"] = "yes"
     text: str = _make_sbatch_string(
-        command=_command(cluster, folder),
+        command=_command(batch, folder, cluster),
+        use_srun=batch.kind != site_check.KIND,
         folder=folder,
         job_name=name,
         partition=cluster.partition,
@@ -83,10 +85,37 @@ def script_of(batch: Batch, name: str, folder: Path, cluster: Cluster, dependenc
     return text
 
 
-def _command(cluster: Cluster, folder: Path) -> str:
-    """What srun starts, as words of a shell: Python, in a container where the site's config names one."""
+def _command(batch: Batch, folder: Path, cluster: Cluster) -> str:
+    """What runs on every node, as words of a shell: Python, in a container where the site's config names one."""
     words = shlex.join([cluster.python or sys.executable, "-P", "-u", "-m", "hpc", str(folder)])
-    return f"{cluster.container} {words}" if cluster.container else words
+    command = f"{cluster.container} {words}" if cluster.container else words
+    return f"{_inspecting(folder, cluster)} {command}" if batch.kind == site_check.KIND else command
+
+
+# What a node may lack before Python can say so. $0 is the root, $1 the batch's folder, the rest the command.
+BEFORE_PYTHON = """\
+node=${SLURMD_NODENAME:-$(hostname)}
+folder=$1
+shift
+if ! [ -d "$folder" ]; then
+  problem="does not see $0; put root= on a file system that all nodes have"
+elif ! command -v "$1" > /dev/null; then
+  problem="does not have $1; install the environment on a file system that all nodes have, or load it in cluster.setup"
+elif ! : > "$folder/rank-${SLURM_RESTART_COUNT:-0}-${SLURM_PROCID:-0}.begun"; then
+  problem="cannot write below $0; mend the rights there, or put root= elsewhere"
+else
+  exec "$@"
+fi
+echo "error: $node: $problem" >&2
+exit 1
+"""
+
+
+def _inspecting(folder: Path, cluster: Cluster) -> str:
+    """What stands before the command of a site check, whose ranks go on when one has failed, and all write into the log
+    of rank 0: a file of its own could not be opened on a node that does not see the root."""
+    srun = ["srun", "--label", "--kill-on-bad-exit=0", *cluster.srun]
+    return shlex.join([*srun, "sh", "-c", BEFORE_PYTHON, str(folder.parent.parent), str(folder)])
 
 
 def _setup(cluster: Cluster, resources: Resources, code: Path) -> list[str]:

@@ -10,12 +10,13 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hpc.errors import ClusterError, Unanswered
 from hpc.jobs import scheduler
+from hpc.jobs.attempts import RESERVE, RESERVED_BYTES
 from hpc.jobs.cluster import Cluster
 from hpc.jobs.graph import Batch, Step, batches, identity
 from hpc.jobs.job import Payload
@@ -24,7 +25,8 @@ from hpc.jobs.queue import Queue, Record, new_record
 from hpc.jobs.reconcile import InFlight, failed_nodes, in_flight, stuck, take_out_hopeless
 from hpc.jobs.sbatch import advice_on, sbatch, without_job_environment
 from hpc.jobs.script import dependency_of, script_of
-from hpc.jobs.sweep import Sweep
+from hpc.jobs.site_check import KIND, MARKER, SiteCheck, passed, site_checks
+from hpc.jobs.sweep import ManifestStep, Sweep
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,15 @@ class Submitted:
     in_flight: dict[str, Record]  # by identity: steps that were in the queue already
     done: tuple[str, ...]  # identities
     code: str  # the snapshot that new jobs run
+    checks: tuple[SiteCheck, ...] = ()  # that the new jobs hang on
     refusal: str = ""  # why the rest was not submitted; empty where everything was
 
 
-def submit(sweep: Sweep, cluster: Cluster, tried: Collection[str] = ()) -> Submitted:
-    """Put everything that is missing into the queue, or as much as the site lets this account queue.
+def submit(sweep: Sweep, cluster: Cluster, tried: Collection[str] = (), only_check: bool = False) -> Submitted:
+    """Put everything that is missing into the queue, in front of it the site check; or as much as the site takes.
 
-    `tried` are identities of steps that are not tried again: with what needs them, they stay as they are.
+    `tried` are identities of steps that are not tried again: with what needs them, they stay as they are. With
+    `only_check` the check is submitted alone.
 
     Raises ClusterError if the site refuses a job; what was submitted before stays in the queue and on record.
     """
@@ -55,23 +59,28 @@ def submit(sweep: Sweep, cluster: Cluster, tried: Collection[str] = ()) -> Submi
         known = scheduler.query(record.name for record in records)
         steps = sweep.steps
         identities = {identity(step) for step in steps}
-        done = {identity(step) for step in steps if step.is_done}
+        done = {identity(step) for step in steps if step.is_done} | passed(sweep.root)
         waiting = {step: job for step, job in in_flight(records, known).items() if step not in done}
         _cancel(take_out_hopeless(waiting, known, done, identities) + stuck(records, known, identities))
         before = {step: record for step, (record, _) in waiting.items() if step in identities}
         submission = _Submission(sweep, cluster, queue, code, waiting, failed_nodes(records, known, identities))
-        missing = missing_steps(steps[:-1], {*done, *waiting}, tried)
-        refusal = ""
+        missing, last = missing_steps(steps[:-1], {*done, *waiting}, tried), identity(sweep.last)
+        is_in_vain, refusal = last in tried and not missing, ""
         try:
-            for batch in batches(missing, largest_array(cluster.max_array)):
+            if only_check:
+                submission.add_checks(steps, anew=True)
+            elif sweep.site_check and (missing or (submission.last_is_due() and not is_in_vain)):
+                submission.add_checks([*missing, sweep.last])
+            sweep.write_manifest(submission.checks_of_the_sweep(records, before))
+            for batch in [] if only_check else batches(missing, largest_array(cluster.max_array)):
                 submission.add_what_fits(batch)
-            is_tried = identity(sweep.last) in tried and not submission.new
-            if not is_tried and submission.add_last():
-                before.pop(identity(sweep.last), None)
+            if not only_check and not is_in_vain and submission.last_is_due():
+                submission.add_last()
+                before.pop(last, None)
         except LimitReached as error:
             refusal = str(error)
     finished = tuple(identity(step) for step in steps if step.is_done)
-    return Submitted(tuple(submission.new), before, finished, code.name, refusal)
+    return Submitted(tuple(submission.new), before, finished, code.name, tuple(submission.checks), refusal)
 
 
 def missing_steps(steps: Sequence[Step], present: Collection[str], tried: Collection[str]) -> list[Step]:
@@ -122,6 +131,25 @@ class _Submission:
     waiting: InFlight
     bad_nodes: list[str]
     new: list[Record] = field(default_factory=list)
+    checks: list[SiteCheck] = field(default_factory=list)
+
+    def add_checks(self, steps: Sequence[Step], anew: bool = False) -> None:
+        """Add the site checks of these steps, as far as they have not passed and are not in flight."""
+        self.checks = site_checks(self.sweep, self.cluster, self.code, steps, anew)
+        for check in self.checks:
+            if not check.is_done and identity(check) not in self.waiting:
+                check.folder.mkdir(parents=True, exist_ok=True)
+                self.add(Batch((check,)), (), "afterok")
+
+    def checks_of_the_sweep(self, records: Sequence[Record], before: Mapping[str, Record]) -> list[ManifestStep]:
+        """What `status` shows of checks: those of this submission, and those that jobs in flight hang on."""
+        checks = {identity(check): ManifestStep.of(check) for check in self.checks}
+        needed = {step for record in before.values() for step in record.needs}
+        for record in records:
+            if record.kind == KIND and record.steps[0] in needed:
+                (step,), (label,), (folder,) = record.steps, record.labels, record.folders
+                checks.setdefault(step, ManifestStep(step, KIND, label, folder, str(Path(folder) / MARKER), []))
+        return list(checks.values())
 
     def add_what_fits(self, batch: Batch) -> None:
         """Add a batch, in parts where the site lets this account queue only a part of it. Raises LimitReached."""
@@ -135,25 +163,35 @@ class _Submission:
             self.add_what_fits(Batch(batch.steps[middle:]))
 
     def add(self, batch: Batch, needs: Sequence[Step], dependency: str) -> None:
-        """Write what the job needs, then call sbatch. Its record is removed only if the site refuses the job."""
-        needed = [step for step in needs if identity(step) in self.waiting]
-        depends_on = [self.waiting[identity(step)] for step in needed]
+        """Write what the job needs, then call sbatch. Its record is removed only if the site refuses the job.
+
+        Every job also waits for the checks, which must end well; they do not wait for each other.
+        """
+        checks = [identity(check) for check in self.checks if batch.kind != KIND]
+        waited_for = [step for step in checks if step in self.waiting]
+        needed = [identity(step) for step in needs if identity(step) in self.waiting]
+        depends_on = [self.waiting[step] for step in [*waited_for, *needed]]
         name = f"{batch.name}-{uuid.uuid4().hex[:6]}"
         folder = self.queue.batch_folder(name)
         folder.mkdir(parents=True)
-        resources, cluster = self.cluster.resources(batch.kind), self.cluster.without(self.bad_nodes)
+        cluster, first = self.cluster.without(self.bad_nodes), batch.steps[0]
+        if isinstance(first, SiteCheck):
+            cluster = cluster.asking(KIND, first.resources)
+        resources = cluster.resources(batch.kind)
         record = new_record(
             name,
             batch.kind,
             [(identity(step), step.label, step.folder.absolute()) for step in batch.steps],
             after=list(dict.fromkeys(record.name for record, _ in depends_on)),
-            needs=[identity(step) for step in needed] if dependency == "afterok" else [],
+            needs=[*waited_for, *needed] if dependency == "afterok" else waited_for,
             gpus=resources.gpus_per_node * resources.nodes,
             code=self.code.name,
         )
-        Payload.of(self.sweep, batch.steps, self.cluster.max_requeues).write(folder)
+        self._payload(batch).write(folder)
+        if batch.kind == KIND:
+            (folder / RESERVE).write_bytes(bytes(RESERVED_BYTES))
         script = folder / "job.sh"
-        text = script_of(batch, name, folder, cluster, dependency_of(depends_on, dependency), self.code)
+        text = script_of(batch, name, folder, cluster, self._dependency(waited_for, needed, dependency), self.code)
         script.write_bytes(os.fsencode(text))  # a shell takes paths as the bytes that they are
         self.queue.write(record)
         record = replace(record, job_id=self._submit(script, record, cluster))
@@ -161,23 +199,37 @@ class _Submission:
         self.new.append(record)
         self.waiting.update({step: (record, index) for index, step in enumerate(record.steps)})
 
-    def add_last(self) -> bool:
-        """Add the sweep's last step, which waits for all others, unless a job for it is in flight that does so.
+    def _payload(self, batch: Batch) -> Payload:
+        first = batch.steps[0]
+        if isinstance(first, SiteCheck):
+            return Payload.of_check(first, self.sweep.zero)
+        return Payload.of(self.sweep, batch.steps, self.cluster.max_requeues)
 
-        Returns whether it was added.
-        """
+    def _dependency(self, checks: Sequence[str], needed: Sequence[str], kind: str) -> str | None:
+        """The option --dependency; with afterany the checks must end well all the same."""
+        groups = {"afterok": [*checks, *needed]} if kind == "afterok" else {"afterok": checks, kind: needed}
+        options = [dependency_of([self.waiting[step] for step in steps], word) for word, steps in groups.items()]
+        return ",".join(filter(None, options)) or None
+
+    def last_is_due(self) -> bool:
+        """Whether the sweep's last step needs a new job: none is in flight that waits for all that is."""
+        job, upstream = self.waiting.get(identity(self.sweep.last)), self._upstream()
+        if job is not None:
+            return not upstream <= set(job[0].after)
+        return bool(upstream) or not self.sweep.last.is_done
+
+    def _upstream(self) -> set[str]:
+        """The jobs that the last step has to wait for."""
+        steps = map(identity, self.sweep.steps[:-1])
+        return {self.waiting[step][0].name for step in steps if step in self.waiting}
+
+    def add_last(self) -> None:
+        """Add the sweep's last step, which waits for all others, in place of a job that does not wait for them all."""
         *others, last = self.sweep.steps
-        upstream = {self.waiting[identity(step)][0].name for step in others if identity(step) in self.waiting}
-        job = self.waiting.get(identity(last))
-        if job is not None and upstream <= set(job[0].after):
-            return False
+        job = self.waiting.pop(identity(last), None)
         if job is not None:
             _cancel([job[0]])
-            del self.waiting[identity(last)]
-        if last.is_done and not upstream:
-            return False
         self.add(Batch((last,)), others, "afterany")
-        return True
 
     def _submit(self, script: Path, record: Record, cluster: Cluster) -> str:
         """The id of the new job. Raises ClusterError, which says what to do next."""

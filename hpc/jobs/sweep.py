@@ -41,6 +41,18 @@ class ManifestStep:
     marker: str
     needs: list[str]  # identities
 
+    @staticmethod
+    def of(step: Step) -> ManifestStep:
+        """That of a step."""
+        return ManifestStep(
+            identity=identity(step),
+            kind=step.kind,
+            label=step.label,
+            folder=str(step.folder.absolute()),
+            marker=str(step.marker.absolute()),
+            needs=[identity(needed) for needed in step.needs],
+        )
+
     @property
     def is_done(self) -> bool:
         """Whether its marker exists."""
@@ -95,7 +107,11 @@ class Sweep:
     values: Callable[[], Sequence[float | None]]  # one per point once the sweep is done; None: it failed
     commit: str | None  # of that code
     zero: Zero  # how several ranks share a step
+    libraries: tuple[str, ...]  # distributions that the code uses; a site check compares their versions
+    site_check: bool  # let short jobs see first whether the nodes have what the others need
+    check_inputs: Callable[[], None]  # reads what the steps will read, without much work; its repr says what that is
     dry_run: bool  # show what would be submitted, and submit nothing
+    stop_after: str | None  # "check": submit the site check alone, and wait for it
     show_estimates: Callable[[], None]  # print the expected cost
     show: Callable[[], None]  # print the results
 
@@ -104,20 +120,10 @@ class Sweep:
         """All of them, each after those that it needs."""
         return in_order([self.last])
 
-    def write_manifest(self) -> Path:
-        """Write the manifest, and the points' configs beside it. Returns its path."""
+    def write_manifest(self, checks: Sequence[ManifestStep] = ()) -> Path:
+        """Write the manifest, and the points' configs beside it; `checks` come before the steps. Returns its path."""
         path = self.last.folder / MANIFEST
-        steps = [
-            ManifestStep(
-                identity=identity(step),
-                kind=step.kind,
-                label=step.label,
-                folder=str(step.folder.absolute()),
-                marker=str(step.marker.absolute()),
-                needs=[identity(needed) for needed in step.needs],
-            )
-            for step in self.steps
-        ]
+        steps = [*checks, *map(ManifestStep.of, self.steps)]
         points = [list(overrides) for overrides in self.overrides]
         command = f"cd {shlex.quote(os.getcwd())} && {shlex.join(sys.orig_argv)}"
         write_json(path, asdict(Manifest(str(self.root.absolute()), points, steps, command)))
@@ -127,6 +133,13 @@ class Sweep:
             (configs / f"{index:04d}.yaml").write_text(text, encoding="utf-8")
         return path
 
+    def code_folder(self) -> Path:
+        """Where `snapshot` puts the code. Raises ClusterError as it does."""
+        return self._folder_of(_files_of(self.packages))
+
+    def _folder_of(self, files: dict[Path, Path]) -> Path:
+        return self.root.absolute() / "code" / _digest(files)
+
     def snapshot(self) -> Path:
         """Copy the code to root/code/HASH, so that later edits do not change jobs that wait. Returns the folder.
 
@@ -134,7 +147,7 @@ class Sweep:
         ClusterError if a package cannot be imported.
         """
         files = _files_of(self.packages)
-        folder = self.root.absolute() / "code" / _digest(files)
+        folder = self._folder_of(files)
         if folder.exists():
             return folder
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}")

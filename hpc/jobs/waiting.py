@@ -7,21 +7,30 @@ out: lines about what changes; the rest is submitted as soon as the site takes i
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
+from hpc.errors import ClusterError
 from hpc.jobs import scheduler
 from hpc.jobs.cluster import Cluster
+from hpc.jobs.site_check import KIND
 from hpc.jobs.state import State
-from hpc.jobs.status import Overview, watch
+from hpc.jobs.status import Overview, StepStatus, watch
 from hpc.jobs.submission import Submitted, submit
 from hpc.jobs.sweep import Sweep
 
 
 def wait_until_over(sweep: Sweep, cluster: Cluster, submitted: Submitted) -> None:
-    """Return when the last step has ended. Raises nothing for failed steps, which are not tried again."""
+    """Return when the last step has ended.
+
+    Raises ClusterError for a site check that failed, nothing for other steps, which are not tried again.
+    """
     waves = Waves(sweep, cluster, submitted)
     while True:
-        before = ""
+        before, failed = "", failed_checks(())
         for overview in watch(sweep.last.folder, scheduler.poll_s()):
+            if failed and failed == failed_checks(overview.steps):  # twice: its marker may become visible late
+                refuse(failed)
+            failed = failed_checks(overview.steps)
             if not overview.is_over and not overview.silence:
                 scheduler.cancel(overview.stuck)  # else they, and the last step behind them, would wait for ever
             if overview.line() != before:
@@ -30,6 +39,18 @@ def wait_until_over(sweep: Sweep, cluster: Cluster, submitted: Submitted) -> Non
                 waves.go_on(overview)
         if overview.steps[-1].state == State.DONE or not waves.go_on(overview):
             return
+
+
+def failed_checks(steps: Sequence[StepStatus]) -> list[StepStatus]:
+    """The site checks among these steps that have failed."""
+    return [step for step in steps if step.kind == KIND and step.state in (State.FAILED, State.UNKNOWN)]
+
+
+def refuse(checks: Sequence[StepStatus]) -> None:
+    """Raises ClusterError with what is wrong, if there is a failed check."""
+    if checks:
+        reasons = "; ".join(f"{step.reason or step.state} ({step.identity}, log {step.log})" for step in checks)
+        raise ClusterError(f"the site check failed: {reasons}")
 
 
 class Waves:

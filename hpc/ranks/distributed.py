@@ -76,7 +76,7 @@ def process_group(
     """
     import torch.distributed as dist
 
-    store = _store(placement)
+    store = store_of(placement, CONNECT_TIMEOUT_S)
     watchdog = Watchdog(store, placement.rank, placement.size, timeout_s, when_lost)
     patience = timedelta(days=7)  # ranks may wait for long while one works alone; the watchdog ends what stands still
     backend = "nccl" if device.type == "cuda" else "gloo"
@@ -95,7 +95,8 @@ def process_group(
     dist.destroy_process_group()
 
 
-def _store(placement: Placement) -> Any:
+def store_of(placement: Placement, timeout_s: float) -> Any:
+    """The store that all ranks share, which rank 0 keeps. Raises ClusterError if they do not meet in time."""
     from torch.distributed import DistNetworkError, DistStoreError, TCPStore  # type: ignore[attr-defined]
 
     try:
@@ -104,7 +105,7 @@ def _store(placement: Placement) -> Any:
             placement.port,
             placement.size,
             is_master=placement.rank == 0 and not placement.has_store,
-            timeout=timedelta(seconds=CONNECT_TIMEOUT_S),
+            timeout=timedelta(seconds=timeout_s),
         )
     except (DistNetworkError, DistStoreError) as error:
         if placement.rank == 0 and "EADDRINUSE" in str(error):

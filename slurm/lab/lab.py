@@ -9,6 +9,12 @@ Every node is a slurmd of its own on this host. Jobs in the partition `high` pre
 are then requeued. GPUs are device files that lead nowhere; CUDA_VISIBLE_DEVICES is set for jobs as on a real node. With
 --accounting, slurmdbd and a MariaDB server run as well, and sacct answers. Everything lives in one folder (--folder),
 which `start` makes anew from the templates beside this file.
+
+A site may be broken on purpose, to see what is said of it:
+
+    --hide n2:/shared          the node sees an empty folder there
+    --block n2:20000-31999     the node cannot open connections to these ports of another node
+    --set TaskProlog=/x.sh     any line of slurm.conf
 """
 
 from __future__ import annotations
@@ -21,7 +27,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from string import Template
 
@@ -44,8 +50,17 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--accounting", action="store_true")
     parser.add_argument("--if-possible", action="store_true", help="install nothing where it needs a password")
+    for option, metavar in (("hide", "NODE:FOLDER"), ("block", "NODE:PORT-PORT"), ("set", "KEY=VALUE")):
+        parser.add_argument(f"--{option}", metavar=metavar, action="append", default=[])
     arguments = parser.parse_args()
-    lab = Lab(arguments.folder.absolute(), arguments.nodes, arguments.accounting)
+    lab = Lab(
+        arguments.folder.absolute(),
+        arguments.nodes,
+        arguments.accounting,
+        hidden=dict(word.split(":", 1) for word in arguments.hide),
+        blocked=dict(word.split(":", 1) for word in arguments.block),
+        settings=arguments.set,
+    )
     try:
         if os.geteuid() != 0:
             raise LabError("installing SLURM and running its daemons need root")
@@ -74,8 +89,17 @@ class LabError(Exception):
 class Lab:
     """The cluster that lives in `folder`."""
 
-    def __init__(self, folder: Path, nodes: int = 2, accounting: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        nodes: int = 2,
+        accounting: bool = False,
+        hidden: Mapping[str, str] | None = None,
+        blocked: Mapping[str, str] | None = None,
+        settings: Sequence[str] = (),
+    ) -> None:
         self.folder, self.nodes, self.accounting = folder, nodes, accounting
+        self.hidden, self.blocked, self.settings = dict(hidden or {}), dict(blocked or {}), settings
 
     @property
     def environment(self) -> dict[str, str]:
@@ -129,15 +153,21 @@ class Lab:
         controller_port, *node_ports, accounting_port, database_port = free_ports(self.nodes + 3)
         if self.accounting:
             self._start_accounting(accounting_port, database_port)
+        network = Network(controller_port) if self.blocked else None
+        names = [f"n{node}" for node in range(1, self.nodes + 1)]
+        addresses = {name: network.address_of(name, self.blocked) if network else "127.0.0.1" for name in names}
         self._write(
             "slurm.conf",
             host=socket.gethostname(),
+            address=network.here if network else "127.0.0.1",
             controller_port=controller_port,
-            nodes=self.nodes,
-            first_port=node_ports[0],
-            last_port=node_ports[-1],
+            nodes="\n".join(
+                f"NodeName={name} NodeHostname={socket.gethostname()} NodeAddr={addresses[name]} Port={port}"
+                for name, port in zip(names, node_ports, strict=True)
+            ),
             gpus=GPUS_PER_NODE,
             accounting=ACCOUNTING.format(port=accounting_port) if self.accounting else "",
+            settings="\n".join(self.settings),
         )
         (self.folder / "gres.conf").write_text(
             f"NodeName=n[1-{self.nodes}] Name=gpu Type=a100 File={self.folder}/gpu/gpu[0-{GPUS_PER_NODE - 1}]\n",
@@ -146,10 +176,25 @@ class Lab:
         if self.accounting:
             self._run("sacctmgr", "-i", "add", "cluster", "lab")
         self._spawn("slurmctld", "slurmctld", "-D")
-        for node in range(1, self.nodes + 1):
-            (self.folder / "spool" / f"n{node}").mkdir(parents=True)
-            self._spawn(f"n{node}", "slurmd", "-D", "-N", f"n{node}")
+        for name in names:
+            (self.folder / "spool" / name).mkdir(parents=True)
+            self._spawn(name, *self._before_slurmd(name), "slurmd", "-D", "-N", name)
+            if network and name in self.blocked:
+                network.connect(name, self._pid(name), self.blocked)
         self._wait_for("every node to be idle", self._all_idle)
+
+    def _before_slurmd(self, name: str) -> list[str]:
+        """What puts a node's daemon where it does not see a folder, or has a network of its own."""
+        before = []
+        if name in self.blocked:  # it starts once there is a way to the controller
+            before += ["unshare", "--net", "sh", "-c", 'until ip route | grep -q .; do sleep 0.1; done; exec "$@"', "-"]
+        if name in self.hidden:
+            mount = 'mount -t tmpfs none "$0" && exec "$@"'
+            before += ["unshare", "--mount", "sh", "-c", mount, self.hidden[name]]
+        return before
+
+    def _pid(self, name: str) -> int:
+        return int((self.folder / "run" / f"{name}.pid").read_text(encoding="utf-8").split()[0])
 
     def stop(self) -> None:
         """End what `start` started, the newest first, and with it all jobs."""
@@ -234,6 +279,38 @@ class Lab:
             if time.monotonic() > deadline:
                 raise LabError(f"waited {PATIENCE_S} s for {condition}; the logs are in {self.folder}/log")
             time.sleep(POLL_S)
+
+
+class Network:
+    """Pairs of virtual cables from this machine to nodes with a network of their own; they vanish with its daemon."""
+
+    def __init__(self, port: int) -> None:
+        self.prefix = f"10.{port // 256}.{port % 256}"  # a lab's ports are its own, and so is this
+        self.cable = f"ng{port}"
+        self.here = f"{self.prefix}.1"
+
+    def address_of(self, name: str, blocked: Mapping[str, str]) -> str:
+        """Of a node, blocked or not."""
+        return f"{self.prefix}.{4 * list(blocked).index(name) + 2}" if name in blocked else self.here
+
+    def connect(self, name: str, pid: int, blocked: Mapping[str, str]) -> None:
+        """Give the process `pid` and its children the node's address, and block its ports."""
+        there, index = self.address_of(name, blocked), list(blocked).index(name)
+        cable = f"{self.cable}-{index}"
+        inside = ["nsenter", f"--net=/proc/{pid}/ns/net", "ip"]
+        own = os.readlink("/proc/self/ns/net")
+        while os.readlink(f"/proc/{pid}/ns/net") == own:
+            time.sleep(POLL_S)
+        for command in (
+            ["ip", "link", "add", cable, "type", "veth", "peer", "name", "up0", "netns", str(pid)],
+            ["ip", "address", "add", f"{self.here}/32", "peer", f"{there}/32", "dev", cable],
+            ["ip", "link", "set", cable, "up"],
+            [*inside, "rule", "add", "ipproto", "tcp", "dport", blocked[name], "unreachable"],
+            [*inside, "link", "set", "lo", "up"],
+            [*inside, "address", "add", f"{there}/32", "peer", f"{self.here}/32", "dev", "up0"],
+            [*inside, "link", "set", "up0", "up"],
+        ):
+            subprocess.run(command, check=True, capture_output=True)
 
 
 def start_of(pid: int) -> str:

@@ -44,7 +44,11 @@ def sweep_of(experiment: Composed, root: Path, *packages: str) -> Sweep:
         values=list,
         commit="abc",
         zero=Zero(stage=0, offload=False, whole_below=0, rank_timeout_s=300),
+        libraries=("torch",),
+        site_check=False,
+        check_inputs=dict,
         dry_run=False,
+        stop_after=None,
         show_estimates=dict,
         show=dict,
     )

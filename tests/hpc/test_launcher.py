@@ -32,16 +32,20 @@ def test_a_preview_shows_graph_scripts_and_estimates(program: Program, tmp_path:
     arguments = ["-m", "dataset=mnist,sst2", "hydra/launcher=slurm", "dry_run=true", "cluster.steps.inject.mem_gb=null"]
     process = program("run", *arguments, PATH=str(tmp_path))
     assert process.returncode == 0, process.stderr
-    assert "2 points, 12 steps, 0 of them done; 10 jobs to submit" in process.stdout
+    assert "2 points, 12 steps, 0 of them done; 12 jobs to submit" in process.stdout
     for expected in (
-        r"0 +2 +1 +1 +8 +32 +120 +reference mnist-lenet-shared",
-        r"1 +1 +0 +1 +1 +8 +– +480 +inject",
-        r"9 +1 +everything .*sweeps mnist\+sst2-2-points",
-        r"#SBATCH --dependency=afterany:JOB0:JOB1",
+        r"0 +1 +1 +1 +2 +8 +10 +check 1-node-1-gpu",
+        r"1 +1 +1 +0 +2 +8 +10 +check 1-node ",
+        r"2 +2 +0, 1 +1 +1 +8 +32 +120 +reference mnist-lenet-shared",
+        r"3 +1 +0, 1, 2 +1 +1 +8 +– +480 +inject",
+        r"11 +1 +everything .*sweeps mnist\+sst2-2-points",
+        r"srun --label --kill-on-bad-exit=0 sh -c",
+        r"#SBATCH --dependency=afterok:JOB0:JOB1,afterany:JOB2:JOB3",
         r"#SBATCH --array=0-1%2",
         r"mnist-lenet-qwen2_vl_7b-fast .* A100 80GB",
         r"sst2-mlp-llama3_8b-fast",
-        r"all points: [\d.]+ GPU-hours in 4 stages",
+        r"inject +│ +2 │ +0 │ .* estimate \(2\)",
+        r"In all [\d.]+ (min|h) to come",
     ):
         assert re.search(expected, process.stdout), (expected, process.stdout)
     assert not (tmp_path / "runs" / "queue").exists()
@@ -62,6 +66,12 @@ def test_the_config_of_a_whole_sweep_is_refused_in_one_line(program: Program) ->
 def test_a_part_of_a_sweep_is_refused_in_one_line(program: Program) -> None:
     process = program("run", "-m", "seed=0,1", "num_parts=2")
     assert error_line(process).startswith("error: part=0 num_parts=2 chooses among the steps of a single run")
+
+
+@pytest.mark.parametrize("words", [["-m", "seed=0,1"], []])
+def test_a_check_without_a_cluster_is_refused(program: Program, words: list[str]) -> None:
+    line = error_line(program("run", *words, *TINY, "stop_after=check"))
+    assert "stop_after=check looks at the nodes of a cluster; add " in line
 
 
 PLANNING = """

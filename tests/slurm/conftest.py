@@ -60,6 +60,7 @@ SMALL = [
     "cluster.array_parallelism=4",
     "cluster.steps.default.mem_gb=1.5",
     "cluster.steps.default.timeout_min=10",
+    "site_check=false",  # a job more in front of every sweep; `finished` and test_site_check.py have it
 ]
 
 # Jobs that run and use no processor, for tests that look only at the queue.
@@ -112,7 +113,9 @@ def finished(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """A sweep of two points. Submitted inside a job, whose own resources must not leak; the sweep outlives the job."""
     folder = tmp_path_factory.mktemp("finished")
     inside = ["srun", "--ntasks=1", "--mem=1500M", "--quiet"]
-    how = submission(folder, *TWO_TARGETS, before=inside, SBATCH_PARTITION="nowhere", SLURM_NTASKS="3")
+    how = submission(
+        folder, *TWO_TARGETS, "site_check=true", before=inside, SBATCH_PARTITION="nowhere", SLURM_NTASKS="3"
+    )
     command = subprocess.run(**how, timeout=600, check=False)
     assert command.returncode == 0, command.stdout + command.stderr
     wait_for("the table", lambda: done(folder / "runs"))

@@ -33,7 +33,10 @@ def test_a_sweep_goes_from_one_command_to_a_table(finished: Finished) -> None:
     (folder,) = (root / "sweeps").iterdir()
     assert len(list((folder / "configs").iterdir())) == 2
     scripts = list((root / "queue").glob("*/job.sh"))
-    assert len(scripts) == 2 * 4 + 1  # per point networks, inject, tune, evaluate; and one aggregation
+    assert len(scripts) == 1 + 2 * 4 + 1  # site check; per point networks, inject, tune, evaluate; aggregation
+    (check,) = (root / "queue").glob("ng-check-*/record.json")
+    behind_it = f"--dependency=afterok:{json.loads(check.read_text())['job_id']}"
+    assert sum(behind_it in script.read_text() for script in scripts) == len(scripts) - 1
     rows = results(root)
     assert [(row["target"], row["n_ok"], row["n_expected"]) for row in rows] == [("cnn_small", 2, 2), ("cnn", 2, 2)]
     assert (folder / "comparison.png").stat().st_size > 5000
