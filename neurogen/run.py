@@ -155,7 +155,8 @@ def run_experiment(experiment: Experiment, stop: Event) -> Aggregate | None:
     from neurogen.sweep import require_backbone, show_estimates
 
     if experiment.stop_after == StopAfter.check:
-        raise UserError("stop_after=check looks at the nodes of a cluster; add -m hydra/launcher=slurm")
+        check_nodes(experiment, stop)
+        return None
     if experiment.dry_run:
         show_estimates([experiment])
         return None
@@ -172,6 +173,17 @@ def run_experiment(experiment: Experiment, stop: Event) -> Aggregate | None:
         with runtime_of(experiment, placement, stop) as runtime:
             run_here(steps, runtime)
     return last
+
+
+def check_nodes(experiment: Experiment, stop: Event) -> None:
+    """The site check on this rank of a job. Raises ClusterError with what is wrong, or outside a job."""
+    from hpc.jobs.check_here import check_here
+    from neurogen.inputs import Inputs
+    from neurogen.store import LIBRARIES
+    from neurogen.study.graph import steps_of
+
+    inputs = Inputs.of(steps_of([experiment]))
+    check_here(Path(experiment.root), ("neurogen", "hpc"), LIBRARIES, inputs, UserError, Interrupted, stop)
 
 
 def require_ranks(experiment: Experiment, placement: Placement, kinds: set[StepKind]) -> None:

@@ -12,5 +12,8 @@ if [[ ! -x "$NEUROGEN_VENV/bin/python" ]]; then
     exit 1
 fi
 export PATH="$NEUROGEN_VENV/bin:$PATH"
+if [[ -n "${SLURM_JOB_ID:-}" && " $* " != *" fetch=false "* ]]; then
+    export HF_HUB_OFFLINE=1 # jobs download nothing: slurm/sweep.sh has fetched it
+fi
 export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"
 export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}" # since SLURM 22.05 srun does not inherit it

@@ -1,16 +1,33 @@
 #!/usr/bin/env bash
-# One experiment as a chain of jobs, without the launcher: networks, both stages, the table.
+# One experiment as a chain of jobs, without the launcher: the site check, networks, both stages, the table. What they
+# read from outside is fetched here first (fetch=false: by the jobs; site_check=false: without the check).
 #   slurm/sweep.sh dataset=mnist target=cnn
 # NEUROGEN_SBATCH holds options of sbatch for every job, such as partition and account, NEUROGEN_TUNE_SBATCH further ones
 # for both stages. NEUROGEN_NETWORK_JOBS (2) is the number of jobs that train the networks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# shellcheck source=slurm/env.sh
+source slurm/env.sh
+
+[[ " $* " == *" fetch=false "* ]] || python -m neurogen.run "$@" stop_after=fetch
+
 read -r -a options <<< "${NEUROGEN_SBATCH:-}"
 read -r -a stage_options <<< "${NEUROGEN_TUNE_SBATCH:-}"
-last=$((${NEUROGEN_NETWORK_JOBS:-2} - 1))
-networks=$(sbatch --parsable "${options[@]}" --array="0-$last" slurm/reference.sbatch "$@")
+after_check=() after_stage_check=""
+if [[ " $* " != *" site_check=false "* ]]; then
+    check=$(sbatch --parsable "${options[@]}" slurm/check.sbatch "$@")
+    stage_check=$check # the stages may run on other nodes
+    if [[ ${#stage_options[@]} -gt 0 ]]; then
+        stage_check=$(sbatch --parsable "${options[@]}" "${stage_options[@]}" slurm/check.sbatch "$@")
+    fi
+    after_check=(--dependency="afterok:$check:$stage_check") after_stage_check=":$stage_check"
+    echo "checks $check $stage_check"
+fi
 options+=(--kill-on-invalid-dep=yes) # else dependants of a failed job would wait for ever
-tune=$(sbatch --parsable "${options[@]}" "${stage_options[@]}" --dependency="afterok:$networks" slurm/tune.sbatch "$@")
+last=$((${NEUROGEN_NETWORK_JOBS:-2} - 1))
+networks=$(sbatch --parsable "${options[@]}" "${after_check[@]}" --array="0-$last" slurm/reference.sbatch "$@")
+tune=$(sbatch --parsable "${options[@]}" "${stage_options[@]}" --dependency="afterok:$networks$after_stage_check" \
+    slurm/tune.sbatch "$@")
 table=$(sbatch --parsable "${options[@]}" --dependency="afterok:$tune" slurm/aggregate.sbatch "$@")
 echo "networks $networks, stages $tune, table $table"

@@ -37,7 +37,7 @@ def test_the_chain_of_templates_makes_the_table(site: dict[str, str], tmp_path: 
         ["slurm/sweep.sh", *overrides], cwd=tmp_path, env=site, capture_output=True, text=True, check=False
     )
     assert process.returncode == 0, process.stderr
-    assert re.fullmatch(r"networks \d+, stages \d+, table \d+\n", process.stdout)
+    assert re.search(r"^checks \d+ \d+\nnetworks \d+, stages \d+, table \d+\n\Z", process.stdout, re.MULTILINE)
     wait_for("the table", lambda: done(tmp_path / "runs") or not active())
     logs = "\n".join(path.read_text() for path in tmp_path.glob("*.log"))
     assert done(tmp_path / "runs"), logs
@@ -46,6 +46,9 @@ def test_the_chain_of_templates_makes_the_table(site: dict[str, str], tmp_path: 
     assert len(list(tmp_path.glob("neurogen-reference-*_*.log"))) == 2  # an array of two
     (environment,) = (tmp_path / "runs").glob("tune/*/environment.json")
     assert json.loads(environment.read_text())["ranks"] == 2
+    reports = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("check/*/report.json")]
+    assert sorted(len(report["ranks"]) for report in reports) == [1, 2]
+    assert {report["problem"] for report in reports} == {""}
 
 
 def test_tensorboard_on_a_node_says_how_to_reach_it(site: dict[str, str], tmp_path: Path) -> None:
@@ -73,7 +76,7 @@ def test_shellcheck_has_nothing_to_say() -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed")
     scripts = sorted([*REPOSITORY.glob("slurm/*.sbatch"), *REPOSITORY.glob("slurm/*.sh")])
-    assert len(scripts) == 6
+    assert len(scripts) == 7
     done = subprocess.run(
         ["shellcheck", "-x", *map(str, scripts)], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
