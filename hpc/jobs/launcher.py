@@ -30,7 +30,8 @@ def launch(
 ) -> list[JobReturn]:
     """Run a sweep: `where` is "slurm" or "local". Local processes are always waited for.
 
-    Raises ClusterError if the site's config makes no sense, or SLURM is missing or refuses a job.
+    What steps read from outside is fetched first. Raises ClusterError if the site's config makes no sense, or SLURM is
+    missing or refuses a job.
     """
     wait = wait or where == "local"
     module, _, function = plan.rpartition(".")
@@ -40,14 +41,19 @@ def launch(
         preview(sweep, site)
         sweep.show_estimates()
         wait = False
+    elif sweep.stop_after == "fetch":
+        sweep.fetch()
+        wait = False
     elif where == "slurm":
         scheduler.require_slurm()
         require_installed(sweep.zero)
+        sweep.fetch()
         show(sweep, submit(sweep, site))
         if wait:
             wait_until_over(sweep)
     else:
         require_installed(sweep.zero)
+        sweep.fetch()
         run_locally(sweep, site.array_parallelism)
     if wait:
         sweep.show()

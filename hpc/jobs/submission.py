@@ -118,7 +118,8 @@ class _Submission:
         )
         Payload.of(self.sweep, batch.steps, self.cluster.max_requeues).write(folder)
         script = folder / "job.sh"
-        text = script_of(batch, name, folder, cluster, dependency_of(depends_on, dependency), self.code)
+        awaited = dependency_of(depends_on, dependency)
+        text = script_of(batch, name, folder, cluster, awaited, self.code, self.sweep.environment)
         script.write_bytes(os.fsencode(text))  # a shell takes paths as the bytes that they are
         self.queue.write(record)
         record = replace(record, job_id=self._submit(script, record, cluster))

@@ -14,7 +14,7 @@ import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,9 @@ class Sweep:
     commit: str | None  # of that code
     zero: Zero  # how several ranks share a step
     dry_run: bool  # show what would be submitted, and submit nothing
+    fetch: Callable[[], None]  # bring here what the steps read from outside
+    stop_after: str | None  # "fetch": submit and run nothing
+    environment: Mapping[str, str]  # variables of every job, which cluster.environment may override
     show_estimates: Callable[[], None]  # print the expected cost
     show: Callable[[], None]  # print the results
 

@@ -45,6 +45,9 @@ def sweep_of(experiment: Composed, root: Path, *packages: str) -> Sweep:
         commit="abc",
         zero=Zero(stage=0, offload=False, whole_below=0, rank_timeout_s=300),
         dry_run=False,
+        fetch=dict,
+        stop_after=None,
+        environment={},
         show_estimates=dict,
         show=dict,
     )

@@ -25,7 +25,7 @@ def test_a_script_asks_for_what_the_site_says(experiment: Composed, tmp_path: Pa
         "cluster=a100", "cluster.partition=gpu", "cluster.setup=[module load cuda]", "cluster.steps.tune.timeout_min=77"
     )
     (tune,) = (step for step in graph(experiment, "seed=0") if step.kind == "tune")
-    text = script_of(Batch((tune,)), "name", tmp_path, cluster, "afterok:5", tmp_path / "code")
+    text = script_of(Batch((tune,)), "name", tmp_path, cluster, "afterok:5", tmp_path / "code", {})
     for line in (
         "#SBATCH --partition=gpu",
         "#SBATCH --time=77",
@@ -37,4 +37,4 @@ def test_a_script_asks_for_what_the_site_says(experiment: Composed, tmp_path: Pa
         "export OMP_NUM_THREADS=8",
     ):
         assert line in text.splitlines(), text
-    assert "kill-on-invalid-dep" not in script_of(Batch((tune,)), "name", tmp_path, cluster, None, tmp_path)
+    assert "kill-on-invalid-dep" not in script_of(Batch((tune,)), "name", tmp_path, cluster, None, tmp_path, {})
