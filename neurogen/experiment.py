@@ -24,6 +24,7 @@ from neurogen.config import (
     ScaleKind,
     StageConfig,
     StepKind,
+    StopAfter,
     TaskSharing,
     TokenOrder,
 )
@@ -113,6 +114,8 @@ def validate(experiment: Experiment) -> None:
     check_places(experiment)
     if experiment.only == []:
         raise UserError(f"only=[] runs nothing; name steps ({', '.join(StepKind)}), or leave it out")
+    if experiment.stop_after == StopAfter.fetch and not experiment.fetch:
+        raise UserError("fetch=false leaves out what `neurogen fetch` does; leave out one of them")
     if experiment.part >= experiment.num_parts:
         raise UserError(f"part={experiment.part} must be below num_parts={experiment.num_parts}")
     check_modality(experiment)

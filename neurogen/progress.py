@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 SECONDS_BETWEEN_LINES = 15.0
 SECONDS_OF_PATIENCE = 2.0
+BYTES = "B"
 
 Item = TypeVar("Item")
 
@@ -20,7 +21,8 @@ Item = TypeVar("Item")
 class Progress:
     """`with Progress("tune", 100, unit="steps") as progress: progress.advance(1, "loss 0.3")`.
 
-    `first` units of `total` were done by an earlier run. Threads may share a Progress.
+    `first` units of `total` were done by an earlier run. The unit "B", bytes, is shown in kB, MB, and so on.
+    Threads may share a Progress.
     """
 
     def __init__(self, title: str, total: int, unit: str, first: int = 0) -> None:
@@ -29,7 +31,8 @@ class Progress:
         self.lock, self.note = Lock(), ""
         self.bar: Any = None
         if sys.stderr.isatty() or in_notebook():
-            self.bar = _bar(total=total, initial=first, desc=f"  {title}", unit=f" {unit}", dynamic_ncols=True)
+            scaled = {"unit": unit, "unit_scale": True} if unit == BYTES else {"unit": f" {unit}"}
+            self.bar = _bar(total=total, initial=first, desc=f"  {title}", dynamic_ncols=True, **scaled)
 
     def __enter__(self) -> Progress:
         return self
@@ -53,7 +56,10 @@ class Progress:
     def _line(self) -> None:
         self.printed = time.monotonic()
         elapsed = self.printed - self.started
-        parts = [f"{self.done}/{self.total} {self.unit} in {elapsed:.0f} s"]
+        counts = f"{self.done}/{self.total} {self.unit}"
+        if self.unit == BYTES:
+            counts = f"{in_bytes(self.done)} of {in_bytes(self.total)}"
+        parts = [f"{counts} in {elapsed:.0f} s"]
         if self.first < self.done < self.total:
             parts.append(f"about {elapsed * (self.total - self.done) / (self.done - self.first):.0f} s to go")
         if self.note:
@@ -72,6 +78,14 @@ def when_slow(items: Sequence[Item], title: str, unit: str) -> Iterator[Item]:
             yield item
             if progress is not None:
                 progress.advance()
+
+
+def in_bytes(count: float) -> str:
+    """A number of bytes in the unit that leaves one to three digits before the point, as in 11.6 MB."""
+    unit, *larger = ("B", "kB", "MB", "GB", "TB", "PB")
+    while count >= 1000 and larger:
+        count, (unit, *larger) = count / 1000, larger
+    return f"{count:.0f} {unit}" if unit == BYTES else f"{count:.1f} {unit}"
 
 
 def in_notebook() -> bool:

@@ -18,6 +18,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from hpc.ranks.placement import Placement
     from neurogen.config import Experiment, StepKind
     from neurogen.study.pipeline import Aggregate
+    from neurogen.study.step import Step
     from neurogen.training.runtime import Runtime
 
 INTERRUPTED = 130
@@ -130,36 +132,55 @@ def compose_and_run(composed: Any) -> None:
 
     experiment = experiment_from(composed)
     placement, stop = Placement.from_environment(os.environ), Event()
-    _stop_on_signals(stop)
     try:
-        last = run_experiment(experiment, stop)
+        planned = prepare(experiment)  # Ctrl-C ends it at once
+        _stop_on_signals(stop)
+        run_steps(experiment, planned.steps, stop)
     except (Interrupted, KeyboardInterrupt):
         if placement.rank != 0:
             return  # rank 0 says so
         _say_stopped()
         sys.exit(INTERRUPTED)
-    if last is not None and last.is_done and placement.rank == 0:
-        show(last)
+    if planned.last is not None and planned.last.is_done and placement.rank == 0:
+        show(planned.last)
 
 
-def run_experiment(experiment: Experiment, stop: Event) -> Aggregate | None:
-    """Do the steps that are not done, in this process, which may be one rank of several; returns the last step.
+@dataclass(frozen=True)
+class Planned:
+    """What a run will do: its steps in order, of which some may be done, and the last step of the experiment."""
 
-    With dry_run=true, print what it would cost, do nothing, and return None.
-    Raises Interrupted when `stop` is set and everything needed to go on is saved.
+    steps: list[Step]
+    last: Aggregate | None  # None where no step is to be run
+
+
+def run_experiment(experiment: Experiment, stop: Event) -> None:
+    """Do the steps that are not done, in this process, which may be one rank of several.
+
+    With dry_run=true, print what it would cost and do nothing. Raises Interrupted when `stop` is set and everything
+    needed to go on is saved.
+    """
+    run_steps(experiment, prepare(experiment).steps, stop)
+
+
+def prepare(experiment: Experiment) -> Planned:
+    """The steps of an experiment, after everything is here that they read from outside.
+
+    Raises UserError or ClusterError for what cannot work. Rank 0 brings what is missing; the other ranks wait for it.
     """
     from hpc.ranks.placement import Placement
     from neurogen.config import StopAfter
-    from neurogen.study.execution import chosen, run_here
+    from neurogen.downloads.fetch import fetch, wait_for
+    from neurogen.fetch import sources_of
+    from neurogen.study.execution import chosen
     from neurogen.study.graph import steps_of
     from neurogen.sweep import require_backbone, show_estimates
 
     if experiment.stop_after == StopAfter.check:
-        check_nodes(experiment, stop)
-        return None
+        check_nodes(experiment)
+        return Planned([], None)
     if experiment.dry_run:
         show_estimates([experiment])
-        return None
+        return Planned([], None)
     try:
         last = steps_of([experiment])
     except UserError as error:
@@ -169,13 +190,27 @@ def run_experiment(experiment: Experiment, stop: Event) -> Aggregate | None:
     undone = {step.kind for step in steps if not step.is_done}
     if placement.size > 1 or undone:
         require_ranks(experiment, placement, undone)
+    if experiment.fetch and placement.rank != 0:
+        wait_for(sources_of(steps))
+    if placement.size > 1 or undone:
         require_backbone(experiment, undone)
+    if experiment.fetch and placement.rank == 0:
+        fetch(sources_of(steps), say_all=experiment.stop_after == StopAfter.fetch)
+    return Planned([], None) if experiment.stop_after == StopAfter.fetch else Planned(steps, last)
+
+
+def run_steps(experiment: Experiment, steps: Sequence[Step], stop: Event) -> None:
+    """Do those of these steps that are not done. Raises Interrupted as `run_experiment` does."""
+    from hpc.ranks.placement import Placement
+    from neurogen.study.execution import run_here
+
+    placement = Placement.from_environment(os.environ)
+    if (placement.size > 1 and steps) or any(not step.is_done for step in steps):
         with runtime_of(experiment, placement, stop) as runtime:
             run_here(steps, runtime)
-    return last
 
 
-def check_nodes(experiment: Experiment, stop: Event) -> None:
+def check_nodes(experiment: Experiment) -> None:
     """The site check on this rank of a job. Raises ClusterError with what is wrong, or outside a job."""
     from hpc.jobs.check_here import check_here
     from neurogen.inputs import Inputs
@@ -183,7 +218,7 @@ def check_nodes(experiment: Experiment, stop: Event) -> None:
     from neurogen.study.graph import steps_of
 
     inputs = Inputs.of(steps_of([experiment]))
-    check_here(Path(experiment.root), ("neurogen", "hpc"), LIBRARIES, inputs, UserError, Interrupted, stop)
+    check_here(Path(experiment.root), ("neurogen", "hpc"), LIBRARIES, inputs, UserError, Interrupted, Event())
 
 
 def require_ranks(experiment: Experiment, placement: Placement, kinds: set[StepKind]) -> None:

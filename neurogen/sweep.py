@@ -8,7 +8,8 @@ conf/hydra/launcher names `plan`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
     experiments = [experiment_from(point) for point in composed]
     first = experiments[0]
     site = cluster_from(first.cluster)
+    share_places(site.environment)
     for experiment in experiments:
         require_whole(experiment)
         require_equal_shares(experiment, site)
@@ -68,10 +70,42 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
         site_check=first.site_check,
         check_inputs=Inputs.of(last),
         dry_run=first.dry_run,
+        fetch=partial(bring_sources, first, last),
         stop_after=first.stop_after,
+        environment=environment_of_jobs(first),
         show_estimates=lambda: show_estimates(experiments),
         show=lambda: show_table(experiments),
     )
+
+
+def share_places(environment: Mapping[str, str]) -> None:
+    """Look here for data and models where jobs with these variables will. The user's token stays where it is."""
+    places = {name: environment[name] for name in ("NEUROGEN_CACHE", "HF_HUB_CACHE") if name in environment}
+    if "HF_HOME" in environment:
+        places.setdefault("HF_HUB_CACHE", os.path.join(environment["HF_HOME"], "hub"))
+    os.environ.update(places)
+
+
+def environment_of_jobs(experiment: Experiment) -> dict[str, str]:
+    """What jobs must know, since a site may not hand the environment on: where everything is, and not to download."""
+    from neurogen.cache import cache_folder
+    from neurogen.downloads.hub import hub_cache
+
+    places = {"NEUROGEN_CACHE": str(cache_folder().absolute()), "HF_HUB_CACHE": str(hub_cache())}
+    if "HF_HOME" in os.environ:
+        places["HF_HOME"] = os.path.abspath(os.environ["HF_HOME"])
+    return places | ({"HF_HUB_OFFLINE": "1"} if experiment.fetch else {})
+
+
+def bring_sources(experiment: Experiment, last: Aggregate) -> None:
+    """Bring here what undone steps read from outside. Raises UserError where that cannot be done."""
+    from neurogen.config import StopAfter
+    from neurogen.downloads.fetch import fetch
+    from neurogen.fetch import sources_of
+    from neurogen.study.execution import in_order
+
+    if experiment.fetch:
+        fetch(sources_of(in_order(last)), say_all=experiment.stop_after == StopAfter.fetch)
 
 
 def say_equal_points(experiments: Sequence[Experiment], overrides: Sequence[Sequence[str]], num_rows: int) -> None:
@@ -134,11 +168,16 @@ def require_equal_shares(e: Experiment, site: Cluster) -> None:
 
 
 def require_backbones(experiments: Sequence[Experiment], last: Aggregate) -> None:
-    """Raises UserError for a backbone that jobs to come could not use. Random weights, for tests, are let through."""
+    """Raises UserError for a backbone that jobs to come could not use. Random weights, for tests, are let through.
+
+    With fetch=false so is a backbone that is not here: there may be no network where this is submitted.
+    """
+    from neurogen.downloads.models import is_described_here
     from neurogen.study.execution import in_order
 
     undone = {step.kind for step in in_order(last) if not step.is_done}
     published = {e.cost_key: e for e in experiments if e.backbone.random_seed is None}
+    published = {key: e for key, e in published.items() if e.fetch or is_described_here(e.backbone)}
     for experiment in published.values() if undone else ():
         require_backbone(experiment, undone)
 

@@ -32,7 +32,8 @@ def launch(
 ) -> list[JobReturn]:
     """Run a sweep: `where` is "slurm" or "local". Local processes are always waited for.
 
-    Raises ClusterError if the site's config makes no sense, or SLURM is missing or refuses a job.
+    What steps read from outside is fetched first. Raises ClusterError if the site's config makes no sense, or SLURM is
+    missing or refuses a job.
     """
     wait = wait or where == "local"
     module, _, function = plan.rpartition(".")
@@ -42,15 +43,20 @@ def launch(
         preview(sweep, site)
         sweep.show_estimates()
         wait = False
+    elif sweep.stop_after == "fetch":
+        sweep.fetch()
+        wait = False
     elif sweep.stop_after == CHECK:
         if where != "slurm":
             raise ClusterError("stop_after=check looks at the nodes of a cluster; add hydra/launcher=slurm")
         scheduler.require_slurm()
+        sweep.fetch()
         check_alone(sweep, site)
         wait = False
     elif where == "slurm":
         scheduler.require_slurm()
         require_installed(sweep.zero)
+        sweep.fetch()
         submitted = submit(sweep, site)
         show(sweep, submitted)
         if wait:
@@ -59,6 +65,7 @@ def launch(
             require_whole(sweep, submitted)
     else:
         require_installed(sweep.zero)
+        sweep.fetch()
         run_locally(sweep, site.array_parallelism)
     if wait:
         sweep.show()

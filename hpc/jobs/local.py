@@ -9,9 +9,11 @@ nothing new begins.
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -32,7 +34,11 @@ def run_locally(sweep: Sweep, num_parallel: int) -> None:
     steps = [step for step in sweep.steps if not step.is_done]
     Payload.of(sweep, steps, max_requeues=0).write(folder)
     print(f"{len(sweep.configs)} points, {len(sweep.steps)} steps: {len(sweep.steps) - len(steps)} done", flush=True)
-    with ThreadPoolExecutor(num_parallel) as pool, _progress(len(steps)) as bar, Processes() as processes:
+    with (
+        ThreadPoolExecutor(num_parallel) as pool,
+        _progress(len(steps)) as bar,
+        Processes(sweep.environment) as processes,
+    ):
         try:
             _run_graph(steps, sweep.last, folder, pool, bar, processes)
         except KeyboardInterrupt:
@@ -95,7 +101,8 @@ class Processes:
     A terminal's Ctrl-C reaches the processes by itself; any other signal reaches only this one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = {**os.environ, **environment}
         self.running, self.is_stopped = set[subprocess.Popen[bytes]](), False
 
     def __enter__(self) -> Processes:
@@ -112,7 +119,7 @@ class Processes:
         """The exit status of a process; several threads may call this. After a signal nothing begins."""
         if self.is_stopped:
             return STOPPED
-        with subprocess.Popen(command, stdout=log, stderr=log) as process:
+        with subprocess.Popen(command, stdout=log, stderr=log, env=self.environment) as process:
             self.running.add(process)
             if self.is_stopped:  # the signal came while it began
                 process.terminate()

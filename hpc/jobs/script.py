@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hpc.jobs import site_check
@@ -43,8 +43,16 @@ def dependency_of(needed: Sequence[tuple[Record, int]], kind: str) -> str | None
     return f"{kind}:{':'.join(ids)}" if ids else None
 
 
-def script_of(batch: Batch, name: str, folder: Path, cluster: Cluster, dependency: str | None, code: Path) -> str:
-    """The script that runs a batch from its folder, with the snapshot `code`."""
+def script_of(
+    batch: Batch,
+    name: str,
+    folder: Path,
+    cluster: Cluster,
+    dependency: str | None,
+    code: Path,
+    environment: Mapping[str, str],
+) -> str:
+    """The script that runs a batch from its folder, with the snapshot `code` and these variables."""
     from submitit.slurm.slurm import _make_sbatch_string
 
     resources = cluster.resources(batch.kind)
@@ -77,7 +85,7 @@ def script_of(batch: Batch, name: str, folder: Path, cluster: Cluster, dependenc
         map_count=len(batch.steps) if len(batch.steps) > 1 else None,
         stderr_to_stdout=True,
         srun_args=["--kill-on-bad-exit=1", *cluster.srun],  # if one rank fails, end all
-        setup=_setup(cluster, resources, code),
+        setup=_setup(cluster, resources, code, environment),
         teardown=[PUTTING_BACK] if cluster.container else None,
         additional_parameters=additional,
         wckey=None,  # submitit's default would need accounting
@@ -118,11 +126,12 @@ def _inspecting(folder: Path, cluster: Cluster) -> str:
     return shlex.join([*srun, "sh", "-c", BEFORE_PYTHON, str(folder.parent.parent), str(folder)])
 
 
-def _setup(cluster: Cluster, resources: Resources, code: Path) -> list[str]:
+def _setup(cluster: Cluster, resources: Resources, code: Path, environment: Mapping[str, str]) -> list[str]:
     """Lines of shell before the step."""
+    variables = {**environment, **cluster.environment}
     return [
         *cluster.setup,
-        *(f"export {key}={shlex.quote(str(value))}" for key, value in cluster.environment.items()),
+        *(f"export {key}={shlex.quote(str(value))}" for key, value in variables.items()),
         # the snapshot first, then what was importable where the sweep was submitted
         f"export PYTHONPATH={shlex.quote(str(code))}:{shlex.quote(os.getcwd())}:$PYTHONPATH",
         f"export OMP_NUM_THREADS={resources.cpus_per_task}",

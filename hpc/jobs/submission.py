@@ -191,7 +191,8 @@ class _Submission:
         if batch.kind == KIND:
             (folder / RESERVE).write_bytes(bytes(RESERVED_BYTES))
         script = folder / "job.sh"
-        text = script_of(batch, name, folder, cluster, self._dependency(waited_for, needed, dependency), self.code)
+        awaited = self._dependency(waited_for, needed, dependency)
+        text = script_of(batch, name, folder, cluster, awaited, self.code, self.sweep.environment)
         script.write_bytes(os.fsencode(text))  # a shell takes paths as the bytes that they are
         self.queue.write(record)
         record = replace(record, job_id=self._submit(script, record, cluster))

@@ -16,7 +16,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,9 @@ class Sweep:
     site_check: bool  # let short jobs see first whether the nodes have what the others need
     check_inputs: Callable[[], None]  # reads what the steps will read, without much work; its repr says what that is
     dry_run: bool  # show what would be submitted, and submit nothing
-    stop_after: str | None  # "check": submit the site check alone, and wait for it
+    fetch: Callable[[], None]  # bring here what the steps read from outside
+    stop_after: str | None  # "fetch": submit and run nothing; "check": the site check alone, and wait for it
+    environment: Mapping[str, str]  # variables of every job, which cluster.environment may override
     show_estimates: Callable[[], None]  # print the expected cost
     show: Callable[[], None]  # print the results
 

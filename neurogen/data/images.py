@@ -45,12 +45,10 @@ def mnist5k(config: DatasetConfig) -> RawSplits:
 
 def mnist(config: DatasetConfig) -> RawSplits:
     """70,000 grey digits of 28×28 pixels in the published splits. Raises UserError where they cannot be had."""
-    from torchvision.datasets import MNIST
-
     from neurogen.data.published import read_published
     from neurogen.data.published_files import published_digest
 
-    splits = (read_published(MNIST, config, train=train) for train in (True, False))
+    splits = (read_published(config, train=train) for train in (True, False))
     train, test = (_labelled_images(split.data.numpy()[:, None], split.targets, config) for split in splits)
     # torchvision compares the files of the two sets below with what was published, but not these
     notes = () if published_digest(config) is None else ("files: not those that were published",)
@@ -59,22 +57,18 @@ def mnist(config: DatasetConfig) -> RawSplits:
 
 def svhn(config: DatasetConfig) -> RawSplits:
     """99,289 house numbers in colour of 32×32 pixels in the published splits. Raises UserError as `mnist` does."""
-    from torchvision.datasets import SVHN
-
     from neurogen.data.published import read_published
 
-    splits = (read_published(SVHN, config, split=name) for name in ("train", "test"))
+    splits = (read_published(config, split=name) for name in ("train", "test"))
     train, test = (_labelled_images(split.data, split.labels, config) for split in splits)
     return RawSplits(train, test, DIGIT_NAMES)
 
 
 def cifar10(config: DatasetConfig) -> RawSplits:
     """60,000 photographs of 32×32 pixels in the published splits. Raises UserError as `mnist` does."""
-    from torchvision.datasets import CIFAR10
-
     from neurogen.data.published import read_published
 
-    splits = (read_published(CIFAR10, config, train=train) for train in (True, False))
+    splits = (read_published(config, train=train) for train in (True, False))
     train, test = (_labelled_images(split.data.transpose(0, 3, 1, 2), split.targets, config) for split in splits)
     return RawSplits(train, test, CIFAR10_NAMES)
 

@@ -1,105 +1,214 @@
-"""Published image datasets, as torchvision reads and downloads them.
+"""Published image datasets, as torchvision reads them.
 
-in:  a class of torchvision.datasets; the folder in which its files are, or shall be
-out: the dataset, or one line that says which file is missing or broken, and where
+in:  the config of such a dataset, whose path is the folder in which its files are, or shall be
+out: its splits, or one line that says which file is missing or broken, and where
 
 torchvision says of a broken file that it is missing, and would download it again. Here nothing is downloaded in place
-of files that are there.
+of files that are there. Addresses and digests are torchvision's own.
 """
 
 from __future__ import annotations
 
-import errno
 import os
+import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from torchvision.datasets import CIFAR10, MNIST, SVHN
-from torchvision.datasets.utils import check_integrity
-
 from neurogen.config import DatasetConfig
+from neurogen.data.published_files import FORMER_MNIST, NUM_UNPACKED, are_published_here
+from neurogen.downloads.files import Algorithm, Digest, NotBrought, RemoteFile, alone_with
+from neurogen.downloads.network import is_offline
+from neurogen.downloads.source import Advance, Missing, Source
 from neurogen.errors import UserError, one_line
+from neurogen.progress import BYTES, Progress
 
 # what torchvision raises where files are missing, cut short or changed
 UNREADABLE = (RuntimeError, AssertionError, ValueError, TypeError, LookupError, EOFError, OSError)
-UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC, errno.EDQUOT)
 IDX_MAGIC = 3  # bytes before the number of dimensions, which is one byte; then 4 bytes for each
 
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file and its published digest; IDX files without one say their own length."""
+    """A file that is read, its published digest, and the archive that it is in; IDX files say their own length."""
 
     path: Path
     md5: str | None
-    is_archive: bool = False  # an archive need not be there where its content is
+    archive: RemoteFile  # the file itself, where it is published as it is read
 
     @property
     def is_whole(self) -> bool:
         """Whether the file is there as it was published."""
-        return check_integrity(self.path, self.md5) if self.md5 is not None else _is_whole_idx(self.path)
+        if self.md5 is None:
+            return _is_whole_idx(self.path)
+        return Digest(Algorithm.MD5, self.md5).is_of(self.path)
 
 
-def read_published(dataset: Any, config: DatasetConfig, **split: Any) -> Any:
-    """A torchvision dataset from config.path; what is missing is downloaded into it.
+def read_published(config: DatasetConfig, **split: Any) -> Any:
+    """A split as torchvision reads it from config.path; what is missing is downloaded into it.
 
     Raises UserError, which names the files, where they are broken, cannot be downloaded or cannot be written.
     """
+    dataset = _class_of(config)
     try:
         return dataset(config.path, **split, download=False)
     except UNREADABLE as error:
-        missing = _missing(dataset, config, split, error)
-    try:
-        return dataset(config.path, **split, download=True)
-    except (OSError, RuntimeError) as error:
-        if getattr(error, "errno", None) in UNWRITABLE:
+        source = PublishedSource(config)
+        if source.is_here():
             raise UserError(
-                f"dataset {config.name} cannot be written into dataset.path={config.path} ({one_line(error)}); give a "
-                "folder that can be written"
+                f"dataset {config.name}: the files under dataset.path={config.path} cannot be read "
+                f"({one_line(error)}); delete them, and put whole ones there or let them be downloaded"
             ) from error
-        raise UserError(
-            f"dataset {config.name} is not under dataset.path={config.path} (missing: {', '.join(missing)}) and cannot "
-            f"be downloaded ({one_line(error)}); put torchvision's files there, or use an offline dataset: mnist5k, "
-            "digits"
-        ) from error
+    with Progress(f"fetching {source.name}", source.missing().num_bytes, unit=BYTES) as progress:
+        source.bring(progress.advance)
+    return dataset(config.path, **split, download=False)
 
 
-def _missing(dataset: Any, config: DatasetConfig, split: dict[str, Any], error: Exception) -> list[str]:
-    """The files that are not there, archives aside. Raises UserError where files are there, and broken."""
-    files = list(_files(dataset, Path(config.path or ""), split))
-    broken = [file.path for file in files if file.path.exists() and not file.is_whole]
-    missing = [file.path.name for file in files if not file.is_archive and not file.path.exists()]
-    if broken:
-        raise UserError(
-            f"dataset {config.name} is broken: {', '.join(path.name for path in broken)} in {broken[0].parent} cut "
-            "short or changed; delete that, and put the whole there or let it be downloaded"
-        ) from error
-    if not missing:
-        raise UserError(
-            f"dataset {config.name}: the files under dataset.path={config.path} cannot be read ({one_line(error)}); "
-            "delete them, and put whole ones there or let them be downloaded"
-        ) from error
-    return missing
+@dataclass(frozen=True)
+class PublishedSource(Source):
+    """A published dataset as a source."""
+
+    config: DatasetConfig
+
+    @property
+    def name(self) -> str:
+        """The dataset."""
+        return f"dataset {self.config.load}"
+
+    @property
+    def place(self) -> Path:
+        """dataset.path."""
+        return Path(self.config.path or "").absolute()
+
+    @property
+    def setting(self) -> str:
+        """The key of its path."""
+        return "dataset.path"
+
+    def is_here(self) -> bool:
+        """Whether torchvision could read it. Raises UserError where files are here, and broken."""
+        return are_published_here(self.config) or not self._absent()
+
+    def missing(self) -> Missing:
+        """What is to be downloaded and unpacked. Raises UserError where it cannot be."""
+        archives = self._archives()
+        with self._alone():
+            num_bytes = sum(max(0, (archive.size() or 0) - archive.num_here) for archive in archives)
+        return Missing(num_bytes, NUM_UNPACKED[self.config.load])
+
+    def bring(self, advance: Advance) -> None:
+        """Download and unpack what is missing. Raises UserError where that cannot be done."""
+        with self._alone():
+            packed = self._packed()
+            for archive in self._archives():
+                archive.path.parent.mkdir(parents=True, exist_ok=True)
+                archive.bring(advance)
+            for archive, paths in packed.items():
+                _unpack(archive.path, paths)
+
+    def _files(self) -> list[PublishedFile]:
+        """All files that are read. Raises UserError where one of them, or an archive, is here and broken."""
+        files = list(_files_of(_class_of(self.config), self.place))
+        broken = [file.path for file in files if file.path.exists() and not file.is_whole]
+        archives = {file.archive for file in files if file.archive.path != file.path}
+        broken += [file.path for file in archives if file.path.exists() and not file.digest.is_of(file.path)]
+        if broken:
+            raise UserError(
+                f"dataset {self.config.name} is broken: {', '.join(path.name for path in broken)} in "
+                f"{broken[0].parent} cut short or changed; delete that, and put the whole there or let it be downloaded"
+            )
+        return files
+
+    def _absent(self) -> list[PublishedFile]:
+        """The files that are read and not here."""
+        if self.config.load == "mnist" and all((self.place / name).is_file() for name in FORMER_MNIST):
+            return []
+        return [file for file in self._files() if not file.path.exists()]
+
+    def _packed(self) -> dict[RemoteFile, list[Path]]:
+        """The files that are not here by the archives that they are in."""
+        packed: dict[RemoteFile, list[Path]] = {}
+        for file in self._absent():
+            packed.setdefault(file.archive, []).append(file.path)
+        return packed
+
+    def _archives(self) -> list[RemoteFile]:
+        """What is to be downloaded. Raises UserError where that is something, and nothing may be."""
+        archives = [archive for archive in self._packed() if not archive.path.exists()]
+        if archives and is_offline():
+            command = ["neurogen", "fetch", f"dataset={self.config.load}", f"dataset.path={self.place}"]
+            raise UserError(
+                f"{self._lacking()}, and nothing is downloaded here (HF_HUB_OFFLINE=1); where there is a network, run "
+                f"`{shlex.join(command)} backbone=tiny_llama`"
+            )
+        return archives
+
+    def _lacking(self) -> str:
+        missing = ", ".join(file.path.name for file in self._absent())
+        return f"dataset {self.config.name} is not under dataset.path={self.place} (missing: {missing})"
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the dataset for this process. Turns what goes wrong with its files into a UserError."""
+        try:
+            with alone_with(self.place / f".{self.config.load}.lock", self.name):
+                yield
+        except NotBrought as error:
+            raise UserError(
+                f"{self._lacking()} and cannot be downloaded ({error}); put torchvision's files there, or use an "
+                "offline dataset: mnist5k, digits"
+            ) from error
+        except OSError as error:
+            raise UserError(
+                f"dataset {self.config.name} cannot be written into dataset.path={self.place} ({one_line(error)}); "
+                "give a folder that can be written"
+            ) from error
 
 
-def _files(dataset: Any, root: Path, split: dict[str, Any]) -> Iterator[PublishedFile]:
-    """The files that torchvision reads for a split, and the archives that it makes them of."""
-    if issubclass(dataset, MNIST):
+def _class_of(config: DatasetConfig) -> Any:
+    """The class of torchvision that reads the dataset."""
+    from torchvision import datasets
+
+    return {"mnist": datasets.MNIST, "svhn": datasets.SVHN, "cifar10": datasets.CIFAR10}[config.load]
+
+
+def _files_of(dataset: Any, root: Path) -> Iterator[PublishedFile]:
+    """The files that torchvision reads, and where they are published."""
+
+    def published(path: Path, *addresses: str, md5: str) -> RemoteFile:
+        return RemoteFile(path, addresses, Digest(Algorithm.MD5, md5))
+
+    if hasattr(dataset, "mirrors"):  # MNIST
         folder = root / dataset.__name__ / "raw"
-        for archive, md5 in dataset.resources:
-            yield PublishedFile(folder / Path(archive).stem, None)
-            yield PublishedFile(folder / archive, md5, is_archive=True)
-    elif issubclass(dataset, CIFAR10):
+        for name, md5 in dataset.resources:
+            archive = published(folder / name, *(f"{mirror}{name}" for mirror in dataset.mirrors), md5=md5)
+            yield PublishedFile(folder / Path(name).stem, None, archive)
+    elif hasattr(dataset, "tgz_md5"):  # CIFAR-10
+        archive = published(root / dataset.filename, dataset.url, md5=dataset.tgz_md5)
         lists = [*dataset.train_list, *dataset.test_list, (dataset.meta["filename"], dataset.meta["md5"])]
         for name, md5 in lists:
-            yield PublishedFile(root / dataset.base_folder / name, md5)
-        yield PublishedFile(root / dataset.filename, dataset.tgz_md5, is_archive=True)
+            yield PublishedFile(root / dataset.base_folder / name, md5, archive)
     else:
-        assert issubclass(dataset, SVHN)
-        _, name, md5 = dataset.split_list[split["split"]]
-        yield PublishedFile(root / name, md5)
+        for split in ("train", "test"):
+            address, name, md5 = dataset.split_list[split]
+            yield PublishedFile(root / name, md5, published(root / name, address, md5=md5))
+
+
+def _unpack(archive: Path, paths: list[Path]) -> None:
+    """Put these files of an archive in their places, each of them whole."""
+    from torchvision.datasets.utils import extract_archive
+
+    if paths == [archive]:
+        return
+    with TemporaryDirectory(dir=archive.parent, prefix=".unpacking-") as folder:
+        extract_archive(archive, folder)
+        for path in paths:
+            (unpacked,) = Path(folder).rglob(path.name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(unpacked, path)
 
 
 def _is_whole_idx(path: Path) -> bool:

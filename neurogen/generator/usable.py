@@ -15,13 +15,11 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from neurogen.config import BackboneConfig
+from neurogen.downloads.models import INDEX, WEIGHTS
 from neurogen.errors import UserError
 from neurogen.generator.packaged import local_folder
 from neurogen.generator.pretrained import architecture_of, load_tokenizer, published_architecture
 from neurogen.generator.prompts import GENERIC
-
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # as transformers names them, the former first
-INDEX = ".index.json"  # added to the name where the weights are in several files
 
 
 def require_usable(config: BackboneConfig) -> None:

@@ -124,6 +124,7 @@ def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> Row:
         "num_test": results[0].num_test if results else None,
         "commits": sorted({environment.commit or "unknown" for environment in environments}),
         "machines": sorted({machine_of(environment) for environment in environments}),
+        "revisions": sorted({f"{name} {commit}" for e in environments for name, commit in e.revisions.items()}),
         "seconds": {f"{step.kind}-{step.key}": step.metrics()["seconds"] for step in steps},
         "populations": to_json(populations),
     }

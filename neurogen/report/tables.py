@@ -30,6 +30,7 @@ LABELS = {
     Population.AFTER_INJECT: "generated, after stage 1",
     Population.GENERATED: "generated",
 }
+COMMIT_DIGITS = 12
 DEVIATION = (
     "±: standard deviation. Of classical and zoo networks it is over networks, of all others over the means of the "
     "seeds, or over networks where there is one seed."
@@ -130,8 +131,15 @@ def summary(row: Row) -> str:
     seeds = "seed" if row.n_seeds == 1 else "seeds"
     return (
         f"{row.n_seeds} {seeds}; {row.num_test:,} test samples; {minutes_of([row]):.1f} min in all on "
-        f"{', '.join(row.machines)}; commit {', '.join(row.commits)}"
+        f"{', '.join(row.machines)}; commit {', '.join(row.commits)}{from_hub([row])}"
     )
+
+
+def from_hub(rows: Sequence[Row]) -> str:
+    """What was read of the Hub, with the beginning of its commit; empty where nothing was."""
+    pairs = (line.split() for line in sorted({line for row in rows for line in row.revisions}))
+    read = [f"{name} {commit[:COMMIT_DIGITS]}" for name, commit in pairs]
+    return f"; read from the Hub: {', '.join(read)}" if read else ""
 
 
 def minutes_of(rows: Sequence[Row]) -> float:
@@ -246,7 +254,7 @@ def _origin(rows: Sequence[Row]) -> str:
     machines = sorted({machine for row in rows for machine in row.machines})
     commits = sorted({commit for row in rows for commit in row.commits})
     minutes = f"{minutes_of(rows):.0f} min in all"
-    return f"Measured on {', '.join(machines)}; {minutes}; commit {', '.join(commits)}."
+    return f"Measured on {', '.join(machines)}; {minutes}; commit {', '.join(commits)}{from_hub(rows)}."
 
 
 def spread(mean: float | None, std: float | None) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from neurogen.config import (
     Alignment,
@@ -30,6 +31,9 @@ from neurogen.config import (
 from neurogen.study.results import EvaluationResult, HistoryRow, TrainedNetworks, from_json
 from neurogen.study.step import Step, plain
 from neurogen.study.task_spec import TaskSpec
+
+if TYPE_CHECKING:
+    from neurogen.downloads.hub import Repository
 
 LONGEST_LABEL = 80  # characters; a folder's name has at most 255
 
@@ -98,6 +102,14 @@ class Zoo:
     align: Alignment
 
 
+def repositories_of(backbone: BackboneConfig) -> tuple[Repository, ...]:
+    """The repository of the Hub that a backbone is read from, if there is one."""
+    from neurogen.downloads.models import repository_of
+
+    repository = repository_of(backbone)
+    return () if repository is None else (repository,)
+
+
 @dataclass(frozen=True)
 class Inject(Step):
     """Stage 1 (paper 3.3), of one task or several."""
@@ -111,6 +123,11 @@ class Inject(Step):
     stage: StageConfig
     seed: int
     checkpoint_every: int = field(metadata={"identity": False})
+
+    @property
+    def repositories(self) -> tuple[Repository, ...]:
+        """That of the backbone."""
+        return repositories_of(self.backbone)
 
     @property
     def tasks(self) -> tuple[TaskSpec, ...]:
@@ -141,6 +158,11 @@ class Tune(Step):
     seed: int
     start: Inject | Tune | None
     checkpoint_every: int = field(metadata={"identity": False})
+
+    @property
+    def repositories(self) -> tuple[Repository, ...]:
+        """That of the backbone."""
+        return repositories_of(self.backbone)
 
     @property
     def stages(self) -> tuple[Inject | Tune, ...]:
@@ -178,6 +200,11 @@ class Evaluate(Step):
     classical: Classical
     tune: Tune
     recipe: str
+
+    @property
+    def repositories(self) -> tuple[Repository, ...]:
+        """That of the backbone."""
+        return repositories_of(self.tune.backbone)
 
     @property
     def task(self) -> TaskSpec:

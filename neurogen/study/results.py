@@ -83,6 +83,7 @@ class Environment:
     gpus: list[str]
     cpu_cores: int
     cpu: str = "a CPU"  # older steps did not note it
+    revisions: dict[str, str | None] = field(default_factory=dict)  # of repositories of the Hub, by their names
 
 
 @dataclass(frozen=True)
@@ -231,6 +232,7 @@ class Row(Columns):
     machines: list[str]
     seconds: dict[str, float]  # by step, so that a step counts once where several rows share it
     populations: dict[str, PopulationSummary]
+    revisions: list[str] = field(default_factory=list)  # of what came from the Hub: OWNER/NAME COMMIT
     matched_strengths: dict[str, float] = field(default_factory=dict)
     conditions: dict[str, ConditionSummary] = field(default_factory=dict)
     norms: dict[str, Comparison] = field(default_factory=dict)

@@ -25,6 +25,7 @@ from neurogen import store
 from neurogen.config import StepKind
 
 if TYPE_CHECKING:
+    from neurogen.downloads.hub import Repository
     from neurogen.training.runtime import Runtime
 
 
@@ -59,6 +60,15 @@ class Step(ABC):
     def array(self) -> str | None:
         """Steps with the same value may be submitted as one array of jobs; None: alone."""
         return None
+
+    @property
+    def repositories(self) -> tuple[Repository, ...]:
+        """What it reads of the Hugging Face Hub."""
+        return ()
+
+    def revisions(self) -> dict[str, str | None]:
+        """The commits of these repositories that are here, by their names."""
+        return {repository.name: repository.revision for repository in self.repositories}
 
     @property
     def folder(self) -> Path:
@@ -99,12 +109,14 @@ class Step(ABC):
                 about = {"kind": self.kind, "key": self.key, **plain(self, identity=False)}
                 store.write_json(self.folder / "config.json", about)
                 environment = store.environment() | {"ranks": runtime.ranks.size}
-                store.write_json(self.folder / "environment.json", environment)
+                store.write_json(self.folder / "environment.json", environment | {"revisions": self.revisions()})
             module, function = self.runs.split(":")
             started = time.monotonic()
             metrics = getattr(importlib.import_module(module), function)(self, runtime)
             seconds = time.monotonic() - started
             if runtime.is_first:
+                if self.repositories:  # the work may have brought them
+                    store.write_json(self.folder / "environment.json", environment | {"revisions": self.revisions()})
                 cost = {"seconds": seconds, "gpu_hours": seconds / 3600 * runtime.num_gpus}
                 store.write_json(self.folder / "metrics.json", {**metrics, **cost})
                 store.mark_done(self.folder)

@@ -14,6 +14,7 @@ from neurogen.study.step import Step
 
 if TYPE_CHECKING:
     from neurogen.data.dataset import Dataset
+    from neurogen.downloads.hub import Repository
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,15 @@ class Embed(Step):
     def label(self) -> str:
         """The dataset."""
         return self.dataset.name
+
+    @property
+    def repositories(self) -> tuple[Repository, ...]:
+        """Those of the texts and of the model."""
+        from neurogen.data import hub_dataset
+        from neurogen.downloads import models
+
+        both = (hub_dataset.repository_of(self.dataset), models.repository_of(self.model))
+        return tuple(repository for repository in both if repository is not None)
 
     def require_unchanged(self) -> None:
         """As `TaskSpec.require_unchanged`, of the raw texts and the model."""

@@ -19,18 +19,18 @@ import neurogen
 from neurogen import LoadedGenerator
 from neurogen.api.hub import FILES, figures_of
 from neurogen.study.pipeline import Evaluate
-from tests.api.hub import TOKEN, Hub, serving
+from tests.outside import TOKEN, Web, serving
 
 PLACEHOLDERS = ("More Information Needed", "<!--", "[optional]", "Model ID", "YOUR", "TODO")
 
 
 @pytest.fixture
-def hub() -> Iterator[Hub]:
+def hub() -> Iterator[Web]:
     with serving() as server:
         yield server
 
 
-def python(hub: Hub, home: Path, code: str, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
+def python(hub: Web, home: Path, code: str, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
     """Python code in a process of its own, which knows this hub and no other."""
     settings = {"HF_ENDPOINT": hub.address, "HF_HUB_OFFLINE": "0", "HF_HOME": str(home), "HF_TOKEN": token}
     return subprocess.run(
@@ -51,7 +51,7 @@ def require_a_real_card(text: str, images: Evaluate) -> None:
 
 
 def test_a_generator_goes_to_the_hub_and_comes_back(
-    images: Evaluate, generator: LoadedGenerator, hub: Hub, tmp_path: Path
+    images: Evaluate, generator: LoadedGenerator, hub: Web, tmp_path: Path
 ) -> None:
     code = f"""
 before = neurogen.load({str(generator.folder)!r})
@@ -67,7 +67,7 @@ after.push_to_hub("lab/copy", private=True)
     address, folder = done.stdout.split()
     assert address == f"{hub.address}/lab/digits-cnn"
     assert Path(folder).is_relative_to(tmp_path / "home")
-    files = hub.repositories["lab/digits-cnn"]
+    files = hub.hub["lab/digits-cnn"]
     assert set(files) == set(FILES)
     card = ModelCard(files["README.md"].decode())
     assert card.data.library_name == "neurogen"
@@ -78,15 +78,15 @@ after.push_to_hub("lab/copy", private=True)
     assert 'neurogen.load("lab/digits-cnn")' in card.text
     for name in ("README.md", "adapter/README.md"):
         require_a_real_card(files[name].decode(), images)
-    assert set(hub.repositories["lab/copy"]) == set(FILES)
+    assert set(hub.hub["lab/copy"]) == set(FILES)
     assert hub.private == {"lab/copy"}
 
 
-def test_what_cannot_be_shared_is_said_in_one_line(generator: LoadedGenerator, hub: Hub, tmp_path: Path) -> None:
+def test_what_cannot_be_shared_is_said_in_one_line(generator: LoadedGenerator, hub: Web, tmp_path: Path) -> None:
     generator.save(tmp_path / "shared")
     text = (tmp_path / "shared" / "generator.json").read_text().replace('"build": "cnn"', '"build": "os.system"')
     (tmp_path / "shared" / "generator.json").write_text(text)
-    hub.repositories["lab/x"] = {name: (tmp_path / "shared" / name).read_bytes() for name in FILES}
+    hub.hub["lab/x"] = {name: (tmp_path / "shared" / name).read_bytes() for name in FILES}
     code = f"""
 generator = neurogen.load({str(generator.folder)!r})
 for call in (lambda: generator.push_to_hub("lab/x"), lambda: generator.push_to_hub("nothing"),
@@ -107,7 +107,7 @@ for call in (lambda: generator.push_to_hub("lab/x"), lambda: generator.push_to_h
     assert "is a function of its author, os.system; if you have it and trust it, load the folder" in code
 
 
-def test_a_hub_that_does_not_answer_is_named(hub: Hub, tmp_path: Path) -> None:
+def test_a_hub_that_does_not_answer_is_named(hub: Web, tmp_path: Path) -> None:
     hub.shutdown()
     hub.server_close()
     done = python(hub, tmp_path / "home", 'try: neurogen.load("lab/x")\nexcept neurogen.UserError as e: print(e)')

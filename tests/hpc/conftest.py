@@ -48,7 +48,9 @@ def sweep_of(experiment: Composed, root: Path, *packages: str) -> Sweep:
         site_check=False,
         check_inputs=dict,
         dry_run=False,
+        fetch=dict,
         stop_after=None,
+        environment={},
         show_estimates=dict,
         show=dict,
     )

@@ -28,7 +28,7 @@ def test_a_script_asks_for_what_the_site_says(experiment: Composed, tmp_path: Pa
         "cluster=a100", "cluster.partition=gpu", "cluster.setup=[module load cuda]", "cluster.steps.tune.timeout_min=77"
     )
     (tune,) = (step for step in graph(experiment, "seed=0") if step.kind == "tune")
-    text = script_of(Batch((tune,)), "name", tmp_path, cluster, "afterok:5", tmp_path / "code")
+    text = script_of(Batch((tune,)), "name", tmp_path, cluster, "afterok:5", tmp_path / "code", {})
     for line in (
         "#SBATCH --partition=gpu",
         "#SBATCH --time=77",
@@ -40,7 +40,7 @@ def test_a_script_asks_for_what_the_site_says(experiment: Composed, tmp_path: Pa
         "export OMP_NUM_THREADS=8",
     ):
         assert line in text.splitlines(), text
-    assert "kill-on-invalid-dep" not in script_of(Batch((tune,)), "name", tmp_path, cluster, None, tmp_path)
+    assert "kill-on-invalid-dep" not in script_of(Batch((tune,)), "name", tmp_path, cluster, None, tmp_path, {})
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_script_asks_in_the_way_of_the_site(
     experiment: Composed, tmp_path: Path, overrides: list[str], expected: str, absent: str
 ) -> None:
     (tune,) = (step for step in graph(experiment, "seed=0") if step.kind == "tune")
-    text = script_of(Batch((tune,)), "name", tmp_path, site("cluster=a100", *overrides), None, tmp_path)
+    text = script_of(Batch((tune,)), "name", tmp_path, site("cluster=a100", *overrides), None, tmp_path, {})
     assert expected in text.splitlines(), text
     assert absent not in text
 
@@ -74,7 +74,7 @@ def test_a_step_runs_in_the_container_of_the_site(experiment: Composed, tmp_path
     """Inside srun, with the Python of the container; options of srun are for pyxis, and for how ranks are bound."""
     (tune,) = (step for step in graph(experiment, "seed=0") if step.kind == "tune")
     step = f"-P -u -m hpc {tmp_path}"
-    plain = script_of(Batch((tune,)), "name", tmp_path, site("cluster=a100"), None, tmp_path)
+    plain = script_of(Batch((tune,)), "name", tmp_path, site("cluster=a100"), None, tmp_path, {})
     assert "scontrol" not in plain
     assert plain.splitlines()[-1].endswith(f"--kill-on-bad-exit=1 {sys.executable} {step}")
     contained = site(
@@ -83,7 +83,7 @@ def test_a_step_runs_in_the_container_of_the_site(experiment: Composed, tmp_path
         "cluster.python=/opt/bin/python",
         "cluster.srun=['--cpu-bind=none']",
     )
-    text = script_of(Batch((tune,)), "name", tmp_path, contained, None, tmp_path)
+    text = script_of(Batch((tune,)), "name", tmp_path, contained, None, tmp_path, {})
     call = f"--kill-on-bad-exit=1 --cpu-bind=none apptainer exec --nv $IMAGES/a.sif /opt/bin/python {step}"
     *_, last = (line for line in text.splitlines() if line.startswith("srun"))
     assert last.endswith(call), text

@@ -1,0 +1,209 @@
+"""A file of the web: its addresses, its place here, its digest.
+
+in:  addresses to be tried in order; the digest that the file must have
+out: the file under its name, whole; until then FILE.part beside it, with which the next attempt goes on
+
+huggingface_hub transfers the bytes: its `http_get` knows proxies, goes on after a lost connection, and can begin in the
+middle of a file. Its own cache forgets what a killed process has downloaded, so files of the Hub come this way too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+from neurogen.downloads.network import cause_of
+from neurogen.downloads.source import Advance
+from neurogen.errors import UserError
+
+TIMEOUT_S = 20.0
+MOST_SHOWN = 30  # characters of what came instead of a file
+
+
+class Algorithm(StrEnum):
+    """How a digest is computed."""
+
+    MD5 = "md5"
+    SHA256 = "sha256"
+    GIT = "git"  # of a blob
+
+
+@dataclass(frozen=True)
+class Digest:
+    """What a file must have as its digest, in hexadecimal digits."""
+
+    algorithm: Algorithm
+    value: str
+
+    def is_of(self, path: Path) -> bool:
+        """Whether the file has it."""
+        with path.open("rb") as file:
+            if self.algorithm == Algorithm.GIT:
+                start = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+                return hashlib.file_digest(file, lambda: start).hexdigest() == self.value
+            return hashlib.file_digest(file, self.algorithm.value).hexdigest() == self.value
+
+
+class NotBrought(UserError):
+    """A file that none of its addresses gave; `answer` is that of the last."""
+
+    def __init__(self, message: str, answer: Exception) -> None:
+        super().__init__(message)
+        self.answer = answer
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of the web."""
+
+    path: Path  # where it goes
+    addresses: tuple[str, ...]
+    digest: Digest
+    num_bytes: int | None = None  # None: as the server says
+    is_on_hub: bool = False  # whether requests carry the user's token
+
+    @property
+    def part(self) -> Path:
+        """What has come of it so far."""
+        return self.path.with_name(f"{self.path.name}.part")
+
+    @property
+    def num_here(self) -> int:
+        """How many bytes of it have come so far."""
+        return self.part.stat().st_size if self.part.exists() else 0
+
+    def headers(self) -> dict[str, str]:
+        """What a request says besides the address."""
+        from huggingface_hub.utils import build_hf_headers
+
+        return build_hf_headers() if self.is_on_hub else {}
+
+    def size(self) -> int | None:
+        """Its bytes; None where the server does not say. Raises NotBrought where no address answers."""
+        return self.num_bytes if self.num_bytes is not None else self._try_all(self._size_at)
+
+    def bring(self, advance: Advance) -> None:
+        """Download what is missing of it. The caller holds the lock of its folder.
+
+        Raises NotBrought where no address gives it, and OSError where it cannot be written.
+        """
+        self._try_all(lambda address: self._transfer(address, advance))
+        self.part.replace(self.path)
+
+    def _try_all(self, request: Any) -> Any:
+        """The first answer. Raises NotBrought with the causes of all."""
+        failures = []
+        for address in self.addresses:
+            try:
+                return request(address)
+            except network_errors() as error:
+                if isinstance(error, OSError) and error.errno is not None:  # of a file, not of the network
+                    raise
+                failures.append((error, f"{address}: {cause_of(error, address)}"))
+        raise NotBrought("; ".join(line for _, line in failures), failures[-1][0]) from failures[-1][0]
+
+    def _size_at(self, address: str) -> int | None:
+        from huggingface_hub.utils import get_session, hf_raise_for_status
+
+        response = get_session().head(address, headers=self.headers(), timeout=TIMEOUT_S)
+        hf_raise_for_status(response)
+        length = response.headers.get("Content-Length")
+        return int(length) if length else None
+
+    def _transfer(self, address: str, advance: Advance) -> None:
+        """Let the part grow to the whole file. Raises ValueError where that is another file."""
+        from huggingface_hub.file_download import http_get
+
+        size = self.num_bytes if self.num_bytes is not None else self._size_at(address)
+        if size is not None and self.num_here > size:
+            self.part.unlink()
+        with self.part.open("ab") as file, quiet_retries():
+            begun = self.num_here
+            if size is None or begun < size:
+                http_get(
+                    address,
+                    file,
+                    resume_size=begun,
+                    headers=self.headers(),
+                    expected_size=size,
+                    displayed_filename=self.path.name,
+                    tqdm_class=_counting(advance),
+                )
+        if not self.digest.is_of(self.part):
+            came = _description(self.part)
+            self.part.unlink()
+            raise ValueError(f"sent {came}, which is not {self.path.name} as it was published (digest)")
+
+
+def network_errors() -> tuple[type[Exception], ...]:
+    """What a request may end in: no network, a refusal, an answer that is none, a proxy that is no address."""
+    from httpx2 import HTTPError, InvalidURL
+
+    return (HTTPError, InvalidURL, ConnectionError, OSError, ValueError)
+
+
+def _description(path: Path) -> str:
+    """How long a file is, and how it begins where that can be read."""
+    with path.open("rb") as file:
+        start = file.read(MOST_SHOWN)
+    shown = f" ({start.decode('ascii')!r} …)" if start.isascii() and start.decode("ascii").isprintable() else ""
+    return f"{path.stat().st_size:,} bytes{shown}"
+
+
+def _counting(advance: Advance) -> Any:
+    """What `http_get` takes for the class of its progress bars."""
+
+    class Counting:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def update(self, count: int = 1) -> None:
+            advance(count)
+
+    return Counting
+
+
+@contextmanager
+def quiet_retries() -> Iterator[None]:
+    """huggingface_hub says of every lost connection that it tries again; only the last word counts here."""
+    logger = logging.getLogger("huggingface_hub.file_download")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextmanager
+def alone_with(path: Path, name: str) -> Iterator[None]:
+    """Hold the lock file `path` while something is brought. Where another process brings it, say so and wait.
+
+    Raises OSError where the lock cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"  waiting: another process brings {name} here", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

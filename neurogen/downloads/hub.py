@@ -1,0 +1,282 @@
+"""Repositories of the Hugging Face Hub in the cache of huggingface_hub.
+
+in:  the name of a repository, and which of its files are read together
+out: the folder of one of its revisions with these files, also in a process without a network
+
+The revision is the one that is here already, else the newest. files.py brings the files, since huggingface_hub does not
+go on with what a killed process has begun; then huggingface_hub links them as it links its own. A note in our own cache
+says which files belong together, so that nobody has to ask the Hub again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from neurogen import store
+from neurogen.cache import cache_folder
+from neurogen.downloads.files import Algorithm, Digest, NotBrought, RemoteFile, alone_with, network_errors
+from neurogen.downloads.network import is_offline
+from neurogen.downloads.source import Advance, Missing, Source
+from neurogen.errors import UserError, one_line
+from neurogen.progress import BYTES, Progress
+
+BRANCH = "main"
+LARGE = 20 * 2**20  # bytes; what is smaller is brought without a word
+Reader = Callable[[str], Path]  # of a file of the repository by its name
+
+
+def hub_cache() -> Path:
+    """The cache of huggingface_hub, as the environment says now."""
+    from huggingface_hub import constants
+
+    given, home = os.environ.get("HF_HUB_CACHE"), os.environ.get("HF_HOME")
+    return Path(given or (home and os.path.join(home, "hub")) or constants.HF_HUB_CACHE).absolute()
+
+
+class RepositoryKind(StrEnum):
+    """What a repository holds."""
+
+    model = "model"
+    dataset = "dataset"
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository of the Hub."""
+
+    kind: RepositoryKind
+    name: str  # OWNER/NAME
+
+    @property
+    def folder_name(self) -> str:
+        """What it is called in the cache."""
+        return "--".join([f"{self.kind}s", *self.name.split("/")])
+
+    @property
+    def folder(self) -> Path:
+        """Its folder in the cache."""
+        return hub_cache() / self.folder_name
+
+    @property
+    def revision(self) -> str | None:
+        """The commit that is here; None where nothing is."""
+        reference = self.folder / "refs" / BRANCH
+        return reference.read_text(encoding="utf-8").strip() if reference.is_file() else None
+
+    @property
+    def snapshot(self) -> Path | None:
+        """The folder of the revision that is here, maybe without some of its files."""
+        return None if self.revision is None else self.folder / "snapshots" / self.revision
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All files of a revision by their names."""
+
+    revision: str
+    files: dict[str, RemoteFile]
+
+
+class NotOnHub(UserError):
+    """What the Hub does not give, or cannot be asked for."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Files of a repository that are read together.
+
+    `choose` returns which of these names are read; its second argument makes a file readable. It raises UserError where
+    they are not enough. `explain` makes the user's line of an error.
+    """
+
+    repository: Repository
+    purpose: str
+    choose: Callable[[Sequence[str], Reader], list[str]]
+    explain: Callable[[BaseException], str]
+
+    def folder(self, download: bool = True) -> Path:
+        """The folder with all of these files, which are brought here where they are missing.
+
+        Raises NotOnHub where they cannot be had, and UserError where they cannot be kept.
+        """
+        here = self.folder_here()
+        if here is not None:
+            return here
+        source = HubSource(self)
+        try:
+            missing = source.missing() if download else self._offline()
+        except NotOnHub:
+            unverified = self.folder_unverified()
+            if unverified is None:
+                raise
+            return unverified
+        if missing.num_bytes < LARGE:
+            return self.bring(lambda _: None)
+        with Progress(f"fetching {source.name}", missing.num_bytes, unit=BYTES) as progress:
+            return self.bring(progress.advance)
+
+    def folder_here(self) -> Path | None:
+        """The folder with all of these files; None where they are not known to be here. Asks no network."""
+        snapshot = self.repository.snapshot
+        if snapshot is None or not self._note.is_file():
+            return None
+        noted = store.read_json(self._note)
+        is_whole = noted["revision"] == snapshot.name and all((snapshot / name).exists() for name in noted["files"])
+        return snapshot if is_whole else None
+
+    def folder_unverified(self) -> Path | None:
+        """The folder that is here, if what lies in it is enough to be read. Other programs may have brought it."""
+        snapshot = self.repository.snapshot
+        if snapshot is None:
+            return None
+        names = [str(path.relative_to(snapshot)) for path in snapshot.rglob("*") if path.is_file()]
+        try:
+            self.choose(names, lambda name: snapshot / name)
+        except UserError:
+            return None
+        return snapshot
+
+    def missing(self) -> Missing:
+        """What the Hub has to give. Raises NotOnHub."""
+        if is_offline():
+            return self._offline()
+        with self._alone():
+            listing = self._listing()
+            files = [listing.files[name] for name in self._chosen(listing)]
+        absent = {file.path: file for file in files if not file.path.exists()}
+        return Missing(sum((file.num_bytes or 0) - file.num_here for file in absent.values()))
+
+    def bring(self, advance: Advance) -> Path:
+        """Download what is missing and return the folder. Raises NotOnHub, and UserError where it cannot be kept."""
+        with self._alone():
+            here = self.folder_here()
+            if here is not None:  # another process was faster
+                return here
+            listing = self._listing()
+            names = self._chosen(listing)
+            for name in names:
+                self._bring_file(listing, name, advance)
+            store.write_text(self.repository.folder / "refs" / BRANCH, listing.revision)
+            store.write_json(self._note, {"revision": listing.revision, "files": names})
+        return self.repository.folder / "snapshots" / listing.revision
+
+    @property
+    def _note(self) -> Path:
+        """Which files of which revision these are."""
+        return cache_folder() / "hub" / f"{self.repository.folder_name}.{self.purpose}.json"
+
+    def _offline(self) -> Missing:
+        from huggingface_hub.errors import OfflineModeIsEnabled
+
+        error = OfflineModeIsEnabled("nothing is downloaded here, HF_HUB_OFFLINE=1")
+        raise NotOnHub(self.explain(error)) from error
+
+    def _chosen(self, listing: Listing) -> list[str]:
+        """The names of the files that are read. Raises UserError where they are not enough."""
+        try:
+            return self.choose(list(listing.files), lambda name: self._bring_file(listing, name, lambda _: None))
+        except NotOnHub:
+            raise
+        except UserError as error:
+            raise UserError(f"{HubSource(self).name}, as the hub has it, cannot be used: {error}") from error
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the repository for this process, and say so where the cache cannot be written."""
+        try:
+            with alone_with(hub_cache() / ".locks" / f"{self.repository.folder_name}.lock", self.repository.name):
+                yield
+        except OSError as error:
+            raise UserError(
+                f"{HubSource(self).name} cannot be kept: the cache of the hub, {hub_cache()}, cannot be written "
+                f"({error.strerror or one_line(error)}); set HF_HOME=FOLDER to a folder that can be written"
+            ) from error
+
+    def _listing(self) -> Listing:
+        """The files of the revision that is here, else of the newest. Raises NotOnHub."""
+        from huggingface_hub import HfApi, hf_hub_url
+        from huggingface_hub.errors import RevisionNotFoundError
+
+        repository = self.repository
+
+        def ask(revision: str | None) -> Listing:
+            info = HfApi().repo_info(repository.name, repo_type=repository.kind, revision=revision, files_metadata=True)
+            files = {}
+            for item in info.siblings or []:
+                digest = Digest(Algorithm.SHA256, item.lfs.sha256) if item.lfs else Digest(Algorithm.GIT, item.blob_id)
+                address = hf_hub_url(repository.name, item.rfilename, repo_type=repository.kind, revision=info.sha)
+                path = repository.folder / "blobs" / digest.value
+                files[item.rfilename] = RemoteFile(path, (address,), digest, item.size, is_on_hub=True)
+            return Listing(info.sha, files)
+
+        try:
+            try:
+                return ask(repository.revision)
+            except RevisionNotFoundError:  # its history was rewritten
+                return ask(None)
+        except network_errors() as error:
+            raise NotOnHub(self.explain(error)) from error
+
+    def _bring_file(self, listing: Listing, name: str, advance: Advance) -> Path:
+        """A file of the repository, in the folder of the revision."""
+        from huggingface_hub import hf_hub_download
+
+        file = listing.files[name]
+        snapshot = self.repository.folder / "snapshots" / listing.revision
+        if (snapshot / name).exists():
+            return snapshot / name
+        try:
+            if not file.path.exists():
+                file.path.parent.mkdir(parents=True, exist_ok=True)
+                file.bring(advance)
+            return Path(
+                hf_hub_download(
+                    self.repository.name,
+                    name,
+                    repo_type=self.repository.kind,
+                    revision=listing.revision,
+                    cache_dir=hub_cache(),
+                )
+            )
+        except NotBrought as error:
+            raise NotOnHub(self.explain(error.answer)) from error
+
+
+@dataclass(frozen=True)
+class HubSource(Source):
+    """Files of the Hub as a source."""
+
+    part: Part
+
+    @property
+    def name(self) -> str:
+        """A backbone or a dataset by its name."""
+        word = "backbone" if self.part.repository.kind == RepositoryKind.model else self.part.repository.kind
+        return f"{word} {self.part.repository.name}"
+
+    @property
+    def place(self) -> Path:
+        """The cache of the Hub."""
+        return hub_cache()
+
+    @property
+    def setting(self) -> str:
+        """The variable that moves this cache with all else of the Hub."""
+        return "HF_HOME" if self.place.name == "hub" else "HF_HUB_CACHE"
+
+    def is_here(self) -> bool:
+        """Whether all of its files are."""
+        return self.part.folder_here() is not None
+
+    def missing(self) -> Missing:
+        """What the Hub has to give. Raises NotOnHub."""
+        return self.part.missing()
+
+    def bring(self, advance: Advance) -> None:
+        """Download it. Raises NotOnHub, and UserError where it cannot be kept."""
+        self.part.bring(advance)
