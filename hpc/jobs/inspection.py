@@ -96,6 +96,8 @@ class Rank:
         """Wait for the other ranks, and report on all. Raises ClusterError with everything that is wrong."""
         patience_s = GRACE_S if self._failed() else LIMITS[Phase.inputs] + GRACE_S
         self._wait_until(lambda: len(self._ended()) == self.placement.size, patience_s)
+        if self.station.stop.is_set():
+            raise self.station.stopped
         if len(self._ended()) < self.placement.size:
             _end_the_others()
         reports = [self._report_of(rank) for rank in range(self.placement.size)]

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from slurm.lab.lab import Lab
-from tests.slurm.conftest import active, clear_queue, steps, submission, wait_for
+from tests.slurm.conftest import active, clear_queue, reasons, steps, submission, wait_for
 from tests.slurm.test_ranks import NODES
 
 TWO_NODES = [*NODES, "zero=stage2", "recipe.inject.contexts_per_step=2", "recipe.tune.contexts_per_step=2"]
@@ -79,9 +79,10 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def refused(root: Path) -> str:
     """Why a check failed, once no other step waits or runs; none has begun. Other checks need not end."""
-    wait_for("the end", lambda: all("ng-check" in line for line in active()), patience_s=120)
-    assert not [path for path in root.glob("queue/*/attempt-*") if "ng-check" not in path.parent.name]
     (folder,) = (root / "sweeps").iterdir()
+    wait_for("a check that fails", lambda: "check" in reasons(folder), patience_s=120)
+    wait_for("the end of what hangs on it", lambda: all("ng-check" in line for line in active()))
+    assert not [path for path in root.glob("queue/*/attempt-*") if "ng-check" not in path.parent.name]
     shown = steps(folder)
     (check,) = (step for step in shown if step["kind"] == "check" and step["state"] == "failed")
     others = [step for step in shown if step["kind"] != "check"]
