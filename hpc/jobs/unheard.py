@@ -10,10 +10,12 @@ import time
 
 from hpc.jobs import scheduler
 from hpc.jobs.answer import Answer
-from hpc.jobs.attempts import STOPPED, Attempt, attempts_of
+from hpc.jobs.attempts import HEARTBEAT_S, STOPPED, Attempt, attempts_of
 from hpc.jobs.queue import Queue, Record
 from hpc.jobs.scheduler import TaskState
 from hpc.jobs.state import State
+
+MISSED_S = 8 * HEARTBEAT_S  # without a sign of life for so long, a job need not run any more
 
 
 def state_of(record: Record, index: int, task: TaskState | None, answer: Answer, queue: Queue) -> tuple[State, str]:
@@ -25,7 +27,8 @@ def state_of(record: Record, index: int, task: TaskState | None, answer: Answer,
         return State.FAILED, newest.message
     if reason := queue.cancel_reason(record):
         return State.FAILED, reason
-    if newest is not None and newest.exit_status is None and not _is_known_to_wait(task, newest, answer):
+    is_alive = newest is not None and newest.exit_status is None and time.time() - newest.ended < MISSED_S
+    if newest is not None and is_alive and not _is_known_to_wait(task, newest, answer):
         node = f"on {task.node}, " if task is not None and task.node else ""
         return State.RUNNING, f"{node}sign of life {age(newest.ended)} ago"
     if task is not None and task.is_active:
@@ -34,7 +37,8 @@ def state_of(record: Record, index: int, task: TaskState | None, answer: Answer,
         return State.RUNNING, f"{task.node}, {as_of}"
     since = f"submitted {age(record.submitted)} ago"
     if newest is not None:
-        since = newest.message or f"by its own note it was done {age(newest.ended)} ago"
+        gone = "last sign of life" if newest.exit_status is None else "by its own note done"
+        since = newest.message or f"{gone} {age(newest.ended)} ago"
     return State.UNKNOWN, f"{since}; only the scheduler knows more"
 
 

@@ -64,13 +64,13 @@ def sweep(experiment: Composed, tmp_path: Path) -> Sweep:
     return new
 
 
-def note(sweep: Sweep, kind: str, status: int | None, message: str = "") -> None:
-    """An attempt that began 60 s ago and gave its last sign of life 3 min ago."""
+def note(sweep: Sweep, kind: str, status: int | None, message: str = "", age_s: float = 100) -> None:
+    """An attempt that gave its last sign of life `age_s` ago."""
     log = AttemptLog(Queue(sweep.root).batch_folder(kind), 0)
     now = time.time()
-    log.write(Attempt(now - 300, 0.0 if status is None else now - 200, status, message))
+    log.write(Attempt(now - age_s - 60, 0.0 if status is None else now - age_s, status, message))
     (path,) = log.folder.glob("attempt-*")
-    os.utime(path, (now - 200, now - 200))
+    os.utime(path, (now - age_s, now - age_s))
 
 
 def line(job: int, kind: str, state: str, reason: str = "None", node: str = "n1") -> str:
@@ -90,16 +90,18 @@ def test_without_the_scheduler_files_tell_what_they_can(sweep: Sweep, squeue: Sq
     reference.marker.touch()
     note(sweep, "classical", None)
     note(sweep, "inject", 1, "the loss is nan")
+    note(sweep, "evaluate", None, age_s=7200)
+    note(sweep, "sweeps", 0)
     (tune,) = (step for step in sweep.steps if step.kind == "tune")
     Queue(sweep.root).batch_folder("tune").joinpath("cancelled.txt").write_text("needs inject-0\n")
     overview = Overview.of(sweep.last.folder)
     assert {step.kind: (str(step.state), step.reason) for step in overview.steps} == {
         "reference": ("done", ""),
-        "classical": ("running", "sign of life 3 min ago"),
+        "classical": ("running", "sign of life 2 min ago"),
         "inject": ("failed", "the loss is nan"),
         "tune": ("failed", f"needs {tune.needs[0].kind}-{tune.needs[0].key}"),
-        "evaluate": ("unknown", "submitted 3 min ago; only the scheduler knows more"),
-        "sweeps": ("unknown", "submitted 3 min ago; only the scheduler knows more"),
+        "evaluate": ("unknown", "last sign of life 2 h ago; only the scheduler knows more"),
+        "sweeps": ("unknown", "by its own note done 2 min ago; only the scheduler knows more"),
     }
     assert overview.silence == "squeue: no answer within 1 s"
     assert (overview.as_of, overview.is_over, overview.stuck) == (None, False, ())
@@ -121,7 +123,7 @@ def test_the_last_answer_is_kept_for_a_status_that_gets_none(sweep: Sweep, squeu
     assert {kind: (str(step.state), step.reason) for kind, step in steps.items() if kind != "sweeps"} == {
         "reference": ("running", "n1, as of 10 min ago"),
         "classical": ("pending", "Resources, as of 10 min ago"),
-        "inject": ("running", "sign of life 3 min ago"),
+        "inject": ("running", "sign of life 2 min ago"),
         "tune": ("failed", "out of memory: raise cluster.steps.tune.mem_gb"),
         "evaluate": ("unknown", "submitted 3 min ago; only the scheduler knows more"),
     }
