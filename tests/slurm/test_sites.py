@@ -46,8 +46,8 @@ def test_a_site_that_takes_a_part_gets_the_rest_later(sweep: Sweep, limit: Limit
 def test_a_sweep_that_is_waited_for_is_submitted_in_waves(
     finished: Finished, sweep: Sweep, tmp_path: Path, limit: Limit
 ) -> None:
-    finished.give(tmp_path / "runs", "reference", "classical", "inject")
-    limit(2)
+    finished.give(tmp_path / "runs", "reference", "classical", "inject", "tune")
+    limit(1)
     waited = sweep("hydra.launcher.wait=true")
     assert waited.returncode == 0, waited.stdout + waited.stderr
     assert "the site takes no more jobs now (AssocMaxSubmitJobLimit)" in waited.stdout
