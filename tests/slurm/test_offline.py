@@ -17,7 +17,7 @@ import pytest
 from slurm.lab.lab import Lab
 from tests.outside import language_model, outside, published, serving, text_dataset
 from tests.outside.web import Web
-from tests.slurm.conftest import REPOSITORY, SMALL, done, results, wait_for
+from tests.slurm.conftest import SMALL, done, results, wait_for
 
 ANY_PORT = "1-1"  # blocking it puts a node into a network of its own
 
@@ -53,11 +53,11 @@ def test_from_an_empty_cache_to_the_table_without_a_network_on_the_nodes(
     environment = outside(web, tmp_path / "outside", published())
     small = [word for word in SMALL if not word.startswith(("dataset=", "target=", "backbone="))]
     words = [
-        "dataset=mnist,svhn,cifar10,sst2", f"dataset.path={tmp_path}/data", "dataset.validation_fraction=0.2",
-        "backbone=causal_lm", "backbone.model=lab/tiny", f"root={tmp_path}/runs",
+        "dataset=mnist,svhn,cifar10,sst2", "dataset.validation_fraction=0.2", "backbone=causal_lm",
+        "backbone.model=lab/tiny", f"root={tmp_path}/runs",
     ]  # fmt: skip
     command = [sys.executable, "-m", "neurogen.run", "-m", *small, *words]
-    how = {"cwd": REPOSITORY, "env": os.environ | environment, "capture_output": True, "text": True, "check": False}
+    how = {"cwd": tmp_path, "env": os.environ | environment, "capture_output": True, "text": True, "check": False}
     process = subprocess.run(command, timeout=300, **how)
     assert process.returncode == 0, process.stdout + process.stderr
     asked = dict(web.requests)
