@@ -33,7 +33,8 @@ class Needed:
     @property
     def line(self) -> str:
         """What is brought, how large, where to."""
-        return f"{self.source.name}: {in_bytes(self.missing.num_bytes)} → {placed(self.source)}"
+        unpacked = f" + {in_bytes(self.missing.num_unpacked)} unpacked" if self.missing.num_unpacked else ""
+        return f"{self.source.name}: {in_bytes(self.missing.num_bytes)}{unpacked} → {placed(self.source)}"
 
 
 def fetch(sources: Sequence[Source], say_all: bool = False) -> None:

@@ -197,6 +197,7 @@ def alone_with(path: Path, name: str) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()  # FileLock would wait for ever where that is impossible
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)

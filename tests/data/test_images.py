@@ -117,7 +117,10 @@ def test_a_file_of_svhn_that_was_cut_short_is_named(experiment: Composed, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
-def test_a_folder_that_cannot_be_written_is_named(experiment: Composed, tmp_path: Path, name: str) -> None:
+def test_a_folder_that_cannot_be_written_is_named(
+    experiment: Composed, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=rf"{name} cannot be written into dataset\.path=.*/file/data \("):
         load_images(experiment(f"dataset={name}", f"dataset.path={tmp_path}/file/data").dataset)
@@ -144,6 +147,7 @@ def test_torchvision_svhn_from_mat_files(experiment: Composed, tmp_path: Path, m
 def test_a_dataset_that_is_nowhere_says_what_to_do(
     experiment: Composed, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     for protocol in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(protocol, "http://127.0.0.1:9")  # nobody listens there: as good as no network
     with pytest.raises(UserError, match=r"\(missing: .*cannot be downloaded.*mnist5k, digits"):
