@@ -3,27 +3,30 @@
 in:  addresses to be tried in order; the digest that the file must have
 out: the file under its name, whole; until then FILE.part beside it, with which the next attempt goes on
 
-huggingface_hub transfers the bytes: its `http_get` knows proxies, goes on after a lost connection, and can begin in the
-middle of a file. Its own cache forgets what a killed process has downloaded, so files of the Hub come this way too.
+The requests are those of huggingface_hub, with its proxies, certificates and tokens. But it forgets what a killed
+process has downloaded, so its own files come this way too.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from neurogen.downloads.network import cause_of
 from neurogen.downloads.source import Advance
 from neurogen.errors import UserError
 
 TIMEOUT_S = 20.0
+MOST_FAILURES = 5  # tries in a row that bring nothing
+SECONDS_BETWEEN_TRIES = 1.0
+PARTIAL_CONTENT = 206
 MOST_SHOWN = 30  # characters of what came instead of a file
 
 
@@ -119,27 +122,42 @@ class RemoteFile:
 
     def _transfer(self, address: str, advance: Advance) -> None:
         """Let the part grow to the whole file. Raises ValueError where that is another file."""
-        from huggingface_hub.file_download import http_get
-
         size = self.num_bytes if self.num_bytes is not None else self._size_at(address)
-        if size is not None and self.num_here > size:
-            self.part.unlink()
-        with self.part.open("ab") as file, quiet_retries():
+        if size is None or self.num_here > size:
+            self.part.unlink(missing_ok=True)
+        self.part.touch()
+        failures = 0
+        while self.num_here != size:
             begun = self.num_here
-            if size is None or begun < size:
-                http_get(
-                    address,
-                    file,
-                    resume_size=begun,
-                    headers=self.headers(),
-                    expected_size=size,
-                    displayed_filename=self.path.name,
-                    tqdm_class=_counting(advance),
-                )
+            try:
+                self._stream(address, begun, advance)
+                break
+            except lost_connections():
+                failures = failures + 1 if self.num_here == begun else 0
+                if failures == MOST_FAILURES:
+                    raise
+                time.sleep(SECONDS_BETWEEN_TRIES)
         if not self.digest.is_of(self.part):
             came = _description(self.part)
             self.part.unlink()
             raise ValueError(f"sent {came}, which is not {self.path.name} as it was published (digest)")
+
+    def _stream(self, address: str, begun: int, advance: Advance) -> None:
+        """Append the bytes from `begun` on to the part; all of them where the server knows no ranges."""
+        from huggingface_hub.utils import get_session, hf_raise_for_status
+
+        headers = {**self.headers(), "Accept-Encoding": "identity"} | ({"Range": f"bytes={begun}-"} if begun else {})
+        with (
+            get_session().stream("GET", address, headers=headers, timeout=TIMEOUT_S) as response,
+            self.part.open("ab") as file,
+        ):
+            hf_raise_for_status(response)
+            if begun and response.status_code != PARTIAL_CONTENT:
+                file.truncate(0)
+                advance(-begun)
+            for block in response.iter_bytes():
+                file.write(block)
+                advance(len(block))
 
 
 def network_errors() -> tuple[type[Exception], ...]:
@@ -149,43 +167,19 @@ def network_errors() -> tuple[type[Exception], ...]:
     return (HTTPError, InvalidURL, ConnectionError, OSError, ValueError)
 
 
+def lost_connections() -> tuple[type[Exception], ...]:
+    """What may be over a second later."""
+    from httpx2 import NetworkError, RemoteProtocolError, TimeoutException
+
+    return (NetworkError, RemoteProtocolError, TimeoutException)
+
+
 def _description(path: Path) -> str:
     """How long a file is, and how it begins where that can be read."""
     with path.open("rb") as file:
         start = file.read(MOST_SHOWN)
     shown = f" ({start.decode('ascii')!r} …)" if start.isascii() and start.decode("ascii").isprintable() else ""
     return f"{path.stat().st_size:,} bytes{shown}"
-
-
-def _counting(advance: Advance) -> Any:
-    """What `http_get` takes for the class of its progress bars."""
-
-    class Counting:
-        def __init__(self, *_: object, **__: object) -> None:
-            pass
-
-        def __enter__(self) -> Self:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def update(self, count: int = 1) -> None:
-            advance(count)
-
-    return Counting
-
-
-@contextmanager
-def quiet_retries() -> Iterator[None]:
-    """huggingface_hub says of every lost connection that it tries again; only the last word counts here."""
-    logger = logging.getLogger("huggingface_hub.file_download")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
 
 
 @contextmanager

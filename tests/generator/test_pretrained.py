@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from neurogen.errors import UserError
 from neurogen.generator.backbone import load_backbone
 from neurogen.training.runtime import Runtime
 from tests.conftest import TINY, Composed, Program, error_line
+from tests.outside import language_model, outside, serving
 
 
 def test_a_backbone_that_is_nowhere_says_what_to_do(
@@ -43,40 +42,13 @@ def test_a_package_serves_only_the_model_that_it_ships(
         load_backbone(experiment("backbone=smollm2_135m", "backbone.model=models/mine").backbone, runtime, 0)
 
 
-class Hub(BaseHTTPRequestHandler):
-    """A hub that answers as huggingface.co does for a gated model, one that is not there, and one that is."""
-
-    def do_HEAD(self) -> None:
-        if "whole" in self.path:
-            self.send_response(200)
-            for name, value in {"X-Repo-Commit": "c" * 40, "ETag": '"e"', "Content-Length": "0"}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            return
-        gated = "gated" in self.path
-        self.send_response(403 if gated else 404)
-        self.send_header("X-Error-Code", "GatedRepo" if gated else "RepoNotFound")
-        self.send_header("X-Error-Message", "refused")
-        self.end_headers()
-
-    do_GET = do_HEAD  # noqa: N815
-
-    def log_message(self, *about: object) -> None:
-        pass
-
-
-def refused_with(new_program: Program, model: str, cache: Path) -> str:
+def refused_with(new_program: Program, model: str, folder: Path, **environment: str) -> str:
     """The line that a run with this model of the hub ends in."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as hub:
-        threading.Thread(target=hub.serve_forever, daemon=True).start()
-        address = {
-            "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
-            "HF_HUB_OFFLINE": "0",
-            "HF_HOME": str(cache),
-        }
-        line = error_line(new_program("run", *TINY, "backbone=causal_lm", f"backbone.model={model}", **address))
-        hub.shutdown()
-    return line
+    with serving() as web:
+        web.hub |= {"org/whole": language_model(), "org/gated": language_model()}
+        web.gated.add("org/gated")
+        variables = outside(web, folder) | environment
+        return error_line(new_program("run", *TINY, "backbone=causal_lm", f"backbone.model={model}", **variables))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +67,7 @@ def test_a_gated_and_a_missing_model_say_how_to_get_access(
     assert not list(tmp_path.glob("runs/reference/*/network-*"))
 
 
-def test_a_hub_cache_that_cannot_be_written_is_named(new_program: Program) -> None:
-    line = refused_with(new_program, "org/whole", Path("/proc/models"))
+def test_a_hub_cache_that_cannot_be_written_is_named(new_program: Program, tmp_path: Path) -> None:
+    line = refused_with(new_program, "org/whole", tmp_path, HF_HOME="/proc/models")
     assert "backbone org/whole cannot be kept: the cache of the hub, /proc/models/hub, cannot be written" in line
     assert "set HF_HOME=FOLDER" in line

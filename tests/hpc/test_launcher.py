@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from hpc.jobs.launcher import show
+from hpc.jobs.launcher import launch, show
 from hpc.jobs.queue import new_record
 from hpc.jobs.submission import Submitted
-from tests.conftest import TINY, Program, error_line
-from tests.hpc.conftest import Composed, sweep_of
+from hpc.jobs.sweep import Sweep
+from tests.conftest import TINY, Program, error_line, tiny
+from tests.hpc.conftest import Composed, site, sweep_of
 
 
 def test_other_code_in_the_queue_is_reported(
@@ -25,6 +27,39 @@ def test_other_code_in_the_queue_is_reported(
     assert "some run other code than this submission's: 0ld" in capsys.readouterr().out
     show(sweep, Submitted(new=(), in_flight={"tune-1": old}, done=(), code="0ld"))
     assert "other code" not in capsys.readouterr().out
+
+
+def fetching(*_: object) -> Sweep:
+    """A plan whose sweep has nothing to run from."""
+    experiment = tiny(Path("nowhere"))
+    sweep = sweep_of(lambda *_: experiment, Path("nowhere"))
+    return replace(sweep, stop_after="fetch", fetch=lambda: print("fetched"))
+
+
+@pytest.mark.parametrize("where", ["slurm", "local"])
+def test_a_launcher_that_stops_after_fetching_runs_nothing(where: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (point,) = launch(where, f"{__name__}.fetching", [{}], [[]], asdict(site()), wait=True)
+    assert capsys.readouterr().out == "fetched\n"
+    assert point.return_value is None
+    assert not Path("nowhere").exists()
+
+
+@pytest.mark.parametrize("fetch", ["true", "false"])
+def test_jobs_know_where_data_and_models_are_and_whether_to_download(
+    program: Program, tmp_path: Path, fetch: str
+) -> None:
+    words = [
+        *TINY,
+        "hydra/launcher=slurm",
+        "dry_run=true",
+        f"fetch={fetch}",
+        "+cluster.environment.HF_HOME=/scratch/hf",
+    ]
+    process = program("run", "-m", *words, NEUROGEN_CACHE="cache", PATH=str(tmp_path))
+    lines = process.stdout.splitlines()
+    assert ("export HF_HUB_OFFLINE=1" in lines) is (fetch == "true"), process.stdout + process.stderr
+    for expected in ("HF_HOME=/scratch/hf", "HF_HUB_CACHE=/scratch/hf/hub", f"NEUROGEN_CACHE={tmp_path}/cache"):
+        assert f"export {expected}" in lines
 
 
 def test_a_preview_shows_graph_scripts_and_estimates(program: Program, tmp_path: Path) -> None:

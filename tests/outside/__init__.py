@@ -12,13 +12,15 @@ its PYTHONPATH has a sitecustomize that does so when torchvision is imported. Jo
 was called with, or from `+cluster.environment.NAME=VALUE`; the scripts of jobs put the code before PYTHONPATH and keep
 the rest of it. `python -m tests.outside FOLDER` is the same as a program of its own.
 
+`use_here` does the same to the process of a test.
+
 `web.requests` and `web.sent` count what was asked for. `web.cut`, `web.garbage`, `web.gated`, `web.sizes`, `web.ranges`
 and `web.slow_s` make it behave as servers sometimes do.
 """
 
 from tests.outside.models import language_model, text_dataset
 from tests.outside.published import Published, published
-from tests.outside.use import outside
+from tests.outside.use import outside, use_here
 from tests.outside.web import TOKEN, Web, serving
 
-__all__ = ["TOKEN", "Published", "Web", "language_model", "outside", "published", "serving", "text_dataset"]
+__all__ = ["TOKEN", "Published", "Web", "language_model", "outside", "published", "serving", "text_dataset", "use_here"]

@@ -1,10 +1,12 @@
-"""What makes a program use the server: variables of its environment."""
+"""What makes a program, or this process, use the server."""
 
 from __future__ import annotations
 
 import json
 import os
 from pathlib import Path
+
+import pytest
 
 from tests.outside.published import Published
 from tests.outside.web import Web
@@ -61,3 +63,19 @@ def addressed(value: object, address: str) -> object:
     if isinstance(value, list):
         return [addressed(item, address) for item in value]
     return f"{address}{value}" if isinstance(value, str) and value.startswith("/") else value
+
+
+def use_here(web: Web, folder: Path, monkeypatch: pytest.MonkeyPatch, published: Published | None = None) -> None:
+    """The same for this process, whose libraries have read their environment already."""
+    from huggingface_hub import constants
+    from torchvision import datasets
+
+    for name in ("HF_HOME", "NEUROGEN_CACHE", "NO_PROXY"):
+        monkeypatch.setenv(name, outside(web, folder, published)[name])
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", web.address)
+    template = web.address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    for name, attributes in (published.classes if published else {}).items():
+        for attribute, value in attributes.items():
+            monkeypatch.setattr(getattr(datasets, name), attribute, addressed(value, web.address))

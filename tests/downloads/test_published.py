@@ -1,0 +1,104 @@
+"""Published image datasets from a server, as torchvision then reads them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from neurogen.config import DatasetConfig
+from neurogen.data.dataset import load_images
+from neurogen.data.published import PublishedSource
+from neurogen.downloads.fetch import fetch
+from neurogen.errors import UserError
+from tests.conftest import Composed
+from tests.outside import Web, published, use_here
+
+NAMES = ("mnist", "svhn", "cifar10")
+PUBLISHED = published()
+
+
+@pytest.fixture(autouse=True)
+def _here(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.files |= PUBLISHED.files
+    use_here(web, tmp_path / "outside", monkeypatch, PUBLISHED)
+
+
+def config_of(experiment: Composed, name: str, tmp_path: Path) -> DatasetConfig:
+    return experiment(f"dataset={name}", f"dataset.path={tmp_path / 'data'}").dataset
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dataset_is_fetched_once_and_then_read_without_a_network(
+    web: Web, experiment: Composed, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = config_of(experiment, name, tmp_path)
+    fetch([PublishedSource(config)])
+    assert f"  fetch  dataset {name}: " in (shown := capsys.readouterr().out)
+    assert f"→ {tmp_path / 'data'} (dataset.path)" in shown
+    assert set(web.downloads().values()) == {1}
+    before = web.requests.copy()
+    fetch([PublishedSource(config)])
+    dataset = load_images(config)
+    assert (len(dataset.train) + len(dataset.validation), len(dataset.test)) == (200, 40)
+    assert web.requests == before
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_readers_that_begin_together_download_each_file_once(
+    web: Web, experiment: Composed, tmp_path: Path, name: str
+) -> None:
+    """As jobs do with fetch=false."""
+    web.slow_s = 0.05
+    config = config_of(experiment, name, tmp_path)
+    with ThreadPoolExecutor(8) as pool:
+        prints = {dataset.fingerprint for dataset in pool.map(load_images, [config] * 8)}
+    assert len(prints) == 1
+    assert set(web.downloads().values()) == {1}
+    assert not list((tmp_path / "data").rglob("*.part"))
+
+
+def test_data_that_are_there_are_read_without_writing_beside_them(experiment: Composed, tmp_path: Path) -> None:
+    """As on a share that is read-only, where not even a lock can be written."""
+    config = config_of(experiment, "svhn", tmp_path)
+    fetch([PublishedSource(config)])
+    folder = tmp_path / "data"
+    (folder / ".svhn.lock").unlink()
+    times = {path: path.stat().st_mtime_ns for path in (folder, *folder.iterdir())}
+    fetch([PublishedSource(config)])
+    load_images(config)
+    assert {path: path.stat().st_mtime_ns for path in (folder, *folder.iterdir())} == times
+
+
+def test_too_little_space_is_said_before_anything_is_downloaded(web: Web, experiment: Composed, tmp_path: Path) -> None:
+    web.sizes["/svhn/train_32x32.mat"] = 10**16
+    sources = [PublishedSource(config_of(experiment, name, tmp_path)) for name in ("mnist", "svhn")]
+    with pytest.raises(UserError, match=r"10\.0 PB are needed, [\d.]+ [kMGTP]?B are free \(dataset mnist: .*svhn: 10"):
+        fetch(sources)
+    assert web.downloads() == {}
+
+
+def test_offline_the_command_is_said_that_brings_it(
+    web: Web, experiment: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    config = config_of(experiment, "cifar10", tmp_path)
+    for call in (lambda: load_images(config), lambda: fetch([PublishedSource(config)])):
+        with pytest.raises(UserError) as caught:
+            call()
+        assert f"`neurogen fetch dataset=cifar10 dataset.path={config.path} backbone=tiny_llama`" in str(caught.value)
+    assert not web.requests
+
+
+def test_mirrors_that_send_garbage_leave_nothing_behind(web: Web, experiment: Composed, tmp_path: Path) -> None:
+    first = next(path for path in PUBLISHED.files if path.startswith("/mnist/"))
+    web.garbage |= {first, first.replace("/mnist/", "/mnist-again/")}
+    config = config_of(experiment, "mnist", tmp_path)
+    with pytest.raises(UserError, match=r"cannot be downloaded \(http://.*sent 47 bytes .*mnist-again.*mnist5k"):
+        fetch([PublishedSource(config)])
+    assert [path.name for path in (tmp_path / "data").rglob("*.*")] == [".mnist.lock"]
+    web.garbage.remove(first.replace("/mnist/", "/mnist-again/"))
+    fetch([PublishedSource(config)])
+    assert load_images(config).shape.size == (28, 28)
