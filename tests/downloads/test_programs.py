@@ -37,7 +37,7 @@ def test_a_run_fetches_first_and_notes_the_revisions(web: Web, new_program: Prog
         assert f"{name} {commit[:12]}" in table
     before = web.requests.copy()
     again = new_program("__main__", "fetch", *words, "seed=1", **environment)
-    assert again.stdout.splitlines()[0].startswith("  here   dataset lab/reviews in ")
+    assert again.stdout.splitlines()[0].startswith("  here   backbone lab/tiny in ")  # the texts are embedded
     assert web.requests == before
 
 

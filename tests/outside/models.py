@@ -37,7 +37,7 @@ Film reviews.
 def language_model() -> dict[str, bytes]:
     """The files of a tiny Llama as save_pretrained writes them, and some that nobody reads."""
     config = LlamaConfig(
-        hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=264
+        hidden_size=128, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=264
     )
     with torch.random.fork_rng(devices=[]), TemporaryDirectory() as name:
         torch.manual_seed(0)

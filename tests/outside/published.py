@@ -9,6 +9,7 @@ import pickle
 import struct
 import tarfile
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,12 @@ class Published:
 
     files: dict[str, bytes]
     classes: dict[str, dict[str, Any]]  # attributes of torchvision's classes, by their names
+    digests: dict[str, dict[str, str]]  # what neurogen.data.published_files must know: by loader and unpacked file
 
 
+@cache
 def published() -> Published:
-    """All three datasets; the same bytes every time."""
+    """All three datasets; in one process the same bytes every time."""
     files = {**mnist(), **svhn()}
     batches = cifar10()
     archive = io.BytesIO()
@@ -57,7 +60,17 @@ def published() -> Published:
         },
     }
     again = {path.replace("/mnist/", "/mnist-again/"): files[path] for path in files if path.startswith("/mnist/")}
-    return Published(files | again, classes)
+    unpacked = {
+        "mnist": {
+            f"MNIST/raw/{path.split('/')[-1].removesuffix('.gz')}": gzip.decompress(files[path])
+            for path in files
+            if path.startswith("/mnist/")
+        },
+        "svhn": {path.split("/")[-1]: files[path] for path in files if path.startswith("/svhn/")},
+        "cifar10": {f"cifar-10-batches-py/{name}": batches[name] for name in batches if name != "batches.meta"},
+    }
+    digests = {loader: {name: md5(content) for name, content in parts.items()} for loader, parts in unpacked.items()}
+    return Published(files | again, classes, digests)
 
 
 def mnist() -> dict[str, bytes]:

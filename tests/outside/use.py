@@ -8,28 +8,32 @@ from pathlib import Path
 
 import pytest
 
+from neurogen.data.published_files import PUBLISHED
 from tests.outside.published import Published
 from tests.outside.web import Web
 
 CHECKOUT = Path(__file__).parents[2]
-CLASSES = "TESTS_OUTSIDE_CLASSES"  # a JSON file: attributes of torchvision's classes
+KNOWN = "TESTS_OUTSIDE_KNOWN"  # a JSON file: by module, attributes of what is in it
 
-# Python runs this before the program; torchvision may be imported much later, or never.
+# Python runs this before the program, which may import the modules much later, or never.
 SITECUSTOMIZE = f"""\
 import importlib.abc, importlib.machinery, json, os, sys
 
+known = json.load(open(os.environ["{KNOWN}"]))
+
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "torchvision.datasets":
+        if name not in known:
             return None
-        sys.meta_path.remove(self)
+        parts = known.pop(name)
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         execute = spec.loader.exec_module
         def exec_module(module):
             execute(module)
-            for cls, attributes in json.load(open(os.environ["{CLASSES}"])).items():
+            for part, attributes in parts.items():
                 for attribute, value in attributes.items():
-                    setattr(getattr(module, cls), attribute, value)
+                    owner = getattr(module, part)
+                    owner.update({{attribute: value}}) if isinstance(owner, dict) else setattr(owner, attribute, value)
         spec.loader.exec_module = exec_module
         return spec
 
@@ -42,8 +46,11 @@ def outside(web: Web, folder: Path, published: Published | None = None) -> dict[
     site = folder / "site"
     site.mkdir(parents=True, exist_ok=True)
     (site / "sitecustomize.py").write_text(SITECUSTOMIZE, encoding="utf-8")
-    classes = addressed(published.classes, web.address) if published else {}
-    (site / "classes.json").write_text(json.dumps(classes), encoding="utf-8")
+    known: dict[str, object] = {}
+    if published is not None:
+        known["torchvision.datasets"] = addressed(published.classes, web.address)
+        known["neurogen.data.published_files"] = {"PUBLISHED": published.digests}
+    (site / "known.json").write_text(json.dumps(known), encoding="utf-8")
     return {
         "HF_ENDPOINT": web.address,
         "HF_HUB_OFFLINE": "0",
@@ -52,7 +59,7 @@ def outside(web: Web, folder: Path, published: Published | None = None) -> dict[
         "NEUROGEN_CACHE": str(folder / "cache"),
         "NO_PROXY": "127.0.0.1",
         "PYTHONPATH": os.pathsep.join([str(site), str(CHECKOUT), os.environ.get("PYTHONPATH", "")]),
-        CLASSES: str(site / "classes.json"),
+        KNOWN: str(site / "known.json"),
     }
 
 
@@ -79,3 +86,5 @@ def use_here(web: Web, folder: Path, monkeypatch: pytest.MonkeyPatch, published:
     for name, attributes in (published.classes if published else {}).items():
         for attribute, value in attributes.items():
             monkeypatch.setattr(getattr(datasets, name), attribute, addressed(value, web.address))
+    for loader, digests in (published.digests if published else {}).items():
+        monkeypatch.setitem(PUBLISHED, loader, digests)

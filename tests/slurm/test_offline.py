@@ -51,7 +51,7 @@ def test_from_an_empty_cache_to_the_table_without_a_network_on_the_nodes(
 ) -> None:
     """The user's command with four datasets and a model; the jobs' own Python says what a node can reach."""
     environment = outside(web, tmp_path / "outside", published())
-    small = [word for word in SMALL if not word.startswith(("dataset=", "target=", "backbone="))]
+    small = [word for word in SMALL if not word.startswith(("dataset=", "target=", "backbone=", "site_check="))]
     words = [
         "dataset=mnist,svhn,cifar10,sst2", "dataset.validation_fraction=0.2", "backbone=causal_lm",
         "backbone.model=lab/tiny", f"root={tmp_path}/runs",
