@@ -65,7 +65,7 @@ def test_a_model_is_fetched_as_it_is_read_and_never_asked_for_again(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     require_usable(backbone)
     model = load_pretrained(backbone, torch.float32).model
-    assert model.config.hidden_size == 64
+    assert model.config.hidden_size == 128
     assert web.requests == before
 
 

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
+from huggingface_hub.utils import close_session
+
 TOKEN = "hf_of_the_test"
 BLOCK = 64 * 1024  # bytes
 NAME = r"[\w.-]+/[\w.-]+"
@@ -178,6 +180,7 @@ def is_large(name: str) -> bool:
 
 @contextmanager
 def serving(port: int = 0) -> Iterator[Web]:
+    close_session()  # it may have been made while a test had set a proxy
     with Web(port) as web:
         threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         yield web
