@@ -242,7 +242,10 @@ def test_a_watched_sweep_is_redrawn_in_place(sweep: Sweep, squeue: Squeue, tmp_p
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (12, 100))
     command = [sys.executable, "-m", "neurogen.status", "--watch", str(sweep.last.folder)]
-    process = subprocess.Popen(command, stdout=theirs, env=os.environ | {"NEUROGEN_POLL_S": "0.05", "TERM": "xterm"})
+    size = ("COLUMNS", "LINES")  # the terminal says it
+    environment = {name: value for name, value in os.environ.items() if name not in size}
+    environment |= {"NEUROGEN_POLL_S": "0.05", "TERM": "xterm"}
+    process = subprocess.Popen(command, stdout=theirs, env=environment)
     os.close(theirs)
     raw = b""
     while chunk := read(ours):
