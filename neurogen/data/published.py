@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from neurogen.config import DatasetConfig
-from neurogen.data.published_files import FORMER_MNIST, NUM_UNPACKED, are_published_here
+from neurogen.data.published_files import FORMER_MNIST, NUM_UNPACKED, are_known_here, note_whole
 from neurogen.downloads.files import Algorithm, Digest, NotBrought, RemoteFile, alone_with
 from neurogen.downloads.network import is_offline
 from neurogen.downloads.source import Advance, Missing, Source
@@ -90,7 +90,12 @@ class PublishedSource(Source):
 
     def is_here(self) -> bool:
         """Whether torchvision could read it. Raises UserError where files are here, and broken."""
-        return are_published_here(self.config) or not self._absent()
+        if are_known_here(self.config):
+            return True
+        if self._absent():
+            return False
+        note_whole(self.config)
+        return True
 
     def missing(self) -> Missing:
         """What is to be downloaded and unpacked. Raises UserError where it cannot be."""

@@ -9,11 +9,16 @@ So results do not depend on when the files were downloaded, and files of the sam
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+from neurogen import store
+from neurogen.cache import cache_folder
 from neurogen.config import DatasetConfig
 from neurogen.digests import digests
+from neurogen.errors import UserError
 
 MNIST = "MNIST/raw"
 CIFAR10 = "cifar-10-batches-py"
@@ -38,6 +43,7 @@ PUBLISHED = {
         f"{CIFAR10}/test_batch": "40351d587109b95175f43aff81a1287e",
     },
 }
+CLASS_NAMES = {"cifar10": f"{CIFAR10}/batches.meta"}  # torchvision reads it, and no result depends on it
 NUM_UNPACKED = {"mnist": 54_950_048, "cifar10": 186_214_000, "svhn": 0}  # bytes in their archives
 FORMER_MNIST = ("MNIST/processed/training.pt", "MNIST/processed/test.pt")  # of torchvision before 0.9, read if there
 
@@ -56,10 +62,27 @@ def published_digest(config: DatasetConfig) -> str | None:
     return hashlib.sha256(repr(sorted(content.items())).encode()).hexdigest()[:16]
 
 
-def are_published_here(config: DatasetConfig) -> bool:
-    """Whether all files are there as they were published. Asks no torchvision, whose import takes seconds."""
-    expected = PUBLISHED[config.load]
-    return _content(Path(config.path or ""), expected) == expected
+def are_known_here(config: DatasetConfig) -> bool:
+    """Whether all files are there as they were published, or as `note_whole` saw them.
+
+    This asks no torchvision, whose import takes seconds.
+    """
+    folder, expected, note = Path(config.path or ""), PUBLISHED[config.load], _note(config)
+    if config.load in CLASS_NAMES and not (folder / CLASS_NAMES[config.load]).is_file():
+        return False
+    content = _content(folder, expected)
+    return content == expected or (note.is_file() and store.read_json(note) == content)
+
+
+def note_whole(config: DatasetConfig) -> None:
+    """Note that torchvision takes the files that are there."""
+    with suppress(UserError):  # digests.py says that the cache cannot be written
+        store.write_json(_note(config), _content(Path(config.path or ""), PUBLISHED[config.load]))
+
+
+def _note(config: DatasetConfig) -> Path:
+    place = os.fsencode(Path(config.path or "").resolve())
+    return cache_folder() / "published" / f"{hashlib.sha256(place).hexdigest()[:32]}.{config.load}.json"
 
 
 def _content(folder: Path, expected: Mapping[str, str]) -> dict[str, str]:

@@ -104,21 +104,17 @@ class Part:
 
         Raises NotOnHub where they cannot be had, and UserError where they cannot be kept.
         """
-        here = self.folder_here()
-        if here is not None:
-            return here
         source = HubSource(self)
-        try:
+        if not source.is_here():
             missing = source.missing() if download else self._offline()
-        except NotOnHub:
-            unverified = self.folder_unverified()
-            if unverified is None:
-                raise
-            return unverified
-        if missing.num_bytes < LARGE:
-            return self.bring(lambda _: None)
-        with Progress(f"fetching {source.name}", missing.num_bytes, unit=BYTES) as progress:
-            return self.bring(progress.advance)
+            if missing.num_bytes < LARGE:
+                source.bring(lambda _: None)
+            else:
+                with Progress(f"fetching {source.name}", missing.num_bytes, unit=BYTES) as progress:
+                    source.bring(progress.advance)
+        folder = self.folder_here() or self.folder_unverified()
+        assert folder is not None
+        return folder
 
     def folder_here(self) -> Path | None:
         """The folder with all of these files; None where they are not known to be here. Asks no network."""
@@ -130,7 +126,7 @@ class Part:
         return snapshot if is_whole else None
 
     def folder_unverified(self) -> Path | None:
-        """The folder that is here, if what lies in it is enough to be read. Other programs may have brought it."""
+        """The folder that is here, if what lies in it is enough to be read; None otherwise."""
         snapshot = self.repository.snapshot
         if snapshot is None:
             return None
@@ -245,6 +241,10 @@ class Part:
             )
         except NotBrought as error:
             raise NotOnHub(self.explain(error.answer)) from error
+        except OSError as error:
+            if error.errno is not None:  # of a file, not of the network
+                raise
+            raise NotOnHub(self.explain(error)) from error
 
 
 @dataclass(frozen=True)
@@ -270,13 +270,29 @@ class HubSource(Source):
         return "HF_HOME" if self.place.name == "hub" else "HF_HUB_CACHE"
 
     def is_here(self) -> bool:
-        """Whether all of its files are."""
-        return self.part.folder_here() is not None
+        """Whether all of its files are; offline, whether there are files that can be read."""
+        return self.part.folder_here() is not None or (is_offline() and self._is_readable())
 
     def missing(self) -> Missing:
-        """What the Hub has to give. Raises NotOnHub."""
-        return self.part.missing()
+        """What the Hub has to give; nothing where it does not answer and there are files that can be read.
+
+        Raises NotOnHub.
+        """
+        try:
+            return self.part.missing()
+        except NotOnHub:
+            if not self._is_readable():
+                raise
+            return Missing(0)
 
     def bring(self, advance: Advance) -> None:
-        """Download it. Raises NotOnHub, and UserError where it cannot be kept."""
-        self.part.bring(advance)
+        """Download it. Raises NotOnHub as `missing` does, and UserError where it cannot be kept."""
+        try:
+            self.part.bring(advance)
+        except NotOnHub:
+            if not self._is_readable():
+                raise
+
+    def _is_readable(self) -> bool:
+        """Whether what is here is enough to be read. Other programs may have brought it."""
+        return self.part.folder_unverified() is not None

@@ -101,13 +101,22 @@ def test_a_dataset_is_fetched_as_it_is_read(
     assert web.requests == before
 
 
+@pytest.mark.parametrize("is_offline", [True, False])
 def test_without_the_note_what_is_in_the_cache_is_read(
-    web: Web, reviews: DatasetConfig, backbone: BackboneConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    web: Web,
+    reviews: DatasetConfig,
+    backbone: BackboneConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    is_offline: bool,
 ) -> None:
     """Another program may have brought it, or another account whose notes are elsewhere."""
-    fetch([HubSource(data_of(reviews)), HubSource(model_of(backbone))])
+    sources = [HubSource(data_of(reviews)), HubSource(model_of(backbone))]
+    fetch(sources)
     monkeypatch.setenv("NEUROGEN_CACHE", str(tmp_path / "another"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", is_offline)
+    web.hub.clear()
+    fetch(sources)
     require_usable(backbone)
     assert load_pretrained(backbone, torch.float32).tokenizer.chat_template
     assert len(load_raw(reviews).test) == 60

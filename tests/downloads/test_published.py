@@ -10,6 +10,7 @@ import pytest
 from neurogen.config import DatasetConfig
 from neurogen.data.dataset import load_images
 from neurogen.data.published import PublishedSource
+from neurogen.data.published_files import are_known_here
 from neurogen.downloads.fetch import fetch
 from neurogen.errors import UserError
 from tests.conftest import Composed
@@ -39,6 +40,8 @@ def test_a_dataset_is_fetched_once_and_then_read_without_a_network(
     assert f"→ {tmp_path / 'data'} (dataset.path)" in shown
     assert set(web.downloads().values()) == {1}
     before = web.requests.copy()
+    assert PublishedSource(config).is_here()  # and notes it, so that torchvision need not be asked again
+    assert are_known_here(config)
     fetch([PublishedSource(config)])
     dataset = load_images(config)
     assert (len(dataset.train) + len(dataset.validation), len(dataset.test)) == (200, 40)
