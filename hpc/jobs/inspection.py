@@ -14,7 +14,6 @@ import importlib
 import json
 import os
 import pickle
-import socket
 import subprocess
 import sys
 import time
@@ -26,13 +25,14 @@ from threading import Event, Thread, Timer
 from hpc.errors import ClusterError
 from hpc.jobs.check_report import Phase, RankReport, Report, problem_of, said, unseen_gpus
 from hpc.jobs.files import write_json
+from hpc.jobs.nodes import node_here, node_of
 from hpc.jobs.site_check import SiteCheck, versions_here
 from hpc.ranks import probes
 from hpc.ranks.placement import Placement
 
 PROBE_BYTES = 2**20
 POLL_S = 0.2
-TELLS_EVERY_S = 1.0
+WRITES_EVERY_S = 1.0
 GRACE_S = 10.0  # for other ranks, after a limit
 LEAVES_WITHIN_S = 15.0
 # Seconds. To import over a cold network file system is slow and not wrong; what is wrong is said within a minute.
@@ -272,35 +272,16 @@ class Rank:
         )
 
     def _wait_until(self, condition: Callable[[], object], patience_s: float) -> bool:
-        """Whether it comes true in time.
-
-        This rank writes now and then: on a network file system that is when new files of others become visible.
-        """
-        deadline, told = time.monotonic() + patience_s, time.monotonic()
+        """Whether it comes true in time. Writing now and then makes a network file system show the files of others."""
+        deadline, written = time.monotonic() + patience_s, time.monotonic()
         while not condition():
             if time.monotonic() > deadline or self.station.stop.is_set():
                 return False
-            if time.monotonic() - told > TELLS_EVERY_S and not self.report.error:
+            if time.monotonic() - written > WRITES_EVERY_S and not self.report.error:
                 self._tell()
-                told = time.monotonic()
+                written = time.monotonic()
             time.sleep(POLL_S)
         return True
-
-
-def node_here() -> str:
-    """The name of this node, as SLURM calls it."""
-    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
-
-
-def node_of(rank: int, tasks_per_node: int) -> str:
-    """The node of another rank of this job, as far as SLURM tells it."""
-    command = ["scontrol", "show", "hostnames", os.environ.get("SLURM_JOB_NODELIST", "")]
-    try:
-        names = subprocess.run(command, capture_output=True, encoding="utf-8", check=False).stdout.split()
-    except FileNotFoundError:
-        names = []
-    index = rank // tasks_per_node
-    return names[index] if index < len(names) else f"node {index + 1}"
 
 
 def _end_the_others() -> None:
