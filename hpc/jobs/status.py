@@ -21,8 +21,11 @@ from hpc.jobs.diagnosis import NEEDS_FAILED, NEVER_RAN, state_of
 from hpc.jobs.queue import Queue, Record
 from hpc.jobs.reconcile import in_flight
 from hpc.jobs.script import log_path
+from hpc.jobs.site_check import KIND as CHECK
 from hpc.jobs.state import State
 from hpc.jobs.sweep import MANIFEST, Manifest, ManifestStep
+
+NEEDS = "needs "  # then the identity of a step; hpc.jobs.queue notes it
 
 
 @dataclass(frozen=True)
@@ -162,16 +165,21 @@ def _answer_on(steps: Sequence[ManifestStep], by_step: dict[str, list[Record]], 
 
 
 def _with_causes(steps: Sequence[ManifestStep], states: Sequence[StepStatus]) -> list[StepStatus]:
-    """The same states in order, where those of failed steps say which other failed step they need."""
+    """The same states in order, where those of failed steps say which other failed step they need.
+
+    A site check comes first, and whatever was not begun needs it.
+    """
     causes: dict[str, str] = {}  # by failed step: the first cause
     explained = []
     for step, status in zip(steps, states, strict=True):
-        cause = next((causes[needed] for needed in step.needs if needed in causes), "")
+        is_mute = status.reason in (NEVER_RAN, NEEDS_FAILED) or status.reason.startswith(NEEDS)
+        checks = [failed for failed in causes if failed.startswith(f"{CHECK}-")]
+        needs = [status.reason.removeprefix(NEEDS), *step.needs, *checks] if is_mute else step.needs
+        cause = next((causes[needed] for needed in needs if needed in causes), "")
         if status.state == State.FAILED:
             causes[step.identity] = cause or step.identity
             if cause:
-                is_mute = status.reason in (NEVER_RAN, NEEDS_FAILED) or status.reason.startswith("needs ")
-                status = replace(status, cause=cause, reason=f"needs {cause}" if is_mute else status.reason)
+                status = replace(status, cause=cause, reason=f"{NEEDS}{cause}" if is_mute else status.reason)
         explained.append(status)
     return explained
 
