@@ -200,7 +200,7 @@ def test_lost_ranks_have_names_and_the_same_command_goes_on(undisturbed: Path, d
         wait_for("the end", lambda: not active(), patience_s=90)
         failed = reasons(folder)
         assert re.search(rf"^rank 1 on n2 {message}", failed["inject"]), failed
-        assert "failed: rank 1 on n2" in failed["tune"], failed
+        assert failed["tune"].startswith("needs inject-"), failed
         submit(root.parent, "zero.rank_timeout_s=10")
         if signal_number == signal.SIGKILL:
             wait_for_progress(root)
