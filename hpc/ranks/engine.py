@@ -40,6 +40,7 @@ class ZeroEngine:
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
         stage: Any,
+        batch_size: int,
         moments: Mapping[str, Tensor],
     ) -> None:
         """`zero`, `rank` and `size` are bound beforehand; the training loop gives the other arguments."""
@@ -47,10 +48,11 @@ class ZeroEngine:
 
         self.zero, self.rank = zero, rank
         self.contexts = range(rank, stage.contexts_per_step, size)
+        self.batches = [self.contexts[first : first + batch_size] for first in range(0, len(self.contexts), batch_size)]
         self.trainables = {name: value for name, value in module.named_parameters() if value.requires_grad}
         self.moment_names = ("exp_avg", "exp_avg_sq") if stage.optimizer == "adamw" else ()
         num_trained = sum(value.numel() for value in self.trainables.values())
-        config = deepspeed_config(zero, stage.contexts_per_step, size, stage.clip_norm, num_trained)
+        config = deepspeed_config(zero, len(self.batches), size, stage.clip_norm, num_trained)
         self.engine, *_ = deepspeed.initialize(
             model=module, optimizer=optimizer, config=config, dist_init_required=False
         )
@@ -65,9 +67,9 @@ class ZeroEngine:
         output: Tensor = self.engine(*inputs)
         return output
 
-    def backward(self, loss: Tensor) -> None:
-        """Of one context."""
-        self.engine.backward(loss)
+    def backward(self, losses: Tensor) -> None:
+        """Of a batch. DeepSpeed divides by the number of batches, which may differ in length."""
+        self.engine.backward(losses.sum() * (len(self.batches) / len(self.contexts)))
         if not self.engine.is_gradient_accumulation_boundary():
             self.engine.step()
 

@@ -31,8 +31,7 @@ def sharded_loading(zero: Zero, dtype: torch.dtype) -> Iterator[None]:
     import torch.distributed as dist
     from transformers.integrations import HfDeepSpeedConfig
 
-    size = dist.get_world_size()
-    config = deepspeed_config(zero, contexts=size, size=size, clip_norm=1.0, num_trained=0)
+    config = deepspeed_config(zero, num_batches=1, size=dist.get_world_size(), clip_norm=1.0, num_trained=0)
     config |= {"bf16": {"enabled": dtype is torch.bfloat16}}  # the number format of the shards
     mode = HfDeepSpeedConfig(config)  # transformers holds a weak reference: the mode is on while this name exists
     return_memory_above(MIB)

@@ -66,8 +66,8 @@ def require_installed(zero: Zero) -> None:
         raise ClusterError(f"zero=stage{zero.stage} needs DeepSpeed; pip install 'neurogen[zero]', or set zero=none")
 
 
-def deepspeed_config(zero: Zero, contexts: int, size: int, clip_norm: float, num_trained: int) -> dict[str, Any]:
-    """DeepSpeed's config for steps of `contexts` networks, one at a time, on `size` ranks."""
+def deepspeed_config(zero: Zero, num_batches: int, size: int, clip_norm: float, num_trained: int) -> dict[str, Any]:
+    """DeepSpeed's config for steps of `num_batches` batches on each of `size` ranks."""
     section: dict[str, Any] = {"stage": zero.stage, "overlap_comm": False, "contiguous_gradients": True}
     section |= {"reduce_bucket_size": max(num_trained, 1)}  # a buffer for so many numbers: all gradients at a time
     if zero.stage == 3:
@@ -75,9 +75,9 @@ def deepspeed_config(zero: Zero, contexts: int, size: int, clip_norm: float, num
     if zero.offload:
         section |= {"offload_param": {"device": "cpu"}, "offload_optimizer": {"device": "cpu"}}
     return {
-        "train_batch_size": contexts,
+        "train_batch_size": num_batches * size,
         "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": contexts // size,
+        "gradient_accumulation_steps": num_batches,
         "gradient_clipping": clip_norm,
         "zero_optimization": section,
         "zero_allow_untested_optimizer": True,

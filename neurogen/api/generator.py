@@ -23,15 +23,15 @@ from neurogen.api.source import require_same_source
 from neurogen.data.dataset import Dataset, Split, load_images, require_same
 from neurogen.data.preparation import TokenEmbedding
 from neurogen.errors import UserError
+from neurogen.generator import prompts
 from neurogen.generator.card import HERE, hub_name
 from neurogen.generator.context import Context
 from neurogen.generator.folder import Description, load_generator, read_description
 from neurogen.generator.generator import Generator
-from neurogen.generator.prompts import mentioned
 from neurogen.generator.task import Task
 from neurogen.rng import rng_of
 from neurogen.stages.embed import text_dataset
-from neurogen.training.runtime import runtime_here
+from neurogen.training.runtime import BATCH_TOKENS, runtime_here
 
 
 def load(
@@ -134,14 +134,16 @@ class LoadedGenerator:
         """The networks one by one, each from samples of the split that are drawn for it."""
         about, reader = self.module.tasks[task], self.reader(task)
         text = about.instruction if instruction is None else instruction
-        for index in range(num_networks):
-            rng = rng_of(seed, "generate", index)
-            context = Context.sample(split, about.class_names, self.module.config, rng)
+        at_once = self.module.prompts_at_once(BATCH_TOKENS)
+        for first in range(0, num_networks, at_once):
+            rngs = [rng_of(seed, "generate", index) for index in range(first, min(first + at_once, num_networks))]
+            contexts = [Context.sample(split, about.class_names, self.module.config, rng) for rng in rngs]
             with torch.no_grad():
-                tensors = self.module.decode(task, self.module(task, text, context))
-            prompt = Prompt(about.dataset.name, about.target.name, text, context.labels)
-            network = Classifier(about.network(), tensors, reader, prompt)
-            yield network.to(self.module.backbone.device)
+                generated = self.module(task, [prompts.Prompt(text, context) for context in contexts])
+            for z, context in zip(generated, contexts, strict=True):
+                prompt = Prompt(about.dataset.name, about.target.name, text, context.labels)
+                network = Classifier(about.network(), self.module.decode(task, z), reader, prompt)
+                yield network.to(self.module.backbone.device)
 
     def reader(self, task: str) -> SampleReader:
         """What makes samples of a task from a user's arrays, texts or files."""
@@ -197,7 +199,7 @@ def choose_task(tasks: Mapping[str, Task], instruction: str | None, task: str | 
             raise UserError(f"task={task} is none of this generator's; allowed: {', '.join(tasks)}")
         return task, "as task= says"
     titles = {name: (about.target.title, about.dataset.title) for name, about in tasks.items()}
-    in_text = mentioned(instruction or "", {title for pair in titles.values() for title in pair})
+    in_text = prompts.mentioned(instruction or "", {title for pair in titles.values() for title in pair})
     matches = {name: [title for title in pair if title in in_text] for name, pair in titles.items()}
     most = max(map(len, matches.values()))
     best = [name for name, match in matches.items() if len(match) == most]

@@ -12,8 +12,8 @@ from neurogen.config.limits import POSITIVE
 class Attention(StrEnum):
     """The implementation of attention."""
 
-    auto = "auto"  # the fastest that is there
-    sdpa = "sdpa"
+    auto = "auto"  # sdpa
+    sdpa = "sdpa"  # torch's; on a GPU it runs a flash kernel
     eager = "eager"
     flash_attention_2 = "flash_attention_2"  # needs a GPU and the package flash-attn
 

@@ -117,7 +117,7 @@ def pass_cost(meta: MetaGenerator, num_read: int, num_samples: int) -> PassCost:
 
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
         message = Embeddings(torch.empty(num_read, generator.backbone.hidden_size, device=META))
-        z: Float[Tensor, " params"] = generator.read_out(task.name, [message, *generator.tokens(task.name)])
+        z: Float[Tensor, " params"] = generator.read_out(task.name, [[message, *generator.tokens(task.name)]])[0]
         if num_samples:
             inputs = _inputs(task, num_samples)
             labels = torch.empty(num_samples, dtype=torch.int64, device=META)

@@ -13,12 +13,11 @@ from neurogen.data.dataset import load_raw
 from neurogen.data.preparation import DataShape, ImageShape, TextShape
 from neurogen.errors import UserError
 from neurogen.generator.backbone import Backbone, VisionBackbone, opening_of
-from neurogen.generator.patches import PATCHES_PER_SIDE
+from neurogen.generator.length import PATCHES_PER_TOKEN, most_sample_tokens, patches_of
 from neurogen.generator.pretrained import load_tokenizer
 from neurogen.generator.task import Task
 
 CHARACTERS_PER_TOKEN = 4  # assumed where the tokenizer is not on this machine
-PATCHES_PER_TOKEN = 4  # Qwen2-VL's encoder merges so many patches into one token
 
 
 def size_of(dataset: DatasetConfig) -> SizeConfig:
@@ -46,10 +45,7 @@ def shape_of(dataset: DatasetConfig, size: SizeConfig) -> DataShape:
 
 
 def tokens_read(experiment: Experiment, task: Task, instruction: str | None = None) -> int:
-    """Tokens of a stage-2 message: instruction (by default the task's), samples and labels.
-
-    Texts count as long as they may be, and every label as the longest name of a class.
-    """
+    """Tokens of a stage-2 message at most: instruction (by default the task's), samples and labels."""
     try:
         tokenizer = load_tokenizer(experiment.backbone, local_files_only=True)
     except UserError:
@@ -61,32 +57,18 @@ def tokens_read(experiment: Experiment, task: Task, instruction: str | None = No
         return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
     opening = opening_of(tokenizer) if tokenizer is not None and experiment.backbone.chat_template else ""
-    text = experiment.dataset.text
-    if text is not None:
-        sample = text.max_tokens
-    elif experiment.backbone.vision:
-        sample = _patches_of(task.shape) // PATCHES_PER_TOKEN + 2  # and the marks around an image
-    else:
-        sample = PATCHES_PER_SIDE**2
-    per_sample = count("\n") + sample + max(count(f" = {name}") for name in task.class_names)
     opened = opening + (task.instruction if instruction is None else instruction)
-    return count(opened) + experiment.generator.context_samples * per_sample
+    samples = most_sample_tokens(task, experiment.generator.context_samples, experiment.backbone.vision, count)
+    return count(opened) + samples
 
 
 def vision_flops(experiment: Experiment, backbone: Backbone, shape: DataShape) -> int:
     """The encoder's forward pass over a context: 2 per weight and patch, and attention among an image's patches."""
     if not isinstance(backbone, VisionBackbone) or not isinstance(shape, ImageShape):
         return 0
-    encoder, patches = backbone.base.visual, _patches_of(shape)
+    encoder, patches = backbone.base.visual, patches_of(shape)
     merger = sum(value.numel() for value in encoder.merger.parameters())
     rest = sum(value.numel() for value in encoder.parameters()) - merger
     attention = 4 * patches**2 * encoder.config.embed_dim * encoder.config.depth
     per_image = int(2 * rest * patches + 2 * merger * patches // PATCHES_PER_TOKEN + attention)
     return experiment.generator.context_samples * per_image
-
-
-def _patches_of(shape: DataShape) -> int:
-    from transformers import Qwen2VLImageProcessor
-
-    assert isinstance(shape, ImageShape)
-    return int(Qwen2VLImageProcessor().get_number_of_image_patches(*shape.size, {}))

@@ -1,7 +1,10 @@
 """The backbone F: a language model with LoRA that reads one sequence and gives hidden states after its last norm.
 
-in:  parts in reading order (parts.py)
+in:  sequences, each of parts in reading order (parts.py)
 out: hidden states [tokens, hidden] of every part
+
+Several sequences are one batch, in which the shorter ones are padded at their end. No mask is needed: in a decoder no
+token sees what comes behind it.
 
 A vision model reads pictures through its own encoder. Their embeddings stand where its vocabulary has image tokens. All
 positions, also those of the parameter tokens, are its own multimodal rotary positions (Qwen2-VL).
@@ -18,11 +21,12 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from neurogen.config import Attention, BackboneConfig
 from neurogen.config.schema import written
 from neurogen.errors import UserError
-from neurogen.generator.parts import Embeddings, Part, Picture, Text, TokenIds
+from neurogen.generator.parts import Embeddings, Part, Picture, SeenPicture, Text, TokenIds
 from neurogen.generator.pretrained import Pretrained, load_pretrained
 from neurogen.generator.usable import positions_of, require_usable
 from neurogen.rng import seed_of
@@ -61,39 +65,57 @@ class Backbone(nn.Module):
                 message.append(part)
         return message
 
-    def forward(self, parts: Sequence[Part]) -> list[Float[Tensor, "tokens hidden"]]:
-        """Hidden states of every part."""
-        embedded = [self.embed(part) for part in parts]
-        states = self.decode(torch.cat(embedded), None)
-        return list(states.split([len(part) for part in embedded]))
+    def forward(self, sequences: Sequence[Sequence[Part]]) -> list[list[Float[Tensor, "_ hidden"]]]:
+        """Hidden states of every part of every sequence."""
+        embedded = self.embed(sequences)
+        states = self.decode([torch.cat(parts) for parts in embedded], None)
+        return [split_like(parts, row) for parts, row in zip(embedded, states, strict=True)]
 
-    def embed(self, part: Part) -> Float[Tensor, "tokens hidden"]:
-        """EMB_F of the paper for texts and token ids; embeddings are taken as they are."""
-        if isinstance(part, Embeddings):
-            return part.vectors.to(self.device)
-        embedded: Tensor = self.model.get_input_embeddings()(self.ids(part).to(self.device))
-        return embedded.float()
+    def embed(self, sequences: Sequence[Sequence[Part]]) -> list[list[Float[Tensor, "_ hidden"]]]:
+        """EMB_F of the paper for texts and token ids; embeddings are taken as they are.
 
-    def ids(self, part: Part) -> Int64[Tensor, " tokens"]:
-        """Token ids of a text."""
-        if isinstance(part, TokenIds):
-            return part.ids
-        assert isinstance(part, Text)
-        return torch.tensor(tokenised([part.text], self.tokenizer)[0], dtype=torch.int64)
+        All texts are tokenised together, and their ids go to the device as one tensor: on a GPU each copy costs time.
+        """
+        parts = [part for sequence in sequences for part in sequence]
+        words = [part.text for part in parts if isinstance(part, Text)]
+        texts = iter(tokenised(words, self.tokenizer) if words else [])
+        ids = [
+            part.ids.cpu() if isinstance(part, TokenIds) else torch.tensor(next(texts), dtype=torch.int64)
+            for part in parts
+            if not isinstance(part, Embeddings)
+        ]
+        embedded = iter(self._looked_up(ids))
+        return [
+            [part.vectors.to(self.device) if isinstance(part, Embeddings) else next(embedded) for part in sequence]
+            for sequence in sequences
+        ]
+
+    def _looked_up(self, ids: Sequence[Int64[Tensor, " _"]]) -> list[Float[Tensor, "_ hidden"]]:
+        if not ids:
+            return []
+        embedded: Tensor = self.model.get_input_embeddings()(torch.cat(list(ids)).to(self.device))
+        return split_like(ids, embedded.float())
 
     def decode(
-        self, sequence: Float[Tensor, "tokens hidden"], positions: Int64[Tensor, "3 1 tokens"] | None
-    ) -> Float[Tensor, "tokens hidden"]:
-        """One pass through the decoder in its own dtype; float32 in and out.
+        self,
+        sequences: Sequence[Float[Tensor, "_ hidden"]],
+        positions: Sequence[Int64[Tensor, "3 _"]] | None,
+    ) -> Float[Tensor, "sequences longest hidden"]:
+        """One pass through the decoder in its own dtype; float32 in and out. Behind the end of a shorter sequence the
+        states mean nothing.
 
-        Raises UserError where the sequence is longer than the model's positions.
+        Raises UserError where a sequence is longer than the model's positions.
         """
-        if self.positions is not None and len(sequence) > self.positions:
-            raise UserError(too_long(len(sequence), self.positions))
-        self.num_tokens_read += len(sequence)
+        batch = pad_sequence(list(sequences), batch_first=True)
+        if self.positions is not None and batch.shape[1] > self.positions:
+            raise UserError(too_long(batch.shape[1], self.positions))
+        self.num_tokens_read += sum(map(len, sequences))
+        where = None
+        if positions is not None:
+            where = pad_sequence([row.T for row in positions], batch_first=True).permute(2, 0, 1).to(self.device)
         dtype = self.model.get_input_embeddings().weight.dtype
-        states = self.decoder(inputs_embeds=sequence[None].to(dtype), position_ids=positions, use_cache=False)
-        return states.last_hidden_state[0].float()  # type: ignore[no-any-return]
+        states = self.decoder(inputs_embeds=batch.to(dtype), position_ids=where, use_cache=False)
+        return states.last_hidden_state.float()  # type: ignore[no-any-return]
 
     @property
     def decoder(self) -> Any:
@@ -108,8 +130,8 @@ class VisionBackbone(Backbone):
         super().__init__(adapted, tokenizer, chat_template)
         self.image_processor = image_processor
         self.base = adapted.get_base_model()
+        self.attention = self.base.visual.config._attn_implementation
         config = self.base.config
-        self.image_token = int(config.image_token_id)
         self.vision_start, self.vision_end = (
             torch.tensor([token]) for token in (config.vision_start_token_id, config.vision_end_token_id)
         )
@@ -119,41 +141,57 @@ class VisionBackbone(Backbone):
         """The language model proper, without the vision encoder."""
         return self.base.language_model
 
-    def forward(self, parts: Sequence[Part]) -> list[Float[Tensor, "tokens hidden"]]:
-        """Hidden states of every part."""
-        features, grids = self.see([part for part in parts if isinstance(part, Picture)])
-        remaining = iter(features)
-        embedded, ids = [], []
-        for part in parts:
-            if isinstance(part, Picture):
-                feature = next(remaining)
-                start, end = (self.embed(TokenIds(token)) for token in (self.vision_start, self.vision_end))
-                embedded.append(torch.cat([start, feature, end]))
-                images = torch.full((len(feature),), self.image_token)
-                ids.append(torch.cat([self.vision_start, images, self.vision_end]))
-            else:
-                embedded.append(self.embed(part))
-                # positions depend only on which tokens are images, so embeddings, which have no ids, count as token 0
-                is_embedded = isinstance(part, Embeddings)
-                ids.append(torch.zeros(len(embedded[-1]), dtype=torch.int64) if is_embedded else self.ids(part).cpu())
-        sequence = torch.cat(ids)[None]
-        positions, _ = self.base.get_rope_index(
-            sequence, mm_token_type_ids=(sequence == self.image_token).int(), image_grid_thw=grids
-        )
-        states = self.decode(torch.cat(embedded), positions.to(self.device))
-        return list(states.split([len(part) for part in embedded]))
+    def forward(self, sequences: Sequence[Sequence[Part]]) -> list[list[Float[Tensor, "_ hidden"]]]:
+        """Hidden states of every part of every sequence."""
+        seen = iter(self.see([part for parts in sequences for part in parts if isinstance(part, Picture)]))
+        sequences = [[next(seen) if isinstance(part, Picture) else part for part in parts] for parts in sequences]
+        embedded = self.embed(sequences)
+        positions = [self.rotary_positions(*pair) for pair in zip(sequences, embedded, strict=True)]
+        states = self.decode([torch.cat(parts) for parts in embedded], positions)
+        return [split_like(parts, row) for parts, row in zip(embedded, states, strict=True)]
 
-    def see(
-        self, pictures: Sequence[Picture]
-    ) -> tuple[list[Float[Tensor, "tokens hidden"]], Int64[Tensor, "pictures 3"] | None]:
-        """(embeddings; size in time, height and width) of every picture, from the model's processor and encoder."""
+    def see(self, pictures: Sequence[Picture]) -> list[SeenPicture]:
+        """The embeddings of pictures, from the model's processor and encoder, between the marks of an image.
+
+        The encoder reads the sizes of the pictures as Python's numbers. So they stay on the CPU, and the positions are
+        computed there: else the CPU would wait for the GPU several times in every layer.
+        """
+        from transformers.vision_utils import get_vision_cu_seqlens, get_vision_position_ids
+
         if not pictures:
-            return [], None
+            return []
         colour = [picture.pixels.expand(3, -1, -1).cpu() for picture in pictures]
         prepared = self.image_processor(images=colour, return_tensors="pt")
-        grids = prepared["image_grid_thw"]
-        output = self.base.get_image_features(prepared["pixel_values"].to(self.device), grids.to(self.device))
-        return [feature.float() for feature in output.pooler_output], grids
+        grids: Int64[Tensor, "pictures 3"] = prepared["image_grid_thw"]
+        positions = get_vision_position_ids(grids, self.base.visual.spatial_merge_size)
+        options = {"image_position_ids": positions.to(self.device)}
+        if self.attention == Attention.flash_attention_2:
+            options["image_cu_seqlens"] = get_vision_cu_seqlens(grids).to(self.device)
+        pixels = prepared["pixel_values"].to(self.device)
+        features = self.base.get_image_features(pixels, grids, **options).pooler_output
+        start, end = self._looked_up([self.vision_start, self.vision_end])
+        vectors = [torch.cat([start, feature.float(), end]) for feature in features]
+        return [SeenPicture(*of_picture) for of_picture in zip(vectors, grids, strict=True)]
+
+    def rotary_positions(self, parts: Sequence[Part], embedded: Sequence[Tensor]) -> Int64[Tensor, "3 tokens"]:
+        """The model's own. They depend only on where images stand, and on their sizes."""
+        is_image = torch.cat(
+            [
+                part.is_image if isinstance(part, SeenPicture) else torch.zeros(len(vectors), dtype=torch.int32)
+                for part, vectors in zip(parts, embedded, strict=True)
+            ]
+        )[None]
+        grids = [part.grid for part in parts if isinstance(part, SeenPicture)]
+        positions, _ = self.base.get_rope_index(
+            is_image.long(), mm_token_type_ids=is_image, image_grid_thw=torch.stack(grids) if grids else None
+        )
+        return positions[:, 0]  # type: ignore[no-any-return]
+
+
+def split_like(parts: Sequence[Tensor], states: Float[Tensor, "longest hidden"]) -> list[Tensor]:
+    """The states of every part of a sequence, without those of its padding."""
+    sizes = [len(part) for part in parts]
+    return list(states[: sum(sizes)].split(sizes))
 
 
 def too_long(num_tokens: int, positions: int) -> str:
@@ -255,12 +293,16 @@ def _checkpoint_layers(model: Any) -> None:
 
 
 def attention_of(config: BackboneConfig, device: torch.device) -> str:
-    """The attention implementation; `auto` is the fastest one available. Raises UserError for one that is missing."""
+    """The implementation of attention. Raises UserError for one that is missing.
+
+    `auto` is sdpa also on a GPU: it runs torch's flash kernel there. The package flash-attn makes the CPU wait for the
+    GPU in every layer of a batch of one sequence.
+    """
     from transformers.utils import is_flash_attn_2_available
 
+    if config.attention == Attention.auto:
+        return Attention.sdpa.value
     has_flash = device.type == "cuda" and is_flash_attn_2_available()
     if config.attention == Attention.flash_attention_2 and not has_flash:
         raise UserError("backbone.attention=flash_attention_2 needs a GPU and the package flash-attn; use sdpa or auto")
-    if config.attention != Attention.auto:
-        return config.attention.value
-    return (Attention.flash_attention_2 if has_flash else Attention.sdpa).value
+    return config.attention.value

@@ -14,7 +14,7 @@ from neurogen.data.preparation import PADDING, Normalisation, TokenEmbedding
 from neurogen.errors import UserError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Context:
     """Raw samples, images as bytes or token ids, and the names of their classes."""
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import torch
 from jaxtyping import Float
@@ -30,11 +31,13 @@ from torch import Tensor, nn
 
 from neurogen.config import GeneratorConfig, TokenOrder
 from neurogen.data.preparation import ImageShape
-from neurogen.generator.backbone import Backbone, VisionBackbone
+from neurogen.generator.backbone import Backbone, VisionBackbone, tokenised
 from neurogen.generator.context import Context
+from neurogen.generator.length import most_sample_tokens
 from neurogen.generator.parts import Embeddings, ParameterTokens, Part, Picture, Text, TokenIds
 from neurogen.generator.patches import PatchEmbedding
 from neurogen.generator.projection import build_projection
+from neurogen.generator.prompts import Prompt
 from neurogen.generator.task import Task, image_shapes
 from neurogen.generator.tokens import build_tokens
 from neurogen.rng import seed_of
@@ -42,7 +45,7 @@ from neurogen.training.groups import PerTask, trainables_of
 
 
 class Generator(nn.Module):
-    """(task, instruction, context) → the parameters w_g of one target network."""
+    """(task; instruction and context) → the parameters w_g of one target network, for several prompts at once."""
 
     def __init__(self, backbone: Backbone, tasks: Mapping[str, Task], config: GeneratorConfig, seed: int) -> None:
         super().__init__()
@@ -62,14 +65,31 @@ class Generator(nn.Module):
         for name, layout in layouts.items():
             self.register_buffer(f"positions_{name}", layout.positions(width), persistent=False)
 
-    def forward(self, task: str, instruction: str, context: Context | None) -> Float[Tensor, " params"]:
-        """Generated parameters as z-scores; `decode` makes weights of them."""
-        return self.read_out(task, self.sequence(task, instruction, context))
+    def forward(self, task: str, prompts: Sequence[Prompt]) -> Float[Tensor, "networks params"]:
+        """Generated parameters as z-scores, a network for every prompt; `decode` makes weights of them.
 
-    def sequence(self, task: str, instruction: str, context: Context | None) -> list[Part]:
-        """The instruction, every sample with its label, and the parameter tokens, in the order of the config."""
+        All prompts are read as one batch. Equal ones, which have no context, are read once.
+        """
+        different = {(prompt.instruction, prompt.context): prompt for prompt in prompts}
+        z = self.read_out(task, self.sequences(task, list(different.values())))
+        rows = {key: row for row, key in enumerate(different)}
+        index = [rows[prompt.instruction, prompt.context] for prompt in prompts]
+        return z if len(z) == len(prompts) else z[index]
+
+    def sequences(self, task: str, prompts: Sequence[Prompt]) -> list[list[Part]]:
+        """Of every prompt the instruction, the samples with their labels, and the parameter tokens, in the order of the
+        config."""
         tokens = self.tokens(task)
-        samples = self.samples(task, context) if context is not None and context.labels else []
+        contexts = [prompt.context for prompt in prompts]
+        samples = iter(self.samples(task, [context for context in contexts if context is not None]))
+        return [
+            self._sequence(task, prompt.instruction, [] if prompt.context is None else next(samples), tokens)
+            for prompt in prompts
+        ]
+
+    def _sequence(
+        self, task: str, instruction: str, samples: list[tuple[Part, str]], tokens: list[ParameterTokens]
+    ) -> list[Part]:
         if self.config.order == TokenOrder.interleaved:
             inner, *rows = tokens
             names = self.tasks[task].class_names
@@ -81,34 +101,56 @@ class Generator(nn.Module):
         message = self.backbone.message([Text(instruction), *labelled(samples)])
         return [*message, *tokens] if self.config.order == TokenOrder.context_first else [*tokens, *message]
 
-    def read_out(self, task: str, sequence: Sequence[Part]) -> Float[Tensor, " params"]:
-        """The backbone reads the sequence, and the projection θ turns its hidden states at P into z-scores."""
-        states = zip(sequence, self.backbone(sequence), strict=True)
-        hidden = torch.cat([state for part, state in states if isinstance(part, ParameterTokens)])
-        chunks: Float[Tensor, "tokens width"] = self.projection(hidden, task)
-        return chunks.flatten()[self.get_buffer(f"positions_{task}")]
+    def read_out(self, task: str, sequences: Sequence[Sequence[Part]]) -> Float[Tensor, "sequences params"]:
+        """The backbone reads the sequences, and the projection θ turns its hidden states at P into z-scores."""
+        hidden = []
+        for parts, states in zip(sequences, self.backbone(sequences), strict=True):
+            of_tokens = [state for part, state in zip(parts, states, strict=True) if isinstance(part, ParameterTokens)]
+            hidden.append(torch.cat(of_tokens))
+        chunks: Float[Tensor, "sequences tokens width"] = self.projection(torch.stack(hidden), task)
+        return chunks.flatten(1)[:, self.get_buffer(f"positions_{task}")]
 
     def tokens(self, task: str) -> list[ParameterTokens]:
         """P of the task's target: one group, or for the interleaved order one for the inner layers and one per row."""
         tokens: Tensor = self.parameter_tokens(task)
         return [ParameterTokens(group) for group in tokens.split(self.groups[task])]
 
-    def samples(self, task: str, context: Context) -> list[tuple[Part, str]]:
-        """The context's samples in the form that the backbone reads, each with its label."""
+    def samples(self, task: str, contexts: Sequence[Context]) -> list[list[tuple[Part, str]]]:
+        """The samples of every context in the form that the backbone reads, each with its label."""
+        labels = [label for context in contexts for label in context.labels]
+        if not labels:
+            return [[] for _ in contexts]
         parts: list[Part]
         if not isinstance(self.tasks[task].shape, ImageShape):
-            parts = [TokenIds(ids) for ids in context.texts]
+            parts = [TokenIds(ids) for context in contexts for ids in context.texts]
         elif task not in self.patches:
-            parts = [Picture(pixels) for pixels in context.samples]
+            parts = [Picture(pixels) for context in contexts for pixels in context.samples]
         else:
-            images = context.preparation(context.samples).to(self.backbone.device)
-            parts = [Embeddings(patches) for patches in self.patches[task](images)]
-        return list(zip(parts, context.labels, strict=True))
+            images = torch.cat([context.preparation(context.samples) for context in contexts])
+            parts = [Embeddings(patches) for patches in self.patches[task](images.to(self.backbone.device))]
+        pairs = iter(zip(parts, labels, strict=True))
+        return [list(islice(pairs, len(context.labels))) for context in contexts]
 
     def decode(self, task: str, z: Float[Tensor, " params"]) -> dict[str, Tensor]:
         """w_g, cut into the tensors of the target (paper 3.3.2)."""
         scale = self.tasks[task].scale
         return scale.layout.tensors(scale.decode(z))
+
+    def prompts_at_once(self, batch_tokens: int) -> int:
+        """How many prompts of any of the tasks make a batch of at most so many tokens; at least 1."""
+        longest = max(self.longest_sequence(task) for task in self.tasks)
+        return max(1, batch_tokens // longest)
+
+    def longest_sequence(self, task: str) -> int:
+        """The most tokens that the backbone may read for one network of the task, parameter tokens included."""
+        about, tokenizer = self.tasks[task], self.backbone.tokenizer
+
+        def count(text: str) -> int:
+            return len(tokenised([text], tokenizer)[0])
+
+        is_vision = isinstance(self.backbone, VisionBackbone)
+        samples = most_sample_tokens(about, self.config.context_samples, is_vision, count)
+        return len(self.backbone.opening) + count(about.instruction) + samples + sum(self.groups[task])
 
     @property
     def trainables(self) -> dict[str, nn.Parameter]:

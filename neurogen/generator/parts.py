@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Float, Int64, UInt8
+import torch
+from jaxtyping import Float, Int32, Int64, UInt8
 from torch import Tensor
 
 
@@ -34,6 +35,18 @@ class Embeddings:
     """Vectors that take the place of embedded tokens: the patches of an image."""
 
     vectors: Float[Tensor, "tokens hidden"]
+
+
+@dataclass(frozen=True, eq=False)
+class SeenPicture(Embeddings):
+    """A picture behind the vision encoder, with the mark of its beginning before it and that of its end behind it."""
+
+    grid: Int64[Tensor, 3]  # size in time, height and width, on the CPU
+
+    @property
+    def is_image(self) -> Int32[Tensor, " tokens"]:
+        """0 at both marks, 1 between them."""
+        return torch.nn.functional.pad(torch.ones(len(self.vectors) - 2, dtype=torch.int32), (1, 1))
 
 
 @dataclass(frozen=True, eq=False)

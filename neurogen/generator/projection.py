@@ -1,7 +1,7 @@
 """The projection θ: hidden state of a parameter token → the values of its chunk, as z-scores.
 
-in:  hidden states [tokens, hidden] of the parameter tokens of one task
-out: [tokens, hidden]: token t gives chunk t
+in:  hidden states [networks, tokens, hidden] of the parameter tokens of one task
+out: [networks, tokens, hidden]: token t gives chunk t
 
 `shared`    one head for all tokens of all tasks: out_t = head(norm(h_t) + layer_t + chunk_t). The embedding of the
             layer is learned. That of the chunk is a learned map of sinusoids, so that the head does not grow with |w|.
@@ -33,7 +33,7 @@ def build_projection(config: GeneratorConfig, layouts: Mapping[str, ParameterLay
     return TokenwiseProjection(layouts, width, rank)
 
 
-def rms_norm(states: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hidden"]:
+def rms_norm(states: Float[Tensor, "*n hidden"]) -> Float[Tensor, "*n hidden"]:
     """Root mean square normalisation without learned weights."""
     return nn.functional.rms_norm(states, states.shape[-1:])
 
@@ -50,7 +50,7 @@ class SharedProjection(nn.Module):
         if hidden:
             self.head = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
-    def forward(self, states: Float[Tensor, "tokens hidden"], task: str) -> Float[Tensor, "tokens hidden"]:
+    def forward(self, states: Float[Tensor, "*n tokens hidden"], task: str) -> Float[Tensor, "*n tokens hidden"]:
         """out_t = head(norm(h_t) + layer_t + chunk_t)."""
         layer, waves = self.places[task]()
         projected: Tensor = self.head(rms_norm(states) + layer + self.chunk(waves))
@@ -83,7 +83,7 @@ class TokenwiseProjection(nn.Module):
         super().__init__()
         self.tasks = PerTask.of(layouts, lambda layout: TokenMatrices(len(layout.chunks(width)), width, rank))
 
-    def forward(self, states: Float[Tensor, "tokens hidden"], task: str) -> Float[Tensor, "tokens hidden"]:
+    def forward(self, states: Float[Tensor, "*n tokens hidden"], task: str) -> Float[Tensor, "*n tokens hidden"]:
         """out_t = M_t norm(h_t) + b_t."""
         projected: Tensor = self.tasks[task](rms_norm(states))
         return projected
@@ -98,8 +98,8 @@ class TokenMatrices(nn.Module):
         self.up = nn.Parameter(torch.randn(num_tokens, rank or width, width) * (3 * (rank or width)) ** -0.5)
         self.down = nn.Parameter(torch.randn(num_tokens, width, rank) * width**-0.5) if rank is not None else None
 
-    def forward(self, states: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens hidden"]:
+    def forward(self, states: Float[Tensor, "*n tokens hidden"]) -> Float[Tensor, "*n tokens hidden"]:
         """M_t h_t + b_t."""
         if self.down is not None:
-            states = torch.einsum("th,thr->tr", states, self.down)
-        return torch.einsum("tr,trv->tv", states, self.up) + self.bias
+            states = torch.einsum("...th,thr->...tr", states, self.down)
+        return torch.einsum("...tr,trv->...tv", states, self.up) + self.bias

@@ -1,9 +1,22 @@
-"""Instructions to the backbone (paper 3.3.1 and 3.4.1)."""
+"""Prompts: what the backbone reads beside the parameter tokens; the wording of instructions (paper 3.3.1 and 3.4.1)."""
+
+from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+
+from neurogen.generator.context import Context
 
 GENERIC = "Please help generate parameters of neural networks."  # I_s1
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The instruction, and the samples for one network; None: the instruction alone."""
+
+    instruction: str
+    context: Context | None
 
 
 def task_instruction(network: str, dataset: str) -> str:

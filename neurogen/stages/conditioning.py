@@ -23,7 +23,7 @@ from neurogen.data.preparation import ImageShape, TokenEmbedding
 from neurogen.errors import Interrupted
 from neurogen.generator.context import Context
 from neurogen.generator.generator import Generator
-from neurogen.generator.prompts import task_instruction
+from neurogen.generator.prompts import Prompt, task_instruction
 from neurogen.generator.task import Task
 from neurogen.progress import Progress
 from neurogen.rng import rng_of
@@ -109,20 +109,24 @@ def generate_under(
     seed: int,
     runtime: Runtime,
 ) -> dict[str, Float[Tensor, "contexts params"]]:
-    """Z-scores by the name of the condition; one forward pass for every condition and context.
+    """Z-scores by the name of the condition; as many contexts at once as `runtime.batch_tokens` allows.
 
     Raises Interrupted when the stop flag is set.
     """
     z: dict[str, list[Tensor]] = {condition.name: [] for condition in conditions}
+    at_once = generator.prompts_at_once(runtime.batch_tokens)
     with Progress("generated", len(conditions) * len(contexts), unit="networks") as progress:
         for condition in conditions:
-            for index, context in enumerate(contexts):
+            changed = [
+                condition.change(context, rng_of(seed, "condition", index)) for index, context in enumerate(contexts)
+            ]
+            for first in range(0, len(changed), at_once):
                 if runtime.stop.is_set():
                     raise Interrupted
-                changed = condition.change(context, rng_of(seed, "condition", index))
-                z[condition.name].append(generator(task.name, condition.instruction, changed).cpu())
-                progress.advance()
-    return {name: torch.stack(networks) for name, networks in z.items()}
+                prompts = [Prompt(condition.instruction, context) for context in changed[first : first + at_once]]
+                z[condition.name].append(generator(task.name, prompts).cpu())
+                progress.advance(len(prompts))
+    return {name: torch.cat(networks) for name, networks in z.items()}
 
 
 def change_from(

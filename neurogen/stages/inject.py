@@ -6,20 +6,22 @@ out: a generator whose networks lie close to the zoo's mean; the accuracy of the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from neurogen.config import ScaleKind
 from neurogen.generator.folder import build_generator, save_generator
 from neurogen.generator.losses import ZooMoments, injection_loss
-from neurogen.generator.prompts import GENERIC
+from neurogen.generator.prompts import GENERIC, Prompt
 from neurogen.generator.task import Task
 from neurogen.rng import rng_of
 from neurogen.stages.data_report import say_what_was_read
 from neurogen.stages.episode import Episode, SameTask
-from neurogen.stages.prompt import Prompt, draw_prompt
+from neurogen.stages.prompt import draw_prompt
 from neurogen.stages.task_data import TaskData
 from neurogen.stages.validation import validation_of
 from neurogen.study.pipeline import Inject, Zoo
@@ -39,26 +41,30 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
     generator = build_generator(step.backbone, step.generator, [data.task for data in tasks], step.seed, runtime)
     require_same_model(step.backbone, step.model_identity)
 
-    def loss(forward: Forward, step_index: int, context_index: int) -> Tensor:
-        """eq. 1. A part `context_warmup` of the steps has prompts as in stage 2, the others have I_s1 alone."""
-        data = tasks[step_index % len(tasks)]
+    def draw(data: TaskData, step_index: int, context_index: int) -> tuple[Prompt, Episode]:
+        """A part `context_warmup` of the steps has prompts as in stage 2, the others have I_s1 alone."""
         # step_rng decides what is the same for all contexts of a step
         step_rng, rng = (rng_of(step.seed, "inject", step_index, index) for index in (0, context_index))
         chance, _ = (float(torch.rand((), generator=source)) for source in (step_rng, rng))
-        prompt = Prompt(GENERIC, None)
-        episode: Episode = SameTask(data.task.class_names)
-        if chance < step.generator.context_warmup:
-            index = data.dataset.train.sample(len(data.dataset.train), rng)
-            episode = data.draw_episode(rng, held_out=False)
-            context = data.context(index, episode, step.generator)
-            prompt = draw_prompt(step.generator, data, context, tasks, step_rng, rng)
-        z = forward(data.task.name, prompt.instruction, prompt.context)
-        return injection_loss(z, data.zoo_of(episode))
+        if chance >= step.generator.context_warmup:
+            return Prompt(GENERIC, None), SameTask(data.task.class_names)
+        index = data.dataset.train.sample(len(data.dataset.train), rng)
+        episode = data.draw_episode(rng, held_out=False)
+        context = data.context(index, episode, step.generator)
+        return draw_prompt(step.generator, data, context, tasks, step_rng, rng), episode
+
+    def losses(forward: Forward, step_index: int, contexts: Sequence[int]) -> Float[Tensor, " contexts"]:
+        """eq. 1."""
+        data = tasks[step_index % len(tasks)]
+        prompts, episodes = zip(*(draw(data, step_index, index) for index in contexts), strict=True)
+        z = forward(data.task.name, prompts)
+        return torch.stack([injection_loss(row, data.zoo_of(drawn)) for row, drawn in zip(z, episodes, strict=True)])
 
     objective = Objective(
         name="inject",
         module=generator,
-        loss=loss,
+        losses=losses,
+        batch_size=generator.prompts_at_once(runtime.batch_tokens),
         validate=validation_of(generator, tasks, step.seed, runtime),
         num_tokens_read=lambda: generator.backbone.num_tokens_read,
         passes_per_step=passes_of(step.backbone),

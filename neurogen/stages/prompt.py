@@ -8,22 +8,14 @@ instruction counts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
 from neurogen.config import GeneratorConfig
 from neurogen.generator.context import Context
+from neurogen.generator.prompts import Prompt
 from neurogen.generator.task import Task
 from neurogen.stages.task_data import TaskData
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """What the backbone reads beside the parameter tokens."""
-
-    instruction: str
-    context: Context | None
 
 
 def draw_prompt(

@@ -7,18 +7,24 @@ out: a generator whose networks fit the task that instruction and context descri
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import torch
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from neurogen.data.dataset import Dataset, require_same
 from neurogen.generator.folder import build_generator, load_generator, save_generator
 from neurogen.generator.generator import Generator
 from neurogen.generator.losses import ZooMoments, injection_loss, tuning_loss
+from neurogen.generator.prompts import Prompt
 from neurogen.generator.task import Task
 from neurogen.generator.transfer import transferred
 from neurogen.rng import rng_of
 from neurogen.stages.data_report import say_what_was_read
+from neurogen.stages.episode import Episode
 from neurogen.stages.prompt import draw_prompt
 from neurogen.stages.task_data import TaskData, balance_of
 from neurogen.stages.validation import validation_of
@@ -29,6 +35,15 @@ from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.targets.zoo import load_zoo
 from neurogen.training.loop import Forward, Objective, passes_of, train
 from neurogen.training.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What is drawn for one network of a step."""
+
+    prompt: Prompt
+    episode: Episode
+    batch: Int64[Tensor, " batch"]  # training samples of the loss
 
 
 def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
@@ -42,29 +57,38 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
     tasks = [_load(spec, dataset, generator, step, runtime) for spec, dataset in pairs]
     balance = balance_of(tasks)
 
-    def loss(forward: Forward, step_index: int, context_index: int) -> Tensor:
-        """eq. 2. The loss is taken on a batch of many samples, of which the context holds a few."""
-        data, weight = tasks[step_index % len(tasks)], balance[step_index % len(tasks)]
-        task, train_split = data.task, data.dataset.train
+    def draw(data: TaskData, step_index: int, context_index: int) -> Draw:
+        """The loss is taken on a batch of many samples, of which the context holds a few."""
+        train_split = data.dataset.train
         rng = rng_of(step.seed, "tune", step_index, context_index)
         index = train_split.sample(len(train_split), rng)  # all of them, in random order
-        batch = index[: step.stage.batch_size]
         episode = data.draw_episode(rng, held_out=False)
         context = data.context(index, episode, step.generator)  # D_sub: the first of the batch (context.py)
         step_rng = rng_of(step.seed, "tune", step_index, "shown")
         prompt = draw_prompt(step.generator, data, context, tasks, step_rng, rng)
-        z = forward(task.name, prompt.instruction, prompt.context)
-        inputs = train_split.inputs(batch).to(runtime.device)
-        labels = episode.labels(train_split.labels[batch]).to(runtime.device)
-        task_loss = weight * tuning_loss(data.network, generator.decode(task.name, z), inputs, labels)
+        return Draw(prompt, episode, index[: step.stage.batch_size])
+
+    def loss_of(z: Float[Tensor, " params"], data: TaskData, drawn: Draw, weight: float) -> Float[Tensor, ""]:
+        """eq. 2 for one network."""
+        train_split = data.dataset.train
+        inputs = train_split.inputs(drawn.batch).to(runtime.device)
+        labels = drawn.episode.labels(train_split.labels[drawn.batch]).to(runtime.device)
+        task_loss = weight * tuning_loss(data.network, generator.decode(data.task.name, z), inputs, labels)
         if not step.stage.anchor or step.inject is None:
             return task_loss
-        return task_loss + step.stage.anchor * injection_loss(z, data.zoo_of(episode))
+        return task_loss + step.stage.anchor * injection_loss(z, data.zoo_of(drawn.episode))
+
+    def losses(forward: Forward, step_index: int, contexts: Sequence[int]) -> Float[Tensor, " contexts"]:
+        data, weight = tasks[step_index % len(tasks)], balance[step_index % len(tasks)]
+        draws = [draw(data, step_index, index) for index in contexts]
+        z = forward(data.task.name, [drawn.prompt for drawn in draws])
+        return torch.stack([loss_of(row, data, drawn, weight) for row, drawn in zip(z, draws, strict=True)])
 
     objective = Objective(
         name="adapt" if isinstance(step.start, Tune) else "tune",
         module=generator,
-        loss=loss,
+        losses=losses,
+        batch_size=generator.prompts_at_once(runtime.batch_tokens),
         validate=validation_of(generator, tasks, step.seed, runtime),
         num_tokens_read=lambda: generator.backbone.num_tokens_read,
         passes_per_step=passes_of(step.backbone),

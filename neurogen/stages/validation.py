@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from neurogen.generator.generator import Generator
+from neurogen.generator.prompts import Prompt
 from neurogen.rng import rng_of
 from neurogen.stages.task_data import TaskData
 from neurogen.targets.prediction import evaluate_network
@@ -30,7 +31,8 @@ def validation_of(generator: Generator, tasks: Sequence[TaskData], seed: int, ru
         losses, accuracies = {}, {}
         for data, episode, context in contexts:
             task = data.task
-            z = episode.restored(generator(task.name, task.instruction, context))
+            (generated,) = generator(task.name, [Prompt(task.instruction, context)])
+            z = episode.restored(generated)
             tensors = generator.decode(task.name, z)
             losses[task.name], accuracies[task.name] = evaluate_network(
                 data.network, tensors, data.dataset.validation, runtime

@@ -5,10 +5,11 @@ This module has the Protocol and the engine of a single process. hpc/ranks/engin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from neurogen.config import StageConfig
@@ -19,16 +20,17 @@ class Engine(Protocol):
     """What the training loop needs. With several ranks, all of them call the same methods in the same order."""
 
     @property
-    def contexts(self) -> range:
-        """The step's contexts that this process computes."""
+    def batches(self) -> Sequence[Sequence[int]]:
+        """The step's contexts that this process computes, in batches for one forward pass each. Every process has
+        equally many."""
         ...
 
     def __call__(self, *inputs: Any) -> Tensor:
         """The module's forward pass, for a loss."""
         ...
 
-    def backward(self, loss: Tensor) -> None:
-        """The backward pass of one context. Gradients are averaged over all contexts of all ranks."""
+    def backward(self, losses: Float[Tensor, " contexts"]) -> None:
+        """The backward pass of a batch. Gradients are averaged over all contexts of all ranks."""
         ...
 
     def update(self, lr: float) -> float:
@@ -56,9 +58,14 @@ class BuildEngine(Protocol):
     """How a runtime builds its engine."""
 
     def __call__(
-        self, module: nn.Module, optimizer: torch.optim.Optimizer, stage: StageConfig, moments: Mapping[str, Tensor]
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        stage: StageConfig,
+        batch_size: int,
+        moments: Mapping[str, Tensor],
     ) -> Engine:
-        """`moments` come from a checkpoint, or are empty."""
+        """`batch_size`: how many contexts make a batch at most. `moments` come from a checkpoint, or are empty."""
         ...
 
 
@@ -66,10 +73,18 @@ class SingleProcess:
     """The engine of one process: torch's optimiser on float32 values."""
 
     def __init__(
-        self, module: nn.Module, optimizer: torch.optim.Optimizer, stage: StageConfig, moments: Mapping[str, Tensor]
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        stage: StageConfig,
+        batch_size: int,
+        moments: Mapping[str, Tensor],
     ) -> None:
         self.module, self.optimizer, self.clip_norm = module, optimizer, stage.clip_norm
-        self.contexts = range(stage.contexts_per_step)
+        self.num_contexts = stage.contexts_per_step
+        self.batches = [
+            range(self.num_contexts)[first : first + batch_size] for first in range(0, self.num_contexts, batch_size)
+        ]
         self.trainables = trainables_of(module)
         for key, saved in moments.items():
             moment, _, name = key.partition("/")
@@ -82,9 +97,9 @@ class SingleProcess:
         output: Tensor = self.module(*inputs)
         return output
 
-    def backward(self, loss: Tensor) -> None:
-        """Adds the gradients of one context, divided by the number of contexts."""
-        (loss / len(self.contexts)).backward()
+    def backward(self, losses: Float[Tensor, " contexts"]) -> None:
+        """Adds the gradients of a batch, divided by the number of contexts."""
+        (losses.sum() / self.num_contexts).backward()
 
     def update(self, lr: float) -> float:
         """Clips, steps, and clears the gradients; returns their norm before clipping."""

@@ -1,6 +1,6 @@
 """The training loop of both stages: resume, update, validate, save, stop, log.
 
-in:  an `Objective`, which gives the loss of (step, context); the loop never sees a backbone
+in:  an `Objective`, which gives the losses of a step's contexts; the loop never sees a backbone
 out: the module at its final or its best values; the history, one row per step
 
 All randomness of a step comes from seeds made of the step's index. So a checkpoint holds the trained values, the
@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from neurogen.config import BackboneConfig, Keep, StageConfig, StageSchedule
@@ -33,6 +34,9 @@ from neurogen.training.speed import speed_of
 
 Validate = Callable[[], Metrics]
 Forward = Callable[..., Tensor]  # the module's forward pass, as the engine runs it
+Losses = Callable[
+    [Forward, int, Sequence[int]], Float[Tensor, " contexts"]
+]  # of a step's contexts; the int is the step
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class Objective:
 
     name: str
     module: nn.Module
-    loss: Callable[[Forward, int, int], Tensor]  # (forward pass, step, context) → scalar
+    losses: Losses
+    batch_size: int  # contexts of one forward pass, at most
     validate: Validate  # its row has validation_loss and validation_accuracy
     num_tokens_read: Callable[[], int]  # by the backbone of this rank, so far
     passes_per_step: int  # of the backbone: forward, backward, and forward again with gradient checkpointing
@@ -59,7 +64,8 @@ def train(
     require_shares(objective.name, stage, runtime.ranks.size)
     trainables = trainables_of(objective.module)
     state, moments = resume(trainables, folder / "checkpoints", runtime)
-    engine = runtime.engine(objective.module, optimizer_of(objective.module, stage), stage, moments)
+    optimizer = optimizer_of(objective.module, stage)
+    engine = runtime.engine(objective.module, optimizer, stage, objective.batch_size, moments)
     num_steps = steps_of(stage, objective.steps_per_epoch)
     with ExitStack() as stack:
         log = stack.enter_context(Log(objective.name, folder, num_steps, state.step)) if runtime.is_first else None
@@ -140,12 +146,13 @@ def _step(
     objective: Objective, engine: Engine, stage: StageConfig, step: int, num_steps: int, runtime: Runtime
 ) -> Metrics:
     """The gradients of all contexts, and one update."""
-    started, tokens_before, total = time.monotonic(), objective.num_tokens_read(), 0.0
-    for context in engine.contexts:
-        loss = objective.loss(engine, step, context)
-        engine.backward(loss)
-        total += loss.item()
-    losses = runtime.ranks.all_gather([total / len(engine.contexts)])
+    started, tokens_before = time.monotonic(), objective.num_tokens_read()
+    by_batch = []
+    for contexts in engine.batches:
+        of_batch = objective.losses(engine, step, contexts)
+        engine.backward(of_batch)
+        by_batch.append(of_batch.detach().double())
+    losses = runtime.ranks.all_gather([torch.cat(by_batch).mean().item()])  # a GPU is waited for here, once
     mean_loss = sum(loss for (loss,) in losses) / runtime.ranks.size
     if not math.isfinite(mean_loss):
         raise UserError(

@@ -19,6 +19,7 @@ from neurogen.errors import UserError
 from neurogen.training.engine import BuildEngine, SingleProcess
 
 Value = TypeVar("Value")
+BATCH_TOKENS = 2048
 
 
 class Ranks(Protocol):
@@ -65,6 +66,7 @@ class Runtime:
     dtype: torch.dtype  # of the frozen backbone; trained values are float32
     num_threads: int  # of this process on the CPU
     peak_tflops: float | None = None  # of one GPU, to measure utilisation against
+    batch_tokens: int = BATCH_TOKENS  # that the backbone reads at once, at most, where there is more than one sequence
     ranks: Ranks = field(default_factory=SingleRank)
     stop: Event = field(default_factory=Event)
     engine: BuildEngine = SingleProcess
@@ -84,14 +86,16 @@ class Runtime:
 
     def alone(self) -> Runtime:
         """The same without the other ranks, for the work of a single process."""
-        return Runtime(self.device, self.dtype, self.num_threads, self.peak_tflops, stop=self.stop)
+        return Runtime(self.device, self.dtype, self.num_threads, self.peak_tflops, self.batch_tokens, stop=self.stop)
 
     def any_stops(self) -> bool:
         """Whether any rank's stop flag is set. Signals reach ranks at different times; all stop after the same step."""
         return any(flag for (flag,) in self.ranks.all_gather([float(self.stop.is_set())]))
 
 
-def runtime_here(device: str = "auto", num_threads: int = 0, peak_tflops: float | None = None) -> Runtime:
+def runtime_here(
+    device: str = "auto", num_threads: int = 0, peak_tflops: float | None = None, batch_tokens: int = BATCH_TOKENS
+) -> Runtime:
     """A runtime for this process: bfloat16 on a GPU, float32 on a CPU. Raises UserError when there is no GPU."""
     available = torch.cuda.is_available()
     if device == Device.cuda and not available:
@@ -99,5 +103,5 @@ def runtime_here(device: str = "auto", num_threads: int = 0, peak_tflops: float 
     num_threads = num_threads or torch.get_num_threads()  # torch's choice: one per available core
     torch.set_num_threads(num_threads)
     if device == Device.cuda or (device == Device.auto and available):
-        return Runtime(torch.device("cuda"), torch.bfloat16, num_threads, peak_tflops)
-    return Runtime(torch.device("cpu"), torch.float32, num_threads)
+        return Runtime(torch.device("cuda"), torch.bfloat16, num_threads, peak_tflops, batch_tokens)
+    return Runtime(torch.device("cpu"), torch.float32, num_threads, batch_tokens=batch_tokens)

@@ -15,6 +15,7 @@ from neurogen.generator.backbone import VisionBackbone
 from neurogen.generator.context import Context
 from neurogen.generator.folder import build_generator
 from neurogen.generator.losses import tuning_loss
+from neurogen.generator.prompts import Prompt
 from neurogen.generator.task import Task
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
@@ -55,7 +56,8 @@ def test_flops_and_tokens_of_a_step_are_those_of_the_real_step(
     batch = torch.arange(point.recipe.tune.batch_size)
     context = Context.of(dataset.train, dataset.class_names, batch[: point.generator.context_samples])
     with FlopCounterMode(display=False) as counter:
-        tensors = generator.decode(task.name, generator(task.name, task.instruction, context))
+        (z,) = generator(task.name, [Prompt(task.instruction, context)])
+        tensors = generator.decode(task.name, z)
         tuning_loss(network, tensors, dataset.train.inputs(batch), dataset.train.labels[batch]).backward()
     stage = estimate(point, torch.float32).tune
     assert stage.tokens_per_step == generator.backbone.num_tokens_read

@@ -67,9 +67,9 @@ def test_texts_count_as_long_as_they_may_be(experiment: Composed) -> None:
 
 def test_a_sequence_is_refused_where_it_is_read(experiment: Composed, runtime: Runtime) -> None:
     backbone = load_backbone(experiment(f"{POSITIONS}=16").backbone, runtime, 0)
-    assert len(backbone([Embeddings(torch.zeros(16, backbone.hidden_size))])[0]) == 16
+    assert len(backbone([[Embeddings(torch.zeros(16, backbone.hidden_size))]])[0][0]) == 16
     with pytest.raises(UserError, match=r"the backbone would read 17 tokens, and it has 16 positions"):
-        backbone([Embeddings(torch.zeros(17, backbone.hidden_size))])
+        backbone([[Embeddings(torch.zeros(length, backbone.hidden_size))] for length in (3, 17)])
 
 
 def test_a_short_model_is_refused_before_a_zoo_is_trained(program: Program, tmp_path: Path) -> None:

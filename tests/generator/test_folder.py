@@ -26,6 +26,7 @@ from neurogen.generator.folder import (
     save_generator,
 )
 from neurogen.generator.generator import Generator
+from neurogen.generator.prompts import Prompt
 from neurogen.generator.task import Task
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
@@ -57,7 +58,8 @@ def test_a_saved_generator_generates_the_same_bits(saved: tuple[Generator, Conte
     loaded = load_generator(folder, runtime)
     (name,) = loaded.tasks
     with torch.no_grad():
-        assert torch.equal(loaded(name, "an instruction", context), generator(name, "an instruction", context))
+        prompts = [Prompt("an instruction", context)]
+        assert torch.equal(loaded(name, prompts), generator(name, prompts))
 
 
 def test_plain_peft_loads_the_adapter_without_neurogen(saved: tuple[Generator, Context, Path], tmp_path: Path) -> None:

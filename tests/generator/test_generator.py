@@ -14,7 +14,7 @@ from neurogen.generator.context import Context
 from neurogen.generator.folder import build_generator
 from neurogen.generator.generator import Generator
 from neurogen.generator.losses import ZooMoments, injection_loss, tuning_loss
-from neurogen.generator.prompts import GENERIC
+from neurogen.generator.prompts import GENERIC, Prompt
 from neurogen.generator.task import Task
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
@@ -42,7 +42,7 @@ def test_only_with_the_context_first_do_parameters_depend_on_it(
     """Decision on the order: in a causal model [P, e] generates without having seen e."""
     generator, (context,) = generator_of(experiment(f"generator.order={order}"), runtime)
     embedding = generator.backbone.model.get_input_embeddings().weight.requires_grad_()
-    generator("digits-cnn_small", "any instruction", context).square().sum().backward()
+    generator("digits-cnn_small", [Prompt("any instruction", context)]).square().sum().backward()
     for read in (embedding, *generator.patches.parameters()):  # of the words, and of the images
         assert read.grad is not None
         assert bool(read.grad.any()) is depends
@@ -71,7 +71,7 @@ def test_every_trainable_gets_a_gradient_in_both_stages(
     optimizer = torch.optim.SGD(generator.trainables.values(), 0.1)
     for _ in range(2):
         optimizer.zero_grad()
-        z = generator(task.name, task.instruction, context)
+        (z,) = generator(task.name, [Prompt(task.instruction, context)])
         tensors = generator.decode(task.name, z)
         loss = injection_loss(z, ZooMoments.of(zoo)) + tuning_loss(task.network(), tensors, inputs, labels)
         loss.backward()
@@ -93,7 +93,7 @@ def test_one_generator_serves_several_tasks(experiment: Composed, runtime: Runti
     generator, contexts = generator_of(experiment(), runtime, experiment("dataset=mnist5k", "target=lenet"))
     for name, context in zip(("digits-cnn_small", "mnist5k-lenet"), contexts, strict=True):
         task = generator.tasks[name]
-        tensors = generator.decode(name, generator(name, task.instruction, context))
+        tensors = generator.decode(name, generator(name, [Prompt(task.instruction, context)])[0])
         assert {key: tuple(value.shape) for key, value in tensors.items()} == {
             key: tuple(value.shape) for key, value in task.network().named_parameters()
         }
@@ -122,6 +122,6 @@ def test_the_tuning_loss_is_the_cross_entropy_of_the_network_itself() -> None:
 def test_the_instruction_alone_is_enough(experiment: Composed, runtime: Runtime) -> None:
     """Stage 1 of the paper reads no data."""
     generator, _ = generator_of(experiment(), runtime)
-    z = generator("digits-cnn_small", GENERIC, None)
+    (z,) = generator("digits-cnn_small", [Prompt(GENERIC, None)])
     assert z.shape == (generator.tasks["digits-cnn_small"].layout.num_parameters,)
     assert z.isfinite().all()

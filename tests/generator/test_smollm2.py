@@ -27,7 +27,7 @@ def test_smollm2_out_of_its_package_is_the_pretrained_model(smollm2: Backbone) -
     assert smollm2.hidden_size == 576
     assert len(smollm2.model.base_model.model.layers) == 30
     with torch.no_grad():
-        hidden = smollm2([Text("The capital of France is")])[0][-1]
+        hidden = smollm2([[Text("The capital of France is")]])[0][0][-1]
         embeddings = smollm2.model.get_input_embeddings().weight  # SmolLM2 ties its output to them
         answer = smollm2.tokenizer.decode(int((embeddings @ hidden).argmax()))
     assert answer == " Paris"
@@ -47,7 +47,7 @@ def test_smollm2_is_spoken_to_in_its_own_form(smollm2: Backbone) -> None:
         closing = "<|im_end|>\n<|im_start|>assistant\n"
         ids = torch.tensor(smollm2.tokenizer(closing, add_special_tokens=False)["input_ids"])
         question = Text("What is the capital of France?")
-        hidden = smollm2([*smollm2.message([question]), TokenIds(ids)])[-1][-1]
+        hidden = smollm2([[*smollm2.message([question]), TokenIds(ids)]])[0][-1][-1]
         embeddings = smollm2.model.get_input_embeddings().weight
         answer = smollm2.tokenizer.decode(int((embeddings @ hidden).argmax()))
     assert answer == "The"  # "The capital of France is Paris."

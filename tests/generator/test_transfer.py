@@ -9,6 +9,7 @@ from neurogen.data.preparation import ImageShape
 from neurogen.errors import UserError
 from neurogen.generator.context import Context
 from neurogen.generator.folder import load_generator
+from neurogen.generator.prompts import Prompt
 from neurogen.generator.transfer import roles_of, rows_by_role, scale_by_role, transferred
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
@@ -63,7 +64,8 @@ def test_the_same_network_is_generated_where_the_target_is_the_same(
     dataset = evaluation.task.load()
     context = Context.of(dataset.train, dataset.class_names, dataset.train.sample(4, torch.Generator().manual_seed(0)))
     with torch.no_grad():
-        before, after = (one(task.name, task.instruction, context) for one in (generator, found))
+        prompts = [Prompt(task.instruction, context)]
+        before, after = generator(task.name, prompts), found(task.name, prompts)
     assert torch.equal(before, after)
 
 

@@ -18,6 +18,7 @@ from neurogen.generator.context import Context
 from neurogen.generator.folder import build_generator, load_generator, save_generator
 from neurogen.generator.generator import Generator
 from neurogen.generator.parts import Embeddings, Part, Picture, Text
+from neurogen.generator.prompts import Prompt
 from neurogen.generator.task import Task
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
@@ -75,7 +76,8 @@ def test_our_sequence_without_parameter_tokens_is_the_stock_model_s(
     backbone: VisionBackbone, sizes: list[tuple[int, int, int]]
 ) -> None:
     images, labels = pictures(*sizes), ["7", "cat", "dog"][: len(sizes)]
-    found = torch.cat(backbone(backbone.message(ours(images, labels))))
+    (states,) = backbone([backbone.message(ours(images, labels))])
+    found = torch.cat(states)
     torch.testing.assert_close(found, stock(backbone, images, labels), rtol=0, atol=0)
 
 
@@ -84,20 +86,20 @@ def test_parameter_tokens_go_on_counting_and_change_nothing_before_them(backbone
     images, positions = pictures((1, 28, 28)), []
     decode = backbone.decode
 
-    def watched(sequence: Tensor, where: Tensor) -> Tensor:
-        positions.append(where)
-        return decode(sequence, where)
+    def watched(sequences: list[Tensor], where: list[Tensor]) -> Tensor:
+        positions.extend(where)
+        return decode(sequences, where)
 
     backbone.decode = watched  # type: ignore[method-assign,assignment]
     message = backbone.message(ours(images, ["7"]))
     tokens = Embeddings(torch.randn(5, backbone.hidden_size))
-    without = torch.cat(backbone(message))
-    *before, last = backbone([*message, tokens])
+    without = torch.cat(backbone([message])[0])
+    ((*before, last),) = backbone([[*message, tokens]])
     torch.testing.assert_close(torch.cat(before), without)
     assert last.shape == (5, backbone.hidden_size)
     assert torch.equal(positions[1][..., :-5], positions[0])
     following = int(positions[0].max()) + torch.arange(1, 6)
-    assert torch.equal(positions[1][:, 0, -5:], following.expand(3, -1))
+    assert torch.equal(positions[1][:, -5:], following.expand(3, -1))
 
 
 def of_task(experiment: Experiment, runtime: Runtime) -> tuple[Generator, Context]:
@@ -117,8 +119,8 @@ def test_images_reach_the_parameters_through_the_model_s_own_eyes(experiment: Co
     assert not [name for name in generator.trainables if "visual" in name]
     (task,) = generator.tasks
     with torch.no_grad():
-        one = generator(task, INSTRUCTION, context)
-        other = generator(task, INSTRUCTION, replace(context, samples=255 - context.samples))
+        one = generator(task, [Prompt(INSTRUCTION, context)])
+        other = generator(task, [Prompt(INSTRUCTION, replace(context, samples=255 - context.samples))])
     assert not torch.allclose(one, other)
 
 
@@ -128,8 +130,8 @@ def test_a_vision_generator_is_saved_and_loaded(experiment: Composed, runtime: R
     save_generator(generator, one.backbone, tmp_path)
     (task,) = generator.tasks
     with torch.no_grad():
-        expected = generator(task, INSTRUCTION, context)
-        assert torch.equal(load_generator(tmp_path, runtime)(task, INSTRUCTION, context), expected)
+        prompts = [Prompt(INSTRUCTION, context)]
+        assert torch.equal(load_generator(tmp_path, runtime)(task, prompts), generator(task, prompts))
 
 
 def test_a_model_without_eyes_is_refused(experiment: Composed, runtime: Runtime) -> None:
@@ -141,4 +143,4 @@ def test_with_vision_false_the_same_model_reads_patches(experiment: Composed, ru
     generator, context = of_task(experiment("backbone=tiny_qwen2_vl", "backbone.vision=false"), runtime)
     (task,) = generator.tasks
     assert list(generator.patches.parameters())
-    assert generator(task, INSTRUCTION, context).isfinite().all()
+    assert generator(task, [Prompt(INSTRUCTION, context)]).isfinite().all()

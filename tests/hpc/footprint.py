@@ -47,7 +47,7 @@ def main() -> None:
         task = Task.of(dataset, e.dataset, e.target, Scale.of_fan_in(layout, None))
         generator = build_generator(e.backbone, e.generator, [task], 0, runtime)
         stage = replace(e.recipe.tune, contexts_per_step=runtime.ranks.size)
-        engine = runtime.engine(generator, optimizer_of(generator, stage), stage, {})
+        engine = runtime.engine(generator, optimizer_of(generator, stage), stage, 1, {})
         context = Context.of(dataset.train, dataset.class_names, dataset.train.sample(2, rng_of(0, "held")))
         losses = []
         for _ in range(5):

@@ -12,6 +12,7 @@ from neurogen.data.dataset import load_images
 from neurogen.data.preparation import ImageShape, TextShape
 from neurogen.errors import UserError
 from neurogen.generator.context import Context
+from neurogen.generator.prompts import Prompt
 from neurogen.stages.contexts import evaluation_contexts
 from neurogen.stages.relabel import Relabelled, is_held_out
 from neurogen.stages.relabel_baselines import matching_order
@@ -162,7 +163,9 @@ def test_each_row_of_the_output_stands_behind_the_samples_of_its_class(experimen
     other[8:10] = 255 - other[8:10]  # class 4
     with torch.no_grad():
         z, changed = (
-            generator(task.name, task.instruction, Context(samples, contexts[0].labels, dataset.preparation))
+            generator(task.name, [Prompt(task.instruction, Context(samples, contexts[0].labels, dataset.preparation))])[
+                0
+            ]
             for samples in (contexts[0].samples, other)
         )
     parts, others = task.layout.tensors(z), task.layout.tensors(changed)

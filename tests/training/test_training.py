@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,20 +34,19 @@ def regression(width: int = 3, stop_at: int | None = None, runtime: Runtime | No
         model.weight.fill_(0.1)
         model.bias.zero_()
 
-    def loss(run: Forward, step: int, context: int) -> Tensor:
+    def losses(run: Forward, step: int, contexts: Sequence[int]) -> Tensor:
         if step == stop_at and runtime is not None:
             runtime.stop.set()
-        x = torch.randn(8, width, generator=rng_of(0, step, context))
-        error: Tensor = (run(x) - x.sum(1, keepdim=True)).square().mean()
-        return error
+        x = torch.stack([torch.randn(8, width, generator=rng_of(0, step, context)) for context in contexts])
+        return (run(x) - x.sum(2, keepdim=True)).square().mean((1, 2))
 
     def validate() -> dict[str, float]:
         return {
-            "validation_loss": loss(model, 10_000, 0).item(),
+            "validation_loss": losses(model, 10_000, [0]).item(),
             "validation_accuracy": float(model.bias.abs().sum() == 0),
         }
 
-    return Objective("tune", model, loss, validate, lambda: 0, passes_per_step=2, steps_per_epoch=4)
+    return Objective("tune", model, losses, 4, validate, lambda: 0, passes_per_step=2, steps_per_epoch=4)
 
 
 def values(objective: Objective) -> Tensor:
@@ -143,7 +142,7 @@ def test_parameter_tokens_learn_faster_and_gradients_are_clipped(experiment: Com
     module.parameter_tokens.learns_at_token_rate = True  # type: ignore[assignment]
     module.projection = nn.ParameterDict({"head": torch.zeros(1)})
     named = trainables_of(module)
-    engine = SingleProcess(module, optimizer_of(module, stage), stage, {})
+    engine = SingleProcess(module, optimizer_of(module, stage), stage, 1, {})
     engine.backward((100 * named["projection.head"] + 100 * named["parameter_tokens.task"]).sum())
     assert math.isclose(engine.update(0.1), math.hypot(100, 100), rel_tol=1e-6)  # the norm before clipping to 1
     assert math.isclose(named["projection.head"].item(), -0.1 / math.sqrt(2), rel_tol=1e-4)
