@@ -59,7 +59,8 @@ class GpuConfig:
     link_gb_per_s: float = field(metadata=POSITIVE)  # between the GPUs of a node, in one direction: NVLink
     network_gb_per_s: float = field(metadata=POSITIVE)  # between nodes: one card of 200 Gb/s
     utilisation: float = field(metadata=POSITIVE)  # assumed, of the peak
-    ms_per_layer: float = field(metadata=NOT_NEGATIVE)  # launching a layer's kernels, there and back
+    ms_per_layer: float = field(metadata=NOT_NEGATIVE)  # launching the kernels of a backbone's layer, there and back
+    ms_per_target_layer: float = field(metadata=NOT_NEGATIVE)  # a layer of one target network, there and back
 
 
 @dataclass
@@ -102,5 +103,5 @@ class Experiment:
         """Equal for experiments that cost the same: all that an estimate reads."""
         recipe = self.recipe
         stages = [(stage.steps, stage.epochs, stage.contexts_per_step) for stage in (recipe.inject, recipe.tune)]
-        parts = (self.dataset, self.target, self.source, self.backbone, self.generator, self.gpu)
+        parts = (self.dataset, self.target, self.source, self.backbone, self.generator, self.gpu, self.batch_tokens)
         return repr((parts, stages, recipe.tune.batch_size))

@@ -5,9 +5,9 @@ out: an Estimate of both stages
 
 Left out are the activations of a vision encoder: it is frozen, so autograd keeps none of them.
 
-A step takes the longest of three times: FLOPs / (utilisation · peak); reading all weights twice, in the forward and the
-backward pass; and the time that Python needs to start the kernels of all layers. With few tokens per step the last two
-are the longest.
+A batch of contexts takes the longest of three times: FLOPs / (utilisation · peak); reading all weights twice, in the
+forward and the backward pass; and the time that Python needs to start the kernels of all layers. The last two do not
+depend on the number of contexts, and with few tokens they are the longest.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ from neurogen.cost.meta import (
     network_cost,
     pass_cost,
 )
-from neurogen.cost.reading import shape_of, size_of, tokens_read, vision_flops
+from neurogen.cost.reading import shape_of, size_of, tokens_read, vision_flops, vision_layers
 from neurogen.generator.backbone import Backbone
 from neurogen.generator.generator import Generator
 from neurogen.training.loop import steps_of
+
+VISION_LAYER = 0.5  # of what a layer of the language model takes: it has no LoRA, and is not passed on the way back
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,29 @@ class StageCost:
     steps: int
     tokens_per_step: int
     flops_per_step: int
-    activation_bytes: int
-    seconds_per_step: float
+    context_bytes: int  # of activations, for one context
+    context_seconds: float  # of arithmetic, for one context
+    least_seconds: float  # that a batch takes, however small it is
+    contexts_at_once: int  # at most, in a batch
+
+    def num_batches(self, contexts: int) -> int:
+        """Of so many contexts on one GPU."""
+        return math.ceil(contexts / self.contexts_at_once)
+
+    def seconds(self, contexts: int) -> float:
+        """Forward and backward passes for so many contexts on one GPU."""
+        full, rest = divmod(contexts, self.contexts_at_once)
+        sizes = [self.contexts_at_once] * full + [rest] * (rest > 0)
+        return sum(max(size * self.context_seconds, self.least_seconds) for size in sizes)
+
+    def activation_bytes(self, contexts: int) -> int:
+        """Of the largest batch of so many contexts on one GPU."""
+        return min(contexts, self.contexts_at_once) * self.context_bytes
+
+    @property
+    def seconds_per_step(self) -> float:
+        """All contexts of a step, on one GPU."""
+        return self.seconds(self.config.contexts_per_step)
 
     @property
     def hours(self) -> float:
@@ -90,7 +113,7 @@ class Estimate:
     @property
     def activation_bytes(self) -> int:
         """Of the stage that needs more."""
-        return max(stage.activation_bytes for stage in self.stages)
+        return max(stage.activation_bytes(stage.config.contexts_per_step) for stage in self.stages)
 
     @property
     def peak_bytes(self) -> int:
@@ -145,19 +168,18 @@ def _stage_cost(
     if experiment.backbone.gradient_checkpointing:
         cost = _checkpointed(cost, backbone, num_tokens)
     flops = cost.flops + vision_flops(experiment, backbone, meta.task.shape)
-    seconds = max(
-        flops / (gpu.utilisation * gpu.peak_tflops * 1e12),
-        2 * _bytes_of(_frozen(meta.generator)) / (gpu.bandwidth_tb_per_s * 1e12),
-        _num_layers(backbone) * gpu.ms_per_layer / 1000,
-    )
+    reading = 2 * _bytes_of(_frozen(meta.generator)) / (gpu.bandwidth_tb_per_s * 1e12)
+    launching = (_num_layers(backbone) + VISION_LAYER * vision_layers(backbone)) * gpu.ms_per_layer / 1000
     return StageCost(
         name=name,
         config=stage,
         steps=steps_of(stage, steps_per_epoch),
         tokens_per_step=contexts * num_tokens,
         flops_per_step=contexts * flops,
-        activation_bytes=cost.saved_bytes,
-        seconds_per_step=contexts * seconds,
+        context_bytes=cost.saved_bytes,
+        context_seconds=flops / (gpu.utilisation * gpu.peak_tflops * 1e12),
+        least_seconds=max(reading, launching),
+        contexts_at_once=max(1, experiment.batch_tokens // num_tokens),
     )
 
 

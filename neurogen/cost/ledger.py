@@ -3,8 +3,9 @@
 in:  experiments, and what is done under their root
 out: a Ledger: what was estimated and what it took; what is to come, from finished steps like it or else estimated
 
-An estimate is for one GPU of the config `gpu`. A target network counts as trained alone, an evaluation as forward
-passes of the backbone, and a model is loaded at LOAD_GB_PER_S. Tables and plots are not counted.
+An estimate is for one GPU of the config `gpu`. An evaluation counts as forward passes of the backbone, as does a
+validation, and a model is loaded at LOAD_GB_PER_S. Checkpoints are written beside the training and not counted, nor are
+tables and plots.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neurogen.config import Experiment, StepKind, ZooInit
-from neurogen.cost.estimate import Estimate, StageCost, estimate
+from neurogen.cost.estimate import Estimate, estimate
 from neurogen.cost.measured import Measured
 from neurogen.study.costs import KindCost, Ledger
 from neurogen.study.execution import in_order
@@ -95,13 +96,9 @@ def work_of(step: Step, e: Experiment, cost: Estimate) -> tuple[float, float, fl
     if isinstance(step, Inject | Tune):
         stage = cost.inject if isinstance(step, Inject) else cost.tune
         num_steps = stage.steps if step.stage.steps is None else step.stage.steps
-        return num_steps, stage.seconds_per_step, loading
+        validating = FORWARD * stage.seconds(1) / step.stage.validate_every
+        return num_steps, stage.seconds_per_step + validating, loading
     if isinstance(step, Evaluate):
-        seconds = CONDITIONS * FORWARD * seconds_per_context(cost.tune)
-        return step.evaluate.num_contexts, seconds, 2 * loading
+        count = step.evaluate.num_contexts
+        return count, CONDITIONS * FORWARD * cost.tune.seconds(count) / count, 2 * loading
     return 1, loading + cost.network.num_train / TEXTS_PER_S, 0.0
-
-
-def seconds_per_context(stage: StageCost) -> float:
-    """A forward and backward pass for one network."""
-    return stage.seconds_per_step / stage.config.contexts_per_step

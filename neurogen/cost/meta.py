@@ -59,10 +59,10 @@ class NetworkCost:
     num_train: int  # samples of an epoch
 
     def seconds_per_epoch(self, batch_size: int, gpu: GpuConfig) -> float:
-        """On a GPU that trains one network at a time: FLOPs, or the time that Python needs to start the kernels."""
+        """On a GPU, which trains several networks in lockstep: FLOPs, or the time that small kernels take."""
         updates = math.ceil(self.num_train / batch_size)
         flops = self.num_train * self.flops_per_sample / (gpu.utilisation * gpu.peak_tflops * 1e12)
-        return max(flops, updates * self.num_layers * gpu.ms_per_layer / 1000)
+        return max(flops, updates * self.num_layers * gpu.ms_per_target_layer / 1000)
 
 
 def meta_backbone(config: BackboneConfig, dtype: torch.dtype, attention: str | None = CAUSAL) -> Backbone:

@@ -62,6 +62,11 @@ def tokens_read(experiment: Experiment, task: Task, instruction: str | None = No
     return count(opened) + samples
 
 
+def vision_layers(backbone: Backbone) -> int:
+    """The layers of the vision encoder; 0 where there is none."""
+    return int(backbone.base.visual.config.depth) if isinstance(backbone, VisionBackbone) else 0
+
+
 def vision_flops(experiment: Experiment, backbone: Backbone, shape: DataShape) -> int:
     """The encoder's forward pass over a context: 2 per weight and patch, and attention among an image's patches."""
     if not isinstance(backbone, VisionBackbone) or not isinstance(shape, ImageShape):

@@ -6,10 +6,10 @@
     2       1              1 + 1/W          1/W         1/W
     3       1/W + gathered 2/W              1/W         1/W
 
-From stage 1 on, each GPU also has a bucket of the size of all gradients. A step of C contexts takes C/W forward and
-backward passes. Gradients are reduced once per step, from stage 2 on once per pass; then the new values are gathered.
-Stage 3 gathers all parameters in the forward and in the backward pass. Communication is added to the computation,
-although a part of it overlaps.
+From stage 1 on, each GPU also has a bucket of the size of all gradients. A GPU has C/W of a step's C contexts, in
+batches. Gradients are reduced once per step, from stage 2 on once per batch; then the new values are gathered. Stage 3
+gathers all parameters in the forward and in the backward pass. Communication is added to the computation, although a
+part of it overlaps.
 """
 
 from __future__ import annotations
@@ -84,13 +84,16 @@ def plan_of(estimate: Estimate, gpu: GpuConfig, layout: Layout, zero_stage: int)
     num_gpus = layout.num_gpus
     held = max(held_bytes(estimate, stage.config, num_gpus, zero_stage).total for stage in estimate.stages)
     contexts = [num_gpus * math.ceil(stage.config.contexts_per_step / num_gpus) for stage in estimate.stages]
+    activations = max(
+        stage.activation_bytes(count // num_gpus) for stage, count in zip(estimate.stages, contexts, strict=True)
+    )
     seconds = [
         seconds_per_step(estimate, gpu, stage, layout, zero_stage, count)
         for stage, count in zip(estimate.stages, contexts, strict=True)
     ]
     slower = seconds.index(max(seconds))
     hours = sum(stage.steps * s for stage, s in zip(estimate.stages, seconds, strict=True)) / 3600 * num_gpus
-    return Plan(layout, zero_stage, held + estimate.activation_bytes, seconds[slower], contexts[slower], hours)
+    return Plan(layout, zero_stage, held + activations, seconds[slower], contexts[slower], hours)
 
 
 def held_bytes(estimate: Estimate, stage: StageConfig, num_gpus: int, zero_stage: int) -> HeldBytes:
@@ -118,9 +121,8 @@ def seconds_per_step(
     # a ring is as fast as its slowest link, and the GPUs of a node have one network card
     bandwidth = 1e9 * (gpu.link_gb_per_s if layout.nodes == 1 else gpu.network_gb_per_s)
     seconds_per_byte = (num_gpus - 1) / num_gpus / bandwidth  # to bring a byte to every GPU
-    passes = contexts / num_gpus
-    one_pass = stage.seconds_per_step / stage.config.contexts_per_step
+    passes = stage.num_batches(contexts // num_gpus)
     trained = FLOAT_BYTES * estimate.trained_parameters.total * seconds_per_byte
     gradients = trained * (passes if zero_stage >= 2 else 1)
     gathering = 2 * (estimate.weight_bytes * seconds_per_byte + trained) if zero_stage == 3 else 0.0
-    return passes * (one_pass + gathering) + gradients + trained
+    return stage.seconds(contexts // num_gpus) + passes * gathering + gradients + trained

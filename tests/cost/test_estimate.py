@@ -79,7 +79,7 @@ def test_memory_counts_weights_trained_values_and_what_autograd_keeps(experiment
     assert cost.trained_bytes == 16 * cost.trained_parameters.total
     assert bytes_per_trained(experiment("recipe.tune.optimizer=sgd").recipe.tune) == 8
     assert bytes_per_trained(experiment("recipe.tune.keep=best").recipe.tune) == 20
-    kept = cost.tune.activation_bytes
+    kept = cost.tune.activation_bytes(contexts=1)
     layer = cost.tune.tokens_per_step * 2 * (2 * 4096 + 3 * 14336)  # some of what a layer keeps
     assert 32 * layer < kept < 32 * 6 * layer
     assert cost.peak_bytes == pytest.approx(cost.weight_bytes + cost.trained_bytes + kept, rel=0.01)
@@ -109,8 +109,31 @@ def test_texts_on_a_backbone_that_sees() -> None:
 def test_checkpointing_trades_time_for_memory() -> None:
     plain = estimated(*MNIST, "backbone=llama3_8b")
     checkpointed = estimated(*MNIST, "backbone=llama3_8b", "backbone.gradient_checkpointing=true")
-    assert checkpointed.tune.activation_bytes < 0.1 * plain.tune.activation_bytes
+    assert checkpointed.tune.context_bytes < 0.1 * plain.tune.context_bytes
     assert checkpointed.tune.flops_per_step == 1.5 * plain.tune.flops_per_step
+
+
+def test_contexts_cost_what_their_batches_cost() -> None:
+    """A batch takes the time of its launches until arithmetic takes longer, and the memory of all its contexts."""
+    stage = estimated(*MNIST, "backbone=llama3_8b", "gpu=h200", "batch_tokens=2048").tune
+    assert stage.contexts_at_once == 2048 // stage.tokens_per_step >= 8
+    assert stage.seconds(1) == stage.seconds(8) == stage.least_seconds == pytest.approx(32 * 6.3e-3)
+    many = stage.contexts_at_once
+    assert stage.seconds(2 * many + 1) == 2 * stage.seconds(many) + stage.seconds(1)
+    assert stage.num_batches(2 * many + 1) == 3
+    assert stage.activation_bytes(2 * many) == many * stage.activation_bytes(1)
+    small = estimated(*MNIST, "backbone=llama3_8b", "batch_tokens=1").tune
+    assert small.contexts_at_once == 1
+    assert small.seconds(8) == 8 * small.seconds(1)
+
+
+def test_the_layers_that_see_are_launched_too() -> None:
+    """Measured on an H200: a step of Qwen2-VL-7B takes 1.7 times the pass of its language model alone."""
+    seeing, blind = (
+        estimated(*MNIST, "backbone=qwen2_vl_7b", f"backbone.vision={vision}").tune.seconds(1)
+        for vision in ("true", "false")
+    )
+    assert seeing == pytest.approx(blind * (28 + 0.5 * 32) / 28)
 
 
 def test_a_dry_run_runs_nothing_and_says_what_it_would_cost(program: Program, tmp_path) -> None:  # type: ignore[no-untyped-def]

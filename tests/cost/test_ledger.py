@@ -102,7 +102,8 @@ def test_the_estimate_counts_networks_evaluation_and_loading(tmp_path: Path) -> 
     assert costs[StepKind.reference].to_come == pytest.approx(3 * 3 * flops / 1e12, rel=0.01)
     assert costs[StepKind.classical].to_come == pytest.approx(2 * 3 * flops / 1e12, rel=0.01)
     loading = 2 * 7.5e9 / (LOAD_GB_PER_S * 1e9)
-    tune = (costs[StepKind.tune].to_come - loading) / 8
+    validations = FORWARD * 8 / e.recipe.tune.validate_every
+    tune = (costs[StepKind.tune].to_come - loading) / (8 + validations)
     evaluate = 2 * CONDITIONS * FORWARD * tune + 2 * loading
     assert costs[StepKind.evaluate].to_come == pytest.approx(evaluate, rel=0.01)
 

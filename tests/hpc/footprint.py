@@ -24,6 +24,7 @@ from neurogen.data.dataset import load_images
 from neurogen.experiment import experiment_from
 from neurogen.generator.context import Context
 from neurogen.generator.folder import build_generator
+from neurogen.generator.prompts import Prompt
 from neurogen.generator.task import Task
 from neurogen.rng import rng_of
 from neurogen.run import conf_folder
@@ -51,8 +52,8 @@ def main() -> None:
         context = Context.of(dataset.train, dataset.class_names, dataset.train.sample(2, rng_of(0, "held")))
         losses = []
         for _ in range(5):
-            loss = (engine(task.name, task.instruction, context) - 1).square().mean()
-            engine.backward(loss)
+            loss = (engine(task.name, [Prompt(task.instruction, context)]) - 1).square().mean()
+            engine.backward(loss[None])
             engine.update(1e-2)
             losses.append(loss.item())
         estimated: Estimate = estimate(e, dtype)
