@@ -45,7 +45,7 @@ class Relabelled:
 
     def labels(self, classes: Int64[Tensor, " samples"]) -> Int64[Tensor, " samples"]:
         """order[class] of every sample."""
-        return self.order[classes]
+        return self.order.to(classes.device)[classes]
 
     def parameters(self, flat: Float[Tensor, "*n params"]) -> Float[Tensor, "*n params"]:
         """Row order[c] of the output layer becomes what row c is."""

@@ -45,18 +45,17 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
     def loss(forward: Forward, step_index: int, context_index: int) -> Tensor:
         """eq. 2. The loss is taken on a batch of many samples, of which the context holds a few."""
         data, weight = tasks[step_index % len(tasks)], balance[step_index % len(tasks)]
-        task, train_split = data.task, data.dataset.train
+        task, num_samples = data.task, len(data.dataset.train)
         rng = rng_of(step.seed, "tune", step_index, context_index)
-        index = train_split.sample(len(train_split), rng)  # all of them, in random order
-        batch = index[: step.stage.batch_size]
+        index = data.dataset.train.sample(num_samples, rng)  # all of them, in random order
         episode = data.draw_episode(rng, held_out=False)
         context = data.context(index, episode, step.generator)  # D_sub: the first of the batch (context.py)
         step_rng = rng_of(step.seed, "tune", step_index, "shown")
         prompt = draw_prompt(step.generator, data, context, tasks, step_rng, rng)
         z = forward(task.name, prompt.instruction, prompt.context)
-        inputs = train_split.inputs(batch).to(runtime.device)
-        labels = episode.labels(train_split.labels[batch]).to(runtime.device)
-        task_loss = weight * tuning_loss(data.network, generator.decode(task.name, z), inputs, labels)
+        inputs, classes = data.train.batch(index[: step.stage.batch_size])
+        tensors = generator.decode(task.name, z)
+        task_loss = weight * tuning_loss(data.network, tensors, inputs, episode.labels(classes))
         if not step.stage.anchor or step.inject is None:
             return task_loss
         return task_loss + step.stage.anchor * injection_loss(z, data.zoo_of(episode))

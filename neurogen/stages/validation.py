@@ -32,9 +32,7 @@ def validation_of(generator: Generator, tasks: Sequence[TaskData], seed: int, ru
             task = data.task
             z = episode.restored(generator(task.name, task.instruction, context))
             tensors = generator.decode(task.name, z)
-            losses[task.name], accuracies[task.name] = evaluate_network(
-                data.network, tensors, data.dataset.validation, runtime
-            )
+            losses[task.name], accuracies[task.name] = evaluate_network(data.network, tensors, data.validation)
         row = {
             "validation_loss": sum(losses.values()) / len(contexts),
             "validation_accuracy": sum(accuracies.values()) / len(contexts),
