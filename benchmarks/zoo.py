@@ -20,13 +20,14 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
 from benchmarks.setting import DEVICE, ON_GPU, report
 from benchmarks.stages import experiment_of, runtime_on
-from benchmarks.timing import Work, timed
+from benchmarks.timing import Timing, Work, timed
 from neurogen.config import Experiment
 from neurogen.data.dataset import Dataset, load_images
 from neurogen.progress import Progress
 from neurogen.study.results import Curve
 from neurogen.targets.fitting import initialised, side_by_side, train_networks
 from neurogen.targets.prediction import Batches
+from neurogen.training.numerics import Numerics
 
 SETTING = ["dataset=mnist5k", "target=lenet", "zoo.training.epochs=15"] if ON_GPU else ["dataset.limit=300"]
 NUM_NETWORKS = 8 if ON_GPU else 2
@@ -44,13 +45,13 @@ def measure(folder: Path, case: str) -> None:
     if ON_GPU:
         ways["a stream each"] = zoo.on_streams
     report(ways=timed({name: repeated(way) for name, way in ways.items()}, REPEATS, UPDATES))
-    report(now=as_it_is(experiment, dataset))
+    report(**as_it_is(experiment, dataset))
     if ON_GPU:
         report(graphs={name: as_graph(way) for name, way in ways.items()})
 
 
-def as_it_is(experiment: Experiment, dataset: Dataset) -> object:
-    """The whole training of the zoo, as a step of the program does it."""
+def as_it_is(experiment: Experiment, dataset: Dataset) -> dict[str, Timing]:
+    """The whole training of the zoo, as a step of the program does it, also with deterministic=true."""
     training, runtime = experiment.zoo.training, runtime_on(dtype=torch.float32)
     placed = dataset.to(runtime.device)
     validation = Batches(placed.validation, runtime.device)
@@ -58,11 +59,16 @@ def as_it_is(experiment: Experiment, dataset: Dataset) -> object:
 
     def train(seeds: list[int]) -> list[Curve]:
         networks = [initialised(experiment.target, dataset, seed) for seed in seeds]
-        return train_networks(networks, placed.train, validation, training, seeds, runtime, progress)
+        with Progress("zoo", training.epochs * len(seeds), "epochs") as progress:
+            return train_networks(networks, placed.train, validation, training, seeds, runtime, progress)
 
-    with Progress("zoo", training.epochs * NUM_NETWORKS, "epochs") as progress:
-        trained = partial(side_by_side, train, range(NUM_NETWORKS), runtime)
-        return timed({"now": trained}, 3 if ON_GPU else 1, updates)["now"]
+    def all_with(numerics: Numerics) -> None:
+        with numerics.applied():
+            side_by_side(train, range(NUM_NETWORKS), runtime)
+
+    kinds = {"now": Numerics(), "deterministic": Numerics(deterministic=True)}
+    works = {name: partial(all_with, numerics) for name, numerics in kinds.items()}
+    return timed(works, 3 if ON_GPU else 1, updates)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ class Experiment:
     root: str  # the folder of all results
     device: Device
     num_threads: int = field(metadata=NOT_NEGATIVE)  # 0: one per core
+    deterministic: bool  # the same bits in every run also on a GPU, which makes it slower
     checkpoint_every: int = field(metadata=POSITIVE)  # optimiser steps
     dry_run: bool  # say what it would cost, and run nothing
     fetch: bool  # bring here what steps read from outside before any of them begins; false: each brings it itself

@@ -17,6 +17,7 @@ from torch import nn
 from neurogen.config import Device
 from neurogen.errors import UserError
 from neurogen.training.engine import BuildEngine, SingleProcess
+from neurogen.training.numerics import Numerics, prepare_cublas
 
 Value = TypeVar("Value")
 
@@ -67,6 +68,7 @@ class Runtime:
     peak_tflops: float | None = None  # of one GPU, to measure utilisation against
     ranks: Ranks = field(default_factory=SingleRank)
     stop: Event = field(default_factory=Event)
+    numerics: Numerics = field(default_factory=Numerics)
     engine: BuildEngine = SingleProcess
     # contexts in which a model is loaded in shards, and in which sharded parameters are whole
     sharded_loading: Callable[[torch.dtype], AbstractContextManager[None]] = lambda dtype: nullcontext()
@@ -84,20 +86,29 @@ class Runtime:
 
     def alone(self) -> Runtime:
         """The same without the other ranks, for the work of a single process."""
-        return Runtime(self.device, self.dtype, self.num_threads, self.peak_tflops, stop=self.stop)
+        about = (self.device, self.dtype, self.num_threads, self.peak_tflops)
+        return Runtime(*about, stop=self.stop, numerics=self.numerics)
 
     def any_stops(self) -> bool:
         """Whether any rank's stop flag is set. Signals reach ranks at different times; all stop after the same step."""
         return any(flag for (flag,) in self.ranks.all_gather([float(self.stop.is_set())]))
 
 
-def runtime_here(device: str = "auto", num_threads: int = 0, peak_tflops: float | None = None) -> Runtime:
-    """A runtime for this process: bfloat16 on a GPU, float32 on a CPU. Raises UserError when there is no GPU."""
+def runtime_here(
+    device: str = "auto", num_threads: int = 0, peak_tflops: float | None = None, deterministic: bool = False
+) -> Runtime:
+    """A runtime for this process: the backbone in bfloat16 on a GPU, in float32 on a CPU.
+
+    Raises UserError when there is no GPU, or it has been used before it could be told to be deterministic.
+    """
     available = torch.cuda.is_available()
     if device == Device.cuda and not available:
         raise UserError("device=cuda, but torch sees no GPU here; use device=cpu or device=auto")
     num_threads = num_threads or torch.get_num_threads()  # torch's choice: one per available core
     torch.set_num_threads(num_threads)
+    numerics = Numerics(deterministic)
     if device == Device.cuda or (device == Device.auto and available):
-        return Runtime(torch.device("cuda"), torch.bfloat16, num_threads, peak_tflops)
-    return Runtime(torch.device("cpu"), torch.float32, num_threads)
+        if deterministic:
+            prepare_cublas()
+        return Runtime(torch.device("cuda"), torch.bfloat16, num_threads, peak_tflops, numerics=numerics)
+    return Runtime(torch.device("cpu"), torch.float32, num_threads, numerics=numerics)
