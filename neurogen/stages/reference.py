@@ -32,7 +32,8 @@ from neurogen.training.runtime import Runtime
 
 
 def train_reference(step: Reference, runtime: Runtime) -> dict[str, Any]:
-    """Train one chunk of the zoo. Every network is a file, so a step that was killed goes on with the others."""
+    """Train one chunk of the zoo. Every network is a file, so a step that was killed goes on with the others. On a GPU
+    all networks of a chunk end at the same time."""
     dataset = _read(step, runtime)
     indices = range(step.first, step.first + step.num_networks)
     if step.init == ZooInit.shared:

@@ -15,7 +15,7 @@ from neurogen.data.dataset import Split
 from neurogen.data.preparation import ImageShape, Normalisation, Texts, TextShape, TokenEmbedding
 from neurogen.progress import Progress
 from neurogen.study.results import Curve
-from neurogen.targets.fitting import train_networks
+from neurogen.targets.fitting import side_by_side, train_networks
 from neurogen.targets.lockstep import WARM_UP, Lockstep, Work
 from neurogen.targets.networks import cnn, mlp, rnn
 from neurogen.targets.prediction import Batches
@@ -116,8 +116,20 @@ def test_a_network_alone_is_what_torch_makes_of_it(training: TrainingConfig, run
     assert torch.equal(flat([network]), flat([expected]))
 
 
+def test_a_gpu_has_all_networks_at_once_and_a_core_of_a_cpu_one(runtime: Runtime) -> None:
+    groups: list[list[int]] = []
+
+    def work(group: list[int]) -> list[int]:
+        groups.append(group)
+        return [10 * index for index in group]
+
+    for device in ("cuda", "cpu"):
+        assert side_by_side(work, range(3), replace(runtime, device=torch.device(device))) == [0, 10, 20]
+    assert groups == [[0, 1, 2], [0], [1], [2]]
+
+
 def recorded_updates(target: str, training: TrainingConfig, record: Callable[[Work], Work] | None) -> Lockstep:
-    """Three networks after four epochs."""
+    """Three networks after as many epochs as show two updates by each graph."""
     split = TARGETS[target][0]()
     lockstep = Lockstep(networks_of(target), split, training, record)
     rng = torch.Generator().manual_seed(0)
