@@ -29,7 +29,9 @@ from neurogen.data.dataset import load_images
 from neurogen.experiment import experiment_from
 from neurogen.progress import Progress
 from neurogen.run import conf_folder
-from neurogen.targets.fitting import initialised, side_by_side, train_network
+from neurogen.study.results import Curve
+from neurogen.targets.fitting import initialised, side_by_side, train_networks
+from neurogen.targets.prediction import Batches
 from neurogen.training.runtime import runtime_here
 
 HYDRA_ALONE = """
@@ -94,16 +96,18 @@ def zoo_trainings() -> tuple[Work, Work]:
     with initialize_config_dir(conf_folder(), version_base="1.3"):
         experiment: Experiment = experiment_from(compose("config", ["zoo.training.epochs=2"]))
     dataset, runtime = load_images(experiment.dataset), runtime_here("cpu")
-    seeds = list(range(NUM_NETWORKS))
+    seeds, validation = list(range(NUM_NETWORKS)), Batches(dataset.validation, runtime.device)
 
-    def train(seed: int) -> None:
-        with Progress("zoo", experiment.zoo.training.epochs, "epochs") as progress:
-            network = initialised(experiment.target, dataset, seed)
-            train_network(network, dataset, experiment.zoo.training, seed, runtime, progress)
+    def train(seeds: list[int]) -> list[Curve]:
+        networks = [initialised(experiment.target, dataset, seed) for seed in seeds]
+        with Progress("zoo", experiment.zoo.training.epochs * len(seeds), "epochs") as progress:
+            return train_networks(
+                networks, dataset.train, validation, experiment.zoo.training, seeds, runtime, progress
+            )
 
     def one_after_the_other() -> None:
         for seed in seeds:
-            train(seed)
+            train([seed])
 
     return partial(side_by_side, train, seeds, runtime), one_after_the_other
 

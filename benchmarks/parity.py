@@ -7,19 +7,21 @@ out: |loss − loss on the CPU in float32| / loss on the CPU: of the first step,
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from benchmarks.setting import DEVICE, report
 from benchmarks.stages import losses_of, run_stages, runtime_on
+from neurogen.training.numerics import Numerics
+from neurogen.training.runtime import Runtime
 
-# name: (format of the backbone, whether convolutions may use TF32, which is torch's default)
+# name: (format of the backbone, whether convolutions and RNNs may use TF32, which is torch's default)
 FORMATS = {
     "float32": (torch.float32, False),
     "float32, convolutions in TF32": (torch.float32, True),
-    "bfloat16": (torch.bfloat16, True),
+    "bfloat16": (torch.bfloat16, False),
 }
 
 
@@ -34,17 +36,16 @@ class Differences:
 
 def measure(folder: Path, case: str) -> None:
     """The losses of both stages in every format on the device, against float32 on the CPU."""
-    expected = losses(folder / "cpu", "cpu", torch.float32)
+    expected = losses(folder / "cpu", runtime_on("cpu", torch.float32))
     for name, (dtype, tf32) in FORMATS.items():
-        torch.backends.cudnn.allow_tf32 = tf32
         root = folder / name.replace(", ", "-").replace(" ", "-")
         shutil.copytree(folder / "cpu" / "reference", root / "reference")
-        measured = losses(root, DEVICE, dtype)
+        measured = losses(root, replace(runtime_on(DEVICE, dtype), numerics=Numerics(tf32=tf32)))
         relative = [abs(a - b) / a for a, b in zip(expected, measured, strict=True)]
         report(**{name: Differences(relative[0], max(relative), relative[-1])})
 
 
-def losses(root: Path, device: str, dtype: torch.dtype) -> list[float]:
+def losses(root: Path, runtime: Runtime) -> list[float]:
     """The losses of all steps of both stages, trained in this root."""
-    steps = run_stages(root, runtime_on(device, dtype), [], ["inject", "tune"])
+    steps = run_stages(root, runtime, [], ["inject", "tune"])
     return losses_of(steps["inject"]) + losses_of(steps["tune"])

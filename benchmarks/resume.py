@@ -3,13 +3,13 @@
 in:  one experiment: its zoo trained twice, both stages run twice from one zoo, and run once more with a stop in each
 out: how many tensors of the results differ, and by how much at most
 
-`deterministic` asks torch for deterministic algorithms, `default` leaves torch its choice.
+`deterministic` is deterministic=true of the config, `default` leaves torch its choice.
 """
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from benchmarks.setting import LENET, ON_GPU, report
 from benchmarks.stages import run_stages, runtime_on
 from neurogen.errors import Interrupted
+from neurogen.training.numerics import Numerics
 from neurogen.training.runtime import Runtime
 
 SETTING = LENET if ON_GPU else []
@@ -51,10 +52,7 @@ class Comparison:
 
 def measure(folder: Path, case: str) -> None:
     """Which results are equal to the last bit: a zoo again, the stages again, the stages stopped and resumed."""
-    if case == "deterministic":
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.deterministic = True
-    runtime = runtime_on()
+    runtime = replace(runtime_on(), numerics=Numerics(deterministic=case == "deterministic"))
     for name in ("first", "second"):
         run_stages(folder / name, runtime, SETTING, ["reference"])
     report(zoo_again=compare(folder / "first", folder / "second", ("reference",)))

@@ -106,7 +106,8 @@ def profiles(results: Results) -> str:
 def zoo(results: Results) -> str:
     """The ways to train eight networks."""
     result = results.get("zoo", {})
-    rows = [["as it is now", *timing_cells(result["now"])]] if "now" in result else []
+    kinds = {"now": "as it is now", "deterministic": "as it is now, deterministic=true"}
+    rows = [[title, *timing_cells(result[name])] for name, title in kinds.items() if name in result]
     rows += [[name, *timing_cells(timing)] for name, timing in result.get("ways", {}).items()]
     for name, timing in result.get("graphs", {}).items():
         cells = timing_cells(timing) if isinstance(timing, dict) else [timing, *[MISSING] * (len(TIMING) - 1)]

@@ -1,15 +1,17 @@
 """Section `zoo`: ways to train the networks of a zoo on one GPU.
 
 in:  eight LeNets on mnist5k in batches of 64, as the default zoo has them (on a CPU two small CNNs)
-out: seconds of one update of all of them: as the program does it now, with the data on the GPU, as one network by vmap,
-     on a stream each; and these three once more, recorded as a CUDA graph
+out: seconds of one update of all of them: as the program does it now, validation and recording included; and the ways
+     to choose from: one after the other, as one network by vmap, on a stream each, and these once more, recorded as a
+     CUDA graph
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,13 +20,16 @@ from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 
 from benchmarks.setting import DEVICE, ON_GPU, report
 from benchmarks.stages import experiment_of, runtime_on
-from benchmarks.timing import Work, timed
+from benchmarks.timing import Timing, Work, timed
 from neurogen.config import Experiment
 from neurogen.data.dataset import Dataset, load_images
 from neurogen.progress import Progress
-from neurogen.targets.fitting import initialised, train_network
+from neurogen.study.results import Curve
+from neurogen.targets.fitting import initialised, side_by_side, train_networks
+from neurogen.targets.prediction import Batches
+from neurogen.training.numerics import Numerics
 
-SETTING = ["dataset=mnist5k", "target=lenet"] if ON_GPU else ["dataset.limit=300"]
+SETTING = ["dataset=mnist5k", "target=lenet", "zoo.training.epochs=15"] if ON_GPU else ["dataset.limit=300"]
 NUM_NETWORKS = 8 if ON_GPU else 2
 UPDATES = 20 if ON_GPU else 2  # per measurement
 REPEATS = 5 if ON_GPU else 1
@@ -36,27 +41,34 @@ def measure(folder: Path, case: str) -> None:
     experiment = experiment_of(folder, *SETTING)
     dataset = load_images(experiment.dataset)
     zoo = Zoo.of(experiment, dataset)
-    ways: dict[str, Work] = {"data on the device": zoo.one_after_the_other, "vmap": zoo.by_vmap}
+    ways: dict[str, Work] = {"one after the other": zoo.one_after_the_other, "vmap": zoo.by_vmap}
     if ON_GPU:
         ways["a stream each"] = zoo.on_streams
     report(ways=timed({name: repeated(way) for name, way in ways.items()}, REPEATS, UPDATES))
-    report(now=as_it_is(experiment, dataset))
+    report(**as_it_is(experiment, dataset))
     if ON_GPU:
         report(graphs={name: as_graph(way) for name, way in ways.items()})
 
 
-def as_it_is(experiment: Experiment, dataset: Dataset) -> object:
-    """One epoch of every network by `train_network`, its validation included."""
-    training, runtime = replace(experiment.zoo.training, epochs=1), runtime_on(dtype=torch.float32)
-    updates = math.ceil(len(dataset.train) / training.batch_size)
+def as_it_is(experiment: Experiment, dataset: Dataset) -> dict[str, Timing]:
+    """The whole training of the zoo, as a step of the program does it, also with deterministic=true."""
+    training, runtime = experiment.zoo.training, runtime_on(dtype=torch.float32)
+    placed = dataset.to(runtime.device)
+    validation = Batches(placed.validation, runtime.device)
+    updates = training.epochs * math.ceil(len(dataset.train) / training.batch_size)
 
-    def epoch() -> None:
-        with Progress("zoo, one epoch", NUM_NETWORKS, "networks") as progress:
-            for seed in range(NUM_NETWORKS):
-                network = initialised(experiment.target, dataset, seed)
-                train_network(network, dataset, training, seed, runtime, progress)
+    def train(seeds: list[int]) -> list[Curve]:
+        networks = [initialised(experiment.target, dataset, seed) for seed in seeds]
+        with Progress("zoo", training.epochs * len(seeds), "epochs") as progress:
+            return train_networks(networks, placed.train, validation, training, seeds, runtime, progress)
 
-    return timed({"now": epoch}, 3 if ON_GPU else 1, updates)["now"]
+    def all_with(numerics: Numerics) -> None:
+        with numerics.applied():
+            side_by_side(train, range(NUM_NETWORKS), runtime)
+
+    kinds = {"now": Numerics(), "deterministic": Numerics(deterministic=True)}
+    works = {name: partial(all_with, numerics) for name, numerics in kinds.items()}
+    return timed(works, 3 if ON_GPU else 1, updates)
 
 
 @dataclass(frozen=True)

@@ -129,13 +129,14 @@ def say_equal_points(experiments: Sequence[Experiment], overrides: Sequence[Sequ
 def make_runtime_of(experiment: Experiment) -> Callable[[], Runtime]:
     """What makes the runtime, to be pickled for other processes. It imports torch only when it is called."""
     e = experiment
-    return partial(_runtime_here, e.device, e.num_threads, e.gpu.peak_tflops, e.batch_tokens)
+    settings = {"batch_tokens": e.batch_tokens, "deterministic": e.deterministic}
+    return partial(_runtime_here, e.device, e.num_threads, e.gpu.peak_tflops, **settings)
 
 
-def _runtime_here(device: str, num_threads: int, peak_tflops: float | None, batch_tokens: int) -> Runtime:
+def _runtime_here(*arguments: Any, **settings: Any) -> Runtime:
     from neurogen.training.runtime import runtime_here
 
-    return runtime_here(device, num_threads, peak_tflops, batch_tokens)
+    return runtime_here(*arguments, **settings)
 
 
 def require_whole(e: Experiment) -> None:

@@ -31,8 +31,8 @@ def test_sections_measure_and_write_tables(tmp_path: Path) -> None:
     assert process.returncode == 0, process.stdout + process.stderr + (tmp_path / "gpu.log").read_text()
     results = json.loads((tmp_path / "gpu.json").read_text())
     assert list(results) == ["zoo", "zero none"]
-    ways = {"now": results["zoo"]["now"], **results["zoo"]["ways"]}
-    assert set(ways) == {"now", "data on the device", "vmap"}
+    ways = {"now": results["zoo"]["now"], "deterministic": results["zoo"]["deterministic"], **results["zoo"]["ways"]}
+    assert set(ways) == {"now", "deterministic", "one after the other", "vmap"}
     assert all(0 < timing["min_s"] <= timing["median_s"] <= timing["max_s"] for timing in ways.values())
     losses = results["zero none"]["losses"]
     assert len(losses) == 7

@@ -77,6 +77,7 @@ class Experiment:
     device: Device
     num_threads: int = field(metadata=NOT_NEGATIVE)  # 0: one per core
     batch_tokens: int = field(metadata=POSITIVE)  # that the backbone reads at once, at most; one context always fits
+    deterministic: bool  # the same bits in every run also on a GPU, which makes it slower
     checkpoint_every: int = field(metadata=POSITIVE)  # optimiser steps
     dry_run: bool  # say what it would cost, and run nothing
     fetch: bool  # bring here what steps read from outside before any of them begins; false: each brings it itself

@@ -90,6 +90,15 @@ class Split:
         """The samples at `index` as a target network reads them: images, or embedded texts."""
         return self.preparation(self.samples[index])
 
+    def batch(self, index: Int64[Tensor, " batch"]) -> tuple[Float[Tensor, "batch ..."], Int64[Tensor, " batch"]]:
+        """(inputs, labels) of the samples at `index`, on the device of the split."""
+        index = index.to(self.labels.device)
+        return self.inputs(index), self.labels[index]
+
+    def to(self, device: torch.device) -> Split:
+        """The same on this device. What is there already is not copied."""
+        return Split(self.samples.to(device), self.labels.to(device), self.preparation.to(device))
+
     def subset(self, index: Int64[Tensor, " subset"]) -> Split:
         """A split of the samples at `index` only."""
         if not isinstance(self.samples, Texts):
@@ -157,6 +166,14 @@ class Dataset:
             split.subset(is_kept[split.labels].nonzero()[:, 0]) for split in (self.train, self.validation)
         )
         return replace(self, train=train, validation=validation)
+
+    def to(self, device: torch.device) -> Dataset:
+        """The same data on this device, with one preparation for all splits. What is there already is not copied."""
+        preparation = self.preparation.to(device)
+        train, validation, test = (
+            replace(split, preparation=preparation).to(device) for split in (self.train, self.validation, self.test)
+        )
+        return replace(self, train=train, validation=validation, test=test)
 
     @property
     def preparation(self) -> Normalisation | TokenEmbedding:

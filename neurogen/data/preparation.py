@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int32, Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 PADDING = -1
 IMAGES_COUNTED_AT_A_TIME = 1000
@@ -75,6 +76,10 @@ class Normalisation:
         """Pixels with mean 0 and standard deviation 1 per channel over the training data."""
         return (images.float() / 255 - self.mean) / self.std
 
+    def to(self, device: torch.device) -> Normalisation:
+        """The same on this device."""
+        return Normalisation(self.mean.to(device), self.std.to(device))
+
 
 @dataclass(frozen=True)
 class TokenEmbedding:
@@ -87,7 +92,11 @@ class TokenEmbedding:
 
     def __call__(self, ids: Int64[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens embedding"]:
         """A row of the table for every token id, zeros for PADDING."""
-        return self.table[ids.clamp(min=0)] * (ids != PADDING).unsqueeze(-1)
+        return functional.embedding(ids.clamp(min=0), self.table).mul_((ids != PADDING).unsqueeze(-1))
+
+    def to(self, device: torch.device) -> TokenEmbedding:
+        """The same on this device."""
+        return TokenEmbedding(self.table.to(device))
 
 
 @dataclass(frozen=True)
@@ -96,6 +105,7 @@ class Texts:
 
     ids: Int32[Tensor, " tokens"]
     starts: Int64[Tensor, " texts_plus_1"]
+    padded_to: int | None = None  # tokens of every text that is asked for; None: as many as the longest of them has
 
     @staticmethod
     def of(texts: list[list[int]]) -> Texts:
@@ -108,9 +118,24 @@ class Texts:
         return len(self.starts) - 1
 
     def __getitem__(self, index: Tensor | slice) -> Int64[Tensor, "batch longest"]:
-        """The texts at `index`, padded with PADDING to the longest of them."""
+        """The texts at `index`, padded with PADDING to the longest of them, or as `padded_to` says."""
         starts, ends = self.starts[:-1][index], self.starts[1:][index]
-        longest = int((ends - starts).max()) if len(starts) else 0
-        positions = starts.unsqueeze(1) + torch.arange(longest)
+        num_tokens = self.padded_to
+        if num_tokens is None:
+            num_tokens = int((ends - starts).max()) if len(starts) else 0
+        positions = starts.unsqueeze(1) + torch.arange(num_tokens, device=starts.device)
         ids = self.ids[positions.clamp(max=len(self.ids) - 1)].long()
         return ids.where(positions < ends.unsqueeze(1), PADDING)
+
+    @property
+    def lengths(self) -> Int64[Tensor, " texts"]:
+        """The number of tokens of every text."""
+        return self.starts.diff()
+
+    def to(self, device: torch.device) -> Texts:
+        """The same on this device."""
+        return Texts(self.ids.to(device), self.starts.to(device), self.padded_to)
+
+    def all_padded(self) -> Texts:
+        """The same, where every batch is as long as the longest of all texts. So its shape is known beforehand."""
+        return Texts(self.ids, self.starts, int(self.lengths.max()))

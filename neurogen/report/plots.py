@@ -37,7 +37,7 @@ from neurogen.study.pipeline import Evaluate, Inject, Tune
 from neurogen.study.results import measured
 from neurogen.targets.fitting import initialised
 from neurogen.targets.parameters import ParameterLayout
-from neurogen.targets.prediction import accuracy_of, predict
+from neurogen.targets.prediction import Batches, accuracy_of, predict
 from neurogen.targets.zoo import load_network, load_zoo, network_path
 from neurogen.training.runtime import Runtime
 
@@ -58,11 +58,12 @@ def draw_all(step: Evaluate, folder: Path, runtime: Runtime) -> dict[str, Pictur
     zoo = load_zoo(step.zoo, dataset, network)
     paths = [network_path(step.folder, index) for index in range(step.evaluate.num_contexts)]
     generated = torch.stack([load_network(path, layout) for path in paths])
-    logits = predict(network.to(runtime.device), layout.tensors(generated[0]), dataset.test, runtime)
+    batches = Batches(dataset.test, runtime.device)
+    predicted = predict(network.to(runtime.device), layout.tensors(generated[0]), batches).argmax(1).cpu()
     plots: dict[str, Callable[[Screen], Figure]] = {
         "curves": partial(curves, step),
         "weights": partial(weights, zoo, generated, layout),
-        "predictions": partial(predictions, step, dataset, logits.argmax(1)),
+        "predictions": partial(predictions, step, dataset, predicted),
     }
     point, pictures = point_of(step), {}
     with SummaryWriter(str(folder / f"point-{point}")) as writer:

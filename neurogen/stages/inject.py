@@ -88,5 +88,6 @@ def _load(zoo: Zoo, step: Inject, runtime: Runtime) -> tuple[TaskData, float]:
     scale = Scale.of_zoo(networks, layout, soft_clip) if is_zscore else Scale.of_fan_in(layout, soft_clip)
     task = Task.of(dataset, zoo.task.dataset, zoo.task.target, scale)
     moments = ZooMoments.of(scale.encode(networks).to(runtime.device))
-    _, accuracy = evaluate_network(network, layout.tensors(networks.mean(0)), dataset.validation, runtime)
-    return TaskData(task, dataset, network, moments), accuracy
+    data = TaskData(task, dataset, network, moments)
+    _, accuracy = evaluate_network(network, layout.tensors(networks.mean(0)), data.validation)
+    return data, accuracy

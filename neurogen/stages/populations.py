@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float
@@ -24,7 +25,7 @@ from neurogen.progress import Progress
 from neurogen.rng import rng_of
 from neurogen.study.results import EnsembleResult, NoiseResult, NormResult, Population, PopulationResult
 from neurogen.targets.parameters import ParameterLayout, Scale
-from neurogen.targets.prediction import predict
+from neurogen.targets.prediction import Batches, predict
 from neurogen.training.runtime import Runtime
 
 Networks = Float[Tensor, "_ params"]
@@ -33,36 +34,42 @@ NOISES = (0.05, 0.1, 0.2, 0.4)  # in standard deviations of each tensor
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Runs target networks, given as flat parameters, over one split."""
+    """Runs target networks, given as flat parameters, over one split, which it prepares once."""
 
     network: nn.Module
     layout: ParameterLayout
     split: Split
     runtime: Runtime
 
+    @cached_property
+    def batches(self) -> Batches:
+        """The split as the networks read it."""
+        return Batches(self.split, self.runtime.device)
+
     def logits(self, flat: Float[Tensor, " params"]) -> Float[Tensor, "samples classes"]:
-        """Predictions of the network. Raises Interrupted when the stop flag is set."""
+        """Predictions of the network, on its device. Raises Interrupted when the stop flag is set."""
         if self.runtime.stop.is_set():
             raise Interrupted
-        return predict(self.network, self.layout.tensors(flat), self.split, self.runtime)
+        return predict(self.network, self.layout.tensors(flat.to(self.runtime.device)), self.batches)
 
     def mistakes(self, flat: Float[Tensor, " params"]) -> Bool[Tensor, " samples"]:
         """True where the network is wrong."""
-        return self.logits(flat).argmax(1) != self.split.labels
+        return self.logits(flat).argmax(1) != self.batches.labels
 
     def accuracies(self, networks: Networks) -> list[float]:
         """One per network, as fractions."""
-        return [accuracy_of(self.mistakes(flat)) for flat in networks]
+        return accuracies_of(torch.stack([self.mistakes(flat) for flat in networks]))
 
     def ensemble(self, networks: Networks) -> EnsembleResult:
         """Accuracy of the mean of the networks' probabilities."""
         probabilities = torch.stack([self.logits(flat).softmax(1) for flat in networks]).mean(0)
-        return EnsembleResult(accuracy_of(probabilities.argmax(1) != self.split.labels), len(networks))
+        (accuracy,) = accuracies_of((probabilities.argmax(1) != self.batches.labels).unsqueeze(0))
+        return EnsembleResult(accuracy, len(networks))
 
 
-def accuracy_of(mistakes: Bool[Tensor, " samples"]) -> float:
-    """The fraction of samples without a mistake."""
-    return 1 - float(mistakes.double().mean())
+def accuracies_of(mistakes: Bool[Tensor, "networks samples"]) -> list[float]:
+    """By network, the fraction of samples without a mistake."""
+    return [1 - share for share in mistakes.double().mean(1).tolist()]
 
 
 def measure(populations: Mapping[str, Networks], zoo: Networks, evaluator: Evaluator) -> dict[str, PopulationResult]:
@@ -70,26 +77,26 @@ def measure(populations: Mapping[str, Networks], zoo: Networks, evaluator: Evalu
 
     The population ZOO is the zoo itself: each of its networks is compared with the others.
     """
-    zoo_mistakes = [evaluator.mistakes(flat) for flat in zoo]
+    zoo_mistakes = torch.stack([evaluator.mistakes(flat) for flat in zoo])
     results = {}
     with Progress("evaluated", sum(map(len, populations.values())), unit="networks") as progress:
         for name, networks in populations.items():
             result = results[name] = PopulationResult(accuracy=[], max_iou=[], min_l2=[])
             for index, flat in enumerate(networks):
                 mistakes = evaluator.mistakes(flat)
-                result.accuracy.append(accuracy_of(mistakes))
+                result.accuracy.extend(accuracies_of(mistakes.unsqueeze(0)))
                 others = [other for other in range(len(zoo)) if name != Population.ZOO or other != index]
                 if others:
-                    result.max_iou.append(max(iou(mistakes, zoo_mistakes[other]) for other in others))
+                    result.max_iou.append(max(ious(mistakes, zoo_mistakes[others])))
                     result.min_l2.append(min(float((flat - zoo[other]).norm()) for other in others))
                 progress.advance()
     return results
 
 
-def iou(first: Bool[Tensor, " samples"], second: Bool[Tensor, " samples"]) -> float:
-    """|A∩B| / |A∪B| of two sets of wrong predictions; 1 where both are empty."""
-    union = int((first | second).sum())
-    return int((first & second).sum()) / union if union else 1.0
+def ious(mistakes: Bool[Tensor, " samples"], others: Bool[Tensor, "networks samples"]) -> list[float]:
+    """|A∩B| / |A∪B| of one set of wrong predictions with each of several; 1 where both are empty."""
+    sizes = torch.stack([(mistakes & others).sum(1), (mistakes | others).sum(1)], 1)
+    return [shared / union if union else 1.0 for shared, union in sizes.tolist()]
 
 
 @dataclass(frozen=True)

@@ -25,15 +25,16 @@ from neurogen.rng import seed_of
 from neurogen.stages.data_report import note_what_was_read
 from neurogen.study.pipeline import Classical, Reference
 from neurogen.study.results import Curve, TrainedNetworks, from_json, to_json
-from neurogen.targets.fitting import initialised, side_by_side, train_network
+from neurogen.targets.fitting import initialised, side_by_side, train_networks
+from neurogen.targets.prediction import Batches
 from neurogen.targets.zoo import network_path
 from neurogen.training.runtime import Runtime
 
 
 def train_reference(step: Reference, runtime: Runtime) -> dict[str, Any]:
-    """Train one chunk of the zoo. Every network is a file, so a step that was killed goes on with the next network."""
-    dataset = step.task.load_seen()
-    note_what_was_read(dataset, step.folder, runtime)
+    """Train one chunk of the zoo. Every network is a file, so a step that was killed goes on with the others. On a GPU
+    all networks of a chunk end at the same time."""
+    dataset = _read(step, runtime)
     indices = range(step.first, step.first + step.num_networks)
     if step.init == ZooInit.shared:
         start = _shared_start(step, dataset, runtime)
@@ -50,18 +51,29 @@ def _shared_start(step: Reference, dataset: Dataset, runtime: Runtime) -> nn.Mod
     training, order = replace(step.training, epochs=epochs), seed_of(step.seed, "shared order")
     if epochs:
         with Progress("their shared start", epochs, unit="epochs") as progress:
-            side_by_side(lambda _: train_network(start, dataset, training, order, runtime, progress), [0], runtime)
+            validation = Batches(dataset.validation, runtime.device)
+
+            def train(_: list[int]) -> list[Curve]:
+                return train_networks([start], dataset.train, validation, training, [order], runtime, progress)
+
+            side_by_side(train, [0], runtime)
     return start
 
 
 def train_classical(step: Classical, runtime: Runtime) -> dict[str, Any]:
     """Train the classical baseline. Returns the same metrics as `train_reference`."""
-    dataset = step.task.load_seen()
-    note_what_was_read(dataset, step.folder, runtime)
+    dataset = _read(step, runtime)
     indices = range(step.classical.num_networks)
     networks = {i: initialised(step.task.target, dataset, seed_of(step.seed, "classical", i)) for i in indices}
     orders = {index: seed_of(step.seed, "classical order", index) for index in indices}
     return _train_all(step, step.classical.training, dataset, networks, orders, runtime)
+
+
+def _read(step: Reference | Classical, runtime: Runtime) -> Dataset:
+    """The data without the classes that the generator must not see, on the device."""
+    dataset = step.task.load_seen()
+    note_what_was_read(dataset, step.folder, runtime)
+    return dataset.to(runtime.device)
 
 
 def _train_all(
@@ -72,21 +84,24 @@ def _train_all(
     orders: dict[int, int],
     runtime: Runtime,
 ) -> dict[str, Any]:
-    """Train the networks side by side and write them; `orders` are the seeds of their data order."""
-    with Progress(f"{step.kind} networks", training.epochs * len(networks), unit="epochs") as progress:
+    """Train those networks that are not files yet and write them; `orders` are the seeds of their data order."""
+    paths = {index: network_path(step.folder, index) for index in networks}
+    undone = [index for index, path in paths.items() if not (path.exists() and path.with_suffix(".json").exists())]
+    num_epochs, num_done = training.epochs * len(networks), training.epochs * (len(networks) - len(undone))
+    with Progress(f"{step.kind} networks", num_epochs, unit="epochs", first=num_done) as progress:
+        validation = Batches(dataset.validation, runtime.device)
 
-        def train(index: int) -> Curve:
-            path = network_path(step.folder, index)
-            curve_path = path.with_suffix(".json")
-            if path.exists() and curve_path.exists():
-                progress.advance(training.epochs)
-            else:
-                network = networks[index]
-                curve = train_network(network, dataset, training, orders[index], runtime, progress)
-                store.write_tensors(path, network.state_dict())
-                store.write_json(curve_path, curve)
-            return from_json(Curve, store.read_json(curve_path), curve_path)
+        def train(group: list[int]) -> list[Curve]:
+            chosen, seeds = [networks[index] for index in group], [orders[index] for index in group]
+            curves = train_networks(chosen, dataset.train, validation, training, seeds, runtime, progress)
+            for index, network, curve in zip(group, chosen, curves, strict=True):
+                store.write_tensors(paths[index], network.state_dict())
+                store.write_json(paths[index].with_suffix(".json"), to_json(curve))
+            return curves
 
-        curves = side_by_side(train, list(networks), runtime)
+        if undone:
+            side_by_side(train, undone, runtime)
+    files = [path.with_suffix(".json") for path in paths.values()]
+    curves = [from_json(Curve, store.read_json(file), file) for file in files]
     kept = [curve.kept_validation_accuracy[0] for curve in curves]
     return dict(to_json(TrainedNetworks(dataset.fingerprint, kept, curves)))

@@ -45,15 +45,15 @@ class Relabelled:
 
     def labels(self, classes: Int64[Tensor, " samples"]) -> Int64[Tensor, " samples"]:
         """order[class] of every sample."""
-        return self.order[classes]
+        return self.order.to(classes.device)[classes]
 
     def parameters(self, flat: Float[Tensor, "*n params"]) -> Float[Tensor, "*n params"]:
         """Row order[c] of the output layer becomes what row c is."""
-        return flat[..., permuted_rows(self.layout, self.order.argsort()).to(flat.device)]
+        return flat[..., permuted_rows(self.layout, self.order.to(flat.device).argsort())]
 
     def restored(self, flat: Float[Tensor, "*n params"]) -> Float[Tensor, "*n params"]:
         """The inverse of `parameters`."""
-        return flat[..., permuted_rows(self.layout, self.order).to(flat.device)]
+        return flat[..., permuted_rows(self.layout, self.order.to(flat.device))]
 
 
 def is_held_out(order: Int64[Tensor, " classes"]) -> bool:
@@ -67,7 +67,7 @@ def permuted_rows(layout: ParameterLayout, order: Int64[Tensor, " classes"]) -> 
     Raises UserError for a target whose last layer has no row per class.
     """
     layout.require_rows(len(order), "dataset.relabel=random")
-    source = torch.arange(layout.num_parameters)
+    source = torch.arange(layout.num_parameters, device=order.device)
     for tensor in layout.output:
         first, size = layout.firsts[tensor], layout.sizes[tensor]
         rows = source[first : first + size].reshape(len(order), -1)

@@ -24,9 +24,9 @@ from neurogen.stages.contexts import EvaluationContext
 from neurogen.stages.relabel import Relabelled
 from neurogen.study.pipeline import Evaluate
 from neurogen.study.results import Population
-from neurogen.targets.fitting import initialised, side_by_side, train_network
+from neurogen.targets.fitting import initialised, side_by_side, train_networks
 from neurogen.targets.parameters import ParameterLayout
-from neurogen.targets.prediction import predict
+from neurogen.targets.prediction import Batches, predict
 from neurogen.training.runtime import Runtime
 
 EPOCHS = 200  # enough for so few samples; the epoch that is best on validation is kept
@@ -43,14 +43,14 @@ def relabel_baselines(
     episodes = [context.episode for context in contexts if isinstance(context.episode, Relabelled)]
     if not episodes:
         return {}
-    samples = [dataset.train.subset(context.index) for context in contexts]
+    samples = [dataset.train.subset(context.index).to(runtime.device) for context in contexts]
     network = initialised(step.task.target, dataset, 0).to(runtime.device)
     layout = ParameterLayout.of(network)
     ignoring, inferred = [], []
     for index, episode in enumerate(episodes):
         flat = zoo[index % len(zoo)]
-        probabilities = predict(network, layout.tensors(flat), samples[index], runtime).softmax(1)
-        order = matching_order(probabilities, episode.labels(samples[index].labels))
+        logits = predict(network, layout.tensors(flat), Batches(samples[index], runtime.device))
+        order = matching_order(logits.softmax(1).cpu(), episode.labels(samples[index].labels).cpu())
         guess = replace(episode, order=order)
         ignoring.append(episode.restored(flat))
         inferred.append(episode.restored(guess.parameters(flat)))
@@ -79,13 +79,16 @@ def _trained_on(
     seeds = [seed_of(step.seed, "context alone", index) for index in range(len(samples))]
     networks = [initialised(step.task.target, dataset, seed) for seed in seeds]
     layout = ParameterLayout.of(networks[0])
+    validation = Batches(dataset.validation, runtime.device)
     training = replace(step.classical.classical.training, epochs=EPOCHS, schedule=NetworkSchedule.cosine)
     with Progress("trained on contexts", EPOCHS * len(samples), unit="epochs") as progress:
 
-        def train(index: int) -> Float[Tensor, " params"]:
-            few = replace(dataset, train=samples[index])
-            train_network(networks[index], few, training, seeds[index], runtime, progress)
-            named = networks[index].named_parameters()
-            return layout.flatten({name: value.detach().cpu() for name, value in named})
+        def train(group: list[int]) -> list[Float[Tensor, " params"]]:
+            return [trained(index) for index in group]
 
-        return torch.stack(side_by_side(train, list(range(len(samples))), runtime))
+        def trained(index: int) -> Float[Tensor, " params"]:
+            network, seed = networks[index], seeds[index]
+            train_networks([network], samples[index], validation, training, [seed], runtime, progress)
+            return layout.flatten({name: value.detach().cpu() for name, value in network.named_parameters()})
+
+        return torch.stack(side_by_side(train, range(len(samples)), runtime))

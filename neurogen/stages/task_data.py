@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
 
 from neurogen.config import GeneratorConfig
-from neurogen.data.dataset import Dataset
+from neurogen.data.dataset import Dataset, Split
 from neurogen.generator.context import Context
 from neurogen.generator.losses import ZooMoments
 from neurogen.generator.task import Task
 from neurogen.stages.episode import Episode, draw_episode
+from neurogen.targets.prediction import Batches
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class TaskData:
     """What a stage needs of one of its tasks."""
 
     task: Task
-    dataset: Dataset
+    dataset: Dataset  # on the CPU, where contexts are drawn
     network: nn.Module
     zoo: ZooMoments | None  # as z-scores; None where the stage has no anchor
 
@@ -31,6 +33,21 @@ class TaskData:
     def loss_of_chance(self) -> float:
         """The cross-entropy of a network that guesses: the unit in which the tasks of a generator are balanced."""
         return math.log(len(self.task.class_names))
+
+    @cached_property
+    def placed(self) -> Dataset:
+        """The data on the device of the target network, copied there once; nothing is copied on a CPU."""
+        return self.dataset.to(next(self.network.parameters()).device)
+
+    @property
+    def train(self) -> Split:
+        """The training samples on the device of the target network, for the loss."""
+        return self.placed.train
+
+    @cached_property
+    def validation(self) -> Batches:
+        """The validation samples as the target network reads them."""
+        return Batches(self.placed.validation, self.placed.validation.labels.device)
 
     def draw_episode(self, rng: torch.Generator, held_out: bool) -> Episode:
         """The task of one context (episode.py)."""

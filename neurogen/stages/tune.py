@@ -59,9 +59,9 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
 
     def draw(data: TaskData, step_index: int, context_index: int) -> Draw:
         """The loss is taken on a batch of many samples, of which the context holds a few."""
-        train_split = data.dataset.train
+        num_samples = len(data.dataset.train)
         rng = rng_of(step.seed, "tune", step_index, context_index)
-        index = train_split.sample(len(train_split), rng)  # all of them, in random order
+        index = data.dataset.train.sample(num_samples, rng)  # all of them, in random order
         episode = data.draw_episode(rng, held_out=False)
         context = data.context(index, episode, step.generator)  # D_sub: the first of the batch (context.py)
         step_rng = rng_of(step.seed, "tune", step_index, "shown")
@@ -70,10 +70,9 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
 
     def loss_of(z: Float[Tensor, " params"], data: TaskData, drawn: Draw, weight: float) -> Float[Tensor, ""]:
         """eq. 2 for one network."""
-        train_split = data.dataset.train
-        inputs = train_split.inputs(drawn.batch).to(runtime.device)
-        labels = drawn.episode.labels(train_split.labels[drawn.batch]).to(runtime.device)
-        task_loss = weight * tuning_loss(data.network, generator.decode(data.task.name, z), inputs, labels)
+        inputs, classes = data.train.batch(drawn.batch)
+        tensors = generator.decode(data.task.name, z)
+        task_loss = weight * tuning_loss(data.network, tensors, inputs, drawn.episode.labels(classes))
         if not step.stage.anchor or step.inject is None:
             return task_loss
         return task_loss + step.stage.anchor * injection_loss(z, data.zoo_of(drawn.episode))

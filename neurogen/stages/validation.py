@@ -34,9 +34,7 @@ def validation_of(generator: Generator, tasks: Sequence[TaskData], seed: int, ru
             (generated,) = generator(task.name, [Prompt(task.instruction, context)])
             z = episode.restored(generated)
             tensors = generator.decode(task.name, z)
-            losses[task.name], accuracies[task.name] = evaluate_network(
-                data.network, tensors, data.dataset.validation, runtime
-            )
+            losses[task.name], accuracies[task.name] = evaluate_network(data.network, tensors, data.validation)
         row = {
             "validation_loss": sum(losses.values()) / len(contexts),
             "validation_accuracy": sum(accuracies.values()) / len(contexts),

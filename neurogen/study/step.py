@@ -108,11 +108,13 @@ class Step(ABC):
                 store.remove_temporaries(self.folder)
                 about = {"kind": self.kind, "key": self.key, **plain(self, identity=False)}
                 store.write_json(self.folder / "config.json", about)
-                environment = store.environment() | {"ranks": runtime.ranks.size}
+                about = {"ranks": runtime.ranks.size, "deterministic": runtime.numerics.deterministic}
+                environment = store.environment() | about
                 store.write_json(self.folder / "environment.json", environment | {"revisions": self.revisions()})
             module, function = self.runs.split(":")
             started = time.monotonic()
-            metrics = getattr(importlib.import_module(module), function)(self, runtime)
+            with runtime.numerics.applied():
+                metrics = getattr(importlib.import_module(module), function)(self, runtime)
             seconds = time.monotonic() - started
             if runtime.is_first:
                 if self.repositories:  # the work may have brought them

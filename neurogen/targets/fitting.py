@@ -1,14 +1,16 @@
 """Target networks fitted by ordinary gradient descent: those of the zoo, and the classical baseline.
 
-in:  an untrained network, a dataset, a training config, a seed for the order of the data
-out: the network at the epoch that the schedule keeps; loss and accuracy of every epoch
+in:  untrained networks, a dataset on their device, a training config, for each network a seed for the order of the data
+out: the networks at the epoch that the schedule keeps; loss and accuracy of every epoch
+
+On a CPU every network is trained by itself, one on each core. On a GPU all are trained in lockstep (lockstep.py).
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -19,23 +21,27 @@ from neurogen.config import NetworkSchedule, TargetConfig, TrainingConfig
 from neurogen.data.dataset import Dataset, Split
 from neurogen.errors import Interrupted, UserError
 from neurogen.progress import Progress
+from neurogen.study.results import Curve
+from neurogen.targets.lockstep import Lockstep, as_graph
 from neurogen.targets.networks import build_network
-from neurogen.targets.prediction import evaluate_network
+from neurogen.targets.prediction import Batches, judge
 from neurogen.training.runtime import Runtime
 
 Result = TypeVar("Result")
 
 
-def side_by_side(work: Callable[[int], Result], indices: list[int], runtime: Runtime) -> list[Result]:
-    """`work` on every index. On a CPU one network per core, each on one thread; on a GPU one after the other.
+def side_by_side(work: Callable[[list[int]], list[Result]], indices: Sequence[int], runtime: Runtime) -> list[Result]:
+    """The results of `work` on networks with these indices: on a GPU on all of them at once, on a CPU on one at a time,
+    with one network per core, each on one thread.
 
-    One thread each is the fastest way for networks this small, and makes the bits of a network independent of the
-    number of cores.
+    On a CPU that is the fastest way for networks this small, and makes the bits of a network independent of the number
+    of cores.
     """
-    num_workers = runtime.num_threads if runtime.device.type == "cpu" else 1
+    if runtime.device.type != "cpu":
+        return work(list(indices))
     try:
-        with ThreadPoolExecutor(num_workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(work, indices))
+        with ThreadPoolExecutor(runtime.num_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return [result for results in pool.map(lambda index: work([index]), indices) for result in results]
     finally:
         torch.set_num_threads(runtime.num_threads)  # torch sets it for the whole process
 
@@ -47,52 +53,68 @@ def initialised(target: TargetConfig, dataset: Dataset, seed: int) -> nn.Module:
         return build_network(target, dataset.shape)
 
 
-def train_network(
-    network: nn.Module,
-    dataset: Dataset,
+def train_networks(
+    networks: Sequence[nn.Module],
+    train: Split,
+    validation: Batches,
     training: TrainingConfig,
-    order_seed: int,
+    order_seeds: Sequence[int],
     runtime: Runtime,
     progress: Progress,
-) -> dict[str, list[float]]:
-    """Train in place with AdamW and keep the epoch that the schedule says. Returns the curves by name.
+) -> list[Curve]:
+    """Train in place with AdamW and keep of every network the epoch that the schedule says. Returns their curves.
 
-    Raises UserError when the loss is no longer finite, Interrupted when the stop flag is set.
+    `train` and `validation` are on the runtime's device. Progress counts an epoch of each network. Raises UserError
+    when a loss is no longer finite, Interrupted when the stop flag is set.
     """
-    network.to(runtime.device).to(memory_format=torch.channels_last)  # max pooling is faster so
-    optimizer = torch.optim.AdamW(network.parameters(), training.lr, weight_decay=training.weight_decay, fused=True)
+    for network in networks:
+        network.to(runtime.device).to(memory_format=torch.channels_last)  # max pooling is faster so
+    lockstep = Lockstep(networks, train, training, as_graph if runtime.device.type == "cuda" else None)
     cosine = training.schedule == NetworkSchedule.cosine
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.epochs) if cosine else None
-    rng = torch.Generator().manual_seed(order_seed)
-    curve: dict[str, list[float]] = {"loss": [], "validation_loss": [], "validation_accuracy": []}
-    kept_accuracy, kept = -1.0, copy.deepcopy(network.state_dict())
+    schedules = [
+        torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.epochs)
+        for optimizer in (lockstep.optimizers if cosine else ())
+    ]
+    rngs = [torch.Generator().manual_seed(seed) for seed in order_seeds]
+    histories = [History(network, keeps_best=cosine) for network in networks]
     for _ in range(training.epochs):
-        order = torch.randperm(len(dataset.train), generator=rng).split(training.batch_size)
-        loss = sum(_update(network, optimizer, dataset.train, index, runtime) for index in order) / len(order)
-        if not math.isfinite(loss):
-            raise UserError(f"the loss of a target network is {loss}; lower zoo.training.lr or classical.training.lr")
-        if schedule is not None:
+        orders = torch.stack([torch.randperm(len(train), generator=rng) for rng in rngs])
+        for batches in orders.to(runtime.device).split(training.batch_size, dim=1):
+            lockstep.update(batches)
+        for schedule in schedules:
             schedule.step()
-        tensors: dict[str, Tensor] = dict(network.named_parameters())
-        validation_loss, accuracy = evaluate_network(network, tensors, dataset.validation, runtime)
-        row = {"loss": loss, "validation_loss": validation_loss, "validation_accuracy": accuracy}
-        for name, value in row.items():
-            curve[name].append(value)
-        if accuracy >= kept_accuracy or not cosine:
-            kept_accuracy, kept = accuracy, copy.deepcopy(network.state_dict())
-        progress.advance(1, f"val. acc. {100 * accuracy:.1f} %")
+        judged = torch.stack([judge(network, dict(network.named_parameters()), validation) for network in networks])
+        rows = torch.cat([lockstep.mean_losses().unsqueeze(1), judged], 1).tolist()  # the only wait for a GPU
+        for history, row in zip(histories, rows, strict=True):
+            history.add(*row)
+            progress.advance(1, f"val. acc. {100 * row[-1]:.1f} %")
         if runtime.stop.is_set():
             raise Interrupted
-    network.load_state_dict(kept)
-    return curve | {"kept_validation_accuracy": [kept_accuracy]}
+    return [history.end() for history in histories]
 
 
-def _update(
-    network: nn.Module, optimizer: torch.optim.Optimizer, split: Split, index: Tensor, runtime: Runtime
-) -> float:
-    optimizer.zero_grad()
-    logits = network(split.inputs(index).to(runtime.device))
-    loss = nn.functional.cross_entropy(logits, split.labels[index].to(runtime.device))
-    loss.backward()
-    optimizer.step()
-    return loss.item()
+class History:
+    """The epochs of one network, and with `keeps_best` its values after the one that is best on validation."""
+
+    def __init__(self, network: nn.Module, keeps_best: bool) -> None:
+        self.network, self.keeps_best = network, keeps_best
+        self.rows: list[tuple[float, float, float]] = []
+        self.kept_accuracy = -1.0
+        self.kept: dict[str, Tensor] = {}
+
+    def add(self, loss: float, validation_loss: float, validation_accuracy: float) -> None:
+        """An epoch. Raises UserError for a loss that is not finite."""
+        if not math.isfinite(loss):
+            raise UserError(f"the loss of a target network is {loss}; lower zoo.training.lr or classical.training.lr")
+        self.rows.append((loss, validation_loss, validation_accuracy))
+        if not self.keeps_best:
+            self.kept_accuracy = validation_accuracy
+        elif validation_accuracy >= self.kept_accuracy:
+            self.kept_accuracy, self.kept = validation_accuracy, copy.deepcopy(self.network.state_dict())
+
+    def end(self) -> Curve:
+        """Put the kept values into the network. Returns the curves."""
+        if self.keeps_best:
+            self.network.load_state_dict(self.kept)
+        loss, validation_loss, validation_accuracy = (list(column) for column in zip(*self.rows, strict=True))
+        return Curve(loss, validation_loss, validation_accuracy, [self.kept_accuracy])

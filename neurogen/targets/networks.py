@@ -88,7 +88,7 @@ def rnn(shape: TextShape, hidden: int) -> nn.Module:
 
 def is_token(texts: Float[Tensor, "batch tokens embedding"]) -> Bool[Tensor, "batch tokens"]:
     """False at padding, which is all zeros; no token's embedding is."""
-    return texts.any(-1)
+    return (texts.amax(-1) != 0) | (texts.amin(-1) != 0)  # several times as fast as any(-1)
 
 
 class MeanOfTokens(nn.Module):

@@ -12,7 +12,7 @@ clipping w ← α · tanh(w / α) follows where it is asked for (paper 4.3).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -142,6 +142,9 @@ class Scale:
     mean: Float[Tensor, " tensors"]
     std: Float[Tensor, " tensors"]
     soft_clip: float | None = None
+    repeated: dict[torch.device, tuple[Tensor, Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )  # by device, mean and std of every parameter
 
     @staticmethod
     def of_zoo(zoo: Float[Tensor, "networks params"], layout: ParameterLayout, soft_clip: float | None) -> Scale:
@@ -162,11 +165,19 @@ class Scale:
 
     def decode(self, z: Float[Tensor, "*n params"]) -> Float[Tensor, "*n params"]:
         """z-scores → parameters, clipped where the scale asks for it."""
-        mean, std = (self.layout.per_parameter(value.to(z.device)) for value in (self.mean, self.std))
+        mean, std = self.per_parameter(z.device)
         w = mean + std * z
         return w if self.soft_clip is None else self.soft_clip * torch.tanh(w / self.soft_clip)
 
     def encode(self, w: Float[Tensor, "*n params"]) -> Float[Tensor, "*n params"]:
         """The z-scores whose linear decoding is w. Stage 1 compares z-scores before any soft clipping."""
-        mean, std = (self.layout.per_parameter(value.to(w.device)) for value in (self.mean, self.std))
+        mean, std = self.per_parameter(w.device)
         return (w - mean) / std
+
+    def per_parameter(self, device: torch.device) -> tuple[Float[Tensor, " params"], Float[Tensor, " params"]]:
+        """Mean and standard deviation of every parameter, made once for each device."""
+        if device not in self.repeated:
+            with torch.inference_mode(False):  # gradients may go through them later
+                mean, std = (self.layout.per_parameter(value.to(device)) for value in (self.mean, self.std))
+            self.repeated[device] = mean, std
+        return self.repeated[device]

@@ -17,6 +17,7 @@ from torch import nn
 from neurogen.config import Device
 from neurogen.errors import UserError
 from neurogen.training.engine import BuildEngine, SingleProcess
+from neurogen.training.numerics import Numerics, prepare_cublas
 
 Value = TypeVar("Value")
 BATCH_TOKENS = 2048
@@ -69,6 +70,7 @@ class Runtime:
     batch_tokens: int = BATCH_TOKENS  # that the backbone reads at once, at most, where there is more than one sequence
     ranks: Ranks = field(default_factory=SingleRank)
     stop: Event = field(default_factory=Event)
+    numerics: Numerics = field(default_factory=Numerics)
     engine: BuildEngine = SingleProcess
     # contexts in which a model is loaded in shards, and in which sharded parameters are whole
     sharded_loading: Callable[[torch.dtype], AbstractContextManager[None]] = lambda dtype: nullcontext()
@@ -86,7 +88,8 @@ class Runtime:
 
     def alone(self) -> Runtime:
         """The same without the other ranks, for the work of a single process."""
-        return Runtime(self.device, self.dtype, self.num_threads, self.peak_tflops, self.batch_tokens, stop=self.stop)
+        about = (self.device, self.dtype, self.num_threads, self.peak_tflops, self.batch_tokens)
+        return Runtime(*about, stop=self.stop, numerics=self.numerics)
 
     def any_stops(self) -> bool:
         """Whether any rank's stop flag is set. Signals reach ranks at different times; all stop after the same step."""
@@ -94,14 +97,24 @@ class Runtime:
 
 
 def runtime_here(
-    device: str = "auto", num_threads: int = 0, peak_tflops: float | None = None, batch_tokens: int = BATCH_TOKENS
+    device: str = "auto",
+    num_threads: int = 0,
+    peak_tflops: float | None = None,
+    batch_tokens: int = BATCH_TOKENS,
+    deterministic: bool = False,
 ) -> Runtime:
-    """A runtime for this process: bfloat16 on a GPU, float32 on a CPU. Raises UserError when there is no GPU."""
+    """A runtime for this process: the backbone in bfloat16 on a GPU, in float32 on a CPU.
+
+    Raises UserError when there is no GPU, or it has been used before it could be told to be deterministic.
+    """
     available = torch.cuda.is_available()
     if device == Device.cuda and not available:
         raise UserError("device=cuda, but torch sees no GPU here; use device=cpu or device=auto")
     num_threads = num_threads or torch.get_num_threads()  # torch's choice: one per available core
     torch.set_num_threads(num_threads)
+    numerics = Numerics(deterministic)
     if device == Device.cuda or (device == Device.auto and available):
-        return Runtime(torch.device("cuda"), torch.bfloat16, num_threads, peak_tflops, batch_tokens)
-    return Runtime(torch.device("cpu"), torch.float32, num_threads, batch_tokens=batch_tokens)
+        if deterministic:
+            prepare_cublas()
+        return Runtime(torch.device("cuda"), torch.bfloat16, num_threads, peak_tflops, batch_tokens, numerics=numerics)
+    return Runtime(torch.device("cpu"), torch.float32, num_threads, None, batch_tokens, numerics=numerics)

@@ -73,3 +73,17 @@ def test_a_loader_that_does_not_fit_its_config_is_named(experiment: Composed, mo
         load_raw(experiment("dataset.load=rotten_tomatoes").dataset)
     with pytest.raises(UserError, match=r"digits gives no texts"):
         load(experiment, "rotten_tomatoes", "dataset.load=digits")
+
+
+def test_data_on_a_device_are_the_same_data(experiment: Composed) -> None:
+    """The device `meta` keeps shapes and no values: what asked it for a value would fail. So no batch does."""
+    dataset = load_images(experiment().dataset)
+    assert dataset.to(torch.device("cpu")).train.samples is dataset.train.samples  # nothing is copied
+    meta = dataset.to(torch.device("meta"))
+    assert meta.fingerprint == dataset.fingerprint
+    assert meta.train.preparation.mean is meta.test.preparation.mean  # type: ignore[union-attr]
+    inputs, labels = meta.train.batch(torch.tensor([2, 0, 1]))
+    assert {inputs.device.type, labels.device.type} == {"meta"}
+    expected, classes = dataset.train.batch(torch.tensor([2, 0, 1]))
+    assert (inputs.shape, labels.shape) == (expected.shape, classes.shape)
+    assert torch.equal(classes, dataset.train.labels[[2, 0, 1]])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from neurogen.data import preparation
-from neurogen.data.preparation import PADDING, Normalisation, Texts
+from neurogen.data.preparation import PADDING, Normalisation, Texts, TokenEmbedding
 
 
 def test_texts_are_padded_to_the_longest_that_is_asked_for() -> None:
@@ -27,3 +27,18 @@ def test_the_normalisation_is_that_of_all_pixels(monkeypatch: pytest.MonkeyPatch
     assert normalisation.std.flatten().tolist() == pytest.approx([*fractions.std(1)[:2], 1e-3], rel=1e-6)
     inputs = normalisation(torch.from_numpy(images))
     assert inputs[:, :2].mean((0, 2, 3)).tolist() == pytest.approx([0, 0], abs=1e-6)
+
+
+def test_texts_of_one_length_in_every_batch_lose_nothing() -> None:
+    texts = Texts.of([[1, 2, 3], [4], [5, 6]])
+    assert texts.lengths.tolist() == [3, 1, 2]
+    assert texts.all_padded()[torch.tensor([1, 2])].tolist() == [[4, PADDING, PADDING], [5, 6, PADDING]]
+
+
+def test_padding_is_zero_and_every_token_a_row_of_the_table() -> None:
+    table = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
+    embedded = TokenEmbedding(table)(torch.tensor([[6, 0, PADDING], [PADDING, 2, 6]]))
+    assert torch.equal(embedded[0, :2], table[[6, 0]])
+    assert torch.equal(embedded[1, 1:], table[[2, 6]])
+    assert not embedded[0, 2].any()
+    assert not embedded[1, 0].any()

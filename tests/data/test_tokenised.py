@@ -41,3 +41,14 @@ def test_a_broken_file_is_named(dataset: Dataset, experiment: Composed, tmp_path
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"texts.safetensors is missing or broken"):
         load_texts(experiment(*TINY_TEXT).dataset, tmp_path)
+
+
+def test_texts_of_one_length_are_gathered_without_asking_the_device(dataset: Dataset) -> None:
+    """The device `meta` keeps shapes and no values: what asked it for a value would fail."""
+    split = replace(dataset.train, samples=dataset.train.samples.all_padded())  # type: ignore[union-attr]
+    inputs, labels = split.to(torch.device("meta")).batch(torch.tensor([1, 2]))
+    assert (inputs.device.type, list(inputs.shape), list(labels.shape)) == ("meta", [2, 3, 6], [2])
+    expected, _ = dataset.train.batch(torch.tensor([1, 2]))
+    here, _ = split.batch(torch.tensor([1, 2]))
+    assert torch.equal(here[:, :2], expected)
+    assert not here[:, 2].any()

@@ -10,7 +10,7 @@ from neurogen.stages.populations import (
     Evaluator,
     Networks,
     baselines_of,
-    iou,
+    ious,
     matching_strength,
     mean,
     measure,
@@ -45,10 +45,9 @@ def zoo_and_evaluators(shared_experiment: Composed, runtime: Runtime) -> Prepare
 
 def test_iou_of_wrong_predictions() -> None:
     a, b = torch.tensor([True, True, False, False]), torch.tensor([False, True, True, False])
-    assert iou(a, b) == pytest.approx(1 / 3)
-    assert iou(a, a) == 1
     nothing = torch.zeros(4, dtype=torch.bool)
-    assert (iou(nothing, a), iou(nothing, nothing)) == (0, 1)
+    assert ious(a, torch.stack([b, a, nothing])) == pytest.approx([1 / 3, 1, 0])
+    assert ious(nothing, torch.stack([nothing, a])) == [1, 0]
 
 
 def test_a_copy_of_the_zoo_shows(zoo_and_evaluators: Prepared) -> None:

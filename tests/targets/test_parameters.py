@@ -91,6 +91,20 @@ def test_soft_clipping_bounds_the_weights_and_leaves_small_ones() -> None:
     assert torch.allclose(scale.decode(torch.tensor([1e-3, 100.0, -100.0])), torch.tensor([1e-3, 0.5, -0.5]), atol=1e-6)
 
 
+def test_a_scale_is_on_a_device_once_and_gradients_go_through_it_whoever_asked_first() -> None:
+    layout = layout_of(((2,), (1,)))
+    scale = Scale(layout, torch.tensor([1.0, 5.0]), torch.tensor([2.0, 3.0]))
+    with torch.inference_mode():
+        assert scale.decode(torch.ones(3)).tolist() == [3, 3, 8]
+    first = scale.per_parameter(torch.device("cpu"))
+    z = torch.ones(3, requires_grad=True)
+    scale.decode(z).sum().backward()
+    assert z.grad is not None
+    assert z.grad.tolist() == [2, 2, 3]
+    assert all(a is b for a, b in zip(scale.per_parameter(torch.device("cpu")), first, strict=True))
+    assert scale.decode(torch.ones(3, device="meta")).device.type == "meta"
+
+
 def test_foreign_tensors_are_refused() -> None:
     layout = layout_of(((2, 3),))
     with pytest.raises(UserError, match=r"another network's.*expected.*given"):

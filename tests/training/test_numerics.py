@@ -1,0 +1,91 @@
+"""How exactly torch computes: what a step sets, what it leaves as it was, and that a CPU gives the same bits."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+import torch
+
+from neurogen.errors import UserError
+from neurogen.study.execution import in_order
+from neurogen.study.graph import steps_of
+from neurogen.study.pipeline import Tune
+from neurogen.sweep import make_runtime_of
+from neurogen.training.numerics import CUBLAS_KEY, Numerics, prepare_cublas
+from neurogen.training.runtime import runtime_here
+from tests.conftest import Composed
+
+
+def settings() -> tuple[bool, str, str]:
+    """(deterministic, precision of convolutions, of RNNs) as torch has them now."""
+    cudnn: Any = torch.backends.cudnn
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    return deterministic, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
+
+
+@pytest.mark.parametrize(
+    ("numerics", "expected"),
+    [
+        (Numerics(), (False, "ieee", "ieee")),
+        (Numerics(deterministic=True), (True, "ieee", "ieee")),
+        (Numerics(tf32=True), (False, "tf32", "tf32")),
+    ],
+)
+def test_settings_hold_inside_and_are_put_back_even_after_an_error(
+    numerics: Numerics, expected: tuple[bool, str, str]
+) -> None:
+    before, inside = settings(), []
+
+    def fail() -> None:
+        with numerics.applied():
+            inside.append(settings())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert inside == [expected]
+    assert settings() == before
+
+
+def test_what_the_user_asked_of_torch_stays() -> None:
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with Numerics().applied():
+            assert torch.are_deterministic_algorithms_enabled()
+        with Numerics(deterministic=True).applied():
+            assert not torch.is_deterministic_algorithms_warn_only_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def test_cublas_is_prepared_before_the_gpu_is_used_or_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CUBLAS_KEY, raising=False)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    with pytest.raises(UserError, match=rf"deterministic=true comes too late.*set {CUBLAS_KEY}=:4096:8"):
+        prepare_cublas()
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    prepare_cublas()
+    assert os.environ[CUBLAS_KEY] == ":4096:8"
+    monkeypatch.setenv(CUBLAS_KEY, ":16:8")
+    prepare_cublas()
+    assert os.environ[CUBLAS_KEY] == ":16:8"  # the user's own choice
+
+
+def test_both_stages_have_the_same_bits_with_deterministic_algorithms_on_a_cpu(
+    shared_experiment: Composed, experiment: Composed
+) -> None:
+    few = ("recipe.inject.steps=2", "recipe.tune.steps=2")
+    default, deterministic = shared_experiment(*few), experiment(*few, "deterministic=true")
+    generators = []
+    for chosen in (default, deterministic):
+        tune: Tune = steps_of([chosen]).evaluations[0].tune
+        for step in in_order(tune):
+            step.run(make_runtime_of(chosen)())
+        generators.append((tune.folder / "generator.safetensors").read_bytes())
+    assert generators[0] == generators[1]
+    assert tune.environment()["deterministic"] is True
+    assert runtime_here("cpu", 1, deterministic=True).alone().numerics == Numerics(deterministic=True)
