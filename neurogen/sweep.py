@@ -128,13 +128,13 @@ def say_equal_points(experiments: Sequence[Experiment], overrides: Sequence[Sequ
 
 def make_runtime_of(experiment: Experiment) -> Callable[[], Runtime]:
     """What makes the runtime, to be pickled for other processes. It imports torch only when it is called."""
-    return partial(_runtime_here, experiment.device, experiment.num_threads, experiment.gpu.peak_tflops)
+    return partial(_runtime_here, experiment.device, experiment.num_threads)
 
 
-def _runtime_here(device: str, num_threads: int, peak_tflops: float | None) -> Runtime:
+def _runtime_here(device: str, num_threads: int) -> Runtime:
     from neurogen.training.runtime import runtime_here
 
-    return runtime_here(device, num_threads, peak_tflops)
+    return runtime_here(device, num_threads)
 
 
 def require_whole(e: Experiment) -> None:

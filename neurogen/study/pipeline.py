@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from neurogen.config import (
     Alignment,
     BackboneConfig,
+    CheckpointInterval,
     ClassicalConfig,
     EvaluateConfig,
     GeneratorConfig,
@@ -122,7 +123,7 @@ class Inject(Step):
     generator: GeneratorConfig
     stage: StageConfig
     seed: int
-    checkpoint_every: int = field(metadata={"identity": False})
+    checkpoint_interval: CheckpointInterval = field(metadata={"identity": False})
 
     @property
     def repositories(self) -> tuple[Repository, ...]:
@@ -157,7 +158,7 @@ class Tune(Step):
     stage: TuneConfig
     seed: int
     start: Inject | Tune | None
-    checkpoint_every: int = field(metadata={"identity": False})
+    checkpoint_interval: CheckpointInterval = field(metadata={"identity": False})
 
     @property
     def repositories(self) -> tuple[Repository, ...]:

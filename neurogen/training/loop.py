@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +21,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from neurogen.config import BackboneConfig, Keep, StageConfig, StageSchedule
+from neurogen.config import BackboneConfig, CheckpointInterval, Keep, StageConfig, StageSchedule
 from neurogen.errors import Interrupted, UserError
 from neurogen.experiment import require_shares
 from neurogen.progress import Progress
-from neurogen.training.checkpoint import Metrics, TrainingState, resume, save
+from neurogen.training.checkpoint import Checkpoints, TrainingState, resume
 from neurogen.training.engine import Engine
 from neurogen.training.groups import optimizer_of, trainables_of
+from neurogen.training.history import Metrics
+from neurogen.training.memory import peak_memory_gb
 from neurogen.training.runtime import Runtime
-from neurogen.training.speed import speed_of
+from neurogen.training.speed import Account, Speed
 
 Validate = Callable[[], Metrics]
 Forward = Callable[..., Tensor]  # the module's forward pass, as the engine runs it
@@ -46,39 +48,48 @@ class Objective:
     num_tokens_read: Callable[[], int]  # by the backbone of this rank, so far
     passes_per_step: int  # of the backbone: forward, backward, and forward again with gradient checkpointing
     steps_per_epoch: int
+    encoder: nn.Module | None = None  # the part of the module that reads pictures instead of tokens
 
 
 def train(
-    objective: Objective, stage: StageConfig, folder: Path, checkpoint_every: int, runtime: Runtime
+    objective: Objective, stage: StageConfig, folder: Path, interval: CheckpointInterval, runtime: Runtime
 ) -> list[Metrics]:
     """Run the stage to its end and leave the module at the values that `stage.keep` asks for. Returns the history.
 
-    Raises Interrupted, after saving, when a stop flag is set. Raises UserError when the loss is no longer finite, or
-    the ranks cannot share the contexts of a step equally.
+    Raises Interrupted, after saving, when a stop flag is set. Raises UserError when the loss is no longer finite, a
+    checkpoint cannot be written, or the ranks cannot share the contexts of a step equally.
     """
     require_shares(objective.name, stage, runtime.ranks.size)
     trainables = trainables_of(objective.module)
     state, moments = resume(trainables, folder / "checkpoints", runtime)
     engine = runtime.engine(objective.module, optimizer_of(objective.module, stage), stage, moments)
     num_steps = steps_of(stage, objective.steps_per_epoch)
+    speed = Speed(objective.module, objective.encoder, objective.passes_per_step, engine, runtime)
     with ExitStack() as stack:
+        checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints", interval, state, runtime))
         log = stack.enter_context(Log(objective.name, folder, num_steps, state.step)) if runtime.is_first else None
-        if not state.history:
+        if state.step == 0:
             _record(objective, engine, state, {"step": 0.0}, True, stage.keep, runtime)
         while state.step < num_steps:
-            row = _step(objective, engine, stage, state.step, num_steps, runtime)
+            update = _step(objective, engine, stage, state.step, num_steps)
             state.step += 1
+            account = update.account(runtime, checkpoints.is_due(state.step))
+            accounts = account.exchanged(runtime.ranks)
+            row = {"step": float(state.step), "loss": _mean_loss(objective, stage, state.step, accounts)}
+            row |= {"lr": update.lr, "grad_norm": update.grad_norm, **speed.row_of(accounts)}
             is_last = state.step == num_steps
             is_validated = is_last or state.step % stage.validate_every == 0
             _record(objective, engine, state, row, is_validated, stage.keep, runtime)
             if log is not None:
                 log.write(state.history)
-            is_stopped = runtime.any_stops()
-            if is_last or is_stopped or state.step % checkpoint_every == 0:
-                save(engine, state, folder / "checkpoints", runtime)
+            is_stopped = any(account.stops for account in accounts)
+            if is_last or is_stopped or accounts[0].saves:
+                checkpoints.save(engine, state)
             if is_stopped and not is_last:
+                checkpoints.wait()
                 runtime.ranks.barrier()  # no rank leaves before rank 0 has written
                 raise Interrupted
+        checkpoints.wait()
     engine.release()
     with torch.no_grad():
         for name, best in state.best.items():
@@ -136,27 +147,43 @@ def passes_of(backbone: BackboneConfig) -> int:
     return 3 if backbone.gradient_checkpointing else 2
 
 
-def _step(
-    objective: Objective, engine: Engine, stage: StageConfig, step: int, num_steps: int, runtime: Runtime
-) -> Metrics:
+@dataclass(frozen=True)
+class Update:
+    """One step of this rank."""
+
+    loss: float  # mean over its contexts
+    lr: float
+    grad_norm: float  # of all ranks
+    num_tokens: int
+    seconds: float
+
+    def account(self, runtime: Runtime, saves: bool) -> Account:
+        """What this rank tells the others."""
+        memory, stops = peak_memory_gb(runtime.device), runtime.stop.is_set()
+        return Account(self.loss, self.num_tokens, self.seconds, memory, float(stops), float(saves))
+
+
+def _step(objective: Objective, engine: Engine, stage: StageConfig, step: int, num_steps: int) -> Update:
     """The gradients of all contexts, and one update."""
     started, tokens_before, total = time.monotonic(), objective.num_tokens_read(), 0.0
     for context in engine.contexts:
         loss = objective.loss(engine, step, context)
         engine.backward(loss)
         total += loss.item()
-    losses = runtime.ranks.all_gather([total / len(engine.contexts)])
-    mean_loss = sum(loss for (loss,) in losses) / runtime.ranks.size
-    if not math.isfinite(mean_loss):
-        raise UserError(
-            f"{objective.name}: the loss is {mean_loss} at step {step}; "
-            f"lower recipe.{objective.name}.lr (now {stage.lr})"
-        )
     lr = learning_rate(stage, step, num_steps, objective.steps_per_epoch)
     norm = engine.update(lr)
     num_tokens, seconds = objective.num_tokens_read() - tokens_before, time.monotonic() - started
-    row = {"step": step + 1.0, "loss": mean_loss, "lr": lr, "grad_norm": norm}
-    return row | speed_of(objective.module, objective.passes_per_step, engine, num_tokens, seconds, runtime)
+    return Update(total / len(engine.contexts), lr, norm, num_tokens, seconds)
+
+
+def _mean_loss(objective: Objective, stage: StageConfig, step: int, accounts: Sequence[Account]) -> float:
+    """Over all ranks. Raises UserError, on all of them, where it is not finite."""
+    loss = sum(account.loss for account in accounts) / len(accounts)
+    if not math.isfinite(loss):
+        raise UserError(
+            f"{objective.name}: the loss is {loss} at step {step}; lower recipe.{objective.name}.lr (now {stage.lr})"
+        )
+    return loss
 
 
 def _record(

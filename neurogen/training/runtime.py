@@ -16,6 +16,7 @@ from torch import nn
 
 from neurogen.config import Device
 from neurogen.errors import UserError
+from neurogen.training.cards import peak_tflops_of
 from neurogen.training.engine import BuildEngine, SingleProcess
 
 Value = TypeVar("Value")
@@ -64,7 +65,7 @@ class Runtime:
     device: torch.device
     dtype: torch.dtype  # of the frozen backbone; trained values are float32
     num_threads: int  # of this process on the CPU
-    peak_tflops: float | None = None  # of one GPU, to measure utilisation against
+    peak_tflops: float | None = None  # of this GPU, to measure utilisation against; None: unknown, or a CPU
     ranks: Ranks = field(default_factory=SingleRank)
     stop: Event = field(default_factory=Event)
     engine: BuildEngine = SingleProcess
@@ -91,7 +92,7 @@ class Runtime:
         return any(flag for (flag,) in self.ranks.all_gather([float(self.stop.is_set())]))
 
 
-def runtime_here(device: str = "auto", num_threads: int = 0, peak_tflops: float | None = None) -> Runtime:
+def runtime_here(device: str = "auto", num_threads: int = 0) -> Runtime:
     """A runtime for this process: bfloat16 on a GPU, float32 on a CPU. Raises UserError when there is no GPU."""
     available = torch.cuda.is_available()
     if device == Device.cuda and not available:
@@ -99,5 +100,6 @@ def runtime_here(device: str = "auto", num_threads: int = 0, peak_tflops: float 
     num_threads = num_threads or torch.get_num_threads()  # torch's choice: one per available core
     torch.set_num_threads(num_threads)
     if device == Device.cuda or (device == Device.auto and available):
+        peak_tflops = peak_tflops_of(torch.cuda.get_device_name())
         return Runtime(torch.device("cuda"), torch.bfloat16, num_threads, peak_tflops)
     return Runtime(torch.device("cpu"), torch.float32, num_threads)
