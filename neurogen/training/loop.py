@@ -75,8 +75,7 @@ def train(
             state.step += 1
             account = update.account(runtime, checkpoints.is_due(state.step))
             accounts = account.exchanged(runtime.ranks)
-            row = {"step": float(state.step), "loss": _mean_loss(objective, stage, state.step, accounts)}
-            row |= {"lr": update.lr, "grad_norm": update.grad_norm, **speed.row_of(accounts)}
+            row = _row(objective, stage, state.step, update, accounts) | speed.row_of(accounts)
             is_last = state.step == num_steps
             is_validated = is_last or state.step % stage.validate_every == 0
             _record(objective, engine, state, row, is_validated, stage.keep, runtime)
@@ -176,14 +175,14 @@ def _step(objective: Objective, engine: Engine, stage: StageConfig, step: int, n
     return Update(total / len(engine.contexts), lr, norm, num_tokens, seconds)
 
 
-def _mean_loss(objective: Objective, stage: StageConfig, step: int, accounts: Sequence[Account]) -> float:
-    """Over all ranks. Raises UserError, on all of them, where it is not finite."""
+def _row(objective: Objective, stage: StageConfig, step: int, update: Update, accounts: Sequence[Account]) -> Metrics:
+    """What the step was. Raises UserError, on all ranks, where the mean of their losses is not finite."""
     loss = sum(account.loss for account in accounts) / len(accounts)
     if not math.isfinite(loss):
         raise UserError(
             f"{objective.name}: the loss is {loss} at step {step}; lower recipe.{objective.name}.lr (now {stage.lr})"
         )
-    return loss
+    return {"step": float(step), "loss": loss, "lr": update.lr, "grad_norm": update.grad_norm}
 
 
 def _record(
