@@ -46,9 +46,9 @@ def test_a_defect_is_no_error_of_the_users() -> None:
     ],
 )
 def test_want_of_memory_comes_with_advice(error: Exception, said: str) -> None:
-    with pytest.raises(UserError, match=r"^tune x: there is not enough memory \(.*\); lower y$") as caught:
-        with saying_what_saves_memory("tune x", "lower y"):
-            raise error
+    expected = pytest.raises(UserError, match=r"^tune x: there is not enough memory \(.*\); lower y$")
+    with expected as caught, saying_what_saves_memory("tune x", "lower y"):
+        raise error
     assert said in str(caught.value)
     assert "total capacity" not in str(caught.value)
 
