@@ -234,7 +234,7 @@ def test_a_full_disk_ends_the_run_in_one_line(
 
 
 @dataclass
-class Thread:
+class ThreadRank:
     """A rank that is a thread. The collectives of all of them meet at a barrier."""
 
     rank: int
@@ -292,7 +292,7 @@ def train_as_ranks(
 def ranks(runtime: Runtime) -> list[Runtime]:
     slots: list[object] = [None, None]
     meeting = threading.Barrier(2)
-    return [replace(runtime, ranks=Thread(rank, slots, meeting), stop=threading.Event()) for rank in range(2)]
+    return [replace(runtime, ranks=ThreadRank(rank, slots, meeting), stop=threading.Event()) for rank in range(2)]
 
 
 def two_contexts(stage: StageConfig) -> StageConfig:
