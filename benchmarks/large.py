@@ -57,7 +57,7 @@ def measure(folder: Path, case: str) -> None:
     experiment = experiment_of(folder, *setting)
     cost = estimate(experiment)
     report(dry_run=Expected(cost.peak_bytes / 2**30, cost.inject.seconds_per_step, cost.tune.seconds_per_step))
-    runtime = runtime_on(peak_tflops=experiment.gpu.peak_tflops)
+    runtime = runtime_on()
     with drawing_on(DEVICE):
         steps = run_stages(folder, runtime, setting, ["inject", "tune"])
         report(**{kind: StageSpeed.of(steps[kind]) for kind in ("inject", "tune")})

@@ -37,9 +37,9 @@ def experiment_of(folder: Path, *overrides: str) -> Experiment:
     return experiment
 
 
-def runtime_on(device: str = DEVICE, dtype: torch.dtype = torch.bfloat16, peak_tflops: float | None = None) -> Runtime:
+def runtime_on(device: str = DEVICE, dtype: torch.dtype = torch.bfloat16) -> Runtime:
     """A runtime of one process; `dtype` is that of the frozen backbone."""
-    return replace(runtime_here(device, NUM_THREADS, peak_tflops), dtype=dtype)
+    return replace(runtime_here(device, NUM_THREADS), dtype=dtype)
 
 
 def run_stages(folder: Path, runtime: Runtime, overrides: Sequence[str], kinds: Sequence[str]) -> dict[str, Step]:

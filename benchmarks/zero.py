@@ -7,7 +7,6 @@ out: seconds per step, memory and the losses, with no ZeRO and with the stages 1
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -31,8 +30,7 @@ SETTING = [
 def measure(folder: Path, case: str) -> None:
     """Stage 2 with one rank under this stage of ZeRO."""
     experiment = experiment_of(folder, *SETTING, f"zero={case}")
-    make_runtime = partial(runtime_on, peak_tflops=experiment.gpu.peak_tflops)
-    ranks = runtime_of_ranks(make_runtime, zero_from(experiment.zero), Placement.from_environment(os.environ), Event())
+    ranks = runtime_of_ranks(runtime_on, zero_from(experiment.zero), Placement.from_environment(os.environ), Event())
     with drawing_on(DEVICE), ranks as runtime:
         tune = run_stages(folder, runtime, SETTING, ["tune"])["tune"]
     report(tune=StageSpeed.of(tune), losses=losses_of(tune))

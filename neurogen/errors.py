@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-OUT_OF_MEMORY = ("can't allocate memory", "CUDA out of memory", "failed to map segment", "Cannot allocate memory")
+OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "Cannot allocate memory",
+    "failed to map segment",
+    "out of memory",  # of a GPU: torch's own allocator, and CUDA's
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
 
 
 class UserError(ValueError):
@@ -65,6 +71,18 @@ def errors_in_one_line(*more: type[Exception], explain: Callable[[BaseException]
             "zoo.training.batch_size, or take a smaller backbone",
             exit_status=1,
         )
+
+
+@contextmanager
+def saying_what_saves_memory(where: str, advice: str) -> Iterator[None]:
+    """Turn want of memory into a UserError with this advice."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if not is_out_of_memory(error):
+            raise
+        cause = ". ".join(one_line(error).split(". ")[:2])  # of a GPU, what follows is an essay
+        raise UserError(f"{where}: there is not enough memory ({cause}); {advice}") from error
 
 
 def _end(line: str, exit_status: int) -> NoReturn:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from neurogen.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 DONE = "DONE"
@@ -137,19 +138,48 @@ def exclusive(folder: Path, stop: Event) -> Iterator[None]:
         lock.release()
 
 
-def environment() -> dict[str, Any]:
-    """What a step runs on: versions, commit, host, CPU, GPUs."""
+def environment(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """What a step runs on: versions, commit, host, CPU, GPUs; its own device, None for a CPU, and the backbone's dtype.
+
+    None as well for what a CPU does not need: driver, CUDA, cuDNN, NCCL.
+    """
     import torch
 
+    on_gpu = device.type == "cuda"
     return {
         "python": platform.python_version(),
         "host": platform.node(),
         "cpu": _cpu(),
         "cpu_cores": os.cpu_count(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "device": torch.cuda.get_device_name(device) if on_gpu else None,
+        "dtype": str(dtype).removeprefix("torch."),
+        "driver": _driver() if on_gpu else None,
+        "cuda": torch.version.cuda if on_gpu else None,
+        "cudnn": torch.backends.cudnn.version() if on_gpu else None,
+        "nccl": _nccl() if on_gpu else None,
         "commit": commit_here(),
-        "versions": {name: _version(name) for name in ("neurogen", *LIBRARIES)},
+        "versions": {name: _version(name) for name in ("neurogen", *LIBRARIES, "deepspeed")},
     }
+
+
+def _nccl() -> str | None:
+    """The version of NCCL; None where torch was built without it."""
+    import torch
+
+    if not torch.distributed.is_nccl_available():
+        return None
+    return ".".join(map(str, torch.cuda.nccl.version()))
+
+
+def _driver() -> str | None:
+    """The version of the GPU's driver; None where nvidia-smi is missing."""
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        printed = subprocess.run(query, capture_output=True, encoding="utf-8", errors="replace", check=False)
+    except FileNotFoundError:
+        return None
+    return printed.stdout.split()[0] if printed.returncode == 0 else None
 
 
 def _cpu() -> str:

@@ -129,14 +129,13 @@ def say_equal_points(experiments: Sequence[Experiment], overrides: Sequence[Sequ
 def make_runtime_of(experiment: Experiment) -> Callable[[], Runtime]:
     """What makes the runtime, to be pickled for other processes. It imports torch only when it is called."""
     e = experiment
-    settings = {"batch_tokens": e.batch_tokens, "deterministic": e.deterministic}
-    return partial(_runtime_here, e.device, e.num_threads, e.gpu.peak_tflops, **settings)
+    return partial(_runtime_here, e.device, e.num_threads, e.batch_tokens, e.deterministic)
 
 
-def _runtime_here(*arguments: Any, **settings: Any) -> Runtime:
+def _runtime_here(device: str, num_threads: int, batch_tokens: int, deterministic: bool) -> Runtime:
     from neurogen.training.runtime import runtime_here
 
-    return runtime_here(*arguments, **settings)
+    return runtime_here(device, num_threads, batch_tokens, deterministic)
 
 
 def require_whole(e: Experiment) -> None:

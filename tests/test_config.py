@@ -221,6 +221,7 @@ def keys(experiment: Experiment) -> dict[str, str]:
     ("override", "same"),
     [
         ("root=elsewhere", {"reference", "classical", "inject", "tune", "evaluate", "sweeps"}),
+        ("checkpoint_minutes=null", {"reference", "classical", "inject", "tune", "evaluate", "sweeps"}),
         ("checkpoint_every=7", {"reference", "classical", "inject", "tune", "evaluate", "sweeps"}),
         ("recipe.tune.steps=9", {"reference", "classical", "inject"}),
         ("recipe.inject.lr=1", {"reference", "classical"}),

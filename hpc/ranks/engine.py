@@ -130,7 +130,7 @@ class ZeroEngine:
         return {name: value.detach().clone() for name, value in self.trainables.items()}
 
     def moments(self) -> dict[str, Tensor]:
-        """The optimiser's state as 'moment/name of the parameter', whole, on every rank."""
+        """Copies of the optimiser's state as 'moment/name of the parameter', whole, on every rank."""
         states = self._torch_optimizer.state
         moments: dict[str, Tensor] = {}
         for moment in self.moment_names:

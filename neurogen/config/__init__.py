@@ -10,7 +10,15 @@ enums, whose members are called what their values are, since OmegaConf reads the
 """
 
 from neurogen.config.backbone import Attention, BackboneConfig, LoraConfig, ModelConfig, PackageConfig
-from neurogen.config.experiment import Device, Experiment, GpuConfig, StepKind, StopAfter, TaskSharing
+from neurogen.config.experiment import (
+    CheckpointInterval,
+    Device,
+    Experiment,
+    GpuConfig,
+    StepKind,
+    StopAfter,
+    TaskSharing,
+)
 from neurogen.config.generator import GeneratorConfig, ProjectionKind, ScaleKind, TokenKind, TokenOrder
 from neurogen.config.stages import EvaluateConfig, Keep, Optimizer, RecipeConfig, StageConfig, StageSchedule, TuneConfig
 from neurogen.config.task import (
@@ -36,6 +44,7 @@ __all__ = [
     "Alignment",
     "Attention",
     "BackboneConfig",
+    "CheckpointInterval",
     "ClassicalConfig",
     "DatasetConfig",
     "Device",

@@ -41,6 +41,14 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+@dataclass(frozen=True)
+class CheckpointInterval:
+    """What lies between two checkpoints, whichever comes first; None: it does not count."""
+
+    minutes: float | None
+    steps: int | None
+
+
 class StopAfter(StrEnum):
     """How far a command goes that prepares a run."""
 
@@ -78,7 +86,8 @@ class Experiment:
     num_threads: int = field(metadata=NOT_NEGATIVE)  # 0: one per core
     batch_tokens: int = field(metadata=POSITIVE)  # that the backbone reads at once, at most; one context always fits
     deterministic: bool  # the same bits in every run also on a GPU, which makes it slower
-    checkpoint_every: int = field(metadata=POSITIVE)  # optimiser steps
+    checkpoint_minutes: float | None = field(metadata=POSITIVE)  # between two checkpoints
+    checkpoint_every: int | None = field(metadata=POSITIVE)  # optimiser steps; the end and a stop have one anyway
     dry_run: bool  # say what it would cost, and run nothing
     fetch: bool  # bring here what steps read from outside before any of them begins; false: each brings it itself
     site_check: bool  # before a sweep's jobs, let a short one see whether the nodes have what they need
@@ -98,6 +107,11 @@ class Experiment:
     generator: GeneratorConfig
     recipe: RecipeConfig
     evaluate: EvaluateConfig
+
+    @property
+    def checkpoint_interval(self) -> CheckpointInterval:
+        """When both stages save a checkpoint."""
+        return CheckpointInterval(self.checkpoint_minutes, self.checkpoint_every)
 
     @property
     def cost_key(self) -> str:

@@ -122,6 +122,11 @@ class Backbone(nn.Module):
         """The language model proper."""
         return self.model
 
+    @property
+    def encoder(self) -> nn.Module | None:
+        """What reads pictures."""
+        return None
+
 
 class VisionBackbone(Backbone):
     """A vision language model of Qwen2-VL's kind with LoRA."""
@@ -140,6 +145,12 @@ class VisionBackbone(Backbone):
     def decoder(self) -> Any:
         """The language model proper, without the vision encoder."""
         return self.base.language_model
+
+    @property
+    def encoder(self) -> nn.Module:
+        """What reads pictures."""
+        encoder: nn.Module = self.base.visual
+        return encoder
 
     def forward(self, sequences: Sequence[Sequence[Part]]) -> list[list[Float[Tensor, "_ hidden"]]]:
         """Hidden states of every part of every sequence."""

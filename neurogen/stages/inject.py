@@ -68,9 +68,10 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
         validate=validation_of(generator, tasks, step.seed, runtime),
         num_tokens_read=lambda: generator.backbone.num_tokens_read,
         passes_per_step=passes_of(step.backbone),
+        encoder=generator.backbone.encoder,
         steps_per_epoch=sum(reference.num_networks for zoo in step.zoos for reference in zoo.references),
     )
-    history = train(objective, step.stage, step.folder, step.checkpoint_every, runtime)
+    history = train(objective, step.stage, step.folder, step.checkpoint_interval, runtime)
     if runtime.is_first:
         save_generator(generator, step.backbone, step.folder)
     accuracies = dict(zip(generator.tasks, mean_accuracies, strict=True))

@@ -91,9 +91,10 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
         validate=validation_of(generator, tasks, step.seed, runtime),
         num_tokens_read=lambda: generator.backbone.num_tokens_read,
         passes_per_step=passes_of(step.backbone),
+        encoder=generator.backbone.encoder,
         steps_per_epoch=sum(math.ceil(len(dataset.train) / step.stage.batch_size) for dataset in datasets),
     )
-    history = train(objective, step.stage, step.folder, step.checkpoint_every, runtime)
+    history = train(objective, step.stage, step.folder, step.checkpoint_interval, runtime)
     if runtime.is_first:
         save_generator(generator, step.backbone, step.folder)
     return {"history": history}

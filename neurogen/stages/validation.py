@@ -11,7 +11,7 @@ from neurogen.generator.prompts import Prompt
 from neurogen.rng import rng_of
 from neurogen.stages.task_data import TaskData
 from neurogen.targets.prediction import evaluate_network
-from neurogen.training.checkpoint import Metrics
+from neurogen.training.history import Metrics
 from neurogen.training.loop import Validate
 from neurogen.training.runtime import Runtime
 

@@ -129,9 +129,9 @@ def evaluation_of(experiment: Experiment, zoo: Zoo, learned: Learned) -> Evaluat
     inject, model = None, identity_of_model(e.backbone)
     if e.recipe.inject.steps != 0:
         zoos = tuple(learned.values()) if e.source is None else (zoo_of(replace(e, target=e.source)),)
-        inject = Inject(root, zoos, e.backbone, model, e.generator, e.recipe.inject, e.seed, e.checkpoint_every)
+        inject = Inject(root, zoos, e.backbone, model, e.generator, e.recipe.inject, e.seed, e.checkpoint_interval)
     tasks = tuple(member.task for member in learned.values())
-    tune = Tune(root, tasks, e.backbone, model, e.generator, e.recipe.tune, e.seed, inject, e.checkpoint_every)
+    tune = Tune(root, tasks, e.backbone, model, e.generator, e.recipe.tune, e.seed, inject, e.checkpoint_interval)
     if zoo.task.name in e.held_out:
         tune = replace(tune, tasks=(zoo.task,), stage=e.recipe.adapt, start=tune)
     all_classes = replace(zoo.task, dataset=replace(zoo.task.dataset, relabel=None, unseen=[]))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from neurogen.config import (
     Alignment,
     BackboneConfig,
+    CheckpointInterval,
     ClassicalConfig,
     EvaluateConfig,
     GeneratorConfig,
@@ -35,6 +36,9 @@ from neurogen.study.task_spec import TaskSpec
 if TYPE_CHECKING:
     from neurogen.downloads.hub import Repository
 
+SMALLER_DATA = "dataset.limit or dataset.resize"
+SMALLER_PASSES = "batch_tokens or generator.context_samples"
+SMALLER_STAGE = "set backbone.gradient_checkpointing=true, take a smaller backbone, or lower"
 LONGEST_LABEL = 80  # characters; a folder's name has at most 255
 
 
@@ -48,6 +52,7 @@ class Reference(Step):
     """Networks first … first + num_networks − 1 of the zoo, w_i ~ W (paper 3.3.1)."""
 
     kind, version, runs = StepKind.reference, 1, "neurogen.stages.reference:train_reference"
+    to_save_memory = f"lower zoo.training.batch_size, zoo.chunk_size, {SMALLER_DATA}"
 
     task: TaskSpec
     init: ZooInit
@@ -73,6 +78,7 @@ class Classical(Step):
     """The classical baseline: independent networks, each trained to convergence on validation."""
 
     kind, version, runs = StepKind.classical, 1, "neurogen.stages.reference:train_classical"
+    to_save_memory = f"lower classical.training.batch_size, {SMALLER_DATA}"
 
     task: TaskSpec
     classical: ClassicalConfig
@@ -115,6 +121,7 @@ class Inject(Step):
     """Stage 1 (paper 3.3), of one task or several."""
 
     kind, version, runs, shared = StepKind.inject, 3, "neurogen.stages.inject:inject", True
+    to_save_memory = f"{SMALLER_STAGE} {SMALLER_PASSES}"
 
     zoos: tuple[Zoo, ...]
     backbone: BackboneConfig
@@ -122,7 +129,7 @@ class Inject(Step):
     generator: GeneratorConfig
     stage: StageConfig
     seed: int
-    checkpoint_every: int = field(metadata={"identity": False})
+    checkpoint_interval: CheckpointInterval = field(metadata={"identity": False})
 
     @property
     def repositories(self) -> tuple[Repository, ...]:
@@ -149,6 +156,7 @@ class Tune(Step):
     """
 
     kind, version, runs, shared = StepKind.tune, 3, "neurogen.stages.tune:tune", True
+    to_save_memory = f"{SMALLER_STAGE} recipe.tune.batch_size, {SMALLER_PASSES}"
 
     tasks: tuple[TaskSpec, ...]
     backbone: BackboneConfig
@@ -157,7 +165,7 @@ class Tune(Step):
     stage: TuneConfig
     seed: int
     start: Inject | Tune | None
-    checkpoint_every: int = field(metadata={"identity": False})
+    checkpoint_interval: CheckpointInterval = field(metadata={"identity": False})
 
     @property
     def repositories(self) -> tuple[Repository, ...]:
@@ -193,6 +201,7 @@ class Evaluate(Step):
     """Test accuracy of generated networks beside all baselines."""
 
     kind, version, runs = StepKind.evaluate, 6, "neurogen.stages.evaluate:evaluate"
+    to_save_memory = f"take a smaller backbone, or lower {SMALLER_PASSES}"
 
     zoo: Zoo
     evaluate: EvaluateConfig

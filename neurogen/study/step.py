@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from neurogen import store
 from neurogen.config import StepKind
+from neurogen.errors import saying_what_saves_memory
 
 if TYPE_CHECKING:
     from neurogen.downloads.hub import Repository
@@ -37,6 +38,7 @@ class Step(ABC):
     version: ClassVar[int]  # raise it when the code changes what the step computes
     runs: ClassVar[str]  # the function (step, runtime) → metrics that does the work in `folder`
     shared: ClassVar[bool] = False  # whether the ranks of a job may work on it together
+    to_save_memory: ClassVar[str] = "lower dataset.limit or dataset.resize"
 
     root: str = field(metadata={"identity": False})
 
@@ -99,7 +101,12 @@ class Step(ABC):
         return content
 
     def run(self, runtime: Runtime) -> None:
-        """Do the work unless it is done: one process at a time, or the ranks of one job, of which the first writes."""
+        """Do the work unless it is done: one process at a time, or the ranks of one job, of which the first writes.
+
+        Raises UserError as the work does, and with what to change where there is not enough memory for it.
+        """
+        from neurogen.training.memory import reset_peak_memory
+
         with store.exclusive(self.folder, runtime.stop) if runtime.is_first else nullcontext():
             if runtime.ranks.broadcast(self.is_done):
                 return
@@ -108,12 +115,13 @@ class Step(ABC):
                 store.remove_temporaries(self.folder)
                 about = {"kind": self.kind, "key": self.key, **plain(self, identity=False)}
                 store.write_json(self.folder / "config.json", about)
-                about = {"ranks": runtime.ranks.size, "deterministic": runtime.numerics.deterministic}
-                environment = store.environment() | about
+                environment = store.environment(runtime.device, runtime.dtype)
+                environment |= {"ranks": runtime.ranks.size, "deterministic": runtime.numerics.deterministic}
                 store.write_json(self.folder / "environment.json", environment | {"revisions": self.revisions()})
             module, function = self.runs.split(":")
+            reset_peak_memory(runtime.device)
             started = time.monotonic()
-            with runtime.numerics.applied():
+            with runtime.numerics.applied(), saying_what_saves_memory(f"{self.kind} {self.label}", self.to_save_memory):
                 metrics = getattr(importlib.import_module(module), function)(self, runtime)
             seconds = time.monotonic() - started
             if runtime.is_first:

@@ -3,12 +3,18 @@
 value/NAME             what is trained
 optimizer/MOMENT/NAME  the optimiser's state
 best/NAME              the best values so far, where stage.keep=best
-metadata               number of steps, history, best accuracy (JSON)
+metadata               number of steps, best accuracy (JSON)
+
+The history is a file of its own (history.py). Training waits only until values and moments are copied to the host; a
+thread of rank 0 writes them.
 """
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,36 +23,95 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from neurogen import store
+from neurogen.config import CheckpointInterval
 from neurogen.errors import UserError
 from neurogen.training.engine import Engine
 from neurogen.training.groups import Trainables
+from neurogen.training.history import FILE, Metrics, append_rows, read_rows, write_rows
 from neurogen.training.runtime import Runtime
 
-Metrics = dict[str, float]  # what was measured at one step, by name
 CHECKPOINTS_KEPT = 2
 
 
 @dataclass
 class TrainingState:
-    """How far a run is: what a checkpoint holds beside the engine's state."""
+    """How far a run is: what a checkpoint holds beside the engine's state, and the history."""
 
     step: int = 0
     history: list[Metrics] = field(default_factory=list)
     best_accuracy: float = -1.0
-    best: dict[str, Tensor] = field(default_factory=dict)  # empty unless stage.keep=best
+    best: dict[str, Tensor] = field(default_factory=dict)  # empty unless stage.keep=best; replaced, never changed
 
 
-def save(engine: Engine, state: TrainingState, folder: Path, runtime: Runtime) -> None:
-    """All ranks gather the trained values; rank 0 writes them."""
-    parts = {"value": engine.values(), "optimizer": engine.moments(), "best": state.best}
-    if not runtime.is_first:
-        return
-    tensors = {f"{kind}/{name}": value for kind, named in parts.items() for name, value in named.items()}
-    metadata = {"step": state.step, "history": state.history, "best_accuracy": state.best_accuracy}
-    path = folder / f"step-{state.step:06d}.safetensors"
-    store.write_tensors(path, tensors, {"progress": json.dumps(metadata)})
-    for old in sorted(folder.glob("step-*.safetensors"))[:-CHECKPOINTS_KEPT]:
-        old.unlink()
+class Checkpoints:
+    """Saves a run. Leaving it as a context waits for the writer."""
+
+    def __init__(self, folder: Path, interval: CheckpointInterval, state: TrainingState, runtime: Runtime) -> None:
+        """`state` is that from which the run goes on."""
+        self.folder, self.interval, self.runtime = folder, interval, runtime
+        self.num_rows = len(state.history)  # that are in the file
+        self.saved_at = time.monotonic()
+        self.thread = ThreadPoolExecutor(1, "checkpoint")
+        self.writing: Future[None] | None = None
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.thread.shutdown()
+
+    def is_due(self, step: int) -> bool:
+        """Whether this rank would save after so many steps. Clocks differ, so rank 0's answer counts.
+
+        Raises UserError where the last checkpoint could not be written.
+        """
+        if self.writing is not None and self.writing.done():
+            self.wait()
+        every, minutes = self.interval.steps, self.interval.minutes
+        by_steps = every is not None and step % every == 0
+        return by_steps or (minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes)
+
+    def save(self, engine: Engine, state: TrainingState) -> None:
+        """All ranks gather the trained values; rank 0 begins to write them. A save before this one is waited for.
+
+        Raises UserError where that one could not be written.
+        """
+        self.wait()
+        self.saved_at = time.monotonic()
+        parts = {"value": engine.values(), "optimizer": engine.moments(), "best": state.best}
+        if not self.runtime.is_first:
+            return
+        tensors = on_host({f"{kind}/{name}": value for kind, named in parts.items() for name, value in named.items()})
+        progress = json.dumps({"step": state.step, "best_accuracy": state.best_accuracy})
+        rows, self.num_rows = state.history[self.num_rows :], len(state.history)
+        self.writing = self.thread.submit(_write, self.folder, state.step, tensors, progress, rows)
+
+    def wait(self) -> None:
+        """Until the writer is done. Raises UserError where it could not write."""
+        if self.writing is not None:
+            writing, self.writing = self.writing, None
+            writing.result()
+
+
+def _write(folder: Path, step: int, tensors: Mapping[str, Tensor], progress: str, rows: list[Metrics]) -> None:
+    path = folder / f"step-{step:06d}.safetensors"
+    append_rows(folder / FILE, rows)
+    store.write_tensors(path, tensors, {"progress": progress})
+    no_newer = sorted(other for other in folder.glob("step-*.safetensors") if other <= path)  # a newer one is broken
+    with store.writing(folder):
+        for old in no_newer[:-CHECKPOINTS_KEPT]:
+            old.unlink()
+
+
+def on_host(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors in the host's memory. Those of a GPU go into pinned memory, many at a time."""
+    copies = dict(tensors)
+    for name, value in tensors.items():
+        if value.is_cuda:
+            copies[name] = torch.empty(value.shape, dtype=value.dtype, pin_memory=True).copy_(value, non_blocking=True)
+    if any(value.is_cuda for value in tensors.values()):
+        torch.cuda.synchronize()
+    return copies
 
 
 def resume(trainables: Trainables, folder: Path, runtime: Runtime) -> tuple[TrainingState, dict[str, Tensor]]:
@@ -56,6 +121,8 @@ def resume(trainables: Trainables, folder: Path, runtime: Runtime) -> tuple[Trai
     """
     path = runtime.ranks.broadcast(_newest(folder) if runtime.is_first else None)
     if path is None:
+        if runtime.is_first:
+            (folder / FILE).unlink(missing_ok=True)
         return TrainingState(), {}
     tensors, state = _read(path)
     values, moments = _named("value", tensors), _named("optimizer", tensors)
@@ -66,7 +133,21 @@ def resume(trainables: Trainables, folder: Path, runtime: Runtime) -> tuple[Trai
             trainables[name].copy_(value)
     if runtime.is_first:
         print(f"  continuing from step {state.step}", flush=True)
+        state.history = _cut_back(folder / FILE, state)
+    state.history = runtime.ranks.broadcast(state.history)
     return state, moments
+
+
+def _cut_back(path: Path, state: TrainingState) -> list[Metrics]:
+    """The history up to the checkpoint, and the file cut back to it. Says so where a part is missing.
+
+    Checkpoints of earlier versions hold the history themselves.
+    """
+    history = [row for row in state.history or read_rows(path) if row["step"] <= state.step]
+    if len(history) != state.step + 1:
+        print(f"  warning: {path} has {len(history)} of {state.step + 1} rows; learning curves have a gap", flush=True)
+    write_rows(path, history)
+    return history
 
 
 def _newest(folder: Path) -> Path | None:
@@ -85,7 +166,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], TrainingState]:
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
         metadata = json.loads(file.metadata()["progress"])
-    return tensors, TrainingState(metadata["step"], metadata["history"], metadata["best_accuracy"])
+    return tensors, TrainingState(metadata["step"], metadata.get("history", []), metadata["best_accuracy"])
 
 
 def _named(kind: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -42,7 +42,7 @@ class Engine(Protocol):
         ...
 
     def moments(self) -> dict[str, Tensor]:
-        """The optimiser's state, unsharded, as 'moment/name'."""
+        """Copies of the optimiser's state, unsharded, as 'moment/name'."""
         ...
 
     def numel(self, value: nn.Parameter) -> int:
@@ -115,9 +115,9 @@ class SingleProcess:
         return {name: value.detach().clone() for name, value in self.trainables.items()}
 
     def moments(self) -> dict[str, Tensor]:
-        """The optimiser's state as 'moment/name'."""
+        """Copies of the optimiser's state as 'moment/name'."""
         return {
-            f"{moment}/{name}": state
+            f"{moment}/{name}": state.clone()
             for name, value in self.trainables.items()
             for moment, state in self.optimizer.state[value].items()
         }

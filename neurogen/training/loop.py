@@ -22,15 +22,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from neurogen.config import BackboneConfig, Keep, StageConfig, StageSchedule
+from neurogen.config import BackboneConfig, CheckpointInterval, Keep, StageConfig, StageSchedule
 from neurogen.errors import Interrupted, UserError
 from neurogen.experiment import require_shares
 from neurogen.progress import Progress
-from neurogen.training.checkpoint import Metrics, TrainingState, resume, save
+from neurogen.training.checkpoint import Checkpoints, TrainingState, resume
 from neurogen.training.engine import Engine
 from neurogen.training.groups import optimizer_of, trainables_of
+from neurogen.training.history import Metrics
+from neurogen.training.memory import peak_memory_gb
 from neurogen.training.runtime import Runtime
-from neurogen.training.speed import speed_of
+from neurogen.training.speed import Account, Speed
 
 Validate = Callable[[], Metrics]
 Forward = Callable[..., Tensor]  # the module's forward pass, as the engine runs it
@@ -51,15 +53,16 @@ class Objective:
     num_tokens_read: Callable[[], int]  # by the backbone of this rank, so far
     passes_per_step: int  # of the backbone: forward, backward, and forward again with gradient checkpointing
     steps_per_epoch: int
+    encoder: nn.Module | None = None  # the part of the module that reads pictures instead of tokens
 
 
 def train(
-    objective: Objective, stage: StageConfig, folder: Path, checkpoint_every: int, runtime: Runtime
+    objective: Objective, stage: StageConfig, folder: Path, interval: CheckpointInterval, runtime: Runtime
 ) -> list[Metrics]:
     """Run the stage to its end and leave the module at the values that `stage.keep` asks for. Returns the history.
 
-    Raises Interrupted, after saving, when a stop flag is set. Raises UserError when the loss is no longer finite, or
-    the ranks cannot share the contexts of a step equally.
+    Raises Interrupted, after saving, when a stop flag is set. Raises UserError when the loss is no longer finite, a
+    checkpoint cannot be written, or the ranks cannot share the contexts of a step equally.
     """
     require_shares(objective.name, stage, runtime.ranks.size)
     trainables = trainables_of(objective.module)
@@ -67,24 +70,31 @@ def train(
     optimizer = optimizer_of(objective.module, stage)
     engine = runtime.engine(objective.module, optimizer, stage, objective.batch_size, moments)
     num_steps = steps_of(stage, objective.steps_per_epoch)
+    speed = Speed(objective.module, objective.encoder, objective.passes_per_step, engine, runtime)
     with ExitStack() as stack:
+        checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints", interval, state, runtime))
         log = stack.enter_context(Log(objective.name, folder, num_steps, state.step)) if runtime.is_first else None
-        if not state.history:
+        if state.step == 0:
             _record(objective, engine, state, {"step": 0.0}, True, stage.keep, runtime)
         while state.step < num_steps:
-            row = _step(objective, engine, stage, state.step, num_steps, runtime)
+            update = _step(objective, engine, stage, state.step, num_steps)
             state.step += 1
+            account = update.account(runtime, checkpoints.is_due(state.step))
+            accounts = account.exchanged(runtime.ranks)
+            row = _row(objective, stage, state.step, update, accounts) | speed.row_of(accounts)
             is_last = state.step == num_steps
             is_validated = is_last or state.step % stage.validate_every == 0
             _record(objective, engine, state, row, is_validated, stage.keep, runtime)
             if log is not None:
                 log.write(state.history)
-            is_stopped = runtime.any_stops()
-            if is_last or is_stopped or state.step % checkpoint_every == 0:
-                save(engine, state, folder / "checkpoints", runtime)
+            is_stopped = any(account.stops for account in accounts)
+            if is_last or is_stopped or accounts[0].saves:
+                checkpoints.save(engine, state)
             if is_stopped and not is_last:
+                checkpoints.wait()
                 runtime.ranks.barrier()  # no rank leaves before rank 0 has written
                 raise Interrupted
+        checkpoints.wait()
     engine.release()
     with torch.no_grad():
         for name, best in state.best.items():
@@ -142,28 +152,44 @@ def passes_of(backbone: BackboneConfig) -> int:
     return 3 if backbone.gradient_checkpointing else 2
 
 
-def _step(
-    objective: Objective, engine: Engine, stage: StageConfig, step: int, num_steps: int, runtime: Runtime
-) -> Metrics:
+@dataclass(frozen=True)
+class Update:
+    """One step of this rank."""
+
+    loss: float  # mean over its contexts
+    lr: float
+    grad_norm: float  # of all ranks
+    num_tokens: int
+    seconds: float
+
+    def account(self, runtime: Runtime, saves: bool) -> Account:
+        """What this rank tells the others."""
+        memory, stops = peak_memory_gb(runtime.device), runtime.stop.is_set()
+        return Account(self.loss, self.num_tokens, self.seconds, memory, float(stops), float(saves))
+
+
+def _step(objective: Objective, engine: Engine, stage: StageConfig, step: int, num_steps: int) -> Update:
     """The gradients of all contexts, and one update."""
-    started, tokens_before = time.monotonic(), objective.num_tokens_read()
-    by_batch = []
+    started, tokens_before, losses = time.monotonic(), objective.num_tokens_read(), []
     for contexts in engine.batches:
         of_batch = objective.losses(engine, step, contexts)
         engine.backward(of_batch)
-        by_batch.append(of_batch.detach().double())
-    losses = runtime.ranks.all_gather([torch.cat(by_batch).mean().item()])  # a GPU is waited for here, once
-    mean_loss = sum(loss for (loss,) in losses) / runtime.ranks.size
-    if not math.isfinite(mean_loss):
-        raise UserError(
-            f"{objective.name}: the loss is {mean_loss} at step {step}; "
-            f"lower recipe.{objective.name}.lr (now {stage.lr})"
-        )
+        losses.append(of_batch.detach().double())
     lr = learning_rate(stage, step, num_steps, objective.steps_per_epoch)
     norm = engine.update(lr)
+    loss = torch.cat(losses).mean().item()
     num_tokens, seconds = objective.num_tokens_read() - tokens_before, time.monotonic() - started
-    row = {"step": step + 1.0, "loss": mean_loss, "lr": lr, "grad_norm": norm}
-    return row | speed_of(objective.module, objective.passes_per_step, engine, num_tokens, seconds, runtime)
+    return Update(loss, lr, norm, num_tokens, seconds)
+
+
+def _row(objective: Objective, stage: StageConfig, step: int, update: Update, accounts: Sequence[Account]) -> Metrics:
+    """What the step was. Raises UserError, on all ranks, where the mean of their losses is not finite."""
+    loss = sum(account.loss for account in accounts) / len(accounts)
+    if not math.isfinite(loss):
+        raise UserError(
+            f"{objective.name}: the loss is {loss} at step {step}; lower recipe.{objective.name}.lr (now {stage.lr})"
+        )
+    return {"step": float(step), "loss": loss, "lr": update.lr, "grad_norm": update.grad_norm}
 
 
 def _record(

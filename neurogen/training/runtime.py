@@ -16,6 +16,7 @@ from torch import nn
 
 from neurogen.config import Device
 from neurogen.errors import UserError
+from neurogen.training.cards import peak_tflops_of
 from neurogen.training.engine import BuildEngine, SingleProcess
 from neurogen.training.numerics import Numerics, prepare_cublas
 
@@ -66,7 +67,7 @@ class Runtime:
     device: torch.device
     dtype: torch.dtype  # of the frozen backbone; trained values are float32
     num_threads: int  # of this process on the CPU
-    peak_tflops: float | None = None  # of one GPU, to measure utilisation against
+    peak_tflops: float | None = None  # of this GPU, to measure utilisation against; None: unknown, or a CPU
     batch_tokens: int = BATCH_TOKENS  # that the backbone reads at once, at most, where there is more than one sequence
     ranks: Ranks = field(default_factory=SingleRank)
     stop: Event = field(default_factory=Event)
@@ -97,11 +98,7 @@ class Runtime:
 
 
 def runtime_here(
-    device: str = "auto",
-    num_threads: int = 0,
-    peak_tflops: float | None = None,
-    batch_tokens: int = BATCH_TOKENS,
-    deterministic: bool = False,
+    device: str = "auto", num_threads: int = 0, batch_tokens: int = BATCH_TOKENS, deterministic: bool = False
 ) -> Runtime:
     """A runtime for this process: the backbone in bfloat16 on a GPU, in float32 on a CPU.
 
@@ -116,5 +113,6 @@ def runtime_here(
     if device == Device.cuda or (device == Device.auto and available):
         if deterministic:
             prepare_cublas()
+        peak_tflops = peak_tflops_of(torch.cuda.get_device_name())
         return Runtime(torch.device("cuda"), torch.bfloat16, num_threads, peak_tflops, batch_tokens, numerics=numerics)
     return Runtime(torch.device("cpu"), torch.float32, num_threads, None, batch_tokens, numerics=numerics)

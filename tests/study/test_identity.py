@@ -18,7 +18,8 @@ from tests.conftest import Composed
 
 # What these say changes the name, the place, the machine or the amount of work, but no result.
 WITHOUT_EFFECT = {
-    *("name", "study_name", "variant", "root", "device", "num_threads", "deterministic", "checkpoint_every", "dry_run"),
+    *("name", "study_name", "variant", "root", "device", "num_threads", "batch_tokens", "deterministic", "dry_run"),
+    *("checkpoint_minutes", "checkpoint_every"),
     *("fetch", "site_check", "stop_after"),
     *("only", "part", "num_parts", "gpu", "cluster", "zero"),
     "dataset.path",  # the files count, not their place

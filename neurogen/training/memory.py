@@ -1,0 +1,27 @@
+"""The peak memory of this process: of the GPU, or where there is none of the host."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+import torch
+
+CLEAR_REFS = Path("/proc/self/clear_refs")
+PEAK_OF_PROCESS = "5"  # what Linux resets when this is written there
+
+
+def peak_memory_gb(device: torch.device) -> float:
+    """In GiB, since `reset_peak_memory`."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Begin anew. Where there is no Linux, the peak of a process without a GPU stays that since it began."""
+    if device.type == "cuda" and torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats(device)
+    elif os.access(CLEAR_REFS, os.W_OK):
+        CLEAR_REFS.write_text(PEAK_OF_PROCESS, encoding="utf-8")
