@@ -7,16 +7,12 @@ out: the finished steps by kind, with their metrics and folders
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
 import torch
 from hydra import compose, initialize_config_dir
-from transformers import AutoModel
 
 from benchmarks.setting import DEVICE, NUM_THREADS, TINY
 from neurogen.config import Experiment
@@ -47,19 +43,6 @@ def run_stages(folder: Path, runtime: Runtime, overrides: Sequence[str], kinds: 
     steps = chosen(steps_of([experiment_of(folder, *overrides)]), kinds, 0, 1)
     run_here(steps, runtime)
     return {step.kind: step for step in steps}
-
-
-@contextmanager
-def drawing_on(device: str) -> Iterator[None]:
-    """Inside, transformers makes models of random weights on this device: one CPU core takes minutes for 8 billion."""
-    from_config = AutoModel.from_config
-
-    def on_device(*arguments: Any, **options: Any) -> Any:
-        with torch.device(device):
-            return from_config(*arguments, **options)
-
-    with patch.object(AutoModel, "from_config", on_device):
-        yield
 
 
 def losses_of(step: Step) -> list[float]:

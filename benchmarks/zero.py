@@ -10,12 +10,13 @@ import os
 from pathlib import Path
 from threading import Event
 
-from benchmarks.setting import DEVICE, ON_GPU, report
-from benchmarks.stages import StageSpeed, drawing_on, experiment_of, losses_of, run_stages, runtime_on
+from benchmarks.setting import ON_GPU, report
+from benchmarks.stages import StageSpeed, experiment_of, losses_of, run_stages, runtime_on
 from hpc.ranks.distributed import runtime_of_ranks
 from hpc.ranks.placement import Placement
 from hpc.ranks.zero import zero_from
 
+LARGE = ["dataset=mnist5k", "target=lenet", "backbone=llama3_8b", "backbone.random_seed=0"]
 SETTING = [
     "recipe.inject.steps=0",  # stage 2 alone, as in the paper's ablation
     "recipe.tune.steps=7",
@@ -23,7 +24,7 @@ SETTING = [
     "generator.scale=fan_in",
     "generator.soft_clip=1.0",
     "checkpoint_every=100",
-    *(["dataset=mnist5k", "target=lenet", "backbone=llama3_8b", "backbone.random_seed=0"] if ON_GPU else []),
+    *([*LARGE, "backbone.random_on_device=true"] if ON_GPU else []),
 ]
 
 
@@ -31,6 +32,6 @@ def measure(folder: Path, case: str) -> None:
     """Stage 2 with one rank under this stage of ZeRO."""
     experiment = experiment_of(folder, *SETTING, f"zero={case}")
     ranks = runtime_of_ranks(runtime_on, zero_from(experiment.zero), Placement.from_environment(os.environ), Event())
-    with drawing_on(DEVICE), ranks as runtime:
+    with ranks as runtime:
         tune = run_stages(folder, runtime, SETTING, ["tune"])["tune"]
     report(tune=StageSpeed.of(tune), losses=losses_of(tune))

@@ -54,6 +54,9 @@ class BackboneConfig(ModelConfig):
     num_layers: int | None = field(metadata=POSITIVE)  # only the first so many; null: all
     chat_template: bool  # whether instruction and context stand in a user's message, if the tokenizer has a template
     attention: Attention
+    # Whether random weights are drawn where the model runs. On a GPU that takes seconds for billions of them, and gives
+    # others than on a CPU. They are for timing, so this is no part of what a result depends on.
+    random_on_device: bool = field(metadata={"identity": False})
     gradient_checkpointing: bool = field(metadata={"identity": False})  # less memory, twice the time on a GPU
     lora: LoraConfig
 

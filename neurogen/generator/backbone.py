@@ -240,8 +240,10 @@ def load_backbone(config: BackboneConfig, runtime: Runtime, seed: int) -> Backbo
     require_usable(config)
     # random weights are drawn in one piece: drawn shard by shard they would be others
     sharded = runtime.sharded_loading(runtime.dtype) if config.random_seed is None else nullcontext()
+    drawn_on = runtime.device if config.random_on_device else torch.device("cpu")
+    attention = attention_of(config, runtime.device)
     with sharded:
-        pretrained = load_pretrained(config, runtime.dtype, attention_of(config, runtime.device), config.vision)
+        pretrained = load_pretrained(config, runtime.dtype, attention, config.vision, drawn_on)
     with runtime.gathered([pretrained.model.get_input_embeddings().weight]):
         backbone = with_lora(pretrained, config, seed)
     return backbone.to(runtime.device)

@@ -83,7 +83,8 @@ def read_description(folder: Path) -> Description:
     plain = store.read_json(folder / "generator.json")
     try:
         tasks = {name: TaskDescription.from_json(task) for name, task in plain["tasks"].items()}
-        backbone, config = typed(BackboneConfig, plain["backbone"]), typed(GeneratorConfig, plain["generator"])
+        values = {"random_on_device": False} | plain["backbone"]  # older versions had no such key
+        backbone, config = typed(BackboneConfig, values), typed(GeneratorConfig, plain["generator"])
         return Description(backbone, config, tasks)
     except (KeyError, TypeError, UserError) as error:
         raise UserError(

@@ -22,6 +22,8 @@ from neurogen.downloads.models import description_of, repository_of, whole_model
 from neurogen.errors import UserError, one_line
 from neurogen.generator.packaged import local_folder
 
+CPU = torch.device("cpu")
+
 # The chat format of Qwen's models, for tokenizers of bytes.
 CHAT_TEMPLATE = """\
 {% for message in messages %}<|im_start|>{{ message.role }}
@@ -42,9 +44,15 @@ class Pretrained:
 
 
 def load_pretrained(
-    config: ModelConfig, dtype: torch.dtype | str, attention: str = "sdpa", vision: bool = False
+    config: ModelConfig,
+    dtype: torch.dtype | str,
+    attention: str = "sdpa",
+    vision: bool = False,
+    drawn_on: torch.device = CPU,
 ) -> Pretrained:
     """The model in `dtype` ("auto": as it is stored), with one of transformers' implementations of attention.
+
+    Random weights are drawn on the device `drawn_on`, and stay there.
 
     Raises UserError where the weights cannot be found, are broken, or need access that is not granted.
     """
@@ -52,7 +60,7 @@ def load_pretrained(
 
     logging.disable_progress_bar()
     if config.random_seed is not None:
-        return _random(config, dtype, attention, vision)
+        return _random(config, dtype, attention, vision, drawn_on)
     return _published(config, dtype, attention, vision)
 
 
@@ -132,11 +140,13 @@ def _first_sentence(error: BaseException) -> str:
     return one_line(error).split(". ")[0]
 
 
-def _random(config: ModelConfig, dtype: torch.dtype | str, attention: str, vision: bool) -> Pretrained:
+def _random(
+    config: ModelConfig, dtype: torch.dtype | str, attention: str, vision: bool, drawn_on: torch.device
+) -> Pretrained:
     from transformers import AutoModel, Qwen2VLImageProcessor
 
     architecture = architecture_of(config)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[drawn_on] if drawn_on.type == "cuda" else []), drawn_on:
         torch.manual_seed(config.random_seed or 0)
         dtype = torch.float32 if dtype == "auto" else dtype
         model = AutoModel.from_config(architecture, dtype=dtype, attn_implementation=attention).eval()
