@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-
 from neurogen.config.schema import written
 from neurogen.errors import Interrupted, UserError
 
@@ -61,7 +59,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
         interrupted=Interrupted,
         refused=UserError,
         packages=tuple(sorted({"neurogen", "hpc", *packages})),
-        configs=tuple(OmegaConf.to_yaml(point, resolve=True) for point in composed),
+        configs=tuple(composed),
         overrides=tuple(tuple(words) for words in overrides),
         values=lambda: accuracies(experiments),
         zero=zero_from(first.zero),
