@@ -12,6 +12,7 @@ whole. For the others these keys are set anew, and what refers to other keys is 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -52,9 +53,14 @@ def compose(loader: ConfigLoader, sweep: DictConfig, points: Sequence[Sequence[s
         return PointsAlike(composed(choices), keys)
 
     parser = OverridesParser.create(config_loader=loader)
+
+    @cache
+    def override_of(word: str) -> Override:
+        return parser.parse_overrides([word])[0]
+
     configs = []
     for words in points:
-        parsed = [override for override in parser.parse_overrides(list(words)) if not override.is_hydra_override()]
+        parsed = [override for override in map(override_of, words) if not override.is_hydra_override()]
         choices = [override for override in parsed if override.package is not None or is_group(override.key_or_group)]
         values = [override for override in parsed if override not in choices]
         names = tuple(str(override.input_line) for override in choices)
@@ -98,20 +104,34 @@ class PointsAlike:
         try:
             if self.resolved is None:
                 self.resolved = plain(self.latest)
-                self.changing = [*(tuple(split_key(key)) for key in self.keys), *interpolated(self.latest)]
+                keys = [tuple(split_key(key)) for key in self.keys]
+                self.changing = [*keys, *referring(dict(interpolated(self.latest)), keys)]
             resolved = with_parts(self.resolved, {path: plain(at(self.latest, path)) for path in self.changing})
         except OmegaConfBaseException:
             return with_values(self.base, values)
         return resolved if is_settled(resolved) else with_values(self.base, values)
 
 
-def interpolated(node: Container, within: Path = ()) -> Iterator[Path]:
-    """Where values with ${…} stand."""
+def interpolated(node: Container, within: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Where values with ${…} stand, and their text."""
+    texts: Any = OmegaConf.to_container(node, resolve=False)
     for name in list(node) if isinstance(node, DictConfig) else range(len(node)):
         if OmegaConf.is_interpolation(node, name):
-            yield (*within, name)
+            yield (*within, name), texts[name]
         elif isinstance(inner := node[name], Container):
             yield from interpolated(inner, (*within, name))
+
+
+def referring(texts: Mapping[Path, str], keys: Sequence[Path]) -> list[Path]:
+    """The texts with ${…} that may refer to one of these keys, by themselves or through others: those that have a word
+    of it in common."""
+    words = {str(name) for key in keys for name in key}
+    while True:
+        paths = [path for path, text in texts.items() if words & set(re.findall(r"\w+", text))]
+        more = {str(name) for path in paths for name in path} - words
+        if not more:
+            return paths
+        words |= more
 
 
 def at(node: Any, path: Path) -> Any:
