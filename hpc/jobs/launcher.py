@@ -71,8 +71,7 @@ def launch(
         sweep.show()
     values = sweep.values() if wait else [None] * len(configs)
     return [
-        job_return(words, value, failed=wait and value is None)
-        for words, value in zip(overrides, values, strict=True)
+        job_return(words, value, failed=wait and value is None) for words, value in zip(overrides, values, strict=True)
     ]
 
 

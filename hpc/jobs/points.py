@@ -112,13 +112,13 @@ class PointsAlike:
         return resolved if is_settled(resolved) else with_values(self.base, values)
 
 
-def interpolated(node: Container, within: Path = ()) -> Iterator[tuple[Path, str]]:
+def interpolated(node: DictConfig | ListConfig, within: Path = ()) -> Iterator[tuple[Path, str]]:
     """Where values with ${…} stand, and their text."""
     texts: Any = OmegaConf.to_container(node, resolve=False)
     for name in list(node) if isinstance(node, DictConfig) else range(len(node)):
         if OmegaConf.is_interpolation(node, name):
             yield (*within, name), texts[name]
-        elif isinstance(inner := node[name], Container):
+        elif isinstance(inner := node[name], DictConfig | ListConfig):
             yield from interpolated(inner, (*within, name))
 
 

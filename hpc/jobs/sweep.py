@@ -175,7 +175,7 @@ def as_yaml(configs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The configs as OmegaConf.to_yaml writes them, with ${…} replaced; sections that are equal are written once."""
     sections: dict[str, str] = {}
     for config in configs:
-        values = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
+        values: Any = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
         for section in ({name: value} for name, value in values.items()):
             if repr(section) not in sections:
                 sections[repr(section)] = OmegaConf.to_yaml(section)

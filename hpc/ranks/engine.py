@@ -9,6 +9,7 @@ a checkpoint are whole and named by parameter, so that any number of ranks can r
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -57,8 +58,10 @@ class ZeroEngine:
         if moments:
             self._load(moments)
         self.with_gradient: set[int] = set()
-        for value in self.trainables.values():
+        self.hooks = [
             value.register_post_accumulate_grad_hook(lambda value: self.with_gradient.add(id(value)))
+            for value in self.trainables.values()
+        ]
 
     def __call__(self, *inputs: Any) -> Tensor:
         """The module's forward pass."""
@@ -179,10 +182,17 @@ class ZeroEngine:
         return int(getattr(value, "ds_numel", value.numel()))
 
     def release(self) -> None:
-        """After training: make the trained values whole again, on every rank."""
+        """After training: make the trained values whole again, on every rank, and let go of the module.
+
+        Hooks on parameters and a list of DeepSpeed's would keep it, and with it the backbone, until the process ends.
+        """
         if self.zero.stage == 3:
             for value in self.trainables.values():
                 value.all_gather()  # type: ignore[attr-defined]  # DeepSpeed's
+        for hook in self.hooks:
+            hook.remove()
+        self.engine.destroy()
+        _forget(self.engine.module)
 
     @property
     def _torch_optimizer(self) -> torch.optim.Optimizer:
@@ -229,6 +239,17 @@ class ZeroEngine:
                 for value, mapping in mapped
             ]
             yield flat, shards
+
+
+def _forget(module: nn.Module) -> None:
+    """Take the module off the stack and out of the cache that stage 3 has for all modules of a process."""
+    from deepspeed.runtime.zero import parameter_offload
+    from deepspeed.runtime.zero.partitioned_param_coordinator import PartitionedParameterCoordinator
+
+    stack = parameter_offload.FWD_MODULE_STACK
+    stack[:] = [known for known in stack if known is not module]
+    method = PartitionedParameterCoordinator._PartitionedParameterCoordinator__params_to_release
+    inspect.getclosurevars(method).nonlocals["func"].cache_clear()
 
 
 def _local_data(value: nn.Parameter) -> Tensor:

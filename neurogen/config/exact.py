@@ -9,6 +9,7 @@ OmegaConf, which also converts values and says what is wrong with them, takes so
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -25,7 +26,7 @@ def exactly(section: type[Section], values: Any) -> Section | None:
     """The values as this dataclass."""
     try:
         return _CONVERTER.structure(values, section)
-    except (_Other, KeyError, TypeError, cattrs.ForbiddenExtraKeysError):
+    except (_Other, KeyError, TypeError, AttributeError, cattrs.ForbiddenExtraKeysError):
         return None
 
 
@@ -35,6 +36,10 @@ def _require(holds: bool) -> None:
 
 
 def _same(value: Any, kind: type) -> Any:
+    """cattrs comes here with enums of texts too, since they are texts."""
+    if issubclass(kind, StrEnum):
+        _require(type(value) is str and value in kind.__members__)
+        return kind[value]
     _require(type(value) is kind)
     return value
 
@@ -42,11 +47,6 @@ def _same(value: Any, kind: type) -> Any:
 def _number(value: Any, _: type) -> float:
     _require(type(value) in (int, float))
     return float(value)
-
-
-def _member(value: Any, kind: type[StrEnum]) -> StrEnum:
-    _require(type(value) is str and value in kind.__members__)
-    return kind[value]
 
 
 def _items(value: Any, kind: Any) -> list[Any]:
@@ -60,9 +60,13 @@ def _mapping(value: Any, _: Any) -> dict[str, Any]:
     return copy.deepcopy(value)
 
 
+def _is_a(outer: type) -> Callable[[Any], bool]:
+    return lambda kind: get_origin(kind) is outer
+
+
 _CONVERTER = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
-_CONVERTER.register_structure_hook_func(lambda kind: kind in (bool, int, str), _same)
-_CONVERTER.register_structure_hook_func(lambda kind: kind is float, _number)
-_CONVERTER.register_structure_hook_func(lambda kind: isinstance(kind, type) and issubclass(kind, StrEnum), _member)
-_CONVERTER.register_structure_hook_func(lambda kind: get_origin(kind) is list, _items)
-_CONVERTER.register_structure_hook_func(lambda kind: get_origin(kind) is dict, _mapping)
+for _kind in (bool, int, str):
+    _CONVERTER.register_structure_hook(_kind, _same)
+_CONVERTER.register_structure_hook(float, _number)
+_CONVERTER.register_structure_hook_func(_is_a(list), _items)
+_CONVERTER.register_structure_hook_func(_is_a(dict), _mapping)

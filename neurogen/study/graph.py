@@ -184,7 +184,10 @@ class Identities:
         """As `task_of`."""
         from neurogen.data.identity import identity, identity_of_target
 
-        model, name = e.backbone.source, repr((e.root, e.dataset, e.target, e.backbone.source if e.dataset.text else None))
+        model, name = (
+            e.backbone.source,
+            repr((e.root, e.dataset, e.target, e.backbone.source if e.dataset.text else None)),
+        )
         if name not in self.tasks:
             data, embed = identity(e.dataset), None
             if e.dataset.text is not None:

@@ -142,11 +142,12 @@ def plain(config: Any, identity: bool) -> dict[str, Any]:
             return [of(item) for item in value]
         return plain(value, identity) if is_dataclass(value) else value
 
-    return {name: of(getattr(config, name)) for name in _names(type(config), identity)}
+    kind: Any = type(config)
+    return {name: of(getattr(config, name)) for name in _names(kind, identity)}
 
 
 @cache
-def _names(kind: type[Any], identity: bool) -> tuple[str, ...]:
+def _names(kind: Any, identity: bool) -> tuple[str, ...]:
     return tuple(item.name for item in fields(kind) if not identity or item.metadata.get("identity", True))
 
 
