@@ -72,7 +72,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
         stop_after=first.stop_after,
         environment=environment_of_jobs(first),
         show_estimates=lambda: show_estimates(experiments),
-        show=lambda: show_table(experiments),
+        show=partial(show_table, last),
     )
 
 
@@ -199,12 +199,10 @@ def accuracies(experiments: Sequence[Experiment]) -> list[float | None]:
     return accuracies_of(evaluations_of(experiments))
 
 
-def show_table(experiments: Sequence[Experiment]) -> None:
+def show_table(last: Aggregate) -> None:
     """The table, also of a part of the points; nothing where no table could be made."""
     from neurogen.report.terminal import show
-    from neurogen.study.graph import steps_of
 
-    last = steps_of(experiments)
     if (last.folder / "results.json").exists():
         show(last)
 
