@@ -44,6 +44,7 @@ main()
 RUN = [sys.executable, "-m", "neurogen.run"]
 FINISHED_RUN = [*RUN, *TINY, "device=cpu", "num_threads=1"]
 NUM_NETWORKS = 2
+NUM_POINTS = 300
 
 Work = Callable[[], object]
 
@@ -65,6 +66,8 @@ def main() -> None:
         table.add_row(*row("neurogen.run --cfg job", command([*RUN, "--cfg", "job"], folder), *bare, pairs))
         table.add_row(*row("neurogen.run --help", command([*RUN, "--help"], folder), *bare, pairs))
         table.add_row(*row("a finished run, again", finished, *bare, pairs))
+        point = "one point, dry run", dry_run(1, folder)
+        table.add_row(*row(f"{NUM_POINTS} points, dry run", dry_run(NUM_POINTS, folder), *point, pairs))
     side_by_side_work, in_turn = zoo_trainings()
     what = f"{NUM_NETWORKS} LeNets, 2 epochs, side by side on {torch.get_num_threads()} threads"
     table.add_row(*row(what, side_by_side_work, "one after the other", in_turn, pairs))
@@ -74,6 +77,12 @@ def main() -> None:
 def command(words: list[str], folder: Path) -> Work:
     """The work of running a command in `folder`."""
     return partial(subprocess.run, words, cwd=folder, check=True, capture_output=True)
+
+
+def dry_run(num_points: int, folder: Path) -> Work:
+    """The work of composing and merging this many points and printing what they would submit and cost."""
+    words = [*TINY, f"seed=range(0,{num_points})", "dry_run=true", "hydra/launcher=slurm"]
+    return command([*RUN, "-m", *words], folder)
 
 
 def row(what: str, work: Work, baseline: str, other: Work, pairs: int) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ Section = TypeVar("Section")
 
 
 def experiment_from(composed: Any) -> Experiment:
-    """Hydra's DictConfig → validated Experiment. Raises UserError."""
+    """What Hydra composed, resolved or not → validated Experiment. Raises UserError."""
     experiment = typed(Experiment, composed)
     validate(experiment)
     return experiment
@@ -54,6 +54,11 @@ def typed(section: type[Section], values: Any) -> Section:
     from omegaconf import OmegaConf
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+    from neurogen.config.exact import exactly
+
+    if isinstance(values, dict) and (exact := exactly(section, values)) is not None:
+        require_limits(exact)
+        return exact
     try:
         config = cast(Section, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(section), values)))
     except MissingMandatoryValue as error:

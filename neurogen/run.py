@@ -246,10 +246,11 @@ def _tables_of(experiment: Experiment) -> str:
 def runtime_of(experiment: Experiment, placement: Placement, stop: Event) -> AbstractContextManager[Runtime]:
     """This process, or one rank of those that torchrun or srun started together; `stop` is its stop flag."""
     from hpc.ranks.distributed import runtime_of_ranks
-    from hpc.ranks.zero import zero_from
+    from hpc.ranks.zero import among, zero_from
     from neurogen.sweep import make_runtime_of
 
-    return runtime_of_ranks(make_runtime_of(experiment), zero_from(experiment.zero), placement, stop)
+    zero = among(zero_from(experiment.zero), placement.size)
+    return runtime_of_ranks(make_runtime_of(experiment), zero, placement, stop)
 
 
 def _stop_on_signals(stop: Event) -> None:

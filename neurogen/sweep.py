@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-
 from neurogen.config.schema import written
 from neurogen.errors import Interrupted, UserError
 
@@ -61,7 +59,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
         interrupted=Interrupted,
         refused=UserError,
         packages=tuple(sorted({"neurogen", "hpc", *packages})),
-        configs=tuple(OmegaConf.to_yaml(point, resolve=True) for point in composed),
+        configs=tuple(composed),
         overrides=tuple(tuple(words) for words in overrides),
         values=lambda: accuracies(experiments),
         zero=zero_from(first.zero),
@@ -74,7 +72,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
         stop_after=first.stop_after,
         environment=environment_of_jobs(first),
         show_estimates=lambda: show_estimates(experiments),
-        show=lambda: show_table(experiments),
+        show=partial(show_table, last),
     )
 
 
@@ -202,12 +200,10 @@ def accuracies(experiments: Sequence[Experiment]) -> list[float | None]:
     return accuracies_of(evaluations_of(experiments))
 
 
-def show_table(experiments: Sequence[Experiment]) -> None:
+def show_table(last: Aggregate) -> None:
     """The table, also of a part of the points; nothing where no table could be made."""
     from neurogen.report.terminal import show
-    from neurogen.study.graph import steps_of
 
-    last = steps_of(experiments)
     if (last.folder / "results.json").exists():
         show(last)
 

@@ -37,7 +37,7 @@ from hpc.jobs.sweep import Sweep
 from hpc.ranks.distributed import runtime_of_ranks
 from hpc.ranks.placement import Placement
 from hpc.ranks.signals import end_at_once, hear
-from hpc.ranks.zero import Zero, single_process
+from hpc.ranks.zero import Zero, among, single_process
 
 PAYLOAD = "payload.pkl"
 OUT_OF_TIME = 124
@@ -147,7 +147,7 @@ def run(payload: Payload, index: int, placement: Placement, log: AttemptLog, sig
         if isinstance(step, SiteCheck):  # whether its ranks can meet is what it has to find out
             step.run(Station(placement, log.folder, signals.stop, payload.interrupted))
         else:
-            zero = payload.zero if step.shared else single_process(payload.zero)
+            zero = among(payload.zero, placement.size) if step.shared else single_process(payload.zero)
             with runtime_of_ranks(payload.make_runtime, zero, placement, signals.stop, when_lost) as runtime:
                 step.run(runtime)
     except payload.interrupted:

@@ -71,8 +71,7 @@ def launch(
         sweep.show()
     values = sweep.values() if wait else [None] * len(configs)
     return [
-        job_return(words, config, value, failed=wait and value is None)
-        for words, config, value in zip(overrides, configs, values, strict=True)
+        job_return(words, value, failed=wait and value is None) for words, value in zip(overrides, values, strict=True)
     ]
 
 
@@ -88,14 +87,14 @@ def require_whole(sweep: Sweep, submitted: Submitted) -> None:
         )
 
 
-def job_return(overrides: Sequence[str], config: Any, value: float | None, failed: bool) -> JobReturn:
+def job_return(overrides: Sequence[str], value: float | None, failed: bool) -> JobReturn:
     """What a sweeper gets of a point. Hydra's sweeper raises the error of a failed one; others may go on searching."""
     if not failed:
-        return JobReturn(overrides=list(overrides), cfg=config, status=JobStatus.COMPLETED, _return_value=value)
+        return JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED, _return_value=value)
     error = ClusterError(
         f"the point {' '.join(overrides)} is not done; see the table and the logs, the same command tries it again"
     )
-    return FailedPoint(overrides=list(overrides), cfg=config, status=JobStatus.FAILED, _return_value=error)
+    return FailedPoint(overrides=list(overrides), status=JobStatus.FAILED, _return_value=error)
 
 
 class FailedPoint(JobReturn):

@@ -4,19 +4,22 @@ in:  a sweep, and how many processes may run at a time
 out: every step that can be done is done; each has a log in root/queue/local-KEY/
 
 A step that fails stops only what depends on it. Whatever stops this process stops the steps as well: they save, and
-nothing new begins.
+nothing new begins. Of several GPUs every process sees the one on which the fewest others run.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from graphlib import TopologicalSorter
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 
 from hpc.jobs.attempts import STOPPED
@@ -24,6 +27,8 @@ from hpc.jobs.graph import Step, identity
 from hpc.jobs.job import Payload
 from hpc.jobs.queue import Queue
 from hpc.jobs.sweep import Sweep
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def run_locally(sweep: Sweep, num_parallel: int) -> None:
@@ -37,7 +42,7 @@ def run_locally(sweep: Sweep, num_parallel: int) -> None:
     with (
         ThreadPoolExecutor(num_parallel) as pool,
         _progress(len(steps)) as bar,
-        Processes(sweep.environment) as processes,
+        Processes(sweep.environment, Devices(visible_gpus(os.environ))) as processes,
     ):
         try:
             _run_graph(steps, sweep.last, folder, pool, bar, processes)
@@ -95,14 +100,48 @@ def _run_step(folder: Path, index: int, step: Step, bar: Any, processes: Process
     return status
 
 
+def visible_gpus(environment: Mapping[str, str]) -> list[str]:
+    """The GPUs of this machine as CUDA_VISIBLE_DEVICES names them, or those of them that it names already."""
+    given = environment.get(VISIBLE)
+    if given is not None:
+        return [name for name in given.split(",") if name]
+    nvidia_smi = shutil.which("nvidia-smi")
+    if nvidia_smi is None:
+        return []
+    listed = subprocess.run([nvidia_smi, "--list-gpus"], capture_output=True, text=True, check=False)
+    return [str(index) for index in range(listed.stdout.count("UUID: GPU-"))]
+
+
+class Devices:
+    """How many processes run on each GPU. Several threads may ask."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.running, self.lock = dict.fromkeys(names, 0), Lock()
+
+    @contextmanager
+    def least_busy(self) -> Iterator[dict[str, str]]:
+        """Inside, a process runs on the GPU with the fewest others. Gives its variables, none without a choice."""
+        if len(self.running) < 2:
+            yield {}
+            return
+        with self.lock:
+            name = min(self.running, key=self.running.__getitem__)
+            self.running[name] += 1
+        try:
+            yield {VISIBLE: name}
+        finally:
+            with self.lock:
+                self.running[name] -= 1
+
+
 class Processes:
     """Inside, SIGINT and SIGTERM are passed on to all running processes, and raise KeyboardInterrupt here.
 
     A terminal's Ctrl-C reaches the processes by itself; any other signal reaches only this one.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self.environment = {**os.environ, **environment}
+    def __init__(self, environment: Mapping[str, str], devices: Devices) -> None:
+        self.environment, self.devices = {**os.environ, **environment}, devices
         self.running, self.is_stopped = set[subprocess.Popen[bytes]](), False
 
     def __enter__(self) -> Processes:
@@ -119,7 +158,10 @@ class Processes:
         """The exit status of a process; several threads may call this. After a signal nothing begins."""
         if self.is_stopped:
             return STOPPED
-        with subprocess.Popen(command, stdout=log, stderr=log, env=self.environment) as process:
+        with (
+            self.devices.least_busy() as device,
+            subprocess.Popen(command, stdout=log, stderr=log, env=self.environment | device) as process,
+        ):
             self.running.add(process)
             if self.is_stopped:  # the signal came while it began
                 process.terminate()

@@ -1,29 +1,40 @@
 """The composed configs of a sweep's points, without composing each one by itself.
 
 in:  Hydra's config loader, and the overrides of every point
-out: the same configs that Hydra would compose
+out: the configs that Hydra would compose, as plain values with every ${…} replaced
 
-Hydra reads and merges all files for every point, which takes a tenth of a second each. Most points of a large sweep
-differ only in values, so here every choice of files is composed once, and values are set on copies of it.
+Hydra reads and merges all files for every point, which takes a tenth of a second each, and OmegaConf takes a hundredth
+to copy a config or to replace what is in it. Most points of a large sweep differ only in the values of a few keys. So
+every choice of files is composed once, and of points that set the same keys only the first is copied and resolved as a
+whole. For the others these keys are set anew, and what refers to other keys is replaced anew.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.override_parser.types import Override
+from omegaconf import Container, DictConfig, ListConfig, OmegaConf
+from omegaconf._utils import split_key
+from omegaconf.errors import OmegaConfBaseException
+
+Path = tuple[Any, ...]  # keys and indices from the root on
+MISSING = "???"  # OmegaConf's mark of a value that has to be given
 
 
-def compose(loader: ConfigLoader, sweep: DictConfig, points: Sequence[Sequence[str]]) -> list[DictConfig]:
+def compose(loader: ConfigLoader, sweep: DictConfig, points: Sequence[Sequence[str]]) -> list[Mapping[str, Any]]:
     """The config of every point without its section hydra; `sweep` is what Hydra composed for the whole command.
 
-    Raises HydraException as `loader.load_sweep_config` does.
+    Points may share parts, so nobody may change them. Where ${…} cannot be replaced, or a value is missing, the point
+    is a DictConfig as Hydra composes it: who reads it finds out what is wrong. Raises HydraException as
+    `loader.load_sweep_config` does.
     """
 
     @cache
@@ -37,13 +48,122 @@ def compose(loader: ConfigLoader, sweep: DictConfig, points: Sequence[Sequence[s
         OmegaConf.set_struct(config, True)
         return config
 
+    @cache
+    def alike(choices: tuple[str, ...], keys: tuple[str, ...]) -> PointsAlike:
+        return PointsAlike(composed(choices), keys)
+
     parser = OverridesParser.create(config_loader=loader)
+
+    @cache
+    def override_of(word: str) -> Override:
+        return parser.parse_overrides([word])[0]
+
     configs = []
     for words in points:
-        parsed = [override for override in parser.parse_overrides(list(words)) if not override.is_hydra_override()]
+        parsed = [override for override in map(override_of, words) if not override.is_hydra_override()]
         choices = [override for override in parsed if override.package is not None or is_group(override.key_or_group)]
         values = [override for override in parsed if override not in choices]
-        config = copy.deepcopy(composed(tuple(str(override.input_line) for override in choices)))
-        ConfigLoaderImpl._apply_overrides_to_config(values, config)
+        names = tuple(str(override.input_line) for override in choices)
+        if all(map(sets_anew, values)):
+            config = alike(names, tuple(override.key_or_group for override in values)).config(values)
+        else:
+            config = with_values(composed(names), values)
         configs.append(config)
     return configs
+
+
+def sets_anew(override: Override) -> bool:
+    """Whether nothing of what was at the key before is left: KEY=VALUE, but for a dictionary, which is merged."""
+    plain = not (override.is_add() or override.is_force_add() or override.is_delete())
+    return plain and not isinstance(override.value(), dict)
+
+
+def with_values(base: DictConfig, values: Sequence[Override]) -> Mapping[str, Any]:
+    """A copy of a config with these overrides, resolved where that is possible."""
+    config = copy.deepcopy(base)
+    ConfigLoaderImpl._apply_overrides_to_config(list(values), config)
+    try:
+        resolved: Mapping[str, Any] = plain(config)
+    except OmegaConfBaseException:
+        return config
+    return resolved if is_settled(resolved) else config
+
+
+class PointsAlike:
+    """Points with the same choices of files that set the same keys."""
+
+    def __init__(self, base: DictConfig, keys: Sequence[str]) -> None:
+        self.base, self.keys = base, keys
+        self.latest = copy.deepcopy(base)  # with the values of one point, all of which the next one sets anew
+        self.resolved: Mapping[str, Any] | None = None  # of the first point
+        self.changing: list[Path] = []  # where other points may differ from it
+
+    def config(self, values: Sequence[Override]) -> Mapping[str, Any]:
+        """The config of the next point, which has these values at the keys."""
+        ConfigLoaderImpl._apply_overrides_to_config(list(values), self.latest)
+        try:
+            if self.resolved is None:
+                self.resolved = plain(self.latest)
+                keys = [tuple(split_key(key)) for key in self.keys]
+                self.changing = [*keys, *referring(dict(interpolated(self.latest)), keys)]
+            resolved = with_parts(self.resolved, {path: plain(at(self.latest, path)) for path in self.changing})
+        except OmegaConfBaseException:
+            return with_values(self.base, values)
+        return resolved if is_settled(resolved) else with_values(self.base, values)
+
+
+def interpolated(node: DictConfig | ListConfig, within: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Where values with ${…} stand, and their text."""
+    texts: Any = OmegaConf.to_container(node, resolve=False)
+    for name in list(node) if isinstance(node, DictConfig) else range(len(node)):
+        if OmegaConf.is_interpolation(node, name):
+            yield (*within, name), texts[name]
+        elif isinstance(inner := node[name], DictConfig | ListConfig):
+            yield from interpolated(inner, (*within, name))
+
+
+def referring(texts: Mapping[Path, str], keys: Sequence[Path]) -> list[Path]:
+    """The texts with ${…} that may refer to one of these keys, by themselves or through others: those that have a word
+    of it in common."""
+    words = {str(name) for key in keys for name in key}
+    while True:
+        paths = [path for path, text in texts.items() if words & set(re.findall(r"\w+", text))]
+        more = {str(name) for path in paths for name in path} - words
+        if not more:
+            return paths
+        words |= more
+
+
+def at(node: Any, path: Path) -> Any:
+    """The value at a path, with ${…} replaced."""
+    for name in path:
+        node = node[int(name) if isinstance(node, ListConfig) else name]
+    return node
+
+
+def plain(value: Any) -> Any:
+    """A value without OmegaConf's types. Raises OmegaConfBaseException for what cannot be replaced or is missing."""
+    is_container = isinstance(value, Container)
+    return OmegaConf.to_container(value, resolve=True, throw_on_missing=True) if is_container else value
+
+
+def with_parts(config: Mapping[str, Any], parts: Mapping[Path, Any]) -> Mapping[str, Any]:
+    """A copy of plain values with other parts; it shares all that lies on none of the paths to them."""
+    changed = dict(config)
+    for path, part in parts.items():
+        node: Any = changed
+        for name in path[:-1]:
+            key = int(name) if isinstance(node, list) else name
+            node[key] = copy.copy(node[key])
+            node = node[key]
+        node[int(path[-1]) if isinstance(node, list) else path[-1]] = part
+    return changed
+
+
+def is_settled(value: Any) -> bool:
+    """Whether OmegaConf would read these plain values as what they are: it takes a text with ${ for a reference."""
+    if isinstance(value, dict):
+        return all(map(is_settled, value.values()))
+    if isinstance(value, list):
+        return all(map(is_settled, value))
+    return not (isinstance(value, str) and ("${" in value or value == MISSING))

@@ -38,7 +38,8 @@ def preview(sweep: Sweep, cluster: Cluster) -> None:
         table.add_row(str(index), *_cells(job, site, after))
         groups = [("afterok", first), ("afterany", needed)] if is_last else [("afterok", first + needed)]
         options = [":".join([word, *(f"JOB{before}" for before in group)]) for word, group in groups if group]
-        scripts.setdefault(job.kind, _script(job, sweep, site, ",".join(options) or None))
+        if job.kind not in scripts:
+            scripts[job.kind] = _script(job, sweep, site, ",".join(options) or None)
     console = Console(highlight=False, soft_wrap=True, markup=False, width=WIDTH)
     done = len(steps) - len(missing)
     console.print(f"{len(sweep.configs)} points, {len(steps)} steps, {done} of them done; {len(jobs)} jobs to submit")

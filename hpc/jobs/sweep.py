@@ -16,10 +16,12 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
 
 from hpc.errors import ClusterError
 from hpc.jobs.files import write_json
@@ -102,7 +104,7 @@ class Sweep:
     interrupted: type[BaseException]  # what a step raises after it was stopped and has saved
     refused: type[BaseException]  # what a step raises if one line for the user is enough
     packages: tuple[str, ...]  # packages and modules whose code is copied
-    configs: tuple[str, ...]  # of the points, as YAML
+    configs: tuple[Mapping[str, Any], ...]  # of the points, as Hydra composed them
     overrides: tuple[tuple[str, ...], ...]  # of the points
     values: Callable[[], Sequence[float | None]]  # one per point once the sweep is done; None: it failed
     commit: str | None  # of that code
@@ -131,7 +133,7 @@ class Sweep:
         write_json(path, asdict(Manifest(str(self.root.absolute()), points, steps, command)))
         configs = path.parent / "configs"
         configs.mkdir(exist_ok=True)
-        for index, text in enumerate(self.configs):
+        for index, text in enumerate(as_yaml(self.configs)):
             (configs / f"{index:04d}.yaml").write_text(text, encoding="utf-8")
         return path
 
@@ -167,6 +169,17 @@ class Sweep:
                 raise
             shutil.rmtree(temporary)  # another submission of the same code was faster
         return folder
+
+
+def as_yaml(configs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The configs as OmegaConf.to_yaml writes them, with ${…} replaced; sections that are equal are written once."""
+    sections: dict[str, str] = {}
+    for config in configs:
+        values: Any = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
+        for section in ({name: value} for name, value in values.items()):
+            if repr(section) not in sections:
+                sections[repr(section)] = OmegaConf.to_yaml(section)
+        yield "".join(sections[repr({name: value})] for name, value in values.items())
 
 
 def _files_of(packages: Sequence[str]) -> dict[Path, Path]:

@@ -9,6 +9,7 @@ gradients go through NCCL.
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 CONNECT_TIMEOUT_S = 300
+NUM_RECORDED = "256"  # of the latest collectives; as text, for torch's flight recorder
 
 
 class ProcessGroup:
@@ -77,7 +79,8 @@ def process_group(
     import torch.distributed as dist
 
     store = store_of(placement, CONNECT_TIMEOUT_S)
-    watchdog = Watchdog(store, placement.rank, placement.size, timeout_s, when_lost)
+    watchdog = Watchdog(store, placement.rank, placement.size, timeout_s, when_lost, has_open_collective)
+    os.environ.setdefault("TORCH_FR_BUFFER_SIZE", NUM_RECORDED)
     patience = timedelta(days=7)  # ranks may wait for long while one works alone; the watchdog ends what stands still
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=placement.rank, world_size=placement.size, timeout=patience)
@@ -93,6 +96,20 @@ def process_group(
             raise
     watchdog.leave()
     dist.destroy_process_group()
+
+
+def has_open_collective() -> bool:
+    """Whether this rank has begun a collective that is not over, as far as torch's flight recorder knows."""
+    from torch._C import _distributed_c10d
+
+    names = ("_dump_nccl_trace_json", "_dump_fr_trace_json")  # of NCCL; of gloo
+    traces = [getattr(_distributed_c10d, name) for name in names if hasattr(_distributed_c10d, name)]
+    entries = [
+        entry
+        for trace in traces
+        for entry in json.loads(trace(includeCollectives=True, onlyActive=True)).get("entries", [])
+    ]
+    return not all(entry["retired"] for entry in entries)
 
 
 def store_of(placement: Placement, timeout_s: float) -> Any:

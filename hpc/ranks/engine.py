@@ -9,6 +9,7 @@ a checkpoint are whole and named by parameter, so that any number of ranks can r
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -59,8 +60,10 @@ class ZeroEngine:
         if moments:
             self._load(moments)
         self.with_gradient: set[int] = set()
-        for value in self.trainables.values():
+        self.hooks = [
             value.register_post_accumulate_grad_hook(lambda value: self.with_gradient.add(id(value)))
+            for value in self.trainables.values()
+        ]
 
     def __call__(self, *inputs: Any) -> Tensor:
         """The module's forward pass."""
@@ -181,10 +184,17 @@ class ZeroEngine:
         return int(getattr(value, "ds_numel", value.numel()))
 
     def release(self) -> None:
-        """After training: make the trained values whole again, on every rank."""
+        """After training: make the trained values whole again, on every rank, and let go of the module.
+
+        Hooks on parameters and a list of DeepSpeed's would keep it, and with it the backbone, until the process ends.
+        """
         if self.zero.stage == 3:
             for value in self.trainables.values():
                 value.all_gather()  # type: ignore[attr-defined]  # DeepSpeed's
+        for hook in self.hooks:
+            hook.remove()
+        self.engine.destroy()
+        _forget(self.engine.module)
 
     @property
     def _torch_optimizer(self) -> torch.optim.Optimizer:
@@ -231,6 +241,22 @@ class ZeroEngine:
                 for value, mapping in mapped
             ]
             yield flat, shards
+
+
+def _forget(module: nn.Module) -> None:
+    """Take the module off the stack and out of the cache that stage 3 has for all modules of a process.
+
+    Both are DeepSpeed's internals: a version without them has nothing to forget.
+    """
+    from deepspeed.runtime.zero import parameter_offload
+    from deepspeed.runtime.zero.partitioned_param_coordinator import PartitionedParameterCoordinator
+
+    stack = getattr(parameter_offload, "FWD_MODULE_STACK", [])
+    stack[:] = [known for known in stack if known is not module]
+    method = getattr(PartitionedParameterCoordinator, "_PartitionedParameterCoordinator__params_to_release", None)
+    cached: Any = inspect.getclosurevars(method).nonlocals.get("func") if inspect.isfunction(method) else None
+    if hasattr(cached, "cache_clear"):
+        cached.cache_clear()
 
 
 def _local_data(value: nn.Parameter) -> Tensor:

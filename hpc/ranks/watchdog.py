@@ -3,8 +3,9 @@
 in:  a torch store that all ranks share, and a time-out
 out: a message that names the rank, and the end of this process
 
-A rank that waits for others stands in a collective; a rank that hangs stands elsewhere, with all its threads; a dead
-rank reports nothing. So the rank to blame can be named, and all ranks end long before a collective's own time-out.
+A rank that waits for others stands in a collective, or has one open: NCCL's go on by themselves, and who waits for the
+result stands anywhere. A rank that hangs stands elsewhere, with all its threads; a dead rank reports nothing. So the
+rank to blame can be named, and all ranks end long before a collective's own time-out.
 """
 
 from __future__ import annotations
@@ -56,12 +57,20 @@ Heard = dict[int, tuple[int, float]]  # by rank: its last beat, and when it arri
 class Watchdog:
     """Ends this process once a rank has stood still or been silent for `timeout_s`; calls `when_lost` before that."""
 
-    def __init__(self, store: Any, rank: int, size: int, timeout_s: float, when_lost: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        store: Any,
+        rank: int,
+        size: int,
+        timeout_s: float,
+        when_lost: Callable[[str], None],
+        has_open_collective: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.store, self.rank, self.size, self.timeout_s = store.clone(), rank, size, timeout_s
         self.beat_s = min(LONGEST_BEAT_S, timeout_s / BEATS_PER_TIMEOUT)
         self.host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
         self.watched, self.ticks, self.answered = threading.main_thread().ident, 0, time.monotonic()
-        self.when_lost = when_lost
+        self.when_lost, self.has_open_collective = when_lost, has_open_collective
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -156,7 +165,8 @@ class Watchdog:
         here = threading.get_ident()  # this frame must not hold itself
         frames = {thread: frame for thread, frame in sys._current_frames().items() if thread != here}
         places = [place_of(frames[thread]) for thread in sorted(frames)]
-        return " ".join([str(self.ticks), *places]), describe(frames.get(self.watched or 0))
+        where = describe(frames.get(self.watched or 0), self.has_open_collective())
+        return " ".join([str(self.ticks), *places]), where
 
     def _guard(self, over: threading.Event) -> None:
         """The thread that notices if rank 0, which keeps the store, is frozen: then `_watch` waits for an answer."""
@@ -186,13 +196,14 @@ def place_of(frame: FrameType | None) -> str:
     return " ".join(f"{frame.f_code.co_filename}:{frame.f_lasti}" for frame, _ in stack_of(frame))
 
 
-def describe(frame: FrameType | None) -> str:
+def describe(frame: FrameType | None, has_open_collective: bool) -> str:
     """'waiting for others …', 'outside …' or 'in …', with the innermost line that is not in a library."""
     lines = [f"{frame.f_code.co_filename}:{line}" for frame, line in stack_of(frame)]
     kinds = {"outside": OUTSIDE, "waiting for others": COLLECTIVES}
     matching = [kind for kind, parts in kinds.items() if any(part in line for line in lines[:12] for part in parts)]
     ours = [line for line in lines if "/site-packages/" not in line]
-    return f"{matching[0] if matching else 'in'} {ours[0] if ours else 'no code of ours'}"
+    elsewhere = "waiting for others" if has_open_collective else "in"
+    return f"{matching[0] if matching else elsewhere} {ours[0] if ours else 'no code of ours'}"
 
 
 def stack_of(frame: FrameType | None) -> list[tuple[FrameType, int]]:

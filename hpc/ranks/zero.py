@@ -35,6 +35,15 @@ def single_process(zero: Zero) -> Zero:
     return replace(zero, stage=0, offload=False)
 
 
+def among(zero: Zero, num_ranks: int) -> Zero:
+    """The same for so many ranks. One alone has nobody to share with, so it goes without, and says so; but offloading
+    saves memory there too."""
+    if num_ranks > 1 or not zero.stage or zero.offload:
+        return zero
+    print(f"zero=stage{zero.stage} shares among processes, and this is one by itself: it runs as zero=none", flush=True)
+    return single_process(zero)
+
+
 def zero_from(values: Mapping[str, Any]) -> Zero:
     """Plain values → Zero. Raises ClusterError on keys that are unknown or missing, and on impossible values."""
     require_fields("zero", values, Zero)

@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from neurogen.config import Experiment, TaskSharing, ZooInit
+from neurogen.config import Experiment, ModelConfig, TaskSharing, ZooInit
 from neurogen.config.schema import written
 from neurogen.errors import UserError
 from neurogen.study.pipeline import Aggregate, Classical, Evaluate, Inject, Reference, Tune, Zoo
@@ -60,19 +60,26 @@ def study_name(experiments: Sequence[Experiment]) -> str:
 
 def evaluations_of(experiments: Sequence[Experiment]) -> list[Evaluate]:
     """One evaluation per experiment. Raises UserError where tasks=together is impossible for these experiments."""
-    zoos = [zoo_of(experiment) for experiment in experiments]
+    identities = Identities()
+    zoos = [zoo_of(experiment, identities) for experiment in experiments]
     _require_tasks({name for experiment in experiments for name in experiment.held_out}, zoos)
+    groups = [sharing_of(e, zoo) for e, zoo in zip(experiments, zoos, strict=True)]
     learned: dict[str, Learned] = defaultdict(dict)
-    for e, zoo in zip(experiments, zoos, strict=True):
+    for e, zoo, group in zip(experiments, zoos, groups, strict=True):
         if zoo.task.name not in e.held_out:
-            known = learned[sharing_of(e, zoo)].setdefault(zoo.task.name, zoo)
+            known = learned[group].setdefault(zoo.task.name, zoo)
             _require_same_form(known, zoo)
-    _require_company(experiments, zoos, learned)
-    return [evaluation_of(e, zoo, learned[sharing_of(e, zoo)]) for e, zoo in zip(experiments, zoos, strict=True)]
+    _require_company(experiments, zoos, groups, learned)
+    return [
+        evaluation_of(e, zoo, learned[group], identities)
+        for e, zoo, group in zip(experiments, zoos, groups, strict=True)
+    ]
 
 
 def _require_same_form(known: Zoo, zoo: Zoo) -> None:
     """A generator knows a task by its name, so two points with this name must be of one task."""
+    if known is zoo:
+        return
     before, after = (dict(flat(plain(member, identity=True))) for member in (known, zoo))
     differing = [key.removeprefix("task.") for key in {**before, **after} if before.get(key) != after.get(key)]
     if differing:
@@ -82,16 +89,17 @@ def _require_same_form(known: Zoo, zoo: Zoo) -> None:
         )
 
 
-def _require_company(experiments: Sequence[Experiment], zoos: Sequence[Zoo], learned: Mapping[str, Learned]) -> None:
-    """With tasks=together there are several tasks to learn."""
-    groups = Counter(sharing_of(e, zoo) for e, zoo in zip(experiments, zoos, strict=True))
-    for e, zoo in zip(experiments, zoos, strict=True):
-        group = sharing_of(e, zoo)
+def _require_company(
+    experiments: Sequence[Experiment], zoos: Sequence[Zoo], groups: Sequence[str], learned: Mapping[str, Learned]
+) -> None:
+    """With tasks=together there are several tasks to learn; `groups` are the values of `sharing_of`."""
+    sizes = Counter(groups)
+    for e, zoo, group in zip(experiments, zoos, groups, strict=True):
         if e.tasks == TaskSharing.together and not e.held_out and len(learned[group]) < 2:
             given = f"no other point shares a generator with {zoo.task.name}"
-            if groups[group] > 1:
+            if sizes[group] > 1:
                 given = (
-                    f"{groups[group]} points are one and the same, {zoo.task.name}, and no other shares its generator"
+                    f"{sizes[group]} points are one and the same, {zoo.task.name}, and no other shares its generator"
                 )
             raise UserError(
                 f"tasks=together: {given}; give several tasks, as in "
@@ -119,32 +127,30 @@ def sharing_of(experiment: Experiment, zoo: Zoo) -> str:
     return json.dumps([e.seed, e.held_out, *(plain(part, identity=True) for part in parts)], sort_keys=True)
 
 
-def evaluation_of(experiment: Experiment, zoo: Zoo, learned: Learned) -> Evaluate:
+def evaluation_of(experiment: Experiment, zoo: Zoo, learned: Learned, identities: Identities) -> Evaluate:
     """The evaluation of an experiment whose generator learns these tasks. Raises UserError where there are none."""
-    from neurogen.data.identity import identity_of_model
-
     e, root = experiment, experiment.root
     if not learned:
         raise UserError(f"held_out={written(e.held_out)} leaves no task to learn; add points that are not held out")
-    inject, model = None, identity_of_model(e.backbone)
+    inject, model = None, identities.of_model(e.backbone)
     if e.recipe.inject.steps != 0:
-        zoos = tuple(learned.values()) if e.source is None else (zoo_of(replace(e, target=e.source)),)
+        zoos = tuple(learned.values()) if e.source is None else (zoo_of(replace(e, target=e.source), identities),)
         inject = Inject(root, zoos, e.backbone, model, e.generator, e.recipe.inject, e.seed, e.checkpoint_interval)
     tasks = tuple(member.task for member in learned.values())
     tune = Tune(root, tasks, e.backbone, model, e.generator, e.recipe.tune, e.seed, inject, e.checkpoint_interval)
     if zoo.task.name in e.held_out:
         tune = replace(tune, tasks=(zoo.task,), stage=e.recipe.adapt, start=tune)
-    all_classes = replace(zoo.task, dataset=replace(zoo.task.dataset, relabel=None, unseen=[]))
+    all_classes = with_labels(zoo.task, unseen=[])
     classical = Classical(root, all_classes, e.classical, e.seed)  # the baseline may see every class and its label
     return Evaluate(root, zoo, e.evaluate, e.seed, classical, tune, e.recipe.name)
 
 
-def zoo_of(experiment: Experiment) -> Zoo:
+def zoo_of(experiment: Experiment, identities: Identities | None = None) -> Zoo:
     """The zoo, in steps of `zoo.chunk_size` networks. They do not depend on its size, so that a zoo can grow."""
     e, root, zoo = experiment, experiment.root, experiment.zoo
-    task = task_of(experiment)
+    task = task_of(experiment, identities)
     # Another order of the labels is another order of the output layer's rows, so one zoo serves all orders.
-    canonical = replace(task, dataset=replace(task.dataset, relabel=None))
+    canonical = with_labels(task, unseen=task.dataset.unseen)
     shared_epochs = zoo.shared_epochs if zoo.init == ZooInit.shared else 0
     starts = range(0, zoo.num_networks, zoo.chunk_size)
     counts = [min(zoo.chunk_size, zoo.num_networks - start) for start in starts]
@@ -155,13 +161,46 @@ def zoo_of(experiment: Experiment) -> Zoo:
     return Zoo(task, references, zoo.align)
 
 
-def task_of(experiment: Experiment) -> TaskSpec:
+def task_of(experiment: Experiment, identities: Identities | None = None) -> TaskSpec:
     """The task with the identity of its data and code. Raises UserError where they cannot be found."""
-    from neurogen.data.identity import identity, identity_of_model, identity_of_target
+    return (identities or Identities()).task_of(experiment)
 
-    dataset, model = experiment.dataset, experiment.backbone.source
-    data, embed = identity(dataset), None
-    if dataset.text is not None:
-        as_it_is = replace(dataset, relabel=None, unseen=[])
-        embed = Embed(experiment.root, as_it_is, data, model, identity_of_model(model))
-    return TaskSpec(dataset, data, experiment.target, identity_of_target(experiment.target), embed)
+
+def with_labels(task: TaskSpec, unseen: list[str]) -> TaskSpec:
+    """The task with its labels as they are, and these classes unseen."""
+    if task.dataset.relabel is None and task.dataset.unseen == unseen:
+        return task
+    return replace(task, dataset=replace(task.dataset, relabel=None, unseen=unseen))
+
+
+class Identities:
+    """What a study reads, each looked at once, so that all its points agree on it."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, TaskSpec] = {}
+        self.models: dict[str, str | None] = {}
+
+    def task_of(self, e: Experiment) -> TaskSpec:
+        """As `task_of`."""
+        from neurogen.data.identity import identity, identity_of_target
+
+        model, name = (
+            e.backbone.source,
+            repr((e.root, e.dataset, e.target, e.backbone.source if e.dataset.text else None)),
+        )
+        if name not in self.tasks:
+            data, embed = identity(e.dataset), None
+            if e.dataset.text is not None:
+                as_it_is = replace(e.dataset, relabel=None, unseen=[])
+                embed = Embed(e.root, as_it_is, data, model, self.of_model(model))
+            self.tasks[name] = TaskSpec(e.dataset, data, e.target, identity_of_target(e.target), embed)
+        return self.tasks[name]
+
+    def of_model(self, model: ModelConfig) -> str | None:
+        """As `identity_of_model`."""
+        from neurogen.data.identity import identity_of_model
+
+        name = repr(model)
+        if name not in self.models:
+            self.models[name] = identity_of_model(model)
+        return self.models[name]

@@ -17,7 +17,7 @@ from abc import ABC
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -152,8 +152,13 @@ def plain(config: Any, identity: bool) -> dict[str, Any]:
             return [of(item) for item in value]
         return plain(value, identity) if is_dataclass(value) else value
 
-    kept = (item.name for item in fields(config) if not identity or item.metadata.get("identity", True))
-    return {name: of(getattr(config, name)) for name in kept}
+    kind: Any = type(config)
+    return {name: of(getattr(config, name)) for name in _names(kind, identity)}
+
+
+@cache
+def _names(kind: Any, identity: bool) -> tuple[str, ...]:
+    return tuple(item.name for item in fields(kind) if not identity or item.metadata.get("identity", True))
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

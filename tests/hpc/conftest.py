@@ -39,7 +39,7 @@ def sweep_of(experiment: Composed, root: Path, *packages: str) -> Sweep:
         interrupted=KeyError,
         refused=ValueError,
         packages=packages,
-        configs=("",),
+        configs=({},),
         overrides=((),),
         values=list,
         commit="abc",

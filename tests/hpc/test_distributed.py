@@ -100,5 +100,5 @@ def test_a_port_in_use_is_named(program: Program) -> None:
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(taken.getsockname()[1]),
         }
-        process = program("run", *TINY, "zero=stage2", **meeting)
+        process = program("run", *TINY, "zero=stage3_offload", **meeting)
     assert "is in use; set another one, +cluster.environment.MASTER_PORT" in error_line(process)

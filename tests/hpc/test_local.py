@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from hpc.jobs.local import Devices, Processes, visible_gpus
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.xdist_group("local")  # one worker, since its tests share a sweep
@@ -87,6 +88,30 @@ def test_status_and_aggregate_read_a_local_sweep(swept: tuple[Path, subprocess.C
     listed = run("status", folder, "--json")
     states = {step["identity"].split("-")[0]: step["state"] for step in json.loads(listed.stdout)["steps"]}
     assert states["reference"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("given", "names"), [({"CUDA_VISIBLE_DEVICES": "2,GPU-5"}, ["2", "GPU-5"]), ({"CUDA_VISIBLE_DEVICES": ""}, [])]
+)
+def test_gpus_that_are_visible_already_are_the_ones_to_use(given: dict[str, str], names: list[str]) -> None:
+    assert visible_gpus(given) == names
+
+
+@pytest.mark.parametrize(("names", "expected"), [(["3", "7"], ["3", "7", "7"]), (["3"], ["", "", ""]), ([], [""] * 3)])
+def test_a_process_sees_the_gpu_with_the_fewest_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], expected: list[str]
+) -> None:
+    """Two at a time; the third begins when the second has ended."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    show = [sys.executable, "-c", "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES', ''))"]
+    devices = Devices(names)
+    processes = Processes({}, devices)
+    with (tmp_path / "log").open("wb") as log, devices.least_busy() as first:
+        for _ in range(2):
+            processes.run(show, log)
+    seen = (tmp_path / "log").read_text(encoding="utf-8").split("\n")[:2]
+    assert [first.get("CUDA_VISIBLE_DEVICES", ""), *seen] == expected
+    assert set(devices.running.values()) <= {0}
 
 
 def test_a_local_sweep_that_fails_whole_says_so(

@@ -99,6 +99,14 @@ def test_two_ranks_do_what_one_process_does(one_process: Path, tmp_path: Path, z
     assert process.stderr.count("tune: 20/20 steps") == 1  # rank 0 alone shows progress
 
 
+@pytest.mark.parametrize("zero", ["stage1", "stage2", "stage3"])
+def test_nothing_keeps_the_backbone_of_a_stage_that_is_over(one_process: Path, tmp_path: Path, zero: str) -> None:
+    root, steps = with_zoo_of(one_process, tmp_path / "runs"), ["recipe.inject.steps=2", "recipe.tune.steps=2"]
+    process = run(root, 2, f"zero={zero}", *steps, module="tests.hpc.kept")
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert process.stdout.count("KEPT 0") == 2
+
+
 @pytest.fixture(scope="module")
 def tasks_of_one_process(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tasks") / "runs"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 import weakref
+from pathlib import Path
 
 import torch
 
-from hpc.ranks.watchdog import Report, Watchdog
+from hpc.ranks.watchdog import LOST, Report, Watchdog
+from tests.hpc.forked import run_ranks
 
 
 def test_the_rank_that_hangs_is_told_from_those_that_wait() -> None:
@@ -25,6 +28,15 @@ def test_the_rank_that_hangs_is_told_from_those_that_wait() -> None:
     silent = watchdog.lost({0: works, 1: works}, {1: (5, time.monotonic() - 11)})
     assert silent.startswith("rank 1 on n2 has not been heard of for 11 s")
     assert watchdog.lost({0: works}, {1: (5, time.monotonic() - 11)}) == ""  # it has left
+
+
+def test_a_rank_with_an_open_collective_waits_wherever_it_stands(tmp_path: Path) -> None:
+    process = run_ranks("tests.hpc.asynchronous", [], 2, tmp_path)
+    assert process.returncode == LOST
+    assert re.search(
+        r"^error: rank 1 on \S+ has stood still for \d s in .*asynchronous.py", process.stderr, re.MULTILINE
+    )
+    assert "error: rank 0" not in process.stderr
 
 
 class Accumulator:
