@@ -7,7 +7,7 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from hpc.jobs.points import compose
 from neurogen.run import conf_folder
@@ -20,6 +20,11 @@ def test_points_are_composed_as_hydra_composes_them() -> None:
         ["dataset=digits", "seed=2", "recipe.tune.lr=2e-3"],
         ["dataset=sst2", "target=rnn", "fit=mlp", "name=a-b", "only=[tune,evaluate]"],
         ["dataset=sst2", "dataset.limit=7", "++dataset.text.max_tokens=9", "cluster=a100", "+cluster.environment.A=b"],
+        *(
+            [f"zoo.init={init}", f"seed={seed}", f"name={name}", f"only={only}"]
+            for init in ("shared", "independent")
+            for seed, name, only in ((1, "a", "null"), (2, "'${seed}'", "[tune,evaluate]"), (3, "'\\${b}'", "[tune]"))
+        ),
         [
             "backbone=qwen2_vl_7b",
             "cluster=a100",
@@ -43,7 +48,8 @@ def test_points_are_composed_as_hydra_composes_them() -> None:
         for point, config in zip(points, configs, strict=True):
             alone = loader.load_sweep_config(whole, point)
             expected = OmegaConf.masked_copy(alone, [key for key in alone if key != "hydra"])
-            assert config == OmegaConf.to_container(expected, resolve=True), point
+            resolved = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
+            assert resolved == OmegaConf.to_container(expected, resolve=True), point
         for wrong in ("recipe.tune.nothing=1", "dataset=nothing", "fit@nowhere=mlp"):
             with pytest.raises(HydraException):
                 compose(loader, whole, [["seed=1"], ["seed=2", wrong]])
