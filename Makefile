@@ -31,6 +31,7 @@ lint: $(VENV)/installed-test
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.commands
+	$(BIN)/python -m benchmarks.steps
 
 $(VENV)/installed-%: setup.cfg pyproject.toml constraints.txt Makefile
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -10,21 +10,19 @@ out: seconds per step, tokens per second, memory, MFU, and what dry_run=true exp
 from __future__ import annotations
 
 import warnings
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.setting import DEVICE, ON_GPU, report
+from benchmarks.bare import BarePass
+from benchmarks.setting import ON_GPU, report
 from benchmarks.stages import StageSpeed, experiment_of, run_stages, runtime_on
 from benchmarks.timing import Work, synchronize, timed
 from neurogen.cost.estimate import estimate
-from neurogen.generator.backbone import Backbone
 from neurogen.generator.folder import load_generator
 
 CASES = {"llama3_8b": "tiny_llama", "qwen2_vl_7b": "tiny_qwen2_vl"}  # and what stands for it on a CPU
@@ -73,28 +71,6 @@ class Expected:
     peak_gb: float
     inject: float
     tune: float
-
-
-@dataclass(frozen=True)
-class BarePass:
-    """The language model alone, there and back: no target network, no optimiser, no vision encoder."""
-
-    backbone: Backbone
-    num_tokens: int  # of one context
-
-    def __call__(self, contexts: int, recompute: bool = False, lora: bool = True) -> None:
-        """As one batch, which the stages cannot do."""
-        model = self.backbone.model.get_base_model()
-        if recompute:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
-        else:
-            model.gradient_checkpointing_disable()
-        size = contexts, self.num_tokens, self.backbone.hidden_size
-        inputs = torch.randn(size, device=DEVICE, dtype=torch.bfloat16, requires_grad=True)
-        adapter: AbstractContextManager[Any] = nullcontext() if lora else self.backbone.model.disable_adapter()
-        with adapter:
-            states = self.backbone.decoder(inputs_embeds=inputs, use_cache=False).last_hidden_state
-            states.float().square().mean().backward()
 
 
 def works_of(bare: BarePass) -> dict[str, Work]:

@@ -65,7 +65,7 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
         module=generator,
         losses=losses,
         batch_size=generator.prompts_at_once(runtime.batch_tokens),
-        validate=validation_of(generator, tasks, step.seed, runtime),
+        validate=validation_of(generator, tasks, step.seed),
         num_tokens_read=lambda: generator.backbone.num_tokens_read,
         passes_per_step=passes_of(step.backbone),
         encoder=generator.backbone.encoder,

@@ -13,10 +13,9 @@ from neurogen.stages.task_data import TaskData
 from neurogen.targets.prediction import evaluate_network
 from neurogen.training.history import Metrics
 from neurogen.training.loop import Validate
-from neurogen.training.runtime import Runtime
 
 
-def validation_of(generator: Generator, tasks: Sequence[TaskData], seed: int, runtime: Runtime) -> Validate:
+def validation_of(generator: Generator, tasks: Sequence[TaskData], seed: int) -> Validate:
     """A function that measures validation_loss and validation_accuracy, averaged over the tasks. With several tasks its
     row also has the accuracy of each. Every call uses the same contexts."""
     contexts = []
