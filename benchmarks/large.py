@@ -1,7 +1,7 @@
 """Sections `large CASE`: both stages with a backbone of 7 to 8 billion random weights, beside its bare passes.
 
 in:  Llama-3-8B or Qwen2-VL-7B, mnist5k and LeNet (on a CPU their tiny relatives); stage 1 with eight contexts per step,
-     one after the other, stage 2 with one
+     in one batch and one after the other, stage 2 with one
 out: seconds per step, tokens per second, memory, MFU, and what dry_run=true expects; the bare pass of the language
      model there and back, for 1 to 8 contexts in one batch, without LoRA, with each attention kernel, and with
      recomputation; from torch's profiler the kernels of such a pass, and how long the GPU is busy with them
@@ -10,7 +10,7 @@ out: seconds per step, tokens per second, memory, MFU, and what dry_run=true exp
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ def measure(folder: Path, case: str) -> None:
         "zoo.training.epochs=1",
         "recipe.inject.contexts_per_step=8",
         "recipe.inject.steps=7",
+        "generator.context_warmup=1",  # all steps of stage 1 read samples
         "checkpoint_every=100",
         *(LARGE if ON_GPU else []),
         f"backbone={case if ON_GPU else CASES[case]}",
@@ -58,6 +59,8 @@ def measure(folder: Path, case: str) -> None:
     runtime = runtime_on()
     steps = run_stages(folder, runtime, setting, ["inject", "tune"])
     report(**{kind: StageSpeed.of(steps[kind]) for kind in ("inject", "tune")})
+    one_by_one = run_stages(folder / "one-by-one", replace(runtime, batch_tokens=1), setting, ["inject"])
+    report(inject_one_by_one=StageSpeed.of(one_by_one["inject"]))
     generator = load_generator(steps["tune"].folder, runtime, gradient_checkpointing=True)
     bare = BarePass(generator.backbone, cost.tune.tokens_per_step)
     report(passes=timed(works_of(bare), REPEATS), tokens_per_context=bare.num_tokens)

@@ -80,6 +80,9 @@ def large_stages(results: Results) -> str:
                 speed = result[kind]
                 factor = f"{speed['step_s'] / expected:.1f}"
                 rows.append([f"{case}, {kind}", *speed_cells(speed), f"{expected:.3f}", factor])
+        if "inject_one_by_one" in result:
+            cells = speed_cells(result["inject_one_by_one"])
+            rows.append([f"{case}, inject, one context at a time", *cells, MISSING, MISSING])
     return table([*["backbone, stage"], *SPEED, "`dry_run`: s per step", "measured / `dry_run`"], rows)
 
 
