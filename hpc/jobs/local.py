@@ -108,7 +108,7 @@ def visible_gpus(environment: Mapping[str, str]) -> list[str]:
     nvidia_smi = shutil.which("nvidia-smi")
     if nvidia_smi is None:
         return []
-    listed = subprocess.run([nvidia_smi, "--list-gpus"], capture_output=True, text=True, check=False)
+    listed = subprocess.run([nvidia_smi, "--list-gpus"], capture_output=True, encoding="utf-8", check=False)
     return [str(index) for index in range(listed.stdout.count("UUID: GPU-"))]
 
 

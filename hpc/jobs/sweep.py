@@ -21,8 +21,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from hpc.errors import ClusterError
 from hpc.jobs.files import write_json
 from hpc.jobs.graph import Step, identity, in_order
@@ -173,6 +171,8 @@ class Sweep:
 
 def as_yaml(configs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The configs as OmegaConf.to_yaml writes them, with ${…} replaced; sections that are equal are written once."""
+    from omegaconf import DictConfig, OmegaConf  # `status` reads sweeps without it
+
     sections: dict[str, str] = {}
     for config in configs:
         values: Any = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config

@@ -71,7 +71,7 @@ def test_a_preview_shows_graph_scripts_and_estimates(program: Program, tmp_path:
     for expected in (
         r"0 +1 +1 +1 +2 +8 +10 +check 1-node-1-gpu",
         r"1 +1 +1 +0 +2 +8 +10 +check 1-node ",
-        r"2 +2 +0, 1 +1 +1 +8 +32 +120 +reference mnist-lenet-shared",
+        r"2 +2 +0, 1 +1 +1 +2 +32 +120 +reference mnist-lenet-shared",
         r"3 +1 +0, 1, 2 +1 +1 +8 +– +480 +inject",
         r"11 +1 +everything .*sweeps mnist\+sst2-2-points",
         r"srun --label --kill-on-bad-exit=0 sh -c",

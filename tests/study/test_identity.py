@@ -25,6 +25,7 @@ WITHOUT_EFFECT = {
     "dataset.path",  # the files count, not their place
     "dataset.size",  # what dry_run takes for granted
     "backbone.gradient_checkpointing",
+    "backbone.random_on_device",  # of random weights, which are for timing
     "recipe.adapt",  # only of held-out tasks
 }
 # What has an effect only beside other settings, or must name something that is there.
