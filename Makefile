@@ -32,6 +32,7 @@ lint: $(VENV)/installed-test
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.commands
 	$(BIN)/python -m benchmarks.steps
+	$(BIN)/python -m benchmarks.demo
 
 $(VENV)/installed-%: setup.cfg pyproject.toml constraints.txt Makefile
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -1,0 +1,135 @@
+"""The demo, measured: where its time goes, and how much sooner a network is generated than trained.
+
+    python -m benchmarks.demo [--root FOLDER] [--repeats 5]
+
+in:  a folder in which the demo has run; without --root it runs now, in a temporary one
+out: the seconds of every step; the whole against the bare passes of the backbone and the training of networks; one and
+     eight generated networks against classical training to the same accuracy on validation
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import neurogen
+from benchmarks.bare import BarePass
+from benchmarks.commands import RUN
+from benchmarks.steps import NUM_CONTEXTS
+from benchmarks.timing import seconds_of, timed
+from neurogen.api.generator import LoadedGenerator
+from neurogen.config import Experiment, StepKind
+from neurogen.data.dataset import Dataset
+from neurogen.progress import Progress
+from neurogen.run import compose
+from neurogen.study.execution import in_order
+from neurogen.study.graph import steps_of
+from neurogen.study.pipeline import Tune
+from neurogen.study.step import Step
+from neurogen.targets.fitting import initialised, train_networks
+from neurogen.targets.prediction import Batches, evaluate_network
+from neurogen.training.runtime import runtime_here
+
+STAGES = (StepKind.inject, StepKind.tune)
+NETWORKS = (StepKind.reference, StepKind.classical)
+NUM_SAMPLES = 512  # among which the context of a generated network is drawn
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    with tempfile.TemporaryDirectory() as name:
+        root = arguments.root or Path(name) / "runs"
+        seconds = seconds_of(partial(subprocess.run, [*RUN, f"root={root}"], check=True))
+        experiment = compose([f"root={root}"])
+        steps = {step.kind: step for step in in_order(steps_of([experiment]))}
+        took: dict[StepKind, float] = {
+            kind: float(step.metrics()["seconds"]) for kind, step in steps.items() if kind != StepKind.sweeps
+        }
+        for kind, of_kind in took.items():
+            print(f"{kind}: {of_kind:.1f} s")
+        tune = steps[StepKind.tune]
+        assert isinstance(tune, Tune)
+        generator = neurogen.load(tune.folder)
+        table = Table(title="python -m benchmarks.demo", title_justify="left")
+        for column in ("what", "s", "against", "s", "ratio", "n"):
+            table.add_column(column)
+        if arguments.root is None:
+            table.add_row(*whole(seconds, took, [steps[kind] for kind in STAGES], generator, arguments.repeats))
+        for row in generation(generator, experiment, tune.tasks[0].load(), arguments.repeats):
+            table.add_row(*row)
+    Console().print(table)
+
+
+def whole(
+    seconds: float, took: dict[StepKind, float], stages: Sequence[Step], generator: LoadedGenerator, repeats: int
+) -> list[str]:
+    """The demo against all that its arithmetic takes: the bare pass of every step, and the training of networks."""
+    least = sum(took[kind] for kind in NETWORKS)
+    for stage in stages:
+        rows = [row for row in stage.metrics()["history"] if "step_s" in row]
+        num_tokens = round(statistics.mean(row["tokens_per_s"] * row["step_s"] for row in rows))
+        (bare,) = timed({"bare": partial(BarePass(generator.module.backbone, num_tokens), 1)}, repeats).values()
+        least += len(rows) * bare.median_s
+    return ["the demo", f"{seconds:.0f}", "bare passes, and networks", f"{least:.0f}", f"{seconds / least:.2f}", "1"]
+
+
+def generation(generator: LoadedGenerator, experiment: Experiment, dataset: Dataset, repeats: int) -> list[list[str]]:
+    """Networks generated from training samples, and as many trained until they are as good on validation."""
+    runtime = runtime_here("auto")
+    placed = dataset.to(runtime.device)
+    validation = Batches(placed.validation, runtime.device)
+
+    samples, labels = dataset.train.samples[torch.arange(NUM_SAMPLES)], dataset.train.labels[:NUM_SAMPLES]
+
+    def accuracy_of(seed: int) -> float:
+        network = generator.generate(samples, labels, seed=seed).network
+        return evaluate_network(network, dict(network.named_parameters()), validation)[1]
+
+    needed = statistics.mean(accuracy_of(seed) for seed in range(NUM_CONTEXTS))
+    network = initialised(experiment.target, dataset, 0)
+    training = replace(experiment.classical.training, epochs=1)
+    num_epochs, trained = 0, 0.0
+    with Progress("classical", experiment.classical.training.epochs, "epochs") as progress:
+        accuracy = 0.0
+        while accuracy < needed and num_epochs < experiment.classical.training.epochs:
+            train = partial(
+                train_networks, [network], placed.train, validation, training, [num_epochs], runtime, progress
+            )
+            trained += seconds_of(train)
+            num_epochs += 1
+            _, accuracy = evaluate_network(network, dict(network.named_parameters()), validation)
+    print(f"classical: {100 * accuracy:.2f} % on validation after {num_epochs} epochs; generated: {100 * needed:.2f} %")
+    counts = (1, NUM_CONTEXTS)
+    generate = partial(generator.generate, samples, labels)
+    measured = timed({str(count): partial(generate, num_networks=count) for count in counts}, repeats)
+    return [
+        [
+            f"{count} networks generated",
+            f"{measured[str(count)].median_s:.2f}",
+            "classical training",
+            f"{count * trained:.2f}",
+            f"{count * trained / measured[str(count)].median_s:.1f} × as fast",
+            str(repeats),
+        ]
+        for count in counts
+    ]
+
+
+if __name__ == "__main__":
+    main()
