@@ -29,10 +29,13 @@ lint: $(VENV)/installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# On a GPU: make bench DEVICE=cuda, and benchmarks/gpu.py.
+bench: export DEVICE := $(or $(DEVICE),cpu)
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.commands
 	$(BIN)/python -m benchmarks.steps
 	$(BIN)/python -m benchmarks.demo
+	$(BIN)/python -m benchmarks.ranks
 
 $(VENV)/installed-%: setup.cfg pyproject.toml constraints.txt Makefile
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

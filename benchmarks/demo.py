@@ -1,6 +1,6 @@
 """The demo, measured: where its time goes, and how much sooner a network is generated than trained.
 
-    python -m benchmarks.demo [--root FOLDER] [--repeats 5]
+    DEVICE=cpu python -m benchmarks.demo [--root FOLDER] [--repeats 5]
 
 in:  a folder in which the demo has run; without --root it runs now, in a temporary one
 out: the seconds of every step; the whole against the bare passes of the backbone and the training of networks; one and

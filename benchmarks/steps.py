@@ -1,8 +1,8 @@
 """`make bench`, its second part: what the program's own work takes beside the arithmetic in it, as ratios.
 
-    python -m benchmarks.steps [--repeats 5]
+    DEVICE=cpu python -m benchmarks.steps [--repeats 5]
 
-in:  the demo's backbone, target and data (SmolLM2-135M, LeNet, mnist5k), on the machine's CPU or with DEVICE=cuda
+in:  the demo's backbone, target and data (SmolLM2-135M, LeNet, mnist5k), on a CPU or with DEVICE=cuda on a GPU
 out: a table with both medians and their ratio: a step of both stages against the bare pass, eight contexts as a batch
      against the same one by one, networks judged by the evaluation against forward passes
 """
