@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +35,7 @@ from neurogen.run import compose
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Tune
+from neurogen.study.results import Curve
 from neurogen.study.step import Step
 from neurogen.targets.fitting import initialised, train_networks
 from neurogen.targets.prediction import Batches, evaluate_network
@@ -90,7 +90,10 @@ def whole(
 
 
 def generation(generator: LoadedGenerator, experiment: Experiment, dataset: Dataset, repeats: int) -> list[list[str]]:
-    """Networks generated from training samples, and as many trained until they are as good on validation."""
+    """Networks generated from training samples, against as many trained by the classical recipe.
+
+    Of a training the epochs count until the network is as good on validation; all of them where it never is.
+    """
     runtime = runtime_here("auto")
     placed = dataset.to(runtime.device)
     validation = Batches(placed.validation, runtime.device)
@@ -102,19 +105,19 @@ def generation(generator: LoadedGenerator, experiment: Experiment, dataset: Data
         return evaluate_network(network, dict(network.named_parameters()), validation)[1]
 
     needed = statistics.mean(accuracy_of(seed) for seed in range(NUM_CONTEXTS))
-    network = initialised(experiment.target, dataset, 0)
-    training = replace(experiment.classical.training, epochs=1)
-    num_epochs, trained = 0, 0.0
-    with Progress("classical", experiment.classical.training.epochs, "epochs") as progress:
-        accuracy = 0.0
-        while accuracy < needed and num_epochs < experiment.classical.training.epochs:
-            train = partial(
-                train_networks, [network], placed.train, validation, training, [num_epochs], runtime, progress
-            )
-            trained += seconds_of(train)
-            num_epochs += 1
-            _, accuracy = evaluate_network(network, dict(network.named_parameters()), validation)
-    print(f"classical: {100 * accuracy:.2f} % on validation after {num_epochs} epochs; generated: {100 * needed:.2f} %")
+    training, network = experiment.classical.training, initialised(experiment.target, dataset, 0)
+    curves: list[Curve] = []
+    with Progress("classical", training.epochs, "epochs") as progress:
+        seconds = seconds_of(
+            lambda: curves.extend(train_networks([network], placed.train, validation, training, [0], runtime, progress))
+        )
+    accuracies = curves[0].validation_accuracy
+    num_epochs = next((epoch for epoch, accuracy in enumerate(accuracies, 1) if accuracy >= needed), training.epochs)
+    trained = seconds * num_epochs / training.epochs
+    print(
+        f"on validation: generated {100 * needed:.2f} %, trained at best {100 * max(accuracies):.2f} %; "
+        f"{num_epochs} of {training.epochs} epochs count"
+    )
     counts = (1, NUM_CONTEXTS)
     generate = partial(generator.generate, samples, labels)
     measured = timed({str(count): partial(generate, num_networks=count) for count in counts}, repeats)
