@@ -92,10 +92,13 @@ class Watchdog:
         self.ticks += 1
 
     def leave(self) -> None:
-        """Report that this rank is done. Rank 0 keeps the store, so it waits for the others."""
-        self.store.set(f"watchdog/{self.rank}", json.dumps(LEFT))
+        """Report that this rank is done. Rank 0 keeps the store, so it waits for all others."""
+        try:
+            self.store.set(f"watchdog/{self.rank}", json.dumps(LEFT))
+        except RuntimeError:  # rank 0 has waited in vain, or failed and says so itself; this rank's work is done
+            return
         deadline = time.monotonic() + self.timeout_s
-        while self.rank == 0 and self._reports() and time.monotonic() < deadline:
+        while self.rank == 0 and not self._all_left() and time.monotonic() < deadline:
             time.sleep(0.05)
 
     def gone(self) -> str:
@@ -180,6 +183,10 @@ class Watchdog:
         known = [rank for rank in range(self.size) if self.store.check([f"watchdog/{rank}"])]
         values = {rank: json.loads(self.store.get(f"watchdog/{rank}")) for rank in known}
         return {rank: Report(**value) for rank, value in values.items() if value != LEFT}
+
+    def _all_left(self) -> bool:
+        """A rank that is done before its first beat has reported nothing until it leaves."""
+        return self.store.check([f"watchdog/{rank}" for rank in range(self.size)]) and not self._reports()
 
     def _end(self, message: str) -> None:
         print(f"error: {message}", file=sys.stderr, flush=True)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import threading
 import time
 import weakref
 from pathlib import Path
 
+import pytest
 import torch
 
 from hpc.ranks.watchdog import LOST, Report, Watchdog
@@ -37,6 +41,40 @@ def test_a_rank_with_an_open_collective_waits_wherever_it_stands(tmp_path: Path)
         r"^error: rank 1 on \S+ has stood still for \d s in .*asynchronous.py", process.stderr, re.MULTILINE
     )
     assert "error: rank 0" not in process.stderr
+
+
+def test_rank_0_keeps_the_store_until_all_have_left() -> None:
+    """Also a rank that was done before its first beat. Rank 0 once left it behind, and it failed with its work done."""
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True)
+    watchdogs = [Watchdog(store, rank, 2, timeout_s=60.0, when_lost=lambda message: None) for rank in range(2)]
+    leaving = threading.Thread(target=watchdogs[0].leave, daemon=True)
+    leaving.start()
+    leaving.join(timeout=0.5)
+    assert leaving.is_alive()
+    watchdogs[1].leave()
+    leaving.join(timeout=30.0)
+    assert not leaving.is_alive()
+
+
+KEEP_A_STORE = """
+import torch
+store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True)
+print(store.port, flush=True)
+input()
+"""
+
+
+def test_a_rank_that_is_done_does_not_fail_because_rank_0_is_gone() -> None:
+    rank_0 = [sys.executable, "-c", KEEP_A_STORE]
+    with subprocess.Popen(rank_0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        assert process.stdout
+        port = int(process.stdout.readline())
+        store = torch.distributed.TCPStore("127.0.0.1", port, is_master=False)
+        watchdog = Watchdog(store, 1, 2, timeout_s=60.0, when_lost=lambda message: None)
+        process.kill()
+    with pytest.raises(RuntimeError):
+        watchdog.store.check(["key"])
+    watchdog.leave()
 
 
 class Accumulator:
