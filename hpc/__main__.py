@@ -1,7 +1,6 @@
-"""The command `python -m hpc BATCH_FOLDER [INDEX]`, which is hpc.jobs.job.
+"""The command `python -m hpc PROGRAM BATCH_FOLDER [INDEX]`, which is hpc.jobs.job.
 
-That module is imported here instead of being run: classes in the payload are pickled as members of hpc.jobs.job, not of
-__main__. What it prints is a log, so it is UTF-8 whatever the locale.
+What it prints is a log, so it is UTF-8 whatever the locale.
 """
 
 import io

@@ -31,6 +31,7 @@ from neurogen.config import (
 from neurogen.config.limits import require_limits
 from neurogen.config.schema import kind_at, mismatched_key, refusal, unknown_key, written
 from neurogen.errors import UserError
+from neurogen.secrets import require_no_secret_names, require_no_secrets
 
 if TYPE_CHECKING:
     from omegaconf.errors import OmegaConfBaseException
@@ -41,6 +42,8 @@ Section = TypeVar("Section")
 def experiment_from(composed: Any) -> Experiment:
     """What Hydra composed, resolved or not → validated Experiment. Raises UserError."""
     experiment = typed(Experiment, composed)
+    require_no_secrets(experiment)
+    require_no_secret_names("cluster.environment", experiment.cluster.get("environment") or {})
     validate(experiment)
     return experiment
 

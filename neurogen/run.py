@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ from neurogen.arguments import asks_for_sweep, for_hydra, split, with_study
 from neurogen.composition import explained
 from neurogen.errors import Interrupted, UserError, errors_in_one_line
 from neurogen.overrides import require_readable
+from neurogen.secrets import require_no_secrets
 from neurogen.streams import make_lasting
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ def main() -> None:
     with errors_in_one_line(*MENDABLE, explain=_explained):
         flags, overrides = split(sys.argv[1:])
         require_readable(overrides, groups(), asks_for_sweep(flags))
+        require_no_secrets(overrides)
         sys.argv[:] = for_hydra(sys.argv)
         try:
             compose_and_run()
@@ -213,12 +216,12 @@ def run_steps(experiment: Experiment, steps: Sequence[Step], stop: Event) -> Non
 def check_nodes(experiment: Experiment) -> None:
     """The site check on this rank of a job. Raises ClusterError with what is wrong, or outside a job."""
     from hpc.jobs.check_here import check_here
-    from neurogen.inputs import Inputs
+    from neurogen.program import NAME, inputs_of
     from neurogen.store import LIBRARIES
     from neurogen.study.graph import steps_of
 
-    inputs = Inputs.of(steps_of([experiment]))
-    check_here(Path(experiment.root), ("neurogen", "hpc"), LIBRARIES, inputs, UserError, Interrupted, Event())
+    inputs = inputs_of(steps_of([experiment]))
+    check_here(Path(experiment.root), ("neurogen", "hpc"), LIBRARIES, NAME, inputs, Interrupted, Event())
 
 
 def require_ranks(experiment: Experiment, placement: Placement, kinds: set[StepKind]) -> None:
@@ -247,10 +250,10 @@ def runtime_of(experiment: Experiment, placement: Placement, stop: Event) -> Abs
     """This process, or one rank of those that torchrun or srun started together; `stop` is its stop flag."""
     from hpc.ranks.distributed import runtime_of_ranks
     from hpc.ranks.zero import among, zero_from
-    from neurogen.sweep import make_runtime_of
+    from neurogen.program import runtime_from, settings_of
 
     zero = among(zero_from(experiment.zero), placement.size)
-    return runtime_of_ranks(make_runtime_of(experiment), zero, placement, stop)
+    return runtime_of_ranks(partial(runtime_from, settings_of(experiment)), zero, placement, stop)
 
 
 def _stop_on_signals(stop: Event) -> None:

@@ -9,13 +9,13 @@ conf/hydra/launcher names `plan`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurogen.config.schema import written
-from neurogen.errors import Interrupted, UserError
+from neurogen.errors import UserError
 
 if TYPE_CHECKING:
     from hpc.jobs.cluster import Cluster
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from neurogen.config import Experiment, StepKind
     from neurogen.cost.estimate import Estimate
     from neurogen.study.pipeline import Aggregate
-    from neurogen.training.runtime import Runtime
 
 
 NEEDED_BY_JOBS = ("tokenizers", "safetensors", "huggingface-hub", "datasets", "deepspeed")  # beside store.LIBRARIES
@@ -34,8 +33,8 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
     from hpc.jobs.cluster import cluster_from
     from hpc.jobs.sweep import Sweep
     from hpc.ranks.zero import zero_from
+    from neurogen import program
     from neurogen.experiment import experiment_from
-    from neurogen.inputs import Inputs
     from neurogen.store import LIBRARIES, commit_here, mark_root
     from neurogen.study.graph import steps_of
 
@@ -55,9 +54,9 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
     return Sweep(
         last=last,
         root=Path(first.root),
-        make_runtime=make_runtime_of(first),
-        interrupted=Interrupted,
-        refused=UserError,
+        program=program.NAME,
+        runtime=program.settings_of(first),
+        inputs=program.inputs_of(last),
         packages=tuple(sorted({"neurogen", "hpc", *packages})),
         configs=tuple(composed),
         overrides=tuple(tuple(words) for words in overrides),
@@ -66,7 +65,6 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
         commit=commit_here(),
         libraries=(*LIBRARIES, *NEEDED_BY_JOBS),
         site_check=first.site_check,
-        check_inputs=Inputs.of(last),
         dry_run=first.dry_run,
         fetch=partial(bring_sources, first, last),
         stop_after=first.stop_after,
@@ -122,18 +120,6 @@ def say_equal_points(experiments: Sequence[Experiment], overrides: Sequence[Sequ
             both = [[word for word in ours if word not in others] for ours, others in ((words, known), (known, words))]
             differing = " and ".join(" ".join(part) for part in both if part) or " ".join(words)
             print(f"  {differing}: the same experiment, which is run once and has one row")
-
-
-def make_runtime_of(experiment: Experiment) -> Callable[[], Runtime]:
-    """What makes the runtime, to be pickled for other processes. It imports torch only when it is called."""
-    e = experiment
-    return partial(_runtime_here, e.device, e.num_threads, e.batch_tokens, e.deterministic)
-
-
-def _runtime_here(device: str, num_threads: int, batch_tokens: int, deterministic: bool) -> Runtime:
-    from neurogen.training.runtime import runtime_here
-
-    return runtime_here(device, num_threads, batch_tokens, deterministic)
 
 
 def require_whole(e: Experiment) -> None:

@@ -9,10 +9,10 @@ The job runs the environment that the later ones run, so versions are not compar
 from __future__ import annotations
 
 import os
-import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from hpc.errors import ClusterError
 from hpc.jobs.cluster import Resources
@@ -25,12 +25,15 @@ def check_here(
     root: Path,
     packages: Sequence[str],
     libraries: Sequence[str],
-    inputs: Callable[[], object],
-    refused: type[BaseException],
+    program: str,
+    inputs: Any,
     interrupted: type[BaseException],
     stop: Event,
 ) -> None:
-    """All phases of a site check on this rank. Raises ClusterError outside a job, and for what is wrong."""
+    """All phases of a site check on this rank; `program` and `inputs` are those of a Sweep.
+
+    Raises ClusterError outside a job, and for what is wrong.
+    """
     job = os.environ.get("SLURM_JOB_ID")
     if job is None or "SLURM_PROCID" not in os.environ:
         raise ClusterError(
@@ -55,10 +58,10 @@ def check_here(
         code,
         tuple(packages),
         versions_here(libraries),
-        pickle.dumps((inputs, refused)),
+        inputs,
     )
     folder = root.absolute() / KIND / f"job-{job}"
     folder.mkdir(parents=True, exist_ok=True)
     start = os.environ.get("SLURM_RESTART_COUNT", "0")
     (folder / f"rank-{start}-{placement.rank}.begun").touch()
-    inspect(check, Station(placement, folder, stop, interrupted))
+    inspect(check, Station(placement, folder, stop, interrupted, program))

@@ -6,7 +6,8 @@ out: Cluster, which says what the site offers and what every kind of step asks f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -15,6 +16,8 @@ from hpc.errors import ClusterError
 from hpc.types import require_fields
 
 LEAST = {"max_array": 1, "array_parallelism": 1, "signal_delay_s": 0, "max_requeues": 0}
+SHELL_VARIABLE, SBATCH_OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*"), re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # a line of #SBATCH that is broken would go on as a command
 SMALLEST = {"gpus_per_node": 0, "mem_gb": 0.01}  # of the resources; all others are at least 1
 
 
@@ -58,7 +61,7 @@ class Cluster:
     gpu_option: GpuOption
     gpu_type: str | None  # such as a100; None: any
     srun: list[str]  # further options of srun
-    container: str | None  # shell words before the nodes' Python, such as apptainer exec --nv IMAGE
+    container: str | None  # words of a shell, as they are, before the nodes' Python, such as apptainer exec --nv IMAGE
     python: str | None  # the nodes' Python; None: the one that submits
     max_array: int  # tasks in one array; never more than SLURM's MaxArraySize
     array_parallelism: int  # tasks of one array that run at a time
@@ -93,7 +96,35 @@ def cluster_from(values: Mapping[str, Any]) -> Cluster:
     for name, least in LEAST.items():
         if values[name] < least:
             raise ClusterError(f"cluster.{name}={values[name]} must be at least {least}")
-    return Cluster(**{**values, "gpu_option": GpuOption(values["gpu_option"]), "steps": steps})
+    cluster = Cluster(**{**values, "gpu_option": GpuOption(values["gpu_option"]), "steps": steps})
+    _require_words(cluster)
+    return cluster
+
+
+def _require_words(cluster: Cluster) -> None:
+    """Raises ClusterError for what cannot be a word of a job's script. The lines of setup are the user's own code."""
+    for key in cluster.environment:
+        if not SHELL_VARIABLE.fullmatch(str(key)):
+            raise ClusterError(
+                f"cluster.environment has {key!r}, which is no name of a variable; use letters, digits, _"
+            )
+    for key in cluster.additional:
+        if not SBATCH_OPTION.fullmatch(str(key)):
+            raise ClusterError(f"cluster.additional has {key!r}, which is no option of sbatch; write mail_type: END")
+    for key, text in _texts(cluster):
+        if CONTROL.search(text):
+            raise ClusterError(f"cluster.{key}={text!r} has a line break or a control character; write it in one line")
+    for key, value in cluster.environment.items():
+        if "\0" in str(value):
+            raise ClusterError(f"cluster.environment.{key}={value!r} has a zero byte, which no variable can hold")
+
+
+def _texts(cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """What stands in one line of a script, by its key."""
+    for key in ("partition", "account", "qos", "constraint", "exclude", "gpu_type", "container", "python"):
+        yield key, getattr(cluster, key) or ""
+    yield from ((f"additional.{key}", str(value)) for key, value in cluster.additional.items())
+    yield from (("srun", str(word)) for word in cluster.srun)
 
 
 def _resources_from(kind: str, values: Mapping[str, Any]) -> Resources:

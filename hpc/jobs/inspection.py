@@ -13,7 +13,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import pickle
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from hpc.errors import ClusterError
 from hpc.jobs.check_report import Phase, RankReport, Report, problem_of, said, unseen_gpus
 from hpc.jobs.files import write_json
 from hpc.jobs.nodes import node_here, node_of
+from hpc.jobs.payload import program_named
 from hpc.jobs.site_check import SiteCheck, versions_here
 from hpc.ranks import probes
 from hpc.ranks.placement import Placement
@@ -55,6 +55,7 @@ class Station:
     batch_folder: Path
     stop: Event  # set by a signal
     stopped: type[BaseException]  # what is raised then
+    program: str  # the module that reads the inputs, a hpc.jobs.payload.Program
 
 
 def inspect(check: SiteCheck, station: Station) -> None:
@@ -195,10 +196,10 @@ class Rank:
         """Read the data and the models' files, once on every node."""
         if self.placement.local_rank != 0 or self._failed():
             return
-        read, refused = pickle.loads(self.check.inputs)  # noqa: S301  (the submission wrote it)
+        program = program_named(self.station.program)
         try:
-            read()
-        except refused as error:
+            program.read_inputs(self.check.inputs)
+        except program.refused as error:
             raise ClusterError(str(error)) from error
 
     def _reach(self, phase: Phase) -> None:

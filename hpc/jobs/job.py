@@ -1,8 +1,8 @@
 """What runs on a node: one step of a batch.
 
-    python -m hpc BATCH_FOLDER [INDEX]
+    python -m hpc PROGRAM BATCH_FOLDER [INDEX]
 
-in:  payload.pkl in the batch's folder, which was written before the batch was submitted
+in:  payload.json in the batch's folder, written before the batch was submitted, and the module that knows its steps
 out: the step's result in its own folder; notes of the attempt in the batch's folder; an exit status
 
 The first SIGUSR2 (the time limit is near) or SIGTERM (preempted, cancelled) asks the step to save and stop. After
@@ -14,71 +14,35 @@ shall put the job back, 143 after a second SIGTERM.
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 from hpc.errors import ClusterError
 from hpc.jobs.attempts import STOPPED, Attempt, AttemptLog
-from hpc.jobs.graph import Step, identity
+from hpc.jobs.graph import identity
 from hpc.jobs.inspection import Station
+from hpc.jobs.payload import Payload, program_named
 from hpc.jobs.queue import Queue
 from hpc.jobs.script import PUT_BACK
 from hpc.jobs.site_check import SiteCheck
-from hpc.jobs.sweep import Sweep
 from hpc.ranks.distributed import runtime_of_ranks
 from hpc.ranks.placement import Placement
 from hpc.ranks.signals import end_at_once, hear
-from hpc.ranks.zero import Zero, among, single_process
+from hpc.ranks.zero import among, single_process
 
-PAYLOAD = "payload.pkl"
 OUT_OF_TIME = 124
 SIGNALS_ARRIVE_WITHIN_S = 2.0
 
 
 class Stopped(Exception):
     """A site check saw a signal."""
-
-
-@dataclass(frozen=True)
-class Payload:
-    """The steps of a batch and what they need to run; functions and classes are pickled by reference."""
-
-    steps: tuple[Step, ...]
-    make_runtime: Callable[[], Any]
-    interrupted: type[BaseException]
-    refused: type[BaseException]
-    zero: Zero
-    max_requeues: int
-
-    @staticmethod
-    def of(sweep: Sweep, steps: Sequence[Step], max_requeues: int) -> Payload:
-        """That of a batch of these steps."""
-        return Payload(tuple(steps), sweep.make_runtime, sweep.interrupted, sweep.refused, sweep.zero, max_requeues)
-
-    @staticmethod
-    def of_check(check: SiteCheck, zero: Zero) -> Payload:
-        """That of a site check. It can be read where the code of the other steps cannot be imported."""
-        return Payload((check,), dict, Stopped, ClusterError, single_process(zero), max_requeues=0)
-
-    def write(self, folder: Path) -> None:
-        """Into the batch's folder."""
-        (folder / PAYLOAD).write_bytes(pickle.dumps(self))
-
-    @staticmethod
-    def read(folder: Path) -> Payload:
-        """From the batch's folder."""
-        payload = pickle.loads((folder / PAYLOAD).read_bytes())  # noqa: S301  (the submission wrote it)
-        assert isinstance(payload, Payload)
-        return payload
 
 
 @dataclass
@@ -104,64 +68,107 @@ class Signals:
         print(f"signal {signal.Signals(signal_number).name}: saving, then stopping", flush=True)
 
 
+@dataclass(frozen=True)
+class Task:
+    """What this process has to do."""
+
+    program: str  # the module that knows the steps
+    folder: Path  # of the batch
+    index: int  # of the step in it
+    placement: Placement
+
+    @staticmethod
+    def from_command() -> Task:
+        """From the words of the command and the variables of the job."""
+        program, folder, *index = sys.argv[1:]
+        number = int(index[0] if index else os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+        return Task(program, Path(folder), number, Placement.from_environment(os.environ))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it ended."""
+
+    status: int
+    message: str = ""  # the reason if the status is not 0
+    max_requeues: int = 0
+
+
 def main() -> None:
     """The command: runs one step on this rank, and exits with its status."""
     signals = Signals()
-    signals.listen()  # before the payload, which imports torch: a signal may arrive within the first second
-    folder = Path(sys.argv[1])
-    index = int(sys.argv[2] if len(sys.argv) > 2 else os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
-    payload, placement, log = Payload.read(folder), Placement.from_environment(os.environ), AttemptLog(folder, index)
-    if placement.rank != 0:
-        status, _ = run(payload, index, placement, log, signals)
+    signals.listen()  # before the payload, which may import much: a signal may arrive within the first second
+    task = Task.from_command()
+    log = AttemptLog(task.folder, task.index)
+    if task.placement.rank != 0:
+        status = run(task, log, signals).status
         # with another status srun would end rank 0, which still has to put the job back into the queue
         sys.exit(0 if status in (STOPPED, OUT_OF_TIME) else status)
     log.begin()
-    status, message = 1, ""
+    outcome = Outcome(1)
     try:
-        status, message = run(payload, index, placement, log, signals)
+        outcome = run(task, log, signals)
     finally:
         error = sys.exc_info()[1]
         if error is not None:
-            message = f"{type(error).__name__}: {' '.join(str(error).split())[:200]} (traceback in its log)"
-        attempt = replace(log.attempt, ended=time.time(), exit_status=status, message=message)
-        if status == OUT_OF_TIME:
-            attempt = _requeue(attempt, log, payload.max_requeues - log.num_requeued)
-            print(attempt.message, flush=True)
-        is_saved = attempt.exit_status in (STOPPED, PUT_BACK)
-        log.end(replace(attempt, exit_status=STOPPED) if is_saved else attempt)
-        if attempt.exit_status != 0 and not is_saved:
-            _cancel_dependants(payload.steps[index], folder)
-    sys.exit(attempt.exit_status)
+            described = f"{type(error).__name__}: {' '.join(str(error).split())[:200]} (traceback in its log)"
+            outcome = Outcome(1, described)
+        status = _end(task, log, outcome)
+    sys.exit(status)
 
 
-def run(payload: Payload, index: int, placement: Placement, log: AttemptLog, signals: Signals) -> tuple[int, str]:
-    """Run the step; every rank of the job calls this. Returns the exit status, and the reason if it is not 0."""
-    step = payload.steps[index]
+def run(task: Task, log: AttemptLog, signals: Signals) -> Outcome:
+    """Run the step; every rank of the job calls this."""
+    try:
+        payload, program = Payload.read(task.folder), program_named(task.program)
+        step = payload.step(program, task.index)
+    except ClusterError as error:
+        return _refused(error)
     print(f"{identity(step)} {step.label} on {os.uname().nodename}, {time.strftime('%Y-%m-%d %H:%M:%S')}", flush=True)
 
     def when_lost(message: str) -> None:
         if log.write_lost(message):
-            _cancel_dependants(step, log.folder)
+            _cancel_dependants(task)
 
     try:
         if isinstance(step, SiteCheck):  # whether its ranks can meet is what it has to find out
-            step.run(Station(placement, log.folder, signals.stop, payload.interrupted))
+            step.run(Station(task.placement, task.folder, signals.stop, Stopped, task.program))
         else:
-            zero = among(payload.zero, placement.size) if step.shared else single_process(payload.zero)
-            with runtime_of_ranks(payload.make_runtime, zero, placement, signals.stop, when_lost) as runtime:
+            zero = among(payload.zero, task.placement.size) if step.shared else single_process(payload.zero)
+            make_runtime = partial(program.runtime_from, payload.runtime)
+            with runtime_of_ranks(make_runtime, zero, task.placement, signals.stop, when_lost) as runtime:
                 step.run(runtime)
-    except payload.interrupted:
-        if placement.size > 1:
+    except (program.interrupted, Stopped):
+        if task.placement.size > 1:
             time.sleep(SIGNALS_ARRIVE_WITHIN_S)  # all ranks stop together; this one's own signal may still be under way
-        return (OUT_OF_TIME, "out of time") if signals.near_limit else (STOPPED, "stopped by a signal, saved")
-    except (payload.refused, ClusterError) as error:
-        message = " ".join(str(error).split())
-        print(f"error: {message}", file=sys.stderr, flush=True)
-        return int(getattr(error, "exit_status", 1)), message
-    return 0, ""
+        if signals.near_limit:
+            return Outcome(OUT_OF_TIME, "out of time", payload.max_requeues)
+        return Outcome(STOPPED, "stopped by a signal, saved")
+    except (program.refused, ClusterError) as error:
+        return _refused(error)
+    return Outcome(0)
 
 
-def _cancel_dependants(step: Step, folder: Path) -> None:
+def _refused(error: BaseException) -> Outcome:
+    message = " ".join(str(error).split())
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return Outcome(int(getattr(error, "exit_status", 1)), message)
+
+
+def _end(task: Task, log: AttemptLog, outcome: Outcome) -> int:
+    """Write down how the attempt ended; where it ran out of time, put the job back. Returns the exit status."""
+    attempt = replace(log.attempt, ended=time.time(), exit_status=outcome.status, message=outcome.message)
+    if outcome.status == OUT_OF_TIME:
+        attempt = _requeue(attempt, log, outcome.max_requeues - log.num_requeued)
+        print(attempt.message, flush=True)
+    is_saved = attempt.exit_status in (STOPPED, PUT_BACK)
+    log.end(replace(attempt, exit_status=STOPPED) if is_saved else attempt)
+    if attempt.exit_status != 0 and not is_saved:
+        _cancel_dependants(task)
+    return int(attempt.exit_status or 0)
+
+
+def _cancel_dependants(task: Task) -> None:
     """Cancel the jobs that wait for this step, and note its name as the cause.
 
     SLURM may cancel them too, later and without a reason. So it does no harm if SLURM cannot be reached from this node.
@@ -169,7 +176,7 @@ def _cancel_dependants(step: Step, folder: Path) -> None:
     if "SLURM_JOB_ID" not in os.environ:
         return
     try:
-        Queue(folder.parent.parent).cancel_dependants(identity(step), folder.name)
+        Queue(task.folder.parent.parent).cancel_dependants(task.folder.name, task.index)
     except (ClusterError, OSError) as error:
         print(f"could not cancel the jobs that wait for this step: {error}", file=sys.stderr, flush=True)
 

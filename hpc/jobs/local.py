@@ -24,7 +24,7 @@ from typing import IO, Any
 
 from hpc.jobs.attempts import STOPPED
 from hpc.jobs.graph import Step, identity
-from hpc.jobs.job import Payload
+from hpc.jobs.payload import Payload
 from hpc.jobs.queue import Queue
 from hpc.jobs.sweep import Sweep
 
@@ -45,14 +45,14 @@ def run_locally(sweep: Sweep, num_parallel: int) -> None:
         Processes(sweep.environment, Devices(visible_gpus(os.environ))) as processes,
     ):
         try:
-            _run_graph(steps, sweep.last, folder, pool, bar, processes)
+            _run_graph(steps, sweep, folder, pool, bar, processes)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
 
 def _run_graph(
-    steps: list[Step], last: Step, folder: Path, pool: ThreadPoolExecutor, bar: Any, processes: Processes
+    steps: list[Step], sweep: Sweep, folder: Path, pool: ThreadPoolExecutor, bar: Any, processes: Processes
 ) -> None:
     """Run every step as soon as what it needs is done; skip it if that has failed. The last step runs in any case."""
     indices = {identity(step): index for index, step in enumerate(steps)}
@@ -60,7 +60,7 @@ def _run_graph(
         index: {indices[identity(needed)] for needed in step.needs if identity(needed) in indices}
         for index, step in enumerate(steps)
     }
-    last_index = indices.get(identity(last))
+    last_index = indices.get(identity(sweep.last))
     if last_index is not None:
         needs[last_index] = set(indices.values()) - {last_index}  # its table also names what failed
     graph = TopologicalSorter(needs)
@@ -73,7 +73,9 @@ def _run_graph(
                 graph.done(index)
                 bar.update()
             else:
-                running[pool.submit(_run_step, folder, index, steps[index], bar, processes)] = index
+                command = [sys.executable, "-u", "-m", "hpc", sweep.program, str(folder), str(index)]
+                log = folder / f"{identity(steps[index])}.log"
+                running[pool.submit(_run_step, command, log, steps[index], bar, processes)] = index
         ended, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in ended:
             index = running.pop(future)
@@ -90,11 +92,10 @@ def _progress(num_steps: int) -> Any:
     return tqdm(total=num_steps, unit=" steps", dynamic_ncols=True, smoothing=0.05, disable=not sys.stderr.isatty())
 
 
-def _run_step(folder: Path, index: int, step: Step, bar: Any, processes: Processes) -> int:
-    log = folder / f"{identity(step)}.log"
+def _run_step(command: list[str], log: Path, step: Step, bar: Any, processes: Processes) -> int:
     bar.write(f"  {step.kind} {step.label}: {log}")
     with log.open("ab") as file:
-        status = processes.run([sys.executable, "-u", "-m", "hpc", str(folder), str(index)], file)
+        status = processes.run(command, file)
     if status:
         bar.write(f"  {step.kind} {step.label}: failed with status {status}, see {log}", file=sys.stderr)
     return status

@@ -77,4 +77,4 @@ def _cells(job: Batch, cluster: Cluster, after: str) -> list[str]:
 
 def _script(job: Batch, sweep: Sweep, cluster: Cluster, dependency: str | None) -> str:
     folder = Queue(sweep.root.absolute()).batch_folder(f"{job.name}-……")
-    return script_of(job, job.name, folder, cluster, dependency, Path("code"), sweep.environment)
+    return script_of(job, job.name, folder, cluster, dependency, Path("code"), sweep.program, sweep.environment)

@@ -101,11 +101,12 @@ class Queue:
         """Remove the record of a batch that never was in SLURM's queue."""
         (self.batch_folder(record.name) / RECORD).unlink()
 
-    def cancel_dependants(self, step: str, name: str) -> None:
-        """Take out of SLURM's queue what waits for this step of the batch `name`, directly or not, and note the cause.
+    def cancel_dependants(self, name: str, index: int) -> None:
+        """Take out of SLURM's queue what waits for a step of the batch `name`, directly or not, and note the cause.
 
         Jobs of other accounts stay; for them SLURM has kill-on-invalid-dep.
         """
+        step = self._read(self.batch_folder(name) / RECORD).steps[index]
         failed_steps, failed_batches, dependants = {step}, {name}, list[Record]()
         records = [record for record in self.records() if record.job_id is not None]
         while True:

@@ -14,7 +14,6 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from tenacity import RetryCallState
 
@@ -23,8 +22,10 @@ from hpc.jobs import scheduler
 from hpc.jobs.cluster import Cluster
 
 
-def sbatch(script: Path, name: str) -> str:
+def sbatch(script: bytes, name: str) -> str:
     """Submit a script. Returns the id of its job, which exists once however often the controller had to be asked.
+
+    No file is read: others might have put theirs in its place.
 
     Raises ClusterError if the site refuses the job, Unanswered if it may be in the queue or not.
     """
@@ -35,7 +36,7 @@ def sbatch(script: Path, name: str) -> str:
         if was_sent and (job_id := _id_of(name)):
             return job_id
         was_sent = True
-        text = scheduler.ask_once(["sbatch", "--parsable", str(script)])
+        text = scheduler.ask_once(["sbatch", "--parsable"], given=script)
         job_id = id_in(text) or _id_of(name)
         if job_id is None:
             raise Unanswered(f"sbatch answered without a job's id: {' '.join(text.split())[:200] or 'nothing'}")

@@ -177,21 +177,21 @@ def ask(command: list[str], attempts: int = ATTEMPTS, patience_s: float = LONGES
     return retrying(attempts)(ask_once, command, patience_s)
 
 
-def ask_once(command: list[str], patience_s: float = LONGEST_ANSWER_S) -> str:
-    """As `ask`, with one attempt."""
+def ask_once(command: list[str], patience_s: float = LONGEST_ANSWER_S, given: bytes | None = None) -> str:
+    """As `ask`, with one attempt. `given` is what the command reads from its standard input."""
     if shutil.which(command[0]) is None:
         raise ClusterError(f"there is no {command[0]} on this machine; ask your site where SLURM's commands are")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(DEFAULTS_OF_USERS)}
     try:
         process = subprocess.run(
-            command, env=environment, capture_output=True, encoding="utf-8", errors="replace", timeout=patience_s,
-            check=False,
-        )  # fmt: skip
+            command, env=environment, input=given, capture_output=True, timeout=patience_s, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise Unanswered(f"{command[0]}: no answer within {patience_s:.0f} s") from error
     if process.returncode == 0:
-        return process.stdout
-    message = f"{command[0]}: {' '.join(process.stderr.split()) or f'exit status {process.returncode}'}"
+        return process.stdout.decode("utf-8", "replace")
+    errors = process.stderr.decode("utf-8", "replace")
+    message = f"{command[0]}: {' '.join(errors.split()) or f'exit status {process.returncode}'}"
     raise Unanswered(message) if is_ambiguous(message) else ClusterError(message)
 
 

@@ -12,8 +12,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hpc.errors import ClusterError
 from hpc.jobs import site_check
-from hpc.jobs.cluster import Cluster, GpuOption, Resources
+from hpc.jobs.cluster import CONTROL, Cluster, GpuOption, Resources
 from hpc.jobs.graph import Batch
 from hpc.jobs.queue import Record
 
@@ -50,11 +51,20 @@ def script_of(
     cluster: Cluster,
     dependency: str | None,
     code: Path,
+    program: str,
     environment: Mapping[str, str],
 ) -> str:
-    """The script that runs a batch from its folder, with the snapshot `code` and these variables."""
+    """The script that runs a batch from its folder, with the snapshot `code` and these variables.
+
+    `program` is the module that knows the steps. Raises ClusterError for a folder that SLURM would not take as it is.
+    """
     from submitit.slurm.slurm import _make_sbatch_string
 
+    if CONTROL.search(str(folder)) or set(str(folder)) & set("%\\"):
+        raise ClusterError(
+            f"root={str(folder.parent.parent)!r} has a sign that SLURM reads as something else (%, a backslash, a line "
+            "break or another control character); give a folder without it"
+        )
     resources = cluster.resources(batch.kind)
     gpus = ":".join([*filter(None, [cluster.gpu_type]), str(resources.gpus_per_node)])
     has_gpus, is_gres = resources.gpus_per_node > 0, cluster.gpu_option == GpuOption.GRES
@@ -63,7 +73,7 @@ def script_of(
     if cluster.kill_on_invalid_dep and dependency:
         additional["kill-on-invalid-dep"] = "yes"
     text: str = _make_sbatch_string(
-        command=_command(batch, folder, cluster),
+        command=_command(batch, program, folder, cluster),
         use_srun=batch.kind != site_check.KIND,
         folder=folder,
         job_name=name,
@@ -93,9 +103,9 @@ def script_of(
     return text
 
 
-def _command(batch: Batch, folder: Path, cluster: Cluster) -> str:
+def _command(batch: Batch, program: str, folder: Path, cluster: Cluster) -> str:
     """What runs on every node, as words of a shell: Python, in a container where the site's config names one."""
-    words = shlex.join([cluster.python or sys.executable, "-P", "-u", "-m", "hpc", str(folder)])
+    words = shlex.join([cluster.python or sys.executable, "-P", "-u", "-m", "hpc", program, str(folder)])
     command = f"{cluster.container} {words}" if cluster.container else words
     return f"{_inspecting(folder, cluster)} {command}" if batch.kind == site_check.KIND else command
 

@@ -11,11 +11,11 @@ the earlier one still have what they need.
 from __future__ import annotations
 
 import hashlib
-import pickle
+import json
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count
 from pathlib import Path
@@ -45,7 +45,7 @@ class SiteCheck:
     code: Path  # the snapshot that jobs run
     packages: tuple[str, ...]  # what it consists of
     versions: dict[str, str]  # of Python and the libraries, where the sweep was submitted
-    inputs: bytes  # pickled: what reads the data and the models' files, and the error for which one line is enough
+    inputs: Any  # the data and the models' files, as the program of the steps describes them
 
     kind = KIND
     array = None
@@ -71,6 +71,21 @@ class SiteCheck:
     def marker(self) -> Path:
         """A file that exists once it has passed."""
         return self.folder / MARKER
+
+    def as_values(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return asdict(self) | {"root": str(self.root), "code": str(self.code)}
+
+    @staticmethod
+    def from_values(values: dict[str, Any]) -> SiteCheck:
+        """What `as_values` gave. Raises KeyError or TypeError for anything else."""
+        made = {
+            "root": Path(values["root"]),
+            "code": Path(values["code"]),
+            "resources": Resources(**values["resources"]),
+            "packages": tuple(values["packages"]),
+        }
+        return SiteCheck(**{**values, **made})
 
     @property
     def age_s(self) -> float | None:
@@ -100,15 +115,15 @@ def site_checks(
     sweep: Sweep, cluster: Cluster, code: Path, steps: Sequence[Step], anew: bool = False
 ) -> list[SiteCheck]:
     """The checks that stand before these steps, those that have passed within a day included; `anew`: without those."""
-    inputs = pickle.dumps((sweep.check_inputs, sweep.refused))
+    inputs = json.dumps(sweep.inputs, sort_keys=True)
     versions = versions_here(sweep.libraries)
     checks: list[SiteCheck] = []
     root = sweep.root.absolute()
     for resources in node_types(cluster, steps):
         site = [getattr(cluster, name) for name in DECISIVE]
-        valid_for = site, shape_of(resources), code.name, sorted(versions.items()), str(root), sweep.check_inputs
+        valid_for = site, shape_of(resources), code.name, sorted(versions.items()), str(root), inputs
         digest = hashlib.sha256(repr(valid_for).encode()).hexdigest()
-        first = SiteCheck(root, digest, 0, resources, code, sweep.packages, versions, inputs)
+        first = SiteCheck(root, digest, 0, resources, code, sweep.packages, versions, sweep.inputs)
         checks.append(newest(first, 0.0 if anew else VALID_S))
     return checks
 

@@ -19,8 +19,8 @@ from hpc.jobs import scheduler
 from hpc.jobs.attempts import RESERVE, RESERVED_BYTES
 from hpc.jobs.cluster import Cluster
 from hpc.jobs.graph import Batch, Step, batches, identity
-from hpc.jobs.job import Payload
 from hpc.jobs.limits import LimitReached, largest_array, limit_in
+from hpc.jobs.payload import Payload
 from hpc.jobs.queue import Queue, Record, new_record
 from hpc.jobs.reconcile import InFlight, failed_nodes, in_flight, stuck, take_out_hopeless
 from hpc.jobs.sbatch import advice_on, sbatch, without_job_environment
@@ -190,10 +190,10 @@ class _Submission:
         self._payload(batch).write(folder)
         if batch.kind == KIND:
             (folder / RESERVE).write_bytes(bytes(RESERVED_BYTES))
-        script = folder / "job.sh"
         awaited = self._dependency(waited_for, needed, dependency)
-        text = script_of(batch, name, folder, cluster, awaited, self.code, self.sweep.environment)
-        script.write_bytes(os.fsencode(text))  # a shell takes paths as the bytes that they are
+        text = script_of(batch, name, folder, cluster, awaited, self.code, self.sweep.program, self.sweep.environment)
+        script = os.fsencode(text)  # a shell takes paths as the bytes that they are
+        (folder / "job.sh").write_bytes(script)
         self.queue.write(record)
         record = replace(record, job_id=self._submit(script, record, cluster))
         self.queue.write(record)
@@ -232,7 +232,7 @@ class _Submission:
             _cancel([job[0]])
         self.add(Batch((last,)), others, "afterany")
 
-    def _submit(self, script: Path, record: Record, cluster: Cluster) -> str:
+    def _submit(self, script: bytes, record: Record, cluster: Cluster) -> str:
         """The id of the new job. Raises ClusterError, which says what to do next."""
         try:
             return sbatch(script, record.name)
@@ -241,7 +241,7 @@ class _Submission:
         except ClusterError as error:
             self.queue.forget(record)
             if limit := limit_in(str(error)):
-                shutil.rmtree(script.parent)
+                shutil.rmtree(self.queue.batch_folder(record.name))
                 raise LimitReached(limit) from error
             advice = advice_on(str(error), cluster)
             raise ClusterError(f"{error}; {advice}nothing of what was submitted before is lost") from error

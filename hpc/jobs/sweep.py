@@ -24,6 +24,7 @@ from typing import Any
 from hpc.errors import ClusterError
 from hpc.jobs.files import write_json
 from hpc.jobs.graph import Step, identity, in_order
+from hpc.jobs.owned import private_folder
 from hpc.ranks.zero import Zero
 
 MANIFEST = "manifest.json"
@@ -98,9 +99,9 @@ class Sweep:
 
     last: Step
     root: Path
-    make_runtime: Callable[[], Any]  # the argument of Step.run; a dataclass with a field `stop`, a threading.Event
-    interrupted: type[BaseException]  # what a step raises after it was stopped and has saved
-    refused: type[BaseException]  # what a step raises if one line for the user is enough
+    program: str  # the module whose steps these are, a hpc.jobs.payload.Program
+    runtime: Mapping[str, Any]  # what its runtime_from takes
+    inputs: Mapping[str, Any]  # what its read_inputs takes
     packages: tuple[str, ...]  # packages and modules whose code is copied
     configs: tuple[Mapping[str, Any], ...]  # of the points, as Hydra composed them
     overrides: tuple[tuple[str, ...], ...]  # of the points
@@ -109,7 +110,6 @@ class Sweep:
     zero: Zero  # how several ranks share a step
     libraries: tuple[str, ...]  # distributions that the code uses; a site check compares their versions
     site_check: bool  # let short jobs see first whether the nodes have what the others need
-    check_inputs: Callable[[], None]  # reads what the steps will read, without much work; its repr says what that is
     dry_run: bool  # show what would be submitted, and submit nothing
     fetch: Callable[[], None]  # bring here what the steps read from outside
     stop_after: str | None  # "fetch": submit and run nothing; "check": the site check alone, and wait for it
@@ -140,16 +140,18 @@ class Sweep:
         return self._folder_of(_files_of(self.packages))
 
     def _folder_of(self, files: dict[Path, Path]) -> Path:
-        return self.root.absolute() / "code" / _digest(files)
+        return code_folder_of(self.root) / _digest(files)
 
     def snapshot(self) -> Path:
-        """Copy the code to root/code/HASH, so that later edits do not change jobs that wait. Returns the folder.
+        """Copy the code to root/code-ACCOUNT/HASH, so that later edits do not change jobs that wait.
 
-        The hash is that of the content. Large files (data, compiled modules) are linked instead of copied. Raises
-        ClusterError if a package cannot be imported.
+        Returns the folder, which other accounts cannot enter. The hash is that of the content. Large files (data,
+        compiled modules) are linked instead of copied. Raises ClusterError if a package cannot be imported, or others
+        could replace the copy.
         """
         files = _files_of(self.packages)
         folder = self._folder_of(files)
+        private_folder(folder.parent)
         if folder.exists():
             return folder
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -167,6 +169,11 @@ class Sweep:
                 raise
             shutil.rmtree(temporary)  # another submission of the same code was faster
         return folder
+
+
+def code_folder_of(root: Path) -> Path:
+    """Where the code lies that jobs of this account run: who can write there is this account."""
+    return root.absolute() / f"code-{os.geteuid()}"
 
 
 def as_yaml(configs: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from typing import Any, TypeVar, get_args, get_origin
 
 import cattrs
@@ -18,21 +19,24 @@ import cattrs
 Section = TypeVar("Section")
 
 
-class _Other(Exception):
+class NotExact(Exception):
     """The value is not of the type, or only after a conversion."""
+
+
+UNLIKE = (NotExact, KeyError, TypeError, AttributeError, cattrs.ForbiddenExtraKeysError)
 
 
 def exactly(section: type[Section], values: Any) -> Section | None:
     """The values as this dataclass."""
     try:
         return _CONVERTER.structure(values, section)
-    except (_Other, KeyError, TypeError, AttributeError, cattrs.ForbiddenExtraKeysError):
+    except UNLIKE:
         return None
 
 
 def _require(holds: bool) -> None:
     if not holds:
-        raise _Other
+        raise NotExact
 
 
 def _same(value: Any, kind: type) -> Any:
@@ -49,10 +53,10 @@ def _number(value: Any, _: type) -> float:
     return float(value)
 
 
-def _items(value: Any, kind: Any) -> list[Any]:
+def _items(converter: cattrs.Converter, value: Any, kind: Any) -> list[Any]:
     _require(type(value) is list)
     (member,) = get_args(kind)
-    return [_CONVERTER.structure(item, member) for item in value]
+    return [converter.structure(item, member) for item in value]
 
 
 def _mapping(value: Any, _: Any) -> dict[str, Any]:
@@ -64,9 +68,18 @@ def _is_a(outer: type) -> Callable[[Any], bool]:
     return lambda kind: get_origin(kind) is outer
 
 
-_CONVERTER = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
-for _kind in (bool, int, str):
-    _CONVERTER.register_structure_hook(_kind, _same)
-_CONVERTER.register_structure_hook(float, _number)
-_CONVERTER.register_structure_hook_func(_is_a(list), _items)
-_CONVERTER.register_structure_hook_func(_is_a(dict), _mapping)
+def exact_converter() -> cattrs.Converter:
+    """What makes dataclasses of plain values that have their types already, to which hooks may be added.
+
+    It raises one of UNLIKE for other values.
+    """
+    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
+    for kind in (bool, int, str):
+        converter.register_structure_hook(kind, _same)
+    converter.register_structure_hook(float, _number)
+    converter.register_structure_hook_func(_is_a(list), partial(_items, converter))
+    converter.register_structure_hook_func(_is_a(dict), _mapping)
+    return converter
+
+
+_CONVERTER = exact_converter()

@@ -17,6 +17,7 @@ from neurogen.config import Experiment
 from neurogen.run import conf_folder
 from neurogen.study.graph import steps_of
 
+PROGRAM = "neurogen.program"
 Composed = Callable[..., Experiment]
 
 
@@ -35,9 +36,9 @@ def sweep_of(experiment: Composed, root: Path, *packages: str) -> Sweep:
     return Sweep(
         last=steps_of([experiment()]),
         root=root,
-        make_runtime=dict,
-        interrupted=KeyError,
-        refused=ValueError,
+        program=PROGRAM,
+        runtime={},
+        inputs={},
         packages=packages,
         configs=({},),
         overrides=((),),
@@ -46,7 +47,6 @@ def sweep_of(experiment: Composed, root: Path, *packages: str) -> Sweep:
         zero=Zero(stage=0, offload=False, whole_below=0, rank_timeout_s=300),
         libraries=("torch",),
         site_check=False,
-        check_inputs=dict,
         dry_run=False,
         fetch=dict,
         stop_after=None,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 
@@ -23,8 +24,8 @@ from hpc.ranks.zero import zero_from
 from neurogen.experiment import experiment_from
 from neurogen.generator.backbone import load_backbone
 from neurogen.generator.usable import require_usable
+from neurogen.program import runtime_from, settings_of
 from neurogen.run import conf_folder
-from neurogen.sweep import make_runtime_of
 
 
 def main() -> None:
@@ -32,7 +33,8 @@ def main() -> None:
         e = experiment_from(compose("config", ["device=cpu", "num_threads=1", *sys.argv[1:]]))
     require_usable(e.backbone)
     zero = zero_from(e.zero)
-    with runtime_of_ranks(make_runtime_of(e), zero, Placement.from_environment(os.environ), Event()) as runtime:
+    make_runtime = partial(runtime_from, settings_of(e))
+    with runtime_of_ranks(make_runtime, zero, Placement.from_environment(os.environ), Event()) as runtime:
         seen, over = [own_memory_mb()], Event()
 
         def watch() -> None:

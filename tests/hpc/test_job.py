@@ -11,20 +11,17 @@ import sys
 from pathlib import Path
 
 from hpc.jobs.attempts import attempts_of
-from hpc.jobs.job import Payload
-from neurogen.errors import Interrupted
-from neurogen.sweep import make_runtime_of
-from tests.hpc.conftest import Composed, sweep_of
+from hpc.jobs.payload import Payload
+from neurogen.program import settings_of
+from tests.hpc.conftest import PROGRAM, Composed, sweep_of
 
 
 def test_a_signal_in_the_first_second_is_heard(experiment: Composed, tmp_path: Path) -> None:
     """While the payload is loaded, and torch with it: it is noted as out of time, not as killed."""
-    sweep = dataclasses.replace(
-        sweep_of(experiment, tmp_path), make_runtime=make_runtime_of(experiment()), interrupted=Interrupted
-    )
+    sweep = dataclasses.replace(sweep_of(experiment, tmp_path), runtime=settings_of(experiment()))
     Payload.of(sweep, [sweep.steps[0]], max_requeues=0).write(tmp_path)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
-    process = subprocess.Popen([sys.executable, "-m", "hpc", str(tmp_path), "0"], env=environment)
+    process = subprocess.Popen([sys.executable, "-m", "hpc", PROGRAM, str(tmp_path), "0"], env=environment)
     caught = 0
     while not caught & 1 << signal.SIGUSR2 - 1:
         assert process.poll() is None

@@ -72,7 +72,7 @@ def test_a_job_that_got_through_is_not_submitted_again(commands: Path, capsys: p
     """The answer of sbatch is lost, and the controller stays busy for a while; then it knows the job by name."""
     calls = add(commands, "sbatch", f'echo "{SILENCE}" >&2; exit 1')
     add(commands, "squeue", f'{BUSY_TWICE}; echo "7|N/A|PENDING|0:00||n1|a"')
-    assert sbatch(commands / "job.sh", "a") == "7"
+    assert sbatch(b"script", "a") == "7"
     assert len(calls.read_text().splitlines()) == 1
     assert "asking whether a is in the queue all the same" in capsys.readouterr().err
 
@@ -81,7 +81,7 @@ def test_a_job_that_got_through_is_not_submitted_again(commands: Path, capsys: p
 def test_a_job_that_did_not_get_through_is_submitted_again(commands: Path, silence: str) -> None:
     add(commands, "sbatch", f'[ $calls -lt 2 ] && echo "{silence}" >&2 && exit 1; echo "8;cluster"')
     add(commands, "squeue", "exit 0")
-    assert sbatch(commands / "job.sh", "a") == "8"
+    assert sbatch(b"script", "a") == "8"
 
 
 def test_a_job_that_may_be_in_the_queue_is_not_refused(commands: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_job_that_may_be_in_the_queue_is_not_refused(commands: Path) -> None:
     add(commands, "sbatch", f'echo "{SILENCE}" >&2; exit 1')
     add(commands, "squeue", 'echo "Invalid user" >&2; exit 1')
     with pytest.raises(Unanswered, match=f"did not answer in {scheduler.ATTEMPTS} attempts"):
-        sbatch(commands / "job.sh", "a")
+        sbatch(b"script", "a")
 
 
 def test_a_command_that_hangs_has_not_answered(commands: Path) -> None:
@@ -125,7 +125,7 @@ def test_the_id_of_a_job_is_read_among_what_a_wrapper_prints(text: str, expected
 def test_a_job_whose_id_nobody_prints_is_asked_for_by_name(commands: Path) -> None:
     calls = add(commands, "sbatch", "echo it is in the queue")
     add(commands, "squeue", 'echo "7|N/A|PENDING|0:00||n1|a"')
-    assert sbatch(commands / "job.sh", "a") == "7"
+    assert sbatch(b"script", "a") == "7"
     assert len(calls.read_text().splitlines()) == 1
 
 
@@ -133,7 +133,7 @@ def test_a_job_that_neither_sbatch_nor_squeue_names_stays_on_record(commands: Pa
     add(commands, "sbatch", "echo it is in the queue")
     add(commands, "squeue", "exit 0")
     with pytest.raises(Unanswered, match="sbatch answered without a job's id: it is in the queue"):
-        sbatch(commands / "job.sh", "a")
+        sbatch(b"script", "a")
 
 
 def test_what_a_user_prefers_of_squeue_hides_no_job(commands: Path, monkeypatch: pytest.MonkeyPatch) -> None:

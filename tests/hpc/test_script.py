@@ -11,7 +11,7 @@ import pytest
 from hpc.jobs.graph import Batch
 from hpc.jobs.queue import new_record
 from hpc.jobs.script import dependency_of, script_of
-from tests.hpc.conftest import Composed, graph, site
+from tests.hpc.conftest import PROGRAM, Composed, graph, site
 
 
 def test_dependencies_name_whole_jobs_or_the_tasks_that_are_needed() -> None:
@@ -28,7 +28,7 @@ def test_a_script_asks_for_what_the_site_says(experiment: Composed, tmp_path: Pa
         "cluster=a100", "cluster.partition=gpu", "cluster.setup=[module load cuda]", "cluster.steps.tune.timeout_min=77"
     )
     (tune,) = (step for step in graph(experiment, "seed=0") if step.kind == "tune")
-    text = script_of(Batch((tune,)), "name", tmp_path, cluster, "afterok:5", tmp_path / "code", {})
+    text = script_of(Batch((tune,)), "name", tmp_path, cluster, "afterok:5", tmp_path / "code", PROGRAM, {})
     for line in (
         "#SBATCH --partition=gpu",
         "#SBATCH --time=77",
@@ -40,7 +40,9 @@ def test_a_script_asks_for_what_the_site_says(experiment: Composed, tmp_path: Pa
         "export OMP_NUM_THREADS=8",
     ):
         assert line in text.splitlines(), text
-    assert "kill-on-invalid-dep" not in script_of(Batch((tune,)), "name", tmp_path, cluster, None, tmp_path, {})
+    assert "kill-on-invalid-dep" not in script_of(
+        Batch((tune,)), "name", tmp_path, cluster, None, tmp_path, PROGRAM, {}
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,7 @@ def test_a_script_asks_in_the_way_of_the_site(
     experiment: Composed, tmp_path: Path, overrides: list[str], expected: str, absent: str
 ) -> None:
     (tune,) = (step for step in graph(experiment, "seed=0") if step.kind == "tune")
-    text = script_of(Batch((tune,)), "name", tmp_path, site("cluster=a100", *overrides), None, tmp_path, {})
+    text = script_of(Batch((tune,)), "name", tmp_path, site("cluster=a100", *overrides), None, tmp_path, PROGRAM, {})
     assert expected in text.splitlines(), text
     assert absent not in text
 
@@ -73,8 +75,8 @@ def test_a_script_asks_in_the_way_of_the_site(
 def test_a_step_runs_in_the_container_of_the_site(experiment: Composed, tmp_path: Path) -> None:
     """Inside srun, with the Python of the container; options of srun are for pyxis, and for how ranks are bound."""
     (tune,) = (step for step in graph(experiment, "seed=0") if step.kind == "tune")
-    step = f"-P -u -m hpc {tmp_path}"
-    plain = script_of(Batch((tune,)), "name", tmp_path, site("cluster=a100"), None, tmp_path, {})
+    step = f"-P -u -m hpc {PROGRAM} {tmp_path}"
+    plain = script_of(Batch((tune,)), "name", tmp_path, site("cluster=a100"), None, tmp_path, PROGRAM, {})
     assert "scontrol" not in plain
     assert plain.splitlines()[-1].endswith(f"--kill-on-bad-exit=1 {sys.executable} {step}")
     contained = site(
@@ -83,7 +85,7 @@ def test_a_step_runs_in_the_container_of_the_site(experiment: Composed, tmp_path
         "cluster.python=/opt/bin/python",
         "cluster.srun=['--cpu-bind=none']",
     )
-    text = script_of(Batch((tune,)), "name", tmp_path, contained, None, tmp_path, {})
+    text = script_of(Batch((tune,)), "name", tmp_path, contained, None, tmp_path, PROGRAM, {})
     call = f"--kill-on-bad-exit=1 --cpu-bind=none apptainer exec --nv $IMAGES/a.sif /opt/bin/python {step}"
     *_, last = (line for line in text.splitlines() if line.startswith("srun"))
     assert last.endswith(call), text

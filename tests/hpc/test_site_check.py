@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import pickle
 import re
 import subprocess
 import sys
 import time
-from functools import cache, partial
+from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from threading import Event
@@ -24,13 +24,14 @@ from hpc.jobs.check_report import Phase, RankReport, Report, problem_of, rows, s
 from hpc.jobs.cluster import Cluster
 from hpc.jobs.graph import identity
 from hpc.jobs.inspection import Station, inspect
-from hpc.jobs.job import Payload
+from hpc.jobs.payload import Payload
 from hpc.jobs.script import BEFORE_PYTHON
 from hpc.jobs.site_check import SiteCheck, passed, site_checks, versions_here
 from hpc.ranks.placement import Placement
 from hpc.ranks.probes import Gpu
 from hpc.ranks.zero import Zero
-from tests.hpc.conftest import Composed, site, sweep_of
+from neurogen.inputs import Inputs
+from tests.hpc.conftest import PROGRAM, Composed, site, sweep_of
 from tests.hpc.forked import free_port
 
 CODE = Path("code/abc")
@@ -45,15 +46,16 @@ def here() -> Cluster:
 
 def check_of(root: Path, **changes: Any) -> SiteCheck:
     """The check of a node without GPUs, whose inputs are nothing."""
-    code, inputs = HPC.parent, pickle.dumps((dict, ClusterError))
-    check = SiteCheck(root, "abc", 0, here().resources("tune"), code, ("hpc",), versions_here(["torch"]), inputs)
+    inputs = Inputs((), (), modules=())
+    about = (HPC.parent, ("hpc",), versions_here(["torch"]), asdict(inputs))
+    check = SiteCheck(root, "abc", 0, here().resources("tune"), *about)
     return dataclasses.replace(check, **changes)
 
 
 def checked(check: SiteCheck, folder: Path) -> Report:
     """The report of a check whose only rank is this process. Raises ClusterError with what is wrong."""
     (folder / "rank-0-0.begun").touch()
-    inspect(check, Station(Placement(0, 1, 0, "127.0.0.1", 0), folder, Event(), KeyboardInterrupt))
+    inspect(check, Station(Placement(0, 1, 0, "127.0.0.1", 0), folder, Event(), KeyboardInterrupt, PROGRAM))
     report = Report.read(check.folder)
     assert report is not None
     return report
@@ -68,7 +70,7 @@ def checked(check: SiteCheck, folder: Path) -> Report:
         ({"steps": {"default": dataclasses.replace(here().resources("tune"), tasks_per_node=2)}}, {}, CODE, False),
         ({"steps": {"default": dataclasses.replace(here().resources("tune"), timeout_min=7)}}, {}, CODE, True),
         ({"array_parallelism": 7}, {}, CODE, True),
-        ({}, {"check_inputs": list}, CODE, False),
+        ({}, {"inputs": {"modules": ["json"]}}, CODE, False),
         ({}, {"root": Path("elsewhere")}, CODE, False),
         ({}, {"libraries": ("torch", "numpy")}, CODE, False),
         ({}, {"commit": "def"}, CODE, True),
@@ -147,8 +149,9 @@ def test_a_sound_node(tmp_path: Path) -> None:
             rf"has torch {re.escape(version('torch'))} \(submitted with 0.0.1\)",
         ),
         ({"code": Path("/nowhere")}, "imports hpc from .*, and not from the snapshot /nowhere"),
-        ({"inputs": pickle.dumps((partial(open, "/nowhere/data"), OSError))}, ".*No such file.*/nowhere/data"),
-        ({"inputs": pickle.dumps((partial(int, "x"), OSError))}, "ValueError: .*traceback in its log"),
+        ({"inputs": asdict(Inputs((), (), modules=("nowhere",)))}, "nowhere cannot be imported"),
+        ({"inputs": asdict(Inputs((), (), modules=("this is no name",)))}, "this is no name cannot be imported"),
+        ({"inputs": {"modules": "json"}}, "the inputs are not described as this code does it"),
     ],
 )
 def test_what_is_wrong_with_a_node_is_said(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -165,7 +168,18 @@ def ranks_of(check: SiteCheck, folder: Path, *environments: dict[str, str]) -> l
     """The exit statuses of ranks that begin as srun begins them, each with variables of its own."""
     Payload.of_check(check, Zero(0, False, 0, 300)).write(folder)
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(len(environments))}
-    command = ["sh", "-c", BEFORE_PYTHON, str(check.root), str(folder), sys.executable, "-m", "hpc", str(folder)]
+    command = [
+        "sh",
+        "-c",
+        BEFORE_PYTHON,
+        str(check.root),
+        str(folder),
+        sys.executable,
+        "-m",
+        "hpc",
+        PROGRAM,
+        str(folder),
+    ]
     processes = []
     for rank, environment in enumerate(environments):
         place = {"RANK": str(rank), "LOCAL_RANK": "0", "SLURM_PROCID": str(rank), "SLURMD_NODENAME": f"n{rank + 1}"}

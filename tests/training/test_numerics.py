@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from neurogen.errors import UserError
+from neurogen.program import runtime_from, settings_of
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Tune
-from neurogen.sweep import make_runtime_of
 from neurogen.training.numerics import CUBLAS_KEY, Numerics, prepare_cublas
 from neurogen.training.runtime import runtime_here
 from tests.conftest import Composed
@@ -84,7 +84,7 @@ def test_both_stages_have_the_same_bits_with_deterministic_algorithms_on_a_cpu(
     for chosen in (default, deterministic):
         tune: Tune = steps_of([chosen]).evaluations[0].tune
         for step in in_order(tune):
-            step.run(make_runtime_of(chosen)())
+            step.run(runtime_from(settings_of(chosen)))
         generators.append((tune.folder / "generator.safetensors").read_bytes())
     assert generators[0] == generators[1]
     assert tune.environment()["deterministic"] is True

@@ -1,0 +1,87 @@
+"""What nobody but this account can have written, under a root that other accounts may write into.
+
+in:  files and folders below the root
+out: the content of a file; a folder that is closed to others; ClusterError where somebody else may have been there
+
+A job does what its files say, with the rights of its account. So these must be the account's own.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from hpc.errors import ClusterError
+
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+AGAIN = "submit again"
+
+
+def write_owned(path: Path, content: bytes) -> None:
+    """Write or replace a file, atomically, that only this account may write, whatever the umask."""
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+    with open(descriptor, "wb") as file:
+        os.fchmod(descriptor, 0o644)
+        file.write(content)
+    os.replace(temporary, path)
+
+
+def read_owned(path: Path) -> bytes:
+    """The content of a file. Raises ClusterError where it is no regular file that only this account may write.
+
+    The file that was opened is the one that is looked at, so nobody can put another in its place in between.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe would wait for a writer
+    except OSError as error:
+        raise ClusterError(f"{path} cannot be read, or is a link ({error.strerror}); {AGAIN}") from error
+    with open(descriptor, "rb") as file:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise ClusterError(f"{path} is no file; {AGAIN}")
+        _require_own(path, about)
+        return file.read()
+
+
+def private_folder(path: Path) -> Path:
+    """The folder, which is made where it is missing and which only this account can enter.
+
+    Raises ClusterError where it is a link, or another account's, or open to others.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _keep_in_place(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
+    about = path.lstat()
+    if not stat.S_ISDIR(about.st_mode):
+        raise ClusterError(f"{path} is no folder but a link or a file; remove it, and {AGAIN}")
+    _require_own(path, about)
+    return path
+
+
+def _keep_in_place(parent: Path) -> None:
+    """Let nobody who may write into `parent` rename what lies in it, except its owner.
+
+    Raises ClusterError where only the owner could see to that.
+    """
+    about = parent.stat()
+    if not about.st_mode & OTHERS_WRITE or about.st_mode & stat.S_ISVTX:
+        return
+    if about.st_uid != os.geteuid():
+        raise ClusterError(
+            f"others may write into {parent}, and replace there the code that your jobs run; its owner has to run "
+            f"chmod +t {parent}"
+        )
+    parent.chmod(stat.S_IMODE(about.st_mode) | stat.S_ISVTX)
+
+
+def _require_own(path: Path, about: os.stat_result) -> None:
+    if about.st_uid != os.geteuid():
+        raise ClusterError(
+            f"{path} belongs to the account {about.st_uid}, and this is {os.geteuid()}; a job runs nothing of others: "
+            f"remove it, and {AGAIN}"
+        )
+    if about.st_mode & OTHERS_WRITE:
+        raise ClusterError(f"{path} may be written by others (mode {stat.S_IMODE(about.st_mode):o}); {AGAIN}")
