@@ -189,6 +189,18 @@ def tiny_run(shared: Path) -> FinishedRun:
     return finished_run(shared / "tiny", "tiny", TINY, run_new)
 
 
+# Secrets in the environment of real runs, of which no file may have a trace.
+PLANTED = {"HF_TOKEN": "hf_" + "Planted" * 5, "WANDB_API_KEY": "planted-key-7f3a", "MY_PASSWORD": "planted password"}
+
+
+def files_with_secrets(folder: Path) -> list[Path]:
+    """The files below a folder that hold one of these; fails where there are no files."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert files
+    secrets = [value.encode() for value in PLANTED.values()]
+    return [path for path in files if any(secret in path.read_bytes() for secret in secrets)]
+
+
 def folders(root: Path) -> dict[str, Path]:
     """The folder of the only step of every kind."""
     return {path.parent.name: path for path in root.glob("*/*") if path.is_dir()}

@@ -9,6 +9,7 @@ README.md              the model card, here and in adapter/
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -113,11 +114,21 @@ def save_generator(generator: Generator, backbone: BackboneConfig, folder: Path)
     store.write_text(folder / "adapter" / "README.md", adapter_card(description))  # peft leaves a template to fill in
 
 
-def load_generator(folder: Path, runtime: Runtime, gradient_checkpointing: bool = False) -> Generator:
-    """A saved generator, ready to generate or to be tuned on. Raises UserError for a broken or foreign folder."""
+def load_generator(
+    folder: Path,
+    runtime: Runtime,
+    gradient_checkpointing: bool = False,
+    targets: Sequence[TargetConfig] | None = None,
+) -> Generator:
+    """A saved generator, ready to generate or to be tuned on. Raises UserError for a broken or foreign folder.
+
+    `targets` are those that it may have beside the built-in ones; None: any, since the user trusts the folder.
+    """
     tensors = _read(folder / "generator.safetensors")
     adapter = _read(folder / "adapter" / "adapter_model.safetensors")
     description = read_description(folder)
+    if targets is not None:
+        _require_targets(description, targets, folder)
     backbone = replace(description.backbone, gradient_checkpointing=gradient_checkpointing)
     try:
         tasks = [_task(name, task, tensors, description.generator) for name, task in description.tasks.items()]
@@ -126,6 +137,14 @@ def load_generator(folder: Path, runtime: Runtime, gradient_checkpointing: bool 
     generator = build_generator(backbone, description.generator, tasks, 0, runtime)
     _load_values(generator, tensors, adapter, folder)
     return generator
+
+
+def _require_targets(description: Description, targets: Sequence[TargetConfig], folder: Path) -> None:
+    """Raises UserError where the folder names another function than those of these targets: it would be called."""
+    allowed = {target.build for target in targets}
+    for task in description.tasks.values():
+        if "." in task.target.build and task.target.build not in allowed:
+            raise UserError(f"{folder} names the function {task.target.build}, which is no target of this step; {ANEW}")
 
 
 def _tensors_of(generator: Generator) -> dict[str, Tensor]:

@@ -146,7 +146,7 @@ def _generate(
 ) -> tuple[dict[str, Networks], Decode]:
     """The networks that the stage's generator makes under every condition, as z-scores of networks for the data's own
     classes. One backbone is in memory at a time, and none while networks are evaluated."""
-    generator = load_generator(stage.folder, runtime)
+    generator = load_generator(stage.folder, runtime, targets=[spec.target for spec in stage.tasks])
     task = generator.tasks[step.task.name]
     require_same(dataset, task.fingerprint, stage.folder)
     prompts = [context.context for context in contexts]

@@ -122,7 +122,8 @@ def _starting_point(step: Tune, datasets: list[Dataset], runtime: Runtime) -> Ge
         pairs = zip(step.tasks, datasets, strict=True)
         tasks = [_without_zoo(spec, dataset, step.generator.soft_clip) for spec, dataset in pairs]
         return build_generator(step.backbone, step.generator, tasks, step.seed, runtime)
-    generator = load_generator(step.start.folder, runtime, step.backbone.gradient_checkpointing)
+    targets = [spec.target for spec in step.start.tasks]
+    generator = load_generator(step.start.folder, runtime, step.backbone.gradient_checkpointing, targets)
     is_known = step.start.tasks == step.tasks
     known = datasets if is_known else [spec.load() for spec in step.start.tasks]
     for spec, dataset in zip(step.start.tasks, known, strict=True):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hpc.jobs.local import Devices, Processes, visible_gpus
-from tests.conftest import TINY
+from tests.conftest import PLANTED, TINY, files_with_secrets
 
 pytestmark = pytest.mark.xdist_group("local")  # one worker, since its tests share a sweep
 POINTS = ("recipe.tune.lr=1e-3,1e30", "recipe.tune.clip_norm=1e30")
@@ -26,7 +26,7 @@ def start(module: str, folder: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", f"neurogen.{module}", *arguments],
         cwd=folder,
-        env=os.environ | {"COLUMNS": "200"},
+        env=os.environ | {"COLUMNS": "200"} | PLANTED,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -45,6 +45,21 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
     """The folder of a sweep of two points that share a zoo, of which one cannot work; and its finished command."""
     folder = tmp_path_factory.mktemp("swept")
     return folder, run("run", folder, *TINY, *POINTS, "-m")
+
+
+def test_no_file_has_a_secret_of_the_environment(swept: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """Configs, manifests, payloads, logs, environment.json, TensorBoard's events, tables and report."""
+    folder, process = swept
+    for pattern in (
+        "queue/*/payload.json",
+        "queue/*/*.log",
+        "*/*/environment.json",
+        "*/*/events.*",
+        "sweeps/*/report.html",
+    ):
+        assert list((folder / "runs").glob(pattern)), pattern
+    assert not files_with_secrets(folder)
+    assert not [value for value in PLANTED.values() if value in process.stdout + process.stderr]
 
 
 def with_steps_of(other: Path, folder: Path, *kinds: str) -> None:

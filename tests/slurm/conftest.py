@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from slurm.lab.lab import Lab
-from tests.conftest import TINY
+from tests.conftest import PLANTED, TINY
 
 REPOSITORY = Path(__file__).parents[2]
 PLUGINS = Path(__file__).parent / "plugins"
@@ -114,7 +114,7 @@ def finished(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("finished")
     inside = ["srun", "--ntasks=1", "--mem=1500M", "--quiet"]
     how = submission(
-        folder, *TWO_TARGETS, "site_check=true", before=inside, SBATCH_PARTITION="nowhere", SLURM_NTASKS="3"
+        folder, *TWO_TARGETS, "site_check=true", before=inside, SBATCH_PARTITION="nowhere", SLURM_NTASKS="3", **PLANTED
     )
     command = subprocess.run(**how, timeout=600, check=False)
     assert command.returncode == 0, command.stdout + command.stderr

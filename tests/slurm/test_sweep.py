@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from slurm.lab.lab import Lab
+from tests.conftest import files_with_secrets
 from tests.slurm.conftest import (
     PLUGINS,
     REPOSITORY,
@@ -45,6 +46,11 @@ def test_a_sweep_goes_from_one_command_to_a_table(finished: Finished) -> None:
     again = subprocess.run(**submission(root.parent, *TWO_TARGETS), timeout=300, check=False)
     assert "0 submitted" in again.stdout, again.stdout + again.stderr
     assert len(list((root / "queue").glob("*/job.sh"))) == len(scripts)
+
+
+def test_no_file_of_a_sweep_has_a_secret_of_the_environment(finished: Finished) -> None:
+    assert list(finished.root.glob("queue/*/job.sh"))
+    assert not files_with_secrets(finished.root)
 
 
 def test_two_people_at_once_share_what_is_equal(sweep: Sweep, tmp_path: Path, lab: Lab) -> None:
