@@ -89,30 +89,36 @@ def read_all(
 def read_picture(path: str | PathLike[str], channels: int, size: tuple[int, int]) -> Picture:
     """Grey for one channel, RGB for three, resized to `size`, (height, width) in pixels.
 
-    Raises UserError, which names the file, for a broken picture, for more pixels than Pillow opens, and for values
-    whose meaning is not known.
+    Raises UserError, which names the file, for a broken picture, for more pixels than Pillow opens without a warning
+    (89 million), and for values whose meaning is not known.
     """
     remarks: list[Remark] = []
     try:
         with (
             warnings.catch_warnings(record=True, action="always") as caught,
-            Image.open(path, formats=FORMATS) as source,
+            _opened(path) as source,
         ):
             picture = _upright(source, remarks)
             picture = _opaque(_in_8_bits(picture, source, remarks), remarks)
             picture = picture.convert("L" if channels == 1 else "RGB").resize((size[1], size[0]))
     except UnknownValues as error:
         raise UserError(f"{path} {error}") from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(
             f"{path} is larger than pictures should be ({one_line(error)}); make it smaller or remove it"
         ) from error
     except BROKEN as error:
         reason = one_line(error) or type(error).__name__
         raise UserError(f"{path} is no readable picture ({reason}); repair or remove it") from error
-    if any(warning.category is not Image.DecompressionBombWarning for warning in caught):
+    if caught:
         remarks.append(Remark.ODD)
     return Picture(np.asarray(picture).reshape(*size, channels).transpose(2, 0, 1), tuple(remarks))
+
+
+def _opened(path: str | PathLike[str]) -> Any:
+    """The file, of which Pillow has read the head. Raises as Pillow does, also where it would only warn of the size."""
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+    return Image.open(path, formats=FORMATS)
 
 
 class UnknownValues(Exception):

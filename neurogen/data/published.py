@@ -9,14 +9,16 @@ of files that are there. Addresses and digests are torchvision's own.
 
 from __future__ import annotations
 
+import gzip
 import os
 import shlex
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from tempfile import NamedTemporaryFile
+from typing import IO, Any
 
 from neurogen.config import DatasetConfig
 from neurogen.data.published_files import FORMER_MNIST, NUM_UNPACKED, are_known_here, note_whole
@@ -28,6 +30,7 @@ from neurogen.progress import BYTES, Progress
 
 # what torchvision raises where files are missing, cut short or changed
 UNREADABLE = (RuntimeError, AssertionError, ValueError, TypeError, LookupError, EOFError, OSError)
+BLOCK, LARGEST = 2**20, 2**28  # bytes that are unpacked at once, and of one file
 IDX_MAGIC = 3  # bytes before the number of dimensions, which is one byte; then 4 bytes for each
 
 
@@ -112,7 +115,7 @@ class PublishedSource(Source):
                 archive.path.parent.mkdir(parents=True, exist_ok=True)
                 archive.bring(advance)
             for archive, paths in packed.items():
-                _unpack(archive.path, paths)
+                unpack(archive.path, paths)
 
     def _files(self) -> list[PublishedFile]:
         """All files that are read. Raises UserError where one of them, or an archive, is here and broken."""
@@ -202,18 +205,43 @@ def _files_of(dataset: Any, root: Path) -> Iterator[PublishedFile]:
             yield PublishedFile(root / name, md5, published(root / name, address, md5=md5))
 
 
-def _unpack(archive: Path, paths: list[Path]) -> None:
+def unpack(archive: Path, paths: list[Path]) -> None:
     """Put these files of an archive in their places, each of them whole."""
-    from torchvision.datasets.utils import extract_archive
-
     if paths == [archive]:
         return
-    with TemporaryDirectory(dir=archive.parent, prefix=".unpacking-") as folder:
-        extract_archive(archive, folder)
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if archive.name.endswith(".tar.gz"):
+        with tarfile.open(archive) as packed:
+            for path in paths:
+                _write(_member(packed, f"{path.parent.name}/{path.name}"), path)
+    else:
         for path in paths:
-            (unpacked,) = Path(folder).rglob(path.name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(unpacked, path)
+            with gzip.open(archive) as content:
+                _write(content, path)
+
+
+def _member(packed: tarfile.TarFile, name: str) -> IO[bytes]:
+    """The content of a file in an archive. Raises OSError where there is none, or a link in its place."""
+    member = packed.getmember(name) if name in packed.getnames() else None
+    content = packed.extractfile(member) if member is not None and member.isreg() else None
+    if content is None:
+        raise OSError(f"the archive has no file {name}")
+    return content
+
+
+def _write(content: IO[bytes] | gzip.GzipFile, path: Path) -> None:
+    """Put a file in its place, whole. Raises OSError where it is larger than all files of a published dataset."""
+    with NamedTemporaryFile(dir=path.parent, prefix=".unpacking-", delete=False) as file:
+        try:
+            while block := content.read(BLOCK):
+                if file.tell() + len(block) > LARGEST:
+                    raise OSError(f"{path.name} is larger than {LARGEST:,} bytes in its archive")
+                file.write(block)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
 
 
 def _is_whole_idx(path: Path) -> bool:

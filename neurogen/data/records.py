@@ -17,6 +17,7 @@ from typing import Any
 from neurogen.config import TextConfig
 from neurogen.errors import UserError, one_line
 
+ROWS_IN_ANY_CASE, ROWS_PER_BYTE = 10**6, 1  # of a parquet file; more are made to fill the memory
 Values = dict[str, list[Any]]  # column name → a value per row
 
 
@@ -67,6 +68,10 @@ def read_parquet(content: bytes, text: TextConfig, where: str) -> tuple[Values, 
     try:
         file = parquet.ParquetFile(pyarrow.BufferReader(content))
         require_columns(text, file.schema_arrow.names, where)
+        if file.metadata.num_rows > ROWS_IN_ANY_CASE + ROWS_PER_BYTE * len(content):
+            raise UserError(
+                f"{where} says that it has {file.metadata.num_rows:,} rows in {len(content):,} bytes; replace it"
+            )
         table = file.read(columns=list(dict.fromkeys((*text.columns, text.label))))
         values = {name: table[name].to_pylist() for name in table.column_names}
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:

@@ -33,6 +33,8 @@ STEMS = {
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing"),
 }
+# Texts become 3 to 30 times as long when they are decompressed. What becomes much longer is made to fill the memory.
+UNPACKED_PER_BYTE, UNPACKED_IN_ANY_CASE = 200, 2**28
 MOST_LISTED = 5  # names in a note
 
 
@@ -160,12 +162,18 @@ def _open(path: Path) -> BinaryIO:
 def _content(path: Path, name: FileName) -> bytes:
     """The bytes of the file, decompressed."""
     try:
+        most = UNPACKED_IN_ANY_CASE + UNPACKED_PER_BYTE * path.stat().st_size
         with OPENERS.get(name.compression, _open)(path) as file:
-            content: bytes = file.read()
+            content: bytes = file.read(most + 1)
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise UserError(
             f"{path} is no readable {name.suffix}{name.compression} file ({one_line(error)}); repair or replace it"
         ) from error
+    if len(content) > most:
+        raise UserError(
+            f"{path} becomes more than {most:,} bytes when it is decompressed, {UNPACKED_PER_BYTE} times its size; "
+            "decompress it yourself, if it is a table"
+        )
     return content
 
 

@@ -130,7 +130,7 @@ class RemoteFile:
         while self.num_here != size:
             begun = self.num_here
             try:
-                self._stream(address, begun, advance)
+                self._stream(address, begun, size, advance)
                 break
             except lost_connections():
                 failures = failures + 1 if self.num_here == begun else 0
@@ -142,8 +142,11 @@ class RemoteFile:
             self.part.unlink()
             raise ValueError(f"sent {came}, which is not {self.path.name} as it was published (digest)")
 
-    def _stream(self, address: str, begun: int, advance: Advance) -> None:
-        """Append the bytes from `begun` on to the part; all of them where the server knows no ranges."""
+    def _stream(self, address: str, begun: int, size: int | None, advance: Advance) -> None:
+        """Append the bytes from `begun` on to the part; all of them where the server knows no ranges.
+
+        Raises ValueError where more than `size` come, which might fill the disk.
+        """
         from huggingface_hub.utils import get_session, hf_raise_for_status
 
         headers = {**self.headers(), "Accept-Encoding": "identity"} | ({"Range": f"bytes={begun}-"} if begun else {})
@@ -156,6 +159,8 @@ class RemoteFile:
                 file.truncate(0)
                 advance(-begun)
             for block in response.iter_bytes():
+                if size is not None and file.tell() + len(block) > size:
+                    raise ValueError(f"sent more than the {size:,} bytes of {self.path.name}")
                 file.write(block)
                 advance(len(block))
 

@@ -19,7 +19,9 @@ from neurogen.downloads.network import cause_of
 from neurogen.errors import UserError
 
 DESCRIPTIONS = (".json", ".txt", ".model", ".jinja")  # config, tokenizer, chat template, image processor
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # as transformers names them, the former first
+WEIGHTS = "model.safetensors"  # as transformers names them
+PICKLED = "pytorch_model"  # begins the names of files that hold code beside numbers; they are never read
+SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 INDEX = ".index.json"  # added to the name where the weights are in several files
 
 
@@ -73,15 +75,18 @@ def _whole(names: Sequence[str], _: Reader) -> list[str]:
 
 
 def weights(names: Sequence[str]) -> list[str]:
-    """The files with the weights that transformers reads. Raises UserError where there are none."""
-    for whole in WEIGHTS:
-        stem, _, ending = whole.partition(".")
-        shards = [name for name in names if re.fullmatch(rf"{stem}-\d+-of-\d+\.{ending}", name)]
-        if whole in names:
-            return [whole]
-        if shards and f"{whole}{INDEX}" in names:
-            return shards
-    raise UserError(f"it has no weights ({' or '.join(WEIGHTS)})")
+    """The files with the weights that are read. Raises UserError where there are none."""
+    if WEIGHTS in names:
+        return [WEIGHTS]
+    shards = [name for name in names if SHARD.fullmatch(name)]
+    if shards and f"{WEIGHTS}{INDEX}" in names:
+        return shards
+    if any(name.startswith(PICKLED) for name in names):
+        raise UserError(
+            f"it has its weights only as {PICKLED}*.bin, which may run code when it is read; take a model with "
+            f"{WEIGHTS}, or, if you trust it, convert it: AutoModel.from_pretrained(MODEL).save_pretrained(FOLDER)"
+        )
+    raise UserError(f"it has no weights ({WEIGHTS})")
 
 
 def not_found(config: ModelConfig, error: BaseException) -> str:

@@ -124,12 +124,14 @@ def _convert(gguf: Path, target: Path) -> None:
     logging.disable_progress_bar()
     # transformers shows a progress bar here that cannot be switched off
     with nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO()):
-        dequantised = AutoModel.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        dequantised = AutoModel.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32, trust_remote_code=False
+        )
     config = dequantised.config
     del config.quantization_config
     model = AutoModel.from_config(config)  # a model that was loaded from a GGUF file refuses to be saved
     model.load_state_dict(dequantised.state_dict())
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, trust_remote_code=False)
     with _writing(target), TemporaryDirectory(dir=target.parent) as name:
         work = Path(name) / "model"
         model.save_pretrained(work)

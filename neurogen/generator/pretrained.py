@@ -123,8 +123,9 @@ def _published(config: ModelConfig, dtype: torch.dtype | str, attention: str, vi
     repository = repository_of(config)
     folder = local_folder(config) if repository is None else whole_model(config, repository).folder()
     try:
-        # code from the hub is never run
-        model = AutoModel.from_pretrained(folder, dtype=dtype, attn_implementation=attention, trust_remote_code=False)
+        # neither code beside the weights is run, nor weights are read that may hold code
+        safely = {"trust_remote_code": False, "use_safetensors": True}
+        model = AutoModel.from_pretrained(folder, dtype=dtype, attn_implementation=attention, **safely)
         processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False) if vision else None
     except SafetensorError as error:
         raise UserError(f"the weights of the backbone in {folder} are broken ({error}); delete that folder") from error

@@ -15,8 +15,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from neurogen.config import BackboneConfig
-from neurogen.downloads.models import INDEX, WEIGHTS
-from neurogen.errors import UserError
+from neurogen.downloads.models import INDEX, SHARD, WEIGHTS, weights
+from neurogen.errors import UserError, one_line
 from neurogen.generator.packaged import local_folder
 from neurogen.generator.pretrained import architecture_of, load_tokenizer, published_architecture
 from neurogen.generator.prompts import GENERIC
@@ -83,30 +83,35 @@ def require_sight(config: BackboneConfig, architecture: Any) -> None:
 
 def require_weights(folder: Path) -> None:
     """Raises UserError where weights are missing in a local folder, or their safetensors files are broken."""
-    for name in WEIGHTS:
-        index = folder / f"{name}{INDEX}"
-        paths = [folder / name]
-        if index.exists():
-            shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-            paths = [folder / shard for shard in sorted(set(shards))]
-        elif not paths[0].exists():
-            continue
-        for path in paths:
-            _require_whole(path)
-        return
-    raise UserError(
-        f"{folder} holds no weights ({' or '.join(WEIGHTS)}); give the folder that model.save_pretrained(FOLDER) has "
-        "written"
-    )
+    index, names = folder / f"{WEIGHTS}{INDEX}", {WEIGHTS}
+    if index.exists():
+        names = _shards_in(index)
+    else:
+        try:
+            weights([path.name for path in folder.iterdir()])
+        except UserError as error:
+            raise UserError(f"the backbone in {folder} cannot be read: {error}") from error
+    for name in sorted(names):
+        _require_whole(folder / name)
+
+
+def _shards_in(index: Path) -> set[str]:
+    """The names of the files that hold the weights. Raises UserError where these are none, or lie elsewhere."""
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        strange = sorted(name for name in names if not SHARD.fullmatch(name))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"{index} is no list of weights ({one_line(error)}); copy it again") from error
+    if strange:
+        raise UserError(f"{index} names {strange[0]!r}, which is no part of a model in its folder; copy it again")
+    return names
 
 
 def _require_whole(path: Path) -> None:
     """A safetensors file says how long it must be."""
     try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt"):
-                return
-        path.stat()
+        with safe_open(path, framework="pt"):
+            return
     except (OSError, SafetensorError) as error:
         raise UserError(f"the backbone's weights in {path} are missing or broken ({error}); copy them again") from error
 

@@ -118,6 +118,25 @@ def test_what_is_no_table_is_named(tmp_path: Path, name: str, content: bytes, me
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "compress"), [("a.csv.gz", gzip.compress), ("a.csv.bz2", bz2.compress), ("a.csv.xz", lzma.compress)]
+)
+def test_a_table_that_fills_the_memory_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, compress: Callable[[bytes], bytes]
+) -> None:
+    monkeypatch.setattr("neurogen.data.tables.UNPACKED_IN_ANY_CASE", 2**20)
+    assert read(tmp_path / name, compress(CSV.encode()))["text"] == TEXTS
+    with pytest.raises(UserError, match=rf"{name} becomes more than 1,[\d,]+ bytes when it is decompressed, 200 times"):
+        read(tmp_path / name, compress(CSV.encode() + bytes(2**22)))
+
+
+def test_a_parquet_table_of_more_rows_than_bytes_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neurogen.data.records.ROWS_IN_ANY_CASE", 10_000)
+    rows = pandas.DataFrame({"text": "the same", "label": [0] * 50_000})
+    with pytest.raises(UserError, match=r"a.parquet says that it has 50,000 rows in \d,\d+ bytes"):
+        read(tmp_path / "a.parquet", rows.to_parquet())
+
+
 def test_the_name_of_a_file_in_parts() -> None:
     assert FileName.of(Path("x/Train.v2.CSV.Gz")) == FileName("train.v2", ".csv", ".gz")
     assert FileName.of(Path("x/notes.md")) is None

@@ -62,6 +62,15 @@ def test_garbage_is_thrown_away_and_the_next_address_asked(web: Web, tmp_path: P
     assert file.path.read_bytes() == CONTENT
 
 
+def test_a_server_that_sends_more_than_it_said_is_not_listened_to(web: Web, tmp_path: Path) -> None:
+    web.sizes["/file"] = len(CONTENT) - 1000
+    file = remote(web, tmp_path)
+    with pytest.raises(NotBrought, match=r"sent more than the 1,023,000 bytes of file"):
+        file.bring(lambda _: None)
+    assert file.num_here <= len(CONTENT) - 1000
+    assert not file.path.exists()
+
+
 def test_garbage_everywhere_is_described(web: Web, tmp_path: Path) -> None:
     web.garbage.add("/file")
     file = remote(web, tmp_path, "/file", "/nothing")

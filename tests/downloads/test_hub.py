@@ -78,12 +78,14 @@ def test_a_revision_that_is_here_is_kept(web: Web, backbone: BackboneConfig) -> 
     assert part.folder().name == web.commit_of("lab/tiny") != first.name
 
 
-def test_weights_are_safetensors_else_those_of_torch() -> None:
+def test_weights_are_safetensors_and_nothing_else() -> None:
     shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
     bins = ["pytorch_model-00001-of-00001.bin", "pytorch_model.bin.index.json"]
     assert weights([*bins, *shards, "model.safetensors.index.json", "model.fp16.safetensors"]) == shards
     assert weights([*bins, *shards, "model.safetensors", "x/model.safetensors"]) == ["model.safetensors"]
-    assert weights(bins) == bins[:1]
+    for pickled in (bins, ["pytorch_model.bin"]):
+        with pytest.raises(UserError, match=r"it has its weights only as pytorch_model\*\.bin, which may run code"):
+            weights(pickled)
     with pytest.raises(UserError, match="no weights"):
         weights(shards)
 
@@ -152,6 +154,26 @@ def test_another_content_than_the_hub_says_is_refused(web: Web, backbone: Backbo
     with pytest.raises(UserError, match=r"lab/tiny is neither in the cache .* nor to be had from the hub \("):
         part.folder()
     assert not list(part.repository.folder.glob("snapshots/*/model.safetensors"))
+
+
+@pytest.mark.parametrize("name", ["../../../outside", "/outside", "data/../../outside", "a\\..\\outside"])
+@pytest.mark.parametrize("reader", ["backbone", "reviews"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(
+    web: Web, backbone: BackboneConfig, reviews: DatasetConfig, tmp_path: Path, reader: str, name: str
+) -> None:
+    web.hub["lab/tiny"][name] = web.hub["datasets/lab/reviews"][name] = b"not yours"
+    part = model_of(backbone) if reader == "backbone" else data_of(reviews)
+    with pytest.raises(UserError, match="on the hub, which lies outside of its folder"):
+        part.folder()
+    assert not list(tmp_path.rglob("*outside*.json"))
+    assert not web.downloads()
+
+
+@pytest.mark.parametrize("digest", ["../../../outside", "/outside", ""])
+def test_a_commit_that_is_a_path_is_refused(web: Web, backbone: BackboneConfig, digest: str) -> None:
+    web.commits["lab/tiny"] = digest
+    with pytest.raises(UserError, match="on the hub for the digest of a file or commit"):
+        model_of(backbone).folder()
 
 
 def test_a_gated_model_needs_a_token(web: Web, backbone: BackboneConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 
 from neurogen.config import DatasetConfig
 from neurogen.data.dataset import load_images
-from neurogen.data.published import PublishedSource
+from neurogen.data.published import PublishedSource, unpack
 from neurogen.data.published_files import are_known_here
 from neurogen.downloads.fetch import fetch
 from neurogen.errors import UserError
@@ -93,6 +96,48 @@ def test_offline_the_command_is_said_that_brings_it(
             call()
         assert f"`neurogen fetch dataset=cifar10 dataset.path={config.path} backbone=tiny_llama`" in str(caught.value)
     assert not web.requests
+
+
+def packed(name: str, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """An archive with something of this name instead of CIFAR-10's first batch."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        about = tarfile.TarInfo(name)
+        about.type, about.linkname = kind, "/etc/hostname"
+        archive.addfile(about)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        packed("../../data_batch_1"),
+        packed("cifar-10-batches-py/../../data_batch_1"),
+        packed("/data_batch_1"),
+        packed("cifar-10-batches-py/data_batch_1", tarfile.SYMTYPE),
+        packed("cifar-10-batches-py/data_batch_1", tarfile.LNKTYPE),
+        packed("cifar-10-batches-py/data_batch_1", tarfile.FIFOTYPE),
+    ],
+)
+def test_of_an_archive_only_files_in_their_places_are_unpacked(tmp_path: Path, content: bytes) -> None:
+    place = tmp_path / "a" / "b"
+    archive, folder = place / "cifar.tar.gz", place / "cifar-10-batches-py"
+    place.mkdir(parents=True)
+    archive.write_bytes(content)
+    with pytest.raises(OSError, match=r"the archive has no file cifar-10-batches-py/data_batch_1"):
+        unpack(archive, [folder / "data_batch_1"])
+    assert set((tmp_path / "a").rglob("*")) == {place, archive, folder}
+    assert not (tmp_path / "data_batch_1").exists()
+
+
+def test_an_archive_that_fills_the_disk_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("neurogen.data.published.LARGEST", 2**20)
+    archive = tmp_path / "data" / "train-images-idx3-ubyte.gz"
+    archive.parent.mkdir()
+    archive.write_bytes(gzip.compress(bytes(2**20 + 1)))
+    with pytest.raises(OSError, match=r"train-images-idx3-ubyte is larger than 1,048,576 bytes in its archive"):
+        unpack(archive, [archive.with_suffix("")])
+    assert list(archive.parent.iterdir()) == [archive]
 
 
 def test_mirrors_that_send_garbage_leave_nothing_behind(web: Web, experiment: Composed, tmp_path: Path) -> None:

@@ -55,6 +55,19 @@ def without_weights(folder: Path) -> None:
     (saved(folder) / "model.safetensors").unlink()
 
 
+def with_pickled_weights(folder: Path) -> None:
+    (saved(folder) / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def with_weights_elsewhere(folder: Path) -> None:
+    index = {"weight_map": {"a": "../elsewhere/model.safetensors"}}
+    (saved(folder) / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def with_a_broken_index(folder: Path) -> None:
+    (saved(folder) / "model.safetensors.index.json").write_text('{"weight_map": ["a"]}')
+
+
 def without_config(folder: Path) -> None:
     (saved(folder) / "config.json").unlink()
 
@@ -68,7 +81,10 @@ def without_config(folder: Path) -> None:
         (of_another_tokenizer, r"has 258 tokens and its model embeds 100; they belong to different models"),
         (broken, r"weights in .*model.safetensors are missing or broken"),
         (without_a_shard, r"weights in .*model-00002-of-00005.safetensors are missing or broken"),
-        (without_weights, r"model holds no weights \(model.safetensors or pytorch_model.bin\)"),
+        (without_weights, r"model cannot be read: it has no weights \(model.safetensors\)"),
+        (with_pickled_weights, r"model cannot be read: it has its weights only as pytorch_model\*.bin"),
+        (with_weights_elsewhere, r"index.json names '../elsewhere/model.safetensors', which is no part of a model"),
+        (with_a_broken_index, r"index.json is no list of weights"),
         (without_config, r"model holds no model that transformers can load"),
     ],
 )

@@ -58,7 +58,7 @@ def test_tensorboard_on_a_node_says_how_to_reach_it(site: dict[str, str], tmp_pa
     try:
         wait_for("the line", lambda: log.exists() and log.read_text().count("\n") >= 2)
         assert "http://localhost" in log.read_text(), log.read_text()
-        tunnel, port = re.findall(r"ssh -N -L (\d+):\S+:(\d+) \S+@\S+", log.read_text())[0]
+        tunnel, port = re.findall(r"ssh -N -J \S+@\S+ -L (\d+):localhost:(\d+) \S+@\S+", log.read_text())[0]
         assert tunnel == port
 
         def answers() -> bool:
@@ -68,6 +68,9 @@ def test_tensorboard_on_a_node_says_how_to_reach_it(site: dict[str, str], tmp_pa
                 return False
 
         wait_for("the page", answers)
+        listening = re.findall(rf": (\w+):{int(port):04X} 0+:0000 0A", Path("/proc/net/tcp").read_text("utf-8"))
+        assert listening == ["0100007F"]  # 127.0.0.1
+        assert f":{int(port):04X} " not in Path("/proc/net/tcp6").read_text("utf-8")
     finally:
         subprocess.run(["scancel", job], check=True)
 
