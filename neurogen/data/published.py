@@ -217,7 +217,7 @@ def unpack(archive: Path, paths: list[Path]) -> None:
                 _write(_member(packed, f"{path.parent.name}/{path.name}"), path)
     else:
         for path in paths:
-            with gzip.open(archive) as content:
+            with gzip.open(archive, "rb") as content:
                 _write(content, path)
 
 

@@ -11,17 +11,16 @@ says which files belong together, so that nobody has to ask the Hub again.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 from neurogen import store
 from neurogen.cache import cache_folder
 from neurogen.downloads.files import Algorithm, Digest, NotBrought, RemoteFile, alone_with, network_errors
+from neurogen.downloads.names import require_digits, require_inside
 from neurogen.downloads.network import is_offline
 from neurogen.downloads.source import Advance, Missing, Source
 from neurogen.errors import UserError, one_line
@@ -205,10 +204,10 @@ class Part:
         def ask(revision: str | None) -> Listing:
             info = HfApi().repo_info(repository.name, repo_type=repository.kind, revision=revision, files_metadata=True)
             files = {}
-            _require_digits(repository, info.sha)
+            require_digits(repository.name, info.sha)
             for item in info.siblings or []:
-                _require_inside(repository, item.rfilename)
-                _require_digits(repository, item.lfs.sha256 if item.lfs else item.blob_id)
+                require_inside(repository.name, item.rfilename)
+                require_digits(repository.name, item.lfs.sha256 if item.lfs else item.blob_id)
                 digest = Digest(Algorithm.SHA256, item.lfs.sha256) if item.lfs else Digest(Algorithm.GIT, item.blob_id)
                 address = hf_hub_url(repository.name, item.rfilename, repo_type=repository.kind, revision=info.sha)
                 path = repository.folder / "blobs" / digest.value
@@ -250,19 +249,6 @@ class Part:
             if error.errno is not None:  # of a file, not of the network
                 raise
             raise NotOnHub(self.explain(error)) from error
-
-
-def _require_inside(repository: Repository, name: str) -> None:
-    """Raises UserError for a name that does not lie in the folder of its repository, where it will be written."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or not path.parts or ".." in path.parts or "\\" in name or "\0" in name:
-        raise UserError(f"{repository.name} has {name!r} on the hub, which lies outside of its folder; use another")
-
-
-def _require_digits(repository: Repository, digest: Any) -> None:
-    """Raises UserError for a commit or a digest, parts of paths here, that has not hexadecimal digits alone."""
-    if not re.fullmatch(r"[0-9a-f]+", str(digest)):
-        raise UserError(f"{repository.name} has {digest!r} on the hub for the digest of a file or commit; use another")
 
 
 @dataclass(frozen=True)

@@ -143,3 +143,17 @@ def test_broken_generator_folders_are_named(saved: tuple[Generator, Context, Pat
     with pytest.raises(UserError, match=r"ordre"):
         load_generator(folder, runtime)
     assert load_file(folder / "generator.safetensors")
+
+
+@pytest.mark.parametrize("saved", ["tiny_llama"], indirect=True)
+def test_a_step_calls_no_function_that_only_the_folder_names(
+    saved: tuple[Generator, Context, Path], runtime: Runtime
+) -> None:
+    """Others may have written it, where a root is shared."""
+    generator, _, folder = saved
+    about = store.read_json(folder / "generator.json")
+    ((name, task),) = about["tasks"].items()
+    task["target"]["build"] = "os.system"
+    store.write_json(folder / "generator.json", about)
+    with pytest.raises(UserError, match=r"saved names the function os\.system, which is no target of this step"):
+        load_generator(folder, runtime, targets=[generator.tasks[name].target])
