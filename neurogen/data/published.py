@@ -177,10 +177,12 @@ class PublishedSource(Source):
 
 
 def _class_of(config: DatasetConfig) -> Any:
-    """The class of torchvision that reads the dataset."""
+    """The class of torchvision that reads the dataset, or one of ours that is derived from it."""
     from torchvision import datasets
 
-    return {"mnist": datasets.MNIST, "svhn": datasets.SVHN, "cifar10": datasets.CIFAR10}[config.load]
+    from neurogen.data.cifar10 import PlainCIFAR10
+
+    return {"mnist": datasets.MNIST, "svhn": datasets.SVHN, "cifar10": PlainCIFAR10}[config.load]
 
 
 def _files_of(dataset: Any, root: Path) -> Iterator[PublishedFile]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
+import pickle
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torchvision.datasets import CIFAR10
 
 from neurogen.config import DatasetConfig
 from neurogen.data.dataset import load_images
@@ -96,6 +100,27 @@ def test_offline_the_command_is_said_that_brings_it(
             call()
         assert f"`neurogen fetch dataset=cifar10 dataset.path={config.path} backbone=tiny_llama`" in str(caught.value)
     assert not web.requests
+
+
+class Hostile:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("pwned"),)
+
+
+def test_a_pickle_makes_arrays_and_calls_nothing(
+    experiment: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one with the right digest."""
+    monkeypatch.chdir(tmp_path)
+    config = config_of(experiment, "cifar10", tmp_path)
+    fetch([PublishedSource(config)])
+    content = pickle.dumps({"data": Hostile(), "labels": [0]})
+    (tmp_path / "data" / "cifar-10-batches-py" / "data_batch_1").write_bytes(content)
+    others = CIFAR10.train_list[1:]
+    monkeypatch.setattr(CIFAR10, "train_list", [["data_batch_1", hashlib.md5(content).hexdigest()], *others])
+    with pytest.raises(UserError, match=r"cannot be read \(a pickle that asks for pathlib\.Path"):
+        load_images(config)
+    assert not Path("pwned").exists()
 
 
 def packed(name: str, kind: bytes = tarfile.REGTYPE) -> bytes:

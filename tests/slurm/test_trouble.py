@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Sequence
@@ -88,8 +89,19 @@ def test_a_folder_that_nodes_do_not_see_is_named(sweep: Sweep, tmp_path: Path) -
     """What sbatch cannot know: nobody wrote a log, or a sign of life."""
     assert sweep("zoo.training.epochs=4", "+cluster.additional.begin=now+5").returncode == 0
     (folder,) = (tmp_path / "runs" / "sweeps").iterdir()
-    for place in (tmp_path / "runs" / "queue").iterdir():
-        if place.is_dir():
-            (place / "payload.pkl").rename(place / "elsewhere.pkl")
+    queued = tmp_path / "runs" / "queue"
+    queued.rename(tmp_path / "elsewhere")
     wait_for("the end", lambda: not active())
+    (tmp_path / "elsewhere").rename(queued)
     assert re.search(r"before it began: does n\d see .*, and this Python", reasons(folder)["reference"])
+
+
+def test_what_another_account_wrote_is_not_run(sweep: Sweep, tmp_path: Path) -> None:
+    """The root is shared, and somebody has put a payload in the place of ours."""
+    assert sweep("zoo.training.epochs=4", "+cluster.additional.begin=now+5").returncode == 0
+    (folder,) = (tmp_path / "runs" / "sweeps").iterdir()
+    for payload in (tmp_path / "runs" / "queue").glob("*/payload.json"):
+        os.chown(payload, 4711, -1)
+    wait_for("the end", lambda: not active())
+    assert "belongs to the account 4711, and this is 0; a job runs nothing of others" in reasons(folder)["reference"]
+    assert not (tmp_path / "runs" / "reference").exists()
