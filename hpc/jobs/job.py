@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 from hpc.errors import ClusterError
 from hpc.jobs.attempts import STOPPED, Attempt, AttemptLog
@@ -43,6 +44,12 @@ SIGNALS_ARRIVE_WITHIN_S = 2.0
 
 class Stopped(Exception):
     """A site check saw a signal."""
+
+
+class Checking:
+    """In the place of the program where a site check runs: the program may be what cannot be imported there."""
+
+    interrupted, refused = Stopped, ClusterError
 
 
 @dataclass
@@ -120,8 +127,9 @@ def main() -> None:
 def run(task: Task, log: AttemptLog, signals: Signals) -> Outcome:
     """Run the step; every rank of the job calls this."""
     try:
-        payload, program = Payload.read(task.folder), program_named(task.program)
-        step = payload.step(program, task.index)
+        payload = Payload.read(task.folder)
+        program: Any = program_named(task.program) if payload.check is None else Checking
+        step = payload.check or payload.step(program, task.index)
     except ClusterError as error:
         return _refused(error)
     print(f"{identity(step)} {step.label} on {os.uname().nodename}, {time.strftime('%Y-%m-%d %H:%M:%S')}", flush=True)
@@ -138,7 +146,7 @@ def run(task: Task, log: AttemptLog, signals: Signals) -> Outcome:
             make_runtime = partial(program.runtime_from, payload.runtime)
             with runtime_of_ranks(make_runtime, zero, task.placement, signals.stop, when_lost) as runtime:
                 step.run(runtime)
-    except (program.interrupted, Stopped):
+    except program.interrupted:
         if task.placement.size > 1:
             time.sleep(SIGNALS_ARRIVE_WITHIN_S)  # all ranks stop together; this one's own signal may still be under way
         if signals.near_limit:

@@ -55,7 +55,7 @@ def program_named(name: str) -> Program:
 
 @dataclass(frozen=True)
 class Payload:
-    """Of a batch of steps, or of a site check, which is described where the code of steps cannot be imported."""
+    """Of a batch of steps, or of a site check, which is read where the code of steps cannot be imported."""
 
     steps: Any  # None of a check
     runtime: Any
@@ -100,8 +100,6 @@ class Payload:
 
     def step(self, program: Program, index: int) -> Step:
         """The step of the job with this index. Raises ClusterError where it is none of the program's."""
-        if self.check is not None:
-            return self.check
         try:
             return program.step_from(self.steps, index)
         except program.refused as error:

@@ -164,7 +164,7 @@ def test_what_is_wrong_with_a_node_is_said(tmp_path: Path, changes: dict[str, An
     assert re.search(message, report.problem)
 
 
-def ranks_of(check: SiteCheck, folder: Path, *environments: dict[str, str]) -> list[int]:
+def ranks_of(check: SiteCheck, folder: Path, *environments: dict[str, str], program: str = PROGRAM) -> list[int]:
     """The exit statuses of ranks that begin as srun begins them, each with variables of its own."""
     Payload.of_check(check, Zero(0, False, 0, 300)).write(folder)
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(len(environments))}
@@ -177,7 +177,7 @@ def ranks_of(check: SiteCheck, folder: Path, *environments: dict[str, str]) -> l
         sys.executable,
         "-m",
         "hpc",
-        PROGRAM,
+        program,
         str(folder),
     ]
     processes = []
@@ -200,6 +200,15 @@ def test_two_ranks_meet(tmp_path: Path) -> None:
     assert report is not None
     assert [rank.node for rank in report.ranks] == ["n1", "n2"]
     assert check.is_done
+
+
+def test_a_program_that_cannot_be_imported_is_named_after_all_else(tmp_path: Path) -> None:
+    check = check_of(tmp_path)
+    assert ranks_of(check, tmp_path, {}, program="nowhere.program") == [1]
+    assert attempt_in(tmp_path).startswith("n1: the program nowhere.program cannot be imported here (No module named")
+    report = Report.read(check.folder)
+    assert report is not None
+    assert report.ranks[0].phase == Phase.inputs
 
 
 def test_the_rank_that_fails_is_named_by_the_first(tmp_path: Path) -> None:
