@@ -90,6 +90,7 @@ BUILT_INS = {
     "dataset.load": {
         **dict.fromkeys(("digits", "mnist5k", "mnist", "svhn", "cifar10", "image_folder"), "neurogen.data.images"),
         "arrays": "neurogen.data.arrays",
+        "pool": "neurogen.data.pool",
         **dict.fromkeys(("rotten_tomatoes", "hub_text", "text_table"), "neurogen.data.texts"),
     },
     "target.build": dict.fromkeys(("lenet", "cnn", "mlp", "rnn"), "neurogen.targets.networks"),

@@ -55,9 +55,12 @@ def _items(value: Any, kind: Any) -> list[Any]:
     return [_CONVERTER.structure(item, member) for item in value]
 
 
-def _mapping(value: Any, _: Any) -> dict[str, Any]:
+def _mapping(value: Any, kind: Any) -> dict[str, Any]:
     _require(type(value) is dict and all(type(key) is str for key in value))
-    return copy.deepcopy(value)
+    _, member = get_args(kind)
+    return {
+        key: copy.deepcopy(item) if member is Any else _CONVERTER.structure(item, member) for key, item in value.items()
+    }
 
 
 def _is_a(outer: type) -> Callable[[Any], bool]:

@@ -76,6 +76,8 @@ def require_same_code(target: TargetConfig, recorded: str | None) -> None:
 
 def files_digest(config: DatasetConfig) -> str | None:
     """The digest of the files that the loader of a dataset reads; None where its name tells what they are."""
+    if config.parts:
+        return joined(*map(files_digest, config.members)) or None
     if config.load in INSIDE_PACKAGES or (config.path is None and config.load != "arrays"):
         return None
     if config.load in PUBLISHED:

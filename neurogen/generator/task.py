@@ -10,7 +10,7 @@ from torch import nn
 from neurogen.config import DatasetConfig, TargetConfig, task_name
 from neurogen.data.dataset import Dataset
 from neurogen.data.preparation import DataShape, ImageShape, Normalisation, TokenEmbedding
-from neurogen.generator.prompts import task_instruction
+from neurogen.generator.prompts import listing_instruction, task_instruction
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 
@@ -43,8 +43,20 @@ class Task:
 
     @property
     def instruction(self) -> str:
-        """I_s2 (paper 3.4.1)."""
+        """I_s2 (paper 3.4.1), or what stands before a list of classes."""
+        if self.lists_classes:
+            return listing_instruction(self.target.title)
         return task_instruction(self.target.title, self.dataset.title)
+
+    @property
+    def lists_classes(self) -> bool:
+        """Whether a prompt lists the classes of its network, by name (dataset.ways)."""
+        return self.dataset.ways is not None
+
+    def listing(self, names: tuple[str, ...]) -> Task:
+        """The task of telling the classes of a list apart."""
+        scale, shape = self.scale.with_rows(len(names)), replace(self.shape, num_classes=len(names))
+        return replace(self, class_names=names, shape=shape, scale=scale, source_labels=None)
 
     @property
     def layout(self) -> ParameterLayout:

@@ -37,6 +37,7 @@ from neurogen.stages.populations import (
     norms,
     under_noise,
 )
+from neurogen.stages.relabel import Relabelled
 from neurogen.stages.relabel_baselines import relabel_baselines
 from neurogen.study.pipeline import Evaluate, Inject, Tune
 from neurogen.study.results import (
@@ -153,7 +154,8 @@ def _generate(
     z = generate_under(conditions(generator, task), prompts, generator, task, step.seed, runtime)
     for networks in z.values():
         for row, context in zip(networks, contexts, strict=True):
-            row.copy_(context.episode.restored(row))
+            if isinstance(context.episode, Relabelled):
+                row.copy_(context.episode.restored(row))
     return z, task.scale.decode
 
 

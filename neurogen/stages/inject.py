@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neurogen.config import ScaleKind
+from neurogen.data.folders import SplitName
 from neurogen.generator.folder import build_generator, save_generator
 from neurogen.generator.losses import ZooMoments, injection_loss
 from neurogen.generator.prompts import GENERIC, Prompt
@@ -49,9 +50,9 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
         if chance >= step.generator.context_warmup:
             return Prompt(GENERIC, None), SameTask(data.task.class_names)
         index = data.dataset.train.sample(len(data.dataset.train), rng)
-        episode = data.draw_episode(rng, held_out=False)
+        episode = data.draw_episode(rng, step_rng, SplitName.TRAIN)
         context = data.context(index, episode, step.generator)
-        return draw_prompt(step.generator, data, context, tasks, step_rng, rng), episode
+        return draw_prompt(step.generator, data, episode, context, tasks, step_rng, rng), episode
 
     def losses(forward: Forward, step_index: int, contexts: Sequence[int]) -> Float[Tensor, " contexts"]:
         """eq. 1."""
@@ -90,5 +91,6 @@ def _load(zoo: Zoo, step: Inject, runtime: Runtime) -> tuple[TaskData, float]:
     task = Task.of(dataset, zoo.task.dataset, zoo.task.target, scale)
     moments = ZooMoments.of(scale.encode(networks).to(runtime.device))
     data = TaskData(task, dataset, network, moments)
-    _, accuracy = evaluate_network(network, layout.tensors(networks.mean(0)), data.validation)
+    validation = data.validation(SameTask(task.class_names))
+    _, accuracy = evaluate_network(network, layout.tensors(networks.mean(0)), validation)
     return data, accuracy
