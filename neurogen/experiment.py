@@ -88,7 +88,8 @@ def _refused(section: Any, values: Any, error: OmegaConfBaseException) -> str:
 # Built-in functions have short names, so that the identity of a result does not depend on the module they live in.
 BUILT_INS = {
     "dataset.load": {
-        **dict.fromkeys(("digits", "mnist5k", "mnist", "svhn", "cifar10", "image_folder"), "neurogen.data.images"),
+        **dict.fromkeys(("digits", "mnist5k", "mnist", "fashion_mnist"), "neurogen.data.images"),
+        **dict.fromkeys(("svhn", "cifar10", "image_folder"), "neurogen.data.images"),
         "arrays": "neurogen.data.arrays",
         "pool": "neurogen.data.pool",
         **dict.fromkeys(("rotten_tomatoes", "hub_text", "text_table"), "neurogen.data.texts"),

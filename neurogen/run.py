@@ -53,7 +53,7 @@ MENDABLE = (HydraException, YAMLError, ClusterError)
 
 
 def _register() -> None:
-    """What conf/ needs: our plugins, which Hydra does not find in an editable install, and `${choose:key,{…}}`."""
+    """What conf/ needs: our plugins, which Hydra does not find in an editable install, `${choose:…}` and `${names_of:…}`."""
     plugins = Plugins.instance()  # first, since it runs the modules anew that the classes of ours derive from
     from hydra_plugins.neurogen_launcher import StudyLocalLauncher, StudySlurmLauncher
     from hydra_plugins.neurogen_sweeper import StudySweeper
@@ -61,6 +61,7 @@ def _register() -> None:
     for plugin in (StudySlurmLauncher, StudyLocalLauncher, StudySweeper):
         plugins.register(plugin)
     OmegaConf.register_new_resolver("choose", lambda key, options: options[key], replace=True)
+    OmegaConf.register_new_resolver("names_of", names_of, replace=True)
 
 
 _register()
@@ -86,6 +87,14 @@ def conf_folder() -> str:
     package = Path(__file__).parent
     installed = package / "conf"
     return str(installed if installed.is_dir() else package.parent / "conf")
+
+
+def names_of(dataset: str) -> Any:
+    """The names of the classes in conf/names/DATASET.yaml, with those of the files in its list `same_as`; else none."""
+    if dataset not in groups()["names"]:
+        return {}
+    names = OmegaConf.load(Path(conf_folder()) / "names" / f"{dataset}.yaml")
+    return OmegaConf.merge(*map(names_of, names.pop("same_as", [])), names)
 
 
 def groups() -> dict[str, list[str]]:

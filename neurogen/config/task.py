@@ -8,7 +8,6 @@ from typing import Any
 
 from neurogen.config.limits import NOT_NEGATIVE, POSITIVE, PROPER_FRACTION
 
-
 IF_SET = "if set"  # the identity of a setting that older results lack: it counts where it is not null and not empty
 
 

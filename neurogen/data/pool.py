@@ -9,6 +9,7 @@ A generator whose contexts list classes (dataset.ways) is trained on a pool of m
 from __future__ import annotations
 
 from collections.abc import Sequence
+
 import numpy as np
 
 from neurogen.config import DatasetConfig

@@ -13,7 +13,7 @@ GENERIC = "Please help generate parameters of neural networks."  # I_s1
 
 @dataclass(frozen=True)
 class Prompt:
-    """The instruction, the samples for one network (None: the instruction alone), and the classes, where they are listed."""
+    """The instruction, and the samples for one network; None: the instruction alone."""
 
     instruction: str
     context: Context | None

@@ -16,7 +16,7 @@ from neurogen.errors import UserError
 from tests.conftest import Composed
 from tests.outside import Web, published, use_here
 
-NAMES = ("mnist", "svhn", "cifar10")
+NAMES = ("mnist", "fashion_mnist", "svhn", "cifar10")
 PUBLISHED = published()
 
 
