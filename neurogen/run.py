@@ -35,6 +35,7 @@ from hpc.errors import ClusterError
 from hpc.jobs.cluster import Cluster
 from hpc.ranks.zero import Zero
 from neurogen.arguments import asks_for_sweep, for_hydra, split, with_study
+from neurogen.choices import conf_folder, groups, names_of
 from neurogen.composition import explained
 from neurogen.errors import Interrupted, UserError, errors_in_one_line
 from neurogen.overrides import require_readable
@@ -53,7 +54,7 @@ MENDABLE = (HydraException, YAMLError, ClusterError)
 
 
 def _register() -> None:
-    """What conf/ needs: our plugins, which Hydra does not find in an editable install, `${choose:…}` and `${names_of:…}`."""
+    """What conf/ needs: our plugins, which Hydra does not find in an editable install, and functions for ${…}."""
     plugins = Plugins.instance()  # first, since it runs the modules anew that the classes of ours derive from
     from hydra_plugins.neurogen_launcher import StudyLocalLauncher, StudySlurmLauncher
     from hydra_plugins.neurogen_sweeper import StudySweeper
@@ -80,27 +81,6 @@ def main() -> None:
         except KeyboardInterrupt:  # of a sweep, whose processes got the signal too
             _say_stopped()
             sys.exit(INTERRUPTED)
-
-
-def conf_folder() -> str:
-    """conf/ inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
-    installed = package / "conf"
-    return str(installed if installed.is_dir() else package.parent / "conf")
-
-
-def names_of(dataset: str) -> Any:
-    """The names of the classes in conf/names/DATASET.yaml, with those of the files in its list `same_as`; else none."""
-    if dataset not in groups()["names"]:
-        return {}
-    names = OmegaConf.load(Path(conf_folder()) / "names" / f"{dataset}.yaml")
-    return OmegaConf.merge(*map(names_of, names.pop("same_as", [])), names)
-
-
-def groups() -> dict[str, list[str]]:
-    """The folders of conf/, of which an experiment takes a file each, with the names of their files."""
-    folders = (path for path in Path(conf_folder()).iterdir() if path.is_dir())
-    return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
 
 
 def compose(overrides: Sequence[str] = ()) -> Experiment:

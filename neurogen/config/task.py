@@ -95,6 +95,12 @@ class DatasetConfig:
     size: SizeConfig | None = field(default=None, metadata={"identity": False})  # null: dry_run=true loads the data
     version: str | None = None  # tells two versions of a loader of your own apart
 
+    def __post_init__(self) -> None:
+        """OmegaConf leaves what ${names_of:…} gives as it is."""
+        self.names = {
+            key: NamesConfig(**names) if isinstance(names, dict) else names for key, names in self.names.items()
+        }
+
     @property
     def modality(self) -> Modality:
         """What the samples are."""
@@ -103,9 +109,8 @@ class DatasetConfig:
     @property
     def members(self) -> list[DatasetConfig]:
         """The datasets whose files are read: the parts of a pool, or this one alone."""
-        return [replace(self, name=part.name, load=part.load, path=part.path, parts=[]) for part in self.parts] or [
-            self
-        ]
+        parts = [replace(self, name=part.name, load=part.load, path=part.path, parts=[]) for part in self.parts]
+        return parts or [self]
 
 
 @dataclass

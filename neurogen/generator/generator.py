@@ -182,8 +182,7 @@ class Generator(nn.Module):
 
     def num_tokens(self, task: str) -> int:
         """The parameter tokens of the task, at most."""
-        ways = self.tasks[task].dataset.ways
-        return sum(self.places_of(task, None if ways is None else max(ways)).groups)
+        return sum(self.places_of(task, self.tasks[task].most_listed).groups)
 
     @property
     def trainables(self) -> dict[str, nn.Parameter]:

@@ -32,10 +32,10 @@ def most_sample_tokens(task: Task, context_samples: int, is_vision: bool, count:
 
 def most_list_tokens(task: Task, count: Callable[[str], int]) -> int:
     """Of a list of as many classes as a prompt may list, each by its longest name for training."""
-    if task.dataset.ways is None:
+    if task.most_listed is None:
         return 0
     names = [name for names in task.dataset.names.values() for name in names.train]
-    return max(task.dataset.ways) * max(count(item_of(name)) for name in names)
+    return task.most_listed * max(count(item_of(name)) for name in names)
 
 
 def patches_of(shape: DataShape) -> int:

@@ -53,6 +53,11 @@ class Task:
         """Whether a prompt lists the classes of its network, by name (dataset.ways)."""
         return self.dataset.ways is not None
 
+    @property
+    def most_listed(self) -> int | None:
+        """How many classes a prompt may list; None where it lists none."""
+        return None if self.dataset.ways is None else max(self.dataset.ways)
+
     def listing(self, names: tuple[str, ...]) -> Task:
         """The task of telling the classes of a list apart."""
         scale, shape = self.scale.with_rows(len(names)), replace(self.shape, num_classes=len(names))
