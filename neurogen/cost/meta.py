@@ -119,7 +119,8 @@ def pass_cost(meta: MetaGenerator, num_read: int, num_samples: int) -> PassCost:
         message = Embeddings(torch.empty(num_read, generator.backbone.hidden_size, device=META))
         listed = task.most_listed
         sequence = [message, *generator.tokens(task.name, listed)]
-        z: Float[Tensor, " params"] = generator.read_out(task.name, [sequence], listed)[0]
+        hidden = generator.hidden_states([sequence])
+        z: Float[Tensor, " params"] = generator.project(task.name, hidden, listed)[0]
         if num_samples:
             inputs = _inputs(task, num_samples)
             labels = torch.empty(num_samples, dtype=torch.int64, device=META)

@@ -21,7 +21,10 @@ interleaved order, the tokens of a row of the output layer stand behind the samp
 Where a prompt lists its classes by name, the network has a row per name, whose tokens stand behind the name. The tokens
 of all rows are the same vectors, so that the name alone tells them apart, and a list may have any length:
 
-    instruction ─ inner tokens ─ "- jumper:" row ─ "- handbag:" row ─ …
+    instruction ─ "- jumper:" row ─ "- handbag:" row ─ …          instruction ─ inner tokens
+
+The tokens of the inner layers are read in a sequence of their own, once for all lists of a batch. They come before a
+list, so it could not change them; and what a row needs is the name before it.
 """
 
 from __future__ import annotations
@@ -79,14 +82,20 @@ class Generator(nn.Module):
         list equally many.
         """
         different = {(prompt.instruction, prompt.context, prompt.listed): prompt for prompt in prompts}
-        z = self.read_out(task, self.sequences(task, list(different.values())), num_listed(prompts))
+        hidden = self.hidden_states(self.sequences(task, list(different.values())))
+        if num_listed(prompts) is not None:
+            instructions = list(dict.fromkeys(prompt.instruction for prompt in prompts))
+            inner = dict(zip(instructions, self.hidden_states(self.inner_sequences(task, instructions)), strict=True))
+            read = zip(different.values(), hidden, strict=True)
+            hidden = [torch.cat([inner[prompt.instruction], rows]) for prompt, rows in read]
+        z = self.project(task, hidden, num_listed(prompts))
         rows = {key: row for row, key in enumerate(different)}
         index = [rows[prompt.instruction, prompt.context, prompt.listed] for prompt in prompts]
         return z if len(z) == len(prompts) else z[index]
 
     def sequences(self, task: str, prompts: Sequence[Prompt]) -> list[list[Part]]:
         """Of every prompt the instruction, the samples with their labels, and the parameter tokens, in the order of the
-        config."""
+        config; where it lists classes, only the tokens of their rows."""
         tokens = self.tokens(task, num_listed(prompts))
         contexts = [prompt.context for prompt in prompts]
         samples = iter(self.samples(task, [context for context in contexts if context is not None]))
@@ -101,7 +110,8 @@ class Generator(nn.Module):
             inner, *rows = tokens
             names = prompt.listed or self.tasks[task].class_names
             others = [(sample, label) for sample, label in samples if label not in names]
-            parts: list[Part] = [Text(prompt.instruction), inner, *labelled(others)]
+            before = [inner] if prompt.listed is None else []
+            parts: list[Part] = [Text(prompt.instruction), *before, *labelled(others)]
             for name, row in zip(names, rows, strict=True):
                 heading = [] if prompt.listed is None else [Text(item_of(name))]
                 parts += [*heading, *labelled([(sample, label) for sample, label in samples if label == name]), row]
@@ -109,19 +119,24 @@ class Generator(nn.Module):
         message = self.backbone.message([Text(prompt.instruction), *labelled(samples)])
         return [*message, *tokens] if self.config.order == TokenOrder.context_first else [*tokens, *message]
 
-    def read_out(
-        self, task: str, sequences: Sequence[Sequence[Part]], num_classes: int | None = None
-    ) -> Float[Tensor, "sequences params"]:
-        """The backbone reads the sequences, and the projection θ turns its hidden states at P into z-scores.
+    def inner_sequences(self, task: str, instructions: Sequence[str]) -> list[list[Part]]:
+        """What the inner layers of networks for listed classes are read out of. The lists do not change them."""
+        inner, *_ = self.tokens(task, 1)
+        return [self.backbone.message([Text(instruction), inner]) for instruction in instructions]
 
-        `num_classes` is that of the prompts, where they list classes.
-        """
-        hidden = []
-        for parts, states in zip(sequences, self.backbone(sequences), strict=True):
-            of_tokens = [state for part, state in zip(parts, states, strict=True) if isinstance(part, ParameterTokens)]
-            hidden.append(torch.cat(of_tokens))
+    def hidden_states(self, sequences: Sequence[Sequence[Part]]) -> list[Float[Tensor, "_ hidden"]]:
+        """The backbone reads the sequences; its hidden states at P in each of them."""
+        return [
+            torch.cat([state for part, state in zip(parts, states, strict=True) if isinstance(part, ParameterTokens)])
+            for parts, states in zip(sequences, self.backbone(sequences), strict=True)
+        ]
+
+    def project(
+        self, task: str, hidden: Sequence[Float[Tensor, "tokens hidden"]], num_classes: int | None = None
+    ) -> Float[Tensor, "networks params"]:
+        """The projection θ turns hidden states into z-scores; `num_classes` where the prompts list classes."""
         places = self.places_of(task, num_classes)
-        chunks: Float[Tensor, "sequences tokens width"] = self.projection(torch.stack(hidden), task, places.index)
+        chunks: Float[Tensor, "networks tokens width"] = self.projection(torch.stack(list(hidden)), task, places.index)
         return chunks.flatten(1)[:, places.positions]
 
     def tokens(self, task: str, num_classes: int | None = None) -> list[ParameterTokens]:
@@ -177,8 +192,11 @@ class Generator(nn.Module):
 
         is_vision = isinstance(self.backbone, VisionBackbone)
         samples = most_sample_tokens(about, self.config.context_samples, is_vision, count)
-        read = count(about.instruction) + samples + most_list_tokens(about, count)
-        return len(self.backbone.opening) + read + self.num_tokens(task)
+        opened = len(self.backbone.opening) + count(about.instruction)
+        if about.most_listed is None:
+            return opened + samples + self.num_tokens(task)
+        inner, *rows = self.places_of(task, about.most_listed).groups
+        return opened + max(inner, samples + most_list_tokens(about, count) + sum(rows))
 
     def num_tokens(self, task: str) -> int:
         """The parameter tokens of the task, at most."""

@@ -10,6 +10,7 @@ from torch import nn
 from neurogen.config import DatasetConfig, TargetConfig, task_name
 from neurogen.data.dataset import Dataset
 from neurogen.data.preparation import DataShape, ImageShape, Normalisation, TokenEmbedding
+from neurogen.generator.known import KnownRows
 from neurogen.generator.prompts import listing_instruction, task_instruction
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
@@ -27,6 +28,7 @@ class Task:
     fingerprint: str  # of the dataset that the generator was trained on
     scale: Scale
     source_labels: tuple[str, ...] | None = None  # how the tables of the dataset write each class; None: by its name
+    known: KnownRows | None = None  # where a prompt lists classes
 
     @staticmethod
     def of(dataset: Dataset, config: DatasetConfig, target: TargetConfig, scale: Scale) -> Task:
