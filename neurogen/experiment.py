@@ -29,6 +29,7 @@ from neurogen.config import (
     TokenOrder,
 )
 from neurogen.config.limits import require_limits
+from neurogen.config.named import check_named
 from neurogen.config.schema import kind_at, mismatched_key, refusal, unknown_key, written
 from neurogen.errors import UserError
 
@@ -134,6 +135,7 @@ def validate(experiment: Experiment) -> None:
     check_without_stage_1(experiment)
     check_source(experiment)
     check_tasks(experiment)
+    check_named(experiment)
     check_labels(experiment)
 
 
