@@ -29,6 +29,7 @@ from neurogen.config import (
     TokenOrder,
 )
 from neurogen.config.limits import require_limits
+from neurogen.config.named import check_named
 from neurogen.config.schema import kind_at, mismatched_key, refusal, unknown_key, written
 from neurogen.errors import UserError
 from neurogen.secrets import require_no_secret_names, require_no_secrets
@@ -91,8 +92,10 @@ def _refused(section: Any, values: Any, error: OmegaConfBaseException) -> str:
 # Built-in functions have short names, so that the identity of a result does not depend on the module they live in.
 BUILT_INS = {
     "dataset.load": {
-        **dict.fromkeys(("digits", "mnist5k", "mnist", "svhn", "cifar10", "image_folder"), "neurogen.data.images"),
+        **dict.fromkeys(("digits", "mnist5k", "mnist", "fashion_mnist"), "neurogen.data.images"),
+        **dict.fromkeys(("svhn", "cifar10", "image_folder"), "neurogen.data.images"),
         "arrays": "neurogen.data.arrays",
+        "pool": "neurogen.data.pool",
         **dict.fromkeys(("rotten_tomatoes", "hub_text", "text_table"), "neurogen.data.texts"),
     },
     "target.build": dict.fromkeys(("lenet", "cnn", "mlp", "rnn"), "neurogen.targets.networks"),
@@ -135,6 +138,7 @@ def validate(experiment: Experiment) -> None:
     check_without_stage_1(experiment)
     check_source(experiment)
     check_tasks(experiment)
+    check_named(experiment)
     check_labels(experiment)
 
 

@@ -67,10 +67,11 @@ def tasks_read(step: Step) -> tuple[TaskSpec, ...]:
 
 def dataset_sources(config: DatasetConfig) -> Iterator[Source]:
     """Where a dataset comes from, if it is from outside."""
-    if config.load in PUBLISHED:
-        from neurogen.data.published import PublishedSource
+    for part in config.members:
+        if part.load in PUBLISHED:
+            from neurogen.data.published import PublishedSource
 
-        yield PublishedSource(config)
+            yield PublishedSource(part)
     repository = hub_dataset.repository_of(config)
     if repository is not None:
         source = HubSource(hub_dataset.part_of(config, repository))

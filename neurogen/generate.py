@@ -33,6 +33,8 @@ HELP = {
     "instruction": "what to generate; left out: the instruction that the generator was tuned with",
     "samples": "what it reads, as many of it as it was tuned with: pictures PATH/CLASS/*.png, or a table of texts and "
     "labels (.csv, .tsv, .jsonl, .parquet) with the columns of its dataset; left out: training samples of its dataset",
+    "classes": "names of the classes to tell apart, with commas between them, for a generator that reads such lists: "
+    '"sneakers, handbags, the digit seven"',
     "test": "measure the accuracy on the test split of its own dataset, or on pictures or a table as above",
     "out": "NAME.safetensors has the parameters by name; NAME.pt2 is a program that reads raw images or token ids and "
     "needs torch alone; default: %(default)s",
@@ -45,6 +47,7 @@ HELP = {
 EPILOG = """\
 Every option can also be given as KEY=VALUE:
     python -m neurogen.generate generator=FOLDER num_networks=8 instruction="A LeNet for MNIST, please"
+    python -m neurogen.generate generator=FOLDER classes="nought, VII, the digit three" test=own
 """
 
 
@@ -73,6 +76,7 @@ def build_parser() -> Parser:
 
     add("generator", metavar="FOLDER")
     add("instruction", metavar="TEXT")
+    add("classes", metavar="NAMES")
     add("samples", metavar="PATH", type=Path)
     add("test", metavar="own|PATH")
     add("out", metavar="FILE", type=Path, default=Path("network.safetensors"))
@@ -123,6 +127,8 @@ def write_networks(request: argparse.Namespace) -> list[Path]:
 
     generator = load(request.generator, device=request.device, num_threads=request.num_threads)
     task, reason = choose_task(generator.module.tasks, request.instruction, request.task)
+    if request.classes is not None or generator.module.tasks[task].lists_classes:
+        return [write_named(request, generator, task)]
     samples, test = splits_of(request, generator, task)
     about = generator.module.tasks[task]
     print(f"task         {task}: {about.layout.num_parameters:,} parameters; {reason}")
@@ -136,6 +142,33 @@ def write_networks(request: argparse.Namespace) -> list[Path]:
         network.save(path)
         print(f"network      {path}  {summary(network, seconds, test)}", flush=True)
     return paths
+
+
+def write_named(request: argparse.Namespace, generator: LoadedGenerator, task: str) -> Path:
+    """Write the network for a list of classes; print what every name was taken for, and what is doubtful."""
+    from neurogen.api.names import doubts, samples_of
+
+    if request.samples is not None or request.num_networks != 1:
+        raise UserError("classes= alone decides the network: leave out samples= and num_networks=")
+    about, started = generator.module.tasks[task], time.perf_counter()
+    network = generator.named(request.classes, request.instruction, task)
+    seconds = time.perf_counter() - started
+    assert network.prompt is not None
+    test = None
+    if request.test == OWN_DATA:
+        test = samples_of(generator.dataset(task).test, network.class_names, about)
+    elif request.test is not None:
+        test = network.reader.read(Path(request.test))
+    network.save(request.out)
+    print(f"instruction  {network.prompt.instruction}")
+    width = max(len(reading.name) for reading in network.prompt.readings)
+    for reading in network.prompt.readings:
+        print(f"class        {reading.name:{width}}  taken for {reading.taken_for} ({100 * reading.probability:.0f} %)")
+    print(f"network      {request.out}  {summary(network, seconds, test)}", flush=True)
+    for line in doubts(network.prompt.readings, about):
+        print(f"warning: {line}", file=sys.stderr)
+    path: Path = request.out
+    return path
 
 
 def splits_of(request: argparse.Namespace, generator: LoadedGenerator, task: str) -> tuple[Split, Split | None]:
@@ -152,7 +185,8 @@ def splits_of(request: argparse.Namespace, generator: LoadedGenerator, task: str
 def summary(network: Classifier, seconds: float, test: Split | None) -> str:
     """What the network was generated from, how long that took, and how good it is."""
     assert network.prompt is not None
-    parts = [f"from samples of {', '.join(network.prompt.labels) or 'nothing'}", f"{seconds:.2f} s"]
+    origin = f"from samples of {', '.join(network.prompt.labels) or 'nothing'}"
+    parts = ["from names alone" if network.prompt.readings else origin, f"{seconds:.2f} s"]
     if test is not None:
         parts.append(f"test accuracy {100 * network.accuracy_on(test):.2f} % (n = {len(test)})")
     return "; ".join(parts)

@@ -109,13 +109,17 @@ def inputs_of(last: Aggregate) -> dict[str, Any]:
     return dict(_CONVERTER.unstructure(Inputs.of(last)))
 
 
-def read_inputs(inputs: Any) -> None:
-    """Read them. Raises UserError for what is missing, broken or other than planned, and for no description of ours."""
+def inputs_from(described: Any) -> Inputs:
+    """What `inputs_of` described. Raises UserError for anything else."""
     try:
-        described = _CONVERTER.structure(inputs, Inputs)
+        return _CONVERTER.structure(described, Inputs)
     except UNLIKE as error:
         raise UserError(f"the inputs are not described as this code does it ({error!r}); submit it again") from error
-    described()
+
+
+def read_inputs(inputs: Any) -> None:
+    """Read them. Raises UserError for what is missing, broken or other than planned, and for no description of ours."""
+    inputs_from(inputs)()
 
 
 def _is_step(kind: Any) -> bool:

@@ -36,6 +36,7 @@ from hpc.errors import ClusterError
 from hpc.jobs.cluster import Cluster
 from hpc.ranks.zero import Zero
 from neurogen.arguments import asks_for_sweep, for_hydra, split, with_study
+from neurogen.choices import conf_folder, groups, names_of
 from neurogen.composition import explained
 from neurogen.errors import Interrupted, UserError, errors_in_one_line
 from neurogen.overrides import require_readable
@@ -55,7 +56,7 @@ MENDABLE = (HydraException, YAMLError, ClusterError)
 
 
 def _register() -> None:
-    """What conf/ needs: our plugins, which Hydra does not find in an editable install, and `${choose:key,{…}}`."""
+    """What conf/ needs: our plugins, which Hydra does not find in an editable install, and functions for ${…}."""
     plugins = Plugins.instance()  # first, since it runs the modules anew that the classes of ours derive from
     from hydra_plugins.neurogen_launcher import StudyLocalLauncher, StudySlurmLauncher
     from hydra_plugins.neurogen_sweeper import StudySweeper
@@ -63,6 +64,7 @@ def _register() -> None:
     for plugin in (StudySlurmLauncher, StudyLocalLauncher, StudySweeper):
         plugins.register(plugin)
     OmegaConf.register_new_resolver("choose", lambda key, options: options[key], replace=True)
+    OmegaConf.register_new_resolver("names_of", names_of, replace=True)
 
 
 _register()
@@ -82,19 +84,6 @@ def main() -> None:
         except KeyboardInterrupt:  # of a sweep, whose processes got the signal too
             _say_stopped()
             sys.exit(INTERRUPTED)
-
-
-def conf_folder() -> str:
-    """conf/ inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
-    installed = package / "conf"
-    return str(installed if installed.is_dir() else package.parent / "conf")
-
-
-def groups() -> dict[str, list[str]]:
-    """The folders of conf/, of which an experiment takes a file each, with the names of their files."""
-    folders = (path for path in Path(conf_folder()).iterdir() if path.is_dir())
-    return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
 
 
 def compose(overrides: Sequence[str] = ()) -> Experiment:

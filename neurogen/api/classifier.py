@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neurogen.api.export import save_network
+from neurogen.api.names import Reading
 from neurogen.api.samples import SampleReader
 from neurogen.data.dataset import Split
 from neurogen.data.preparation import Normalisation, TokenEmbedding
@@ -30,6 +31,7 @@ class Prompt:
     target: str
     instruction: str
     labels: tuple[str, ...]  # of the samples in the context
+    readings: tuple[Reading, ...] = ()  # where it read a list of classes, what it took their names for
 
 
 class Preparation(nn.Module):

@@ -9,7 +9,8 @@ Each network takes one forward pass of the language model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -18,6 +19,7 @@ import torch
 
 from neurogen.api.classifier import Classifier, Prompt
 from neurogen.api.hub import copy_for_others, download, is_hub_name, upload
+from neurogen.api.names import doubts, listed, readings_of
 from neurogen.api.samples import SampleReader
 from neurogen.api.source import require_same_source
 from neurogen.data.dataset import Dataset, Split, load_images, require_same
@@ -80,6 +82,7 @@ class LoadedGenerator:
         samples: Any = None,
         labels: Any = None,
         *,
+        classes: str | Sequence[str] | None = None,
         instruction: str | None = None,
         num_networks: None = None,
         task: str | None = None,
@@ -92,6 +95,7 @@ class LoadedGenerator:
         samples: Any = None,
         labels: Any = None,
         *,
+        classes: str | Sequence[str] | None = None,
         instruction: str | None = None,
         num_networks: int,
         task: str | None = None,
@@ -103,6 +107,7 @@ class LoadedGenerator:
         samples: Any = None,
         labels: Any = None,
         *,
+        classes: str | Sequence[str] | None = None,
         instruction: str | None = None,
         num_networks: int | None = None,
         task: str | None = None,
@@ -113,17 +118,28 @@ class LoadedGenerator:
         samples      images [samples, channels, height, width] as bytes or as floats from 0 to 1, or a list of texts;
                      left out: training samples of the task's own dataset
         labels       their classes, as numbers or names
+        classes      the names of the classes that the network shall tell apart, for a generator that reads such lists;
+                     one text with commas, or a list. `network.prompt.readings` says what it took each name for
         instruction  what to generate; left out: the instruction that the generator was tuned with
         task         which of its tasks, where it has learned several and the instruction does not say
         seed         which of the samples each context holds; it has as many as the generator was tuned with
 
-        Raises UserError for samples or labels that the task does not have, and where the task is not clear.
+        Raises UserError for samples or labels that the task does not have, where the task is not clear, and for a list
+        of classes as neurogen/api/names.py says. Warns of doubtful names.
         """
         if num_networks is not None and num_networks < 1:
             raise UserError(f"num_networks={num_networks} must be at least 1")
         if (samples is None) != (labels is None):
             raise UserError("samples and labels belong together; give both, or neither")
         chosen, _ = choose_task(self.module.tasks, instruction, task)
+        if classes is not None or self.module.tasks[chosen].lists_classes:
+            if samples is not None or num_networks is not None:
+                raise UserError("classes= alone decides a network: leave out samples, labels and num_networks")
+            network = self.named(classes, instruction, chosen)
+            assert network.prompt is not None
+            for line in doubts(network.prompt.readings, self.module.tasks[chosen]):
+                warnings.warn(line, stacklevel=2)
+            return network
         split = self.dataset(chosen).train if samples is None else self.reader(chosen).split(samples, labels)
         networks = self.iterate(split, instruction, chosen, num_networks or 1, seed)
         return next(networks) if num_networks is None else list(networks)
@@ -145,9 +161,28 @@ class LoadedGenerator:
                 network = Classifier(about.network(), self.module.decode(task, z), reader, prompt)
                 yield network.to(self.module.backbone.device)
 
-    def reader(self, task: str) -> SampleReader:
-        """What makes samples of a task from a user's arrays, texts or files."""
+    @torch.no_grad()
+    def named(self, classes: str | Sequence[str] | None, instruction: str | None, task: str) -> Classifier:
+        """The network for a list of classes. Raises UserError for one that cannot be read."""
         about = self.module.tasks[task]
+        if classes is None:
+            raise UserError(
+                "this generator makes networks for lists of classes: give classes=NAME,NAME,… with other names for "
+                f"{', '.join(about.class_names)}"
+            )
+        names = listed(classes, about)
+        text = about.instruction if instruction is None else instruction
+        (z,) = self.module(task, [prompts.Prompt(text, None, names)])
+        of_list = about.listing(names)
+        prompt = Prompt(about.dataset.name, about.target.name, text, (), tuple(readings_of(z, names, about)))
+        tensors = self.module.decode(task, z, len(names))
+        network = Classifier(of_list.network(), tensors, self.reader(task, names), prompt)
+        return network.to(self.module.backbone.device)
+
+    def reader(self, task: str, listed_names: tuple[str, ...] | None = None) -> SampleReader:
+        """What makes samples of a task, or of the classes of a list, from a user's arrays, texts or files."""
+        about = self.module.tasks[task]
+        about = about if listed_names is None else about.listing(listed_names)
         shared = (about.dataset, about.shape, about.class_names, about.preparation)
         if about.dataset.text is None:
             return SampleReader(*shared)

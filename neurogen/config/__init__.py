@@ -22,9 +22,12 @@ from neurogen.config.experiment import (
 from neurogen.config.generator import GeneratorConfig, ProjectionKind, ScaleKind, TokenKind, TokenOrder
 from neurogen.config.stages import EvaluateConfig, Keep, Optimizer, RecipeConfig, StageConfig, StageSchedule, TuneConfig
 from neurogen.config.task import (
+    IF_SET,
     DatasetConfig,
     Duplicates,
     Modality,
+    NamesConfig,
+    PartConfig,
     Relabel,
     SizeConfig,
     TargetConfig,
@@ -41,6 +44,7 @@ from neurogen.config.zoo import (
 )
 
 __all__ = [
+    "IF_SET",
     "Alignment",
     "Attention",
     "BackboneConfig",
@@ -57,9 +61,11 @@ __all__ = [
     "LoraConfig",
     "Modality",
     "ModelConfig",
+    "NamesConfig",
     "NetworkSchedule",
     "Optimizer",
     "PackageConfig",
+    "PartConfig",
     "ProjectionKind",
     "RecipeConfig",
     "Relabel",

@@ -59,9 +59,12 @@ def _items(converter: cattrs.Converter, value: Any, kind: Any) -> list[Any]:
     return [converter.structure(item, member) for item in value]
 
 
-def _mapping(value: Any, _: Any) -> dict[str, Any]:
+def _mapping(converter: cattrs.Converter, value: Any, kind: Any) -> dict[str, Any]:
     _require(type(value) is dict and all(type(key) is str for key in value))
-    return copy.deepcopy(value)
+    _, member = get_args(kind)
+    return {
+        key: copy.deepcopy(item) if member is Any else converter.structure(item, member) for key, item in value.items()
+    }
 
 
 def _is_a(outer: type) -> Callable[[Any], bool]:
@@ -78,7 +81,7 @@ def exact_converter() -> cattrs.Converter:
         converter.register_structure_hook(kind, _same)
     converter.register_structure_hook(float, _number)
     converter.register_structure_hook_func(_is_a(list), partial(_items, converter))
-    converter.register_structure_hook_func(_is_a(dict), _mapping)
+    converter.register_structure_hook_func(_is_a(dict), partial(_mapping, converter))
     return converter
 
 

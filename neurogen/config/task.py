@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from neurogen.config.limits import NOT_NEGATIVE, POSITIVE, PROPER_FRACTION
+
+IF_SET = "if set"  # the identity of a setting that older results lack: it counts where it is not null and not empty
 
 
 class Modality(StrEnum):
@@ -43,6 +45,24 @@ class TextConfig:
 
 
 @dataclass
+class NamesConfig:
+    """What a class may be called. Training reads `train` alone."""
+
+    train: list[str]
+    validation: list[str]  # by which a recipe is chosen
+    test: list[str]
+
+
+@dataclass
+class PartConfig:
+    """One of the datasets of a pool."""
+
+    name: str
+    load: str
+    path: str | None = field(metadata={"identity": False})
+
+
+@dataclass
 class SizeConfig:
     """What dry_run=true has to know of data that is not there yet."""
 
@@ -67,14 +87,30 @@ class DatasetConfig:
     duplicates: Duplicates = Duplicates.drop
     relabel: Relabel | None = None  # null: labels as they are
     unseen: list[str] = field(default_factory=list)  # classes that only contexts of the evaluation show
+    # every context lists so many of the classes, [fewest,most], by name; null: all classes, in their own order
+    ways: list[int] | None = field(default=None, metadata={"identity": IF_SET})
+    names: dict[str, NamesConfig] = field(default_factory=dict, metadata={"identity": IF_SET})  # by class
+    parts: list[PartConfig] = field(default_factory=list, metadata={"identity": IF_SET})  # of load=pool
     text: TextConfig | None = None  # how texts are read; null: the samples are images
     size: SizeConfig | None = field(default=None, metadata={"identity": False})  # null: dry_run=true loads the data
     version: str | None = None  # tells two versions of a loader of your own apart
+
+    def __post_init__(self) -> None:
+        """OmegaConf leaves what ${names_of:…} gives as it is."""
+        self.names = {
+            key: NamesConfig(**names) if isinstance(names, dict) else names for key, names in self.names.items()
+        }
 
     @property
     def modality(self) -> Modality:
         """What the samples are."""
         return Modality.image if self.text is None else Modality.text
+
+    @property
+    def members(self) -> list[DatasetConfig]:
+        """The datasets whose files are read: the parts of a pool, or this one alone."""
+        parts = [replace(self, name=part.name, load=part.load, path=part.path, parts=[]) for part in self.parts]
+        return parts or [self]
 
 
 @dataclass

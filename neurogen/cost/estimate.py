@@ -163,7 +163,7 @@ def _stage_cost(
     """
     gpu, backbone, contexts = experiment.gpu, meta.generator.backbone, stage.contexts_per_step
     num_read = tokens_read(experiment, meta.task)
-    num_tokens = num_read + sum(meta.generator.groups[meta.task.name])
+    num_tokens = num_read + meta.generator.num_tokens(meta.task.name)
     cost = pass_cost(meta, num_read, num_samples)
     if experiment.backbone.gradient_checkpointing:
         cost = _checkpointed(cost, backbone, num_tokens)

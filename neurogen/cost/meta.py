@@ -117,11 +117,14 @@ def pass_cost(meta: MetaGenerator, num_read: int, num_samples: int) -> PassCost:
 
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
         message = Embeddings(torch.empty(num_read, generator.backbone.hidden_size, device=META))
-        z: Float[Tensor, " params"] = generator.read_out(task.name, [[message, *generator.tokens(task.name)]])[0]
+        listed = task.most_listed
+        sequence = [message, *generator.tokens(task.name, listed)]
+        hidden = generator.hidden_states([sequence])
+        z: Float[Tensor, " params"] = generator.project(task.name, hidden, listed)[0]
         if num_samples:
             inputs = _inputs(task, num_samples)
             labels = torch.empty(num_samples, dtype=torch.int64, device=META)
-            loss = tuning_loss(meta.network, generator.decode(task.name, z), inputs, labels)
+            loss = tuning_loss(meta.network, generator.decode(task.name, z, listed), inputs, labels)
         else:
             loss = injection_loss(z, ZooMoments(torch.empty_like(z), torch.empty_like(z)))
         loss.backward()

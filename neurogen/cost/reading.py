@@ -13,7 +13,7 @@ from neurogen.data.dataset import load_raw
 from neurogen.data.preparation import DataShape, ImageShape, TextShape
 from neurogen.errors import UserError
 from neurogen.generator.backbone import Backbone, VisionBackbone, opening_of
-from neurogen.generator.length import PATCHES_PER_TOKEN, most_sample_tokens, patches_of
+from neurogen.generator.length import PATCHES_PER_TOKEN, most_list_tokens, most_sample_tokens, patches_of
 from neurogen.generator.pretrained import load_tokenizer
 from neurogen.generator.task import Task
 
@@ -45,7 +45,7 @@ def shape_of(dataset: DatasetConfig, size: SizeConfig) -> DataShape:
 
 
 def tokens_read(experiment: Experiment, task: Task, instruction: str | None = None) -> int:
-    """Tokens of a stage-2 message at most: instruction (by default the task's), samples and labels."""
+    """Tokens of a stage-2 message at most: instruction (by default the task's), samples and labels, listed classes."""
     try:
         tokenizer = load_tokenizer(experiment.backbone, local_files_only=True)
     except UserError:
@@ -59,7 +59,7 @@ def tokens_read(experiment: Experiment, task: Task, instruction: str | None = No
     opening = opening_of(tokenizer) if tokenizer is not None and experiment.backbone.chat_template else ""
     opened = opening + (task.instruction if instruction is None else instruction)
     samples = most_sample_tokens(task, experiment.generator.context_samples, experiment.backbone.vision, count)
-    return count(opened) + samples
+    return count(opened) + samples + most_list_tokens(task, count)
 
 
 def vision_layers(backbone: Backbone) -> int:

@@ -39,7 +39,7 @@ def require_room(experiment: Experiment) -> None:
         meta = meta_generator(e, target, backbone, shape)
         instruction = max(meta.task.instruction, task_instruction(*ANOTHER_TASK[target.modality]), key=len)
         task = replace(meta.task, class_names=(*(class_names or meta.task.class_names), *others))
-        num_tokens = tokens_read(e, task, instruction) + sum(meta.generator.groups[task.name])
+        num_tokens = tokens_read(e, task, instruction) + meta.generator.num_tokens(task.name)
         if num_tokens > backbone.positions:
             raise UserError(
                 f"backbone {e.backbone.model or e.backbone.name}: {too_long(num_tokens, backbone.positions)}"

@@ -1,7 +1,7 @@
 """The built-in image loaders, each a function config → RawSplits.
 
 inside packages   digits, mnist5k
-downloaded        mnist, svhn, cifar10, by torchvision into dataset.path
+downloaded        mnist, fashion_mnist, svhn, cifar10, as torchvision reads them
 the user's files  image_folder
 """
 
@@ -22,6 +22,18 @@ from neurogen.data.pictures import read_all
 from neurogen.errors import UserError
 
 DIGIT_NAMES = tuple(str(digit) for digit in range(10))
+FASHION_NAMES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 CIFAR10_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -45,6 +57,16 @@ def mnist5k(config: DatasetConfig) -> RawSplits:
 
 def mnist(config: DatasetConfig) -> RawSplits:
     """70,000 grey digits of 28×28 pixels in the published splits. Raises UserError where they cannot be had."""
+    return _idx_images(config, DIGIT_NAMES)
+
+
+def fashion_mnist(config: DatasetConfig) -> RawSplits:
+    """70,000 grey articles of clothing of 28×28 pixels in the published splits. Raises UserError as `mnist` does."""
+    return _idx_images(config, FASHION_NAMES)
+
+
+def _idx_images(config: DatasetConfig, class_names: tuple[str, ...]) -> RawSplits:
+    """Grey images in MNIST's format."""
     from neurogen.data.published import read_published
     from neurogen.data.published_files import published_digest
 
@@ -52,7 +74,7 @@ def mnist(config: DatasetConfig) -> RawSplits:
     train, test = (_labelled_images(split.data.numpy()[:, None], split.targets, config) for split in splits)
     # torchvision compares the files of the two sets below with what was published, but not these
     notes = () if published_digest(config) is None else ("files: not those that were published",)
-    return RawSplits(train, test, DIGIT_NAMES, notes=notes)
+    return RawSplits(train, test, class_names, notes=notes)
 
 
 def svhn(config: DatasetConfig) -> RawSplits:

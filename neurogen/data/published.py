@@ -1,6 +1,6 @@
 """Published image datasets, as torchvision reads them.
 
-in:  the config of such a dataset, whose path is the folder in which its files are, or shall be
+in:  the config of such a dataset, which says the folder in which its files are, or shall be
 out: its splits, or one line that says which file is missing or broken, and where
 
 torchvision says of a broken file that it is missing, and would download it again. Here nothing is downloaded in place
@@ -12,16 +12,25 @@ from __future__ import annotations
 import gzip
 import os
 import shlex
-import tarfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import IO, Any
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from neurogen.config import DatasetConfig
-from neurogen.data.published_files import FORMER_MNIST, NUM_UNPACKED, are_known_here, note_whole
+from neurogen.data.archives import unpack
+from neurogen.data.published_files import (
+    DEBIAN,
+    NUM_UNPACKED,
+    are_known_here,
+    is_former,
+    note_whole,
+    packed_files,
+    place_of,
+)
 from neurogen.downloads.files import Algorithm, Digest, NotBrought, RemoteFile, alone_with
 from neurogen.downloads.network import is_offline
 from neurogen.downloads.source import Advance, Missing, Source
@@ -29,8 +38,7 @@ from neurogen.errors import UserError, one_line
 from neurogen.progress import BYTES, Progress
 
 # what torchvision raises where files are missing, cut short or changed
-UNREADABLE = (RuntimeError, AssertionError, ValueError, TypeError, LookupError, EOFError, OSError)
-BLOCK, LARGEST = 2**20, 2**28  # bytes that are unpacked at once, and of one file
+UNREADABLE = (RuntimeError, AssertionError, ValueError, TypeError, LookupError, EOFError, OSError, zlib.error)
 IDX_MAGIC = 3  # bytes before the number of dimensions, which is one byte; then 4 bytes for each
 
 
@@ -51,23 +59,25 @@ class PublishedFile:
 
 
 def read_published(config: DatasetConfig, **split: Any) -> Any:
-    """A split as torchvision reads it from config.path; what is missing is downloaded into it.
+    """A split as torchvision reads it from the folder of the files; what is missing is downloaded into it.
 
     Raises UserError, which names the files, where they are broken, cannot be downloaded or cannot be written.
     """
-    dataset = _class_of(config)
+    dataset, place = _class_of(config), place_of(config)
     try:
-        return dataset(config.path, **split, download=False)
+        if packed := packed_files(config):
+            return _unpacked(dataset, packed, **split)
+        return dataset(place, **split, download=False)
     except UNREADABLE as error:
         source = PublishedSource(config)
         if source.is_here():
             raise UserError(
-                f"dataset {config.name}: the files under dataset.path={config.path} cannot be read "
+                f"dataset {config.name}: the files under dataset.path={place} cannot be read "
                 f"({one_line(error)}); delete them, and put whole ones there or let them be downloaded"
             ) from error
     with Progress(f"fetching {source.name}", source.missing().num_bytes, unit=BYTES) as progress:
         source.bring(progress.advance)
-    return dataset(config.path, **split, download=False)
+    return dataset(place, **split, download=False)
 
 
 @dataclass(frozen=True)
@@ -83,8 +93,8 @@ class PublishedSource(Source):
 
     @property
     def place(self) -> Path:
-        """dataset.path."""
-        return Path(self.config.path or "").absolute()
+        """The folder of its files."""
+        return place_of(self.config).absolute()
 
     @property
     def setting(self) -> str:
@@ -123,16 +133,22 @@ class PublishedSource(Source):
         broken = [file.path for file in files if file.path.exists() and not file.is_whole]
         archives = {file.archive for file in files if file.archive.path != file.path}
         broken += [file.path for file in archives if file.path.exists() and not file.digest.is_of(file.path)]
+        self._refuse(broken)
+        return files
+
+    def _refuse(self, broken: Sequence[Path]) -> None:
+        """Raises UserError where there is a broken file."""
         if broken:
             raise UserError(
                 f"dataset {self.config.name} is broken: {', '.join(path.name for path in broken)} in "
                 f"{broken[0].parent} cut short or changed; delete that, and put the whole there or let it be downloaded"
             )
-        return files
 
     def _absent(self) -> list[PublishedFile]:
         """The files that are read and not here."""
-        if self.config.load == "mnist" and all((self.place / name).is_file() for name in FORMER_MNIST):
+        packed = packed_files(self.config)
+        self._refuse([path for path in packed if not _is_whole_idx(path)])
+        if packed or is_former(self.config):
             return []
         return [file for file in self._files() if not file.path.exists()]
 
@@ -158,6 +174,9 @@ class PublishedSource(Source):
         missing = ", ".join(file.path.name for file in self._absent())
         return f"dataset {self.config.name} is not under dataset.path={self.place} (missing: {missing})"
 
+    def _debian(self) -> str:
+        return f", or apt-get install dataset-{DEBIAN[self.config.load].name}" if self.config.load in DEBIAN else ""
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Hold the dataset for this process. Turns what goes wrong with its files into a UserError."""
@@ -166,8 +185,8 @@ class PublishedSource(Source):
                 yield
         except NotBrought as error:
             raise UserError(
-                f"{self._lacking()} and cannot be downloaded ({error}); put torchvision's files there, or use an "
-                "offline dataset: mnist5k, digits"
+                f"{self._lacking()} and cannot be downloaded ({error}); put torchvision's files there{self._debian()}, "
+                "or use an offline dataset: mnist5k, digits"
             ) from error
         except OSError as error:
             raise UserError(
@@ -182,7 +201,12 @@ def _class_of(config: DatasetConfig) -> Any:
 
     from neurogen.data.cifar10 import PlainCIFAR10
 
-    return {"mnist": datasets.MNIST, "svhn": datasets.SVHN, "cifar10": PlainCIFAR10}[config.load]
+    return {
+        "mnist": datasets.MNIST,
+        "fashion_mnist": datasets.FashionMNIST,
+        "svhn": datasets.SVHN,
+        "cifar10": PlainCIFAR10,
+    }[config.load]
 
 
 def _files_of(dataset: Any, root: Path) -> Iterator[PublishedFile]:
@@ -191,7 +215,7 @@ def _files_of(dataset: Any, root: Path) -> Iterator[PublishedFile]:
     def published(path: Path, *addresses: str, md5: str) -> RemoteFile:
         return RemoteFile(path, addresses, Digest(Algorithm.MD5, md5))
 
-    if hasattr(dataset, "mirrors"):  # MNIST
+    if hasattr(dataset, "mirrors"):  # MNIST, Fashion-MNIST
         folder = root / dataset.__name__ / "raw"
         for name, md5 in dataset.resources:
             archive = published(folder / name, *(f"{mirror}{name}" for mirror in dataset.mirrors), md5=md5)
@@ -207,54 +231,28 @@ def _files_of(dataset: Any, root: Path) -> Iterator[PublishedFile]:
             yield PublishedFile(root / name, md5, published(root / name, address, md5=md5))
 
 
-def unpack(archive: Path, paths: list[Path]) -> None:
-    """Put these files of an archive in their places, each of them whole."""
-    if paths == [archive]:
-        return
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    if archive.name.endswith(".tar.gz"):
-        with tarfile.open(archive) as packed:
-            for path in paths:
-                _write(_member(packed, f"{path.parent.name}/{path.name}"), path)
-    else:
-        for path in paths:
-            with gzip.open(archive, "rb") as content:
-                _write(content, path)
-
-
-def _member(packed: tarfile.TarFile, name: str) -> IO[bytes]:
-    """The content of a file in an archive. Raises OSError where there is none, or a link in its place."""
-    member = packed.getmember(name) if name in packed.getnames() else None
-    content = packed.extractfile(member) if member is not None and member.isreg() else None
-    if content is None:
-        raise OSError(f"the archive has no file {name}")
-    return content
-
-
-def _write(content: IO[bytes] | gzip.GzipFile, path: Path) -> None:
-    """Put a file in its place, whole. Raises OSError where it is larger than all files of a published dataset."""
-    with NamedTemporaryFile(dir=path.parent, prefix=".unpacking-", delete=False) as file:
-        try:
-            while block := content.read(BLOCK):
-                if file.tell() + len(block) > LARGEST:
-                    raise OSError(f"{path.name} is larger than {LARGEST:,} bytes in its archive")
-                file.write(block)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+def _unpacked(dataset: Any, packed: Sequence[Path], **split: Any) -> Any:
+    """A split as torchvision reads it from packed files, whose folder stays as it is."""
+    with TemporaryDirectory() as folder:
+        raw = Path(folder, dataset.__name__, "raw")
+        for path in packed:
+            unpack(path, [raw / path.stem])
+        return dataset(folder, **split, download=False)
 
 
 def _is_whole_idx(path: Path) -> bool:
-    """Whether a file of MNIST has as many bytes as its first bytes say."""
-    with path.open("rb") as file:
-        head = file.read(IDX_MAGIC + 1)
-        num_dimensions = head[IDX_MAGIC] if len(head) > IDX_MAGIC else 0
-        sizes = file.read(4 * num_dimensions)
+    """Whether a file of MNIST, packed or not, has as many bytes as its first bytes say."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(IDX_MAGIC + 1)
+            num_dimensions = head[IDX_MAGIC] if len(head) > IDX_MAGIC else 0
+            sizes = file.read(4 * num_dimensions)
+            num_bytes = file.seek(0, os.SEEK_END)
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        return False
     if num_dimensions == 0 or len(sizes) < 4 * num_dimensions:
         return False
     length = 1
     for first in range(0, len(sizes), 4):
         length *= int.from_bytes(sizes[first : first + 4])
-    return os.path.getsize(path) == IDX_MAGIC + 1 + len(sizes) + length
+    return num_bytes == IDX_MAGIC + 1 + len(sizes) + length

@@ -28,6 +28,7 @@ from neurogen.experiment import typed
 from neurogen.generator.backbone import load_backbone
 from neurogen.generator.card import adapter_card, generator_card
 from neurogen.generator.generator import Generator
+from neurogen.generator.known import KnownRows
 from neurogen.generator.task import Task
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
@@ -155,6 +156,8 @@ def _tensors_of(generator: Generator) -> dict[str, Tensor]:
         for item in fields(task.preparation):
             value = getattr(task.preparation, item.name)
             tensors[f"{name}/preparation.{item.name}"] = value.clone()  # tasks may share it
+        if task.known is not None:
+            tensors |= {f"{name}/known.rows": task.known.rows, f"{name}/known.variance": task.known.variance}
     return tensors
 
 
@@ -166,7 +169,10 @@ def _task(name: str, description: TaskDescription, tensors: dict[str, Tensor], c
     scale = Scale(layout, tensors.pop(f"{name}/scale.mean"), tensors.pop(f"{name}/scale.std"), config.soft_clip)
     kind = Normalisation if isinstance(d.shape, ImageShape) else TokenEmbedding
     preparation = kind(**{item.name: tensors.pop(f"{name}/preparation.{item.name}") for item in fields(kind)})
-    return Task(d.dataset, d.target, d.class_names, d.shape, preparation, d.fingerprint, scale, d.source_labels)
+    known = None
+    if d.dataset.ways is not None:
+        known = KnownRows(tensors.pop(f"{name}/known.rows"), tensors.pop(f"{name}/known.variance"))
+    return Task(d.dataset, d.target, d.class_names, d.shape, preparation, d.fingerprint, scale, d.source_labels, known)
 
 
 def _load_values(generator: Generator, tensors: dict[str, Tensor], adapter: dict[str, Tensor], folder: Path) -> None:

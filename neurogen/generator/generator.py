@@ -17,6 +17,14 @@ P learns more slowly (docs/log.md).
 A generator may serve several tasks. They share φ and θ. They share P where their targets have the same layout, and the
 patch embedding where their images have the same shape. The instruction and the data then tell the tasks apart. In the
 interleaved order, the tokens of a row of the output layer stand behind the samples of its class.
+
+Where a prompt lists its classes by name, the network has a row per name, whose tokens stand behind the name. The tokens
+of all rows are the same vectors, so that the name alone tells them apart, and a list may have any length:
+
+    instruction ─ "- jumper:" row ─ "- handbag:" row ─ …          instruction ─ inner tokens
+
+The tokens of the inner layers are read in a sequence of their own, once for all lists of a batch. They come before a
+list, so it could not change them; and what a row needs is the name before it.
 """
 
 from __future__ import annotations
@@ -33,11 +41,12 @@ from neurogen.config import GeneratorConfig, TokenOrder
 from neurogen.data.preparation import ImageShape
 from neurogen.generator.backbone import Backbone, VisionBackbone, tokenised
 from neurogen.generator.context import Context
-from neurogen.generator.length import most_sample_tokens
+from neurogen.generator.length import most_list_tokens, most_sample_tokens
 from neurogen.generator.parts import Embeddings, ParameterTokens, Part, Picture, Text, TokenIds
 from neurogen.generator.patches import PatchEmbedding
+from neurogen.generator.places import Places
 from neurogen.generator.projection import build_projection
-from neurogen.generator.prompts import Prompt
+from neurogen.generator.prompts import Prompt, item_of
 from neurogen.generator.task import Task, image_shapes
 from neurogen.generator.tokens import build_tokens
 from neurogen.rng import seed_of
@@ -55,65 +64,97 @@ class Generator(nn.Module):
         layouts = {name: replace(task.layout, by_class=by_class) for name, task in tasks.items()}
         for name, task in tasks.items() if by_class else ():
             layouts[name].require_rows(len(task.class_names), "generator.order=interleaved")
+            if task.lists_classes:
+                layouts[name] = layouts[name].with_rows(1)  # all rows share its tokens
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(seed, "generator"))
             self.parameter_tokens = build_tokens(config.tokens, layouts, width, std)  # P ∈ R^{d1×d}
             self.projection = build_projection(config, layouts, width)  # θ
             shapes = {} if isinstance(backbone, VisionBackbone) else image_shapes(tasks)
             self.patches = PerTask.of(shapes, lambda shape: PatchEmbedding(shape, width, std))
-        self.groups = {name: layout.groups(width) for name, layout in layouts.items()}
-        for name, layout in layouts.items():
-            self.register_buffer(f"positions_{name}", layout.positions(width), persistent=False)
+        self.layouts = layouts
+        self.places: dict[tuple[str, int | None], Places] = {}
 
     def forward(self, task: str, prompts: Sequence[Prompt]) -> Float[Tensor, "networks params"]:
         """Generated parameters as z-scores, a network for every prompt; `decode` makes weights of them.
 
-        All prompts are read as one batch. Equal ones, which have no context, are read once.
+        All prompts are read as one batch. Equal ones, which have no context, are read once. Prompts that list classes
+        list equally many.
         """
-        different = {(prompt.instruction, prompt.context): prompt for prompt in prompts}
-        z = self.read_out(task, self.sequences(task, list(different.values())))
+        different = {(prompt.instruction, prompt.context, prompt.listed): prompt for prompt in prompts}
+        hidden = self.hidden_states(self.sequences(task, list(different.values())))
+        if num_listed(prompts) is not None:
+            instructions = list(dict.fromkeys(prompt.instruction for prompt in prompts))
+            inner = dict(zip(instructions, self.hidden_states(self.inner_sequences(task, instructions)), strict=True))
+            read = zip(different.values(), hidden, strict=True)
+            hidden = [torch.cat([inner[prompt.instruction], rows]) for prompt, rows in read]
+        z = self.project(task, hidden, num_listed(prompts))
         rows = {key: row for row, key in enumerate(different)}
-        index = [rows[prompt.instruction, prompt.context] for prompt in prompts]
+        index = [rows[prompt.instruction, prompt.context, prompt.listed] for prompt in prompts]
         return z if len(z) == len(prompts) else z[index]
 
     def sequences(self, task: str, prompts: Sequence[Prompt]) -> list[list[Part]]:
         """Of every prompt the instruction, the samples with their labels, and the parameter tokens, in the order of the
-        config."""
-        tokens = self.tokens(task)
+        config; where it lists classes, only the tokens of their rows."""
+        tokens = self.tokens(task, num_listed(prompts))
         contexts = [prompt.context for prompt in prompts]
         samples = iter(self.samples(task, [context for context in contexts if context is not None]))
         return [
-            self._sequence(task, prompt.instruction, [] if prompt.context is None else next(samples), tokens)
-            for prompt in prompts
+            self._sequence(task, prompt, [] if prompt.context is None else next(samples), tokens) for prompt in prompts
         ]
 
     def _sequence(
-        self, task: str, instruction: str, samples: list[tuple[Part, str]], tokens: list[ParameterTokens]
+        self, task: str, prompt: Prompt, samples: list[tuple[Part, str]], tokens: list[ParameterTokens]
     ) -> list[Part]:
         if self.config.order == TokenOrder.interleaved:
             inner, *rows = tokens
-            names = self.tasks[task].class_names
+            names = prompt.listed or self.tasks[task].class_names
             others = [(sample, label) for sample, label in samples if label not in names]
-            parts: list[Part] = [Text(instruction), inner, *labelled(others)]
+            before = [inner] if prompt.listed is None else []
+            parts: list[Part] = [Text(prompt.instruction), *before, *labelled(others)]
             for name, row in zip(names, rows, strict=True):
-                parts += [*labelled([(sample, label) for sample, label in samples if label == name]), row]
+                heading = [] if prompt.listed is None else [Text(item_of(name))]
+                parts += [*heading, *labelled([(sample, label) for sample, label in samples if label == name]), row]
             return self.backbone.message(parts)
-        message = self.backbone.message([Text(instruction), *labelled(samples)])
+        message = self.backbone.message([Text(prompt.instruction), *labelled(samples)])
         return [*message, *tokens] if self.config.order == TokenOrder.context_first else [*tokens, *message]
 
-    def read_out(self, task: str, sequences: Sequence[Sequence[Part]]) -> Float[Tensor, "sequences params"]:
-        """The backbone reads the sequences, and the projection θ turns its hidden states at P into z-scores."""
-        hidden = []
-        for parts, states in zip(sequences, self.backbone(sequences), strict=True):
-            of_tokens = [state for part, state in zip(parts, states, strict=True) if isinstance(part, ParameterTokens)]
-            hidden.append(torch.cat(of_tokens))
-        chunks: Float[Tensor, "sequences tokens width"] = self.projection(torch.stack(hidden), task)
-        return chunks.flatten(1)[:, self.get_buffer(f"positions_{task}")]
+    def inner_sequences(self, task: str, instructions: Sequence[str]) -> list[list[Part]]:
+        """What the inner layers of networks for listed classes are read out of. The lists do not change them."""
+        inner, *_ = self.tokens(task, 1)
+        return [self.backbone.message([Text(instruction), inner]) for instruction in instructions]
 
-    def tokens(self, task: str) -> list[ParameterTokens]:
+    def hidden_states(self, sequences: Sequence[Sequence[Part]]) -> list[Float[Tensor, "_ hidden"]]:
+        """The backbone reads the sequences; its hidden states at P in each of them."""
+        return [
+            torch.cat([state for part, state in zip(parts, states, strict=True) if isinstance(part, ParameterTokens)])
+            for parts, states in zip(sequences, self.backbone(sequences), strict=True)
+        ]
+
+    def project(
+        self, task: str, hidden: Sequence[Float[Tensor, "tokens hidden"]], num_classes: int | None = None
+    ) -> Float[Tensor, "networks params"]:
+        """The projection θ turns hidden states into z-scores; `num_classes` where the prompts list classes."""
+        places = self.places_of(task, num_classes)
+        chunks: Float[Tensor, "networks tokens width"] = self.projection(torch.stack(list(hidden)), task, places.index)
+        return chunks.flatten(1)[:, places.positions]
+
+    def tokens(self, task: str, num_classes: int | None = None) -> list[ParameterTokens]:
         """P of the task's target: one group, or for the interleaved order one for the inner layers and one per row."""
         tokens: Tensor = self.parameter_tokens(task)
-        return [ParameterTokens(group) for group in tokens.split(self.groups[task])]
+        places = self.places_of(task, num_classes)
+        if places.index is not None:
+            tokens = tokens[places.index]
+        return [ParameterTokens(group) for group in tokens.split(places.groups)]
+
+    def places_of(self, task: str, num_classes: int | None) -> Places:
+        """Where the tokens of a target stand, on the backbone's device; `num_classes` where its classes are listed."""
+        if (task, num_classes) not in self.places:
+            layout, width = self.layouts[task], self.backbone.hidden_size
+            with torch.inference_mode(False):  # gradients may go through them later
+                places = Places.of(layout, width) if num_classes is None else Places.listed(layout, width, num_classes)
+            self.places[task, num_classes] = places.to(self.backbone.device)
+        return self.places[task, num_classes]
 
     def samples(self, task: str, contexts: Sequence[Context]) -> list[list[tuple[Part, str]]]:
         """The samples of every context in the form that the backbone reads, each with its label."""
@@ -131,9 +172,10 @@ class Generator(nn.Module):
         pairs = iter(zip(parts, labels, strict=True))
         return [list(islice(pairs, len(context.labels))) for context in contexts]
 
-    def decode(self, task: str, z: Float[Tensor, " params"]) -> dict[str, Tensor]:
-        """w_g, cut into the tensors of the target (paper 3.3.2)."""
+    def decode(self, task: str, z: Float[Tensor, " params"], num_classes: int | None = None) -> dict[str, Tensor]:
+        """w_g, cut into the tensors of the target (paper 3.3.2); `num_classes` where its classes are listed."""
         scale = self.tasks[task].scale
+        scale = scale if num_classes is None else scale.with_rows(num_classes)
         return scale.layout.tensors(scale.decode(z))
 
     def prompts_at_once(self, batch_tokens: int) -> int:
@@ -150,12 +192,26 @@ class Generator(nn.Module):
 
         is_vision = isinstance(self.backbone, VisionBackbone)
         samples = most_sample_tokens(about, self.config.context_samples, is_vision, count)
-        return len(self.backbone.opening) + count(about.instruction) + samples + sum(self.groups[task])
+        opened = len(self.backbone.opening) + count(about.instruction)
+        if about.most_listed is None:
+            return opened + samples + self.num_tokens(task)
+        inner, *rows = self.places_of(task, about.most_listed).groups
+        return opened + max(inner, samples + most_list_tokens(about, count) + sum(rows))
+
+    def num_tokens(self, task: str) -> int:
+        """The parameter tokens of the task, at most."""
+        return sum(self.places_of(task, self.tasks[task].most_listed).groups)
 
     @property
     def trainables(self) -> dict[str, nn.Parameter]:
         """{P, φ, θ} and the patch embedding, where there is one, by name."""
         return trainables_of(self)
+
+
+def num_listed(prompts: Sequence[Prompt]) -> int | None:
+    """How many classes each of the prompts lists; None where they list none."""
+    (count,) = {None if prompt.listed is None else len(prompt.listed) for prompt in prompts}
+    return count
 
 
 def labelled(samples: Sequence[tuple[Part, str]]) -> list[Part]:

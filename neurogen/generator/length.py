@@ -1,4 +1,4 @@
-"""How many tokens the samples of a context have for the backbone, at most.
+"""How many tokens the samples of a context and a list of classes have for the backbone, at most.
 
 in:  a task, and a function that counts the tokens of a text
 out: tokens
@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from neurogen.data.preparation import DataShape, ImageShape
 from neurogen.generator.patches import PATCHES_PER_SIDE
+from neurogen.generator.prompts import item_of
 from neurogen.generator.task import Task
 
 PATCHES_PER_TOKEN = 4  # Qwen2-VL's encoder merges so many patches into one token
@@ -27,6 +28,14 @@ def most_sample_tokens(task: Task, context_samples: int, is_vision: bool, count:
         sample = PATCHES_PER_SIDE**2
     per_sample = count("\n") + sample + max(count(f" = {name}") for name in task.class_names)
     return context_samples * per_sample
+
+
+def most_list_tokens(task: Task, count: Callable[[str], int]) -> int:
+    """Of a list of as many classes as a prompt may list, each by its longest name for training."""
+    if task.most_listed is None:
+        return 0
+    names = [name for names in task.dataset.names.values() for name in names.train]
+    return task.most_listed * max(count(item_of(name)) for name in names)
 
 
 def patches_of(shape: DataShape) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -15,6 +16,7 @@ class ZooMoments:
 
     mean: Float[Tensor, " params"]
     variance: Float[Tensor, " params"]
+    parts: tuple[int, ...] | None = None  # sizes of the parts that weigh alike; None: every parameter weighs alike
 
     @staticmethod
     def of(zoo: Float[Tensor, "networks params"]) -> ZooMoments:
@@ -23,8 +25,13 @@ class ZooMoments:
 
 
 def injection_loss(z: Float[Tensor, " params"], zoo: ZooMoments) -> Float[Tensor, ""]:
-    """L1 (eq. 1): (1/N) Σ_i MSE(w_i, w_g) over the whole zoo = MSE(mean, w_g) + mean variance, in O(|w|)."""
-    return ((z - zoo.mean).square() + zoo.variance).mean()
+    """L1 (eq. 1): (1/N) Σ_i MSE(w_i, w_g) over the whole zoo = MSE(mean, w_g) + mean variance, in O(|w|).
+
+    Where the moments have parts, it is the mean of theirs."""
+    errors = (z - zoo.mean).square() + zoo.variance
+    if zoo.parts is None:
+        return errors.mean()
+    return torch.stack([part.mean() for part in errors.split(zoo.parts)]).mean()
 
 
 def tuning_loss(

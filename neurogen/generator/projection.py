@@ -1,6 +1,7 @@
 """The projection θ: hidden state of a parameter token → the values of its chunk, as z-scores.
 
 in:  hidden states [networks, tokens, hidden] of the parameter tokens of one task
+     and, where a list of classes repeats the tokens of a row, which tokens they are
 out: [networks, tokens, hidden]: token t gives chunk t
 
 `shared`    one head for all tokens of all tasks: out_t = head(norm(h_t) + layer_t + chunk_t). The embedding of the
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from neurogen.config import GeneratorConfig, ProjectionKind
@@ -23,6 +24,7 @@ from neurogen.targets.parameters import ParameterLayout
 from neurogen.training.groups import PerTask
 
 NUM_SINUSOIDS = 32
+Index = Int64[Tensor, " tokens"]  # of the layout's tokens, where the states are not those of all of them in their order
 
 
 def build_projection(config: GeneratorConfig, layouts: Mapping[str, ParameterLayout], width: int) -> nn.Module:
@@ -50,9 +52,11 @@ class SharedProjection(nn.Module):
         if hidden:
             self.head = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
-    def forward(self, states: Float[Tensor, "*n tokens hidden"], task: str) -> Float[Tensor, "*n tokens hidden"]:
+    def forward(
+        self, states: Float[Tensor, "*n tokens hidden"], task: str, index: Index | None = None
+    ) -> Float[Tensor, "*n tokens hidden"]:
         """out_t = head(norm(h_t) + layer_t + chunk_t)."""
-        layer, waves = self.places[task]()
+        layer, waves = (part if index is None else part[index] for part in self.places[task]())
         projected: Tensor = self.head(rms_norm(states) + layer + self.chunk(waves))
         return projected
 
@@ -83,9 +87,11 @@ class TokenwiseProjection(nn.Module):
         super().__init__()
         self.tasks = PerTask.of(layouts, lambda layout: TokenMatrices(len(layout.chunks(width)), width, rank))
 
-    def forward(self, states: Float[Tensor, "*n tokens hidden"], task: str) -> Float[Tensor, "*n tokens hidden"]:
+    def forward(
+        self, states: Float[Tensor, "*n tokens hidden"], task: str, index: Index | None = None
+    ) -> Float[Tensor, "*n tokens hidden"]:
         """out_t = M_t norm(h_t) + b_t."""
-        projected: Tensor = self.tasks[task](rms_norm(states))
+        projected: Tensor = self.tasks[task](rms_norm(states), index)
         return projected
 
 
@@ -98,8 +104,11 @@ class TokenMatrices(nn.Module):
         self.up = nn.Parameter(torch.randn(num_tokens, rank or width, width) * (3 * (rank or width)) ** -0.5)
         self.down = nn.Parameter(torch.randn(num_tokens, width, rank) * width**-0.5) if rank is not None else None
 
-    def forward(self, states: Float[Tensor, "*n tokens hidden"]) -> Float[Tensor, "*n tokens hidden"]:
+    def forward(
+        self, states: Float[Tensor, "*n tokens hidden"], index: Index | None = None
+    ) -> Float[Tensor, "*n tokens hidden"]:
         """M_t h_t + b_t."""
+        chosen = slice(None) if index is None else index
         if self.down is not None:
-            states = torch.einsum("...th,thr->...tr", states, self.down)
-        return torch.einsum("...tr,trv->...tv", states, self.up) + self.bias
+            states = torch.einsum("...th,thr->...tr", states, self.down[chosen])
+        return torch.einsum("...tr,trv->...tv", states, self.up[chosen]) + self.bias[chosen]

@@ -17,6 +17,7 @@ class Prompt:
 
     instruction: str
     context: Context | None
+    listed: tuple[str, ...] | None = None  # names of the classes of the network, in the order of its rows
 
 
 def task_instruction(network: str, dataset: str) -> str:
@@ -25,6 +26,16 @@ def task_instruction(network: str, dataset: str) -> str:
         f"Please help generate parameters of the {network} neural network "
         f"to conduct the classification task with the {dataset} data samples."
     )
+
+
+def listing_instruction(network: str) -> str:
+    """What stands before a list of classes; the network by its title."""
+    return f"Please help generate parameters of the {network} neural network that tells these classes apart:"
+
+
+def item_of(name: str) -> str:
+    """The name of a class as a prompt lists it."""
+    return f"\n- {name}:"
 
 
 def mentioned(instruction: str, titles: Iterable[str]) -> set[str]:

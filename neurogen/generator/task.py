@@ -10,7 +10,8 @@ from torch import nn
 from neurogen.config import DatasetConfig, TargetConfig, task_name
 from neurogen.data.dataset import Dataset
 from neurogen.data.preparation import DataShape, ImageShape, Normalisation, TokenEmbedding
-from neurogen.generator.prompts import task_instruction
+from neurogen.generator.known import KnownRows
+from neurogen.generator.prompts import listing_instruction, task_instruction
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 
@@ -27,6 +28,7 @@ class Task:
     fingerprint: str  # of the dataset that the generator was trained on
     scale: Scale
     source_labels: tuple[str, ...] | None = None  # how the tables of the dataset write each class; None: by its name
+    known: KnownRows | None = None  # where a prompt lists classes
 
     @staticmethod
     def of(dataset: Dataset, config: DatasetConfig, target: TargetConfig, scale: Scale) -> Task:
@@ -43,8 +45,25 @@ class Task:
 
     @property
     def instruction(self) -> str:
-        """I_s2 (paper 3.4.1)."""
+        """I_s2 (paper 3.4.1), or what stands before a list of classes."""
+        if self.lists_classes:
+            return listing_instruction(self.target.title)
         return task_instruction(self.target.title, self.dataset.title)
+
+    @property
+    def lists_classes(self) -> bool:
+        """Whether a prompt lists the classes of its network, by name (dataset.ways)."""
+        return self.dataset.ways is not None
+
+    @property
+    def most_listed(self) -> int | None:
+        """How many classes a prompt may list; None where it lists none."""
+        return None if self.dataset.ways is None else max(self.dataset.ways)
+
+    def listing(self, names: tuple[str, ...]) -> Task:
+        """The task of telling the classes of a list apart."""
+        scale, shape = self.scale.with_rows(len(names)), replace(self.shape, num_classes=len(names))
+        return replace(self, class_names=names, shape=shape, scale=scale, source_labels=None)
 
     @property
     def layout(self) -> ParameterLayout:

@@ -19,9 +19,11 @@ from neurogen.report import paper
 from neurogen.study.execution import in_order
 from neurogen.study.pipeline import Aggregate, Evaluate, Tune
 from neurogen.study.results import (
+    DOUBTFUL,
     NAMES,
     Environment,
     EvaluationResult,
+    NamingSummary,
     Population,
     PopulationResult,
     PopulationSummary,
@@ -129,6 +131,7 @@ def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> Row:
         "populations": to_json(populations),
     }
     if results:
+        values["naming"] = to_json(naming_of(results))
         values |= averaged([{name: to_json(getattr(result, name)) for name in PARTS} for result in results])
     return from_json(Row, values, evaluations[0].folder)
 
@@ -209,6 +212,19 @@ def summary_of(name: str, by_seed: Sequence[PopulationResult]) -> PopulationSumm
         min_l2=rounded(4, [value for result in by_seed for value in result.min_l2]),
         unseen=rounded(4, unseen),
     )
+
+
+def naming_of(results: Sequence[EvaluationResult]) -> dict[str, NamingSummary]:
+    """What became of names, over all seeds."""
+    names = dict.fromkeys(name for result in results for name in result.naming)
+    summaries = {}
+    for name in names:
+        by_seed = [result.naming[name] for result in results if name in result.naming]
+        right = [value for naming in by_seed for value in naming.right]
+        likely = [value for naming in by_seed for value in naming.probability or ()]
+        doubtful = [value < DOUBTFUL for value in likely]
+        summaries[name] = NamingSummary(len(right), statistics.fmean(right), rounded(4, likely), rounded(4, doubtful))
+    return summaries
 
 
 def averaged(parts: Sequence[Any]) -> Any:

@@ -21,7 +21,7 @@ from torch import Tensor
 from neurogen.data.dataset import Dataset
 from neurogen.data.preparation import PADDING, Texts
 from neurogen.generator.pretrained import load_tokenizer
-from neurogen.generator.prompts import GENERIC, task_instruction
+from neurogen.generator.prompts import GENERIC, listing_instruction, task_instruction
 from neurogen.report.canvas import Figure
 from neurogen.report.figures import (
     CLASSICAL,
@@ -33,6 +33,7 @@ from neurogen.report.figures import (
     panels,
     picture_of,
 )
+from neurogen.report.list_plots import listed_samples, lists
 from neurogen.study.pipeline import Evaluate, Inject, Tune
 from neurogen.study.results import measured
 from neurogen.targets.fitting import initialised
@@ -52,6 +53,8 @@ def draw_all(step: Evaluate, folder: Path, runtime: Runtime) -> dict[str, Pictur
     """Draw curves, weights and predictions into `folder` and into TensorBoard; the pictures by these names."""
     from torch.utils.tensorboard import SummaryWriter
 
+    if step.task.dataset.ways is not None:
+        return _draw_lists(step, folder, runtime)
     dataset = step.task.load()
     network = initialised(step.task.target, dataset, 0)
     layout = ParameterLayout.of(network)
@@ -72,6 +75,22 @@ def draw_all(step: Evaluate, folder: Path, runtime: Runtime) -> dict[str, Pictur
         for population, flat in (("generated", generated[0]), ("zoo", zoo[0])):
             for name, tensor in layout.tensors(flat).items():
                 writer.add_histogram(f"{population}/{name}", tensor)
+        for name, draw in plots.items():
+            pictures[name], figure = picture_of(draw, folder / f"{name}-{point}")
+            writer.add_figure(name, figure)
+    return pictures
+
+
+def _draw_lists(step: Evaluate, folder: Path, runtime: Runtime) -> dict[str, Picture]:
+    """Curves, and what networks for lists of names say of samples; the pictures by these names."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    plots: dict[str, Callable[[Screen], Figure]] = {"curves": partial(curves, step)}
+    if step.task.embed is None:
+        plots["lists"] = partial(lists, listed_samples(step, runtime))
+    point, pictures = point_of(step), {}
+    with SummaryWriter(str(folder / f"point-{point}")) as writer:
+        writer.add_text("instruction", listing_instruction(step.task.target.title))
         for name, draw in plots.items():
             pictures[name], figure = picture_of(draw, folder / f"{name}-{point}")
             writer.add_figure(name, figure)

@@ -47,7 +47,11 @@ MARKS = {
     Population.CONTEXT_ALONE: ("#8d5524", "P"),
     Population.LABELS_IGNORED: ("#555555", "X"),
     Population.LABELS_INFERRED: ("#00798c", "P"),
+    Population.NEAREST_EMBEDDING: ("#9db4c0", "D"),
+    Population.NEAREST_STATE: ("#00798c", "v"),
+    Population.ASKED: ("#3a7d44", "s"),
     Population.AFTER_INJECT: (INJECT, "^"),
+    Population.NEW_NAMES: (GENERATED, "v"),
     Population.GENERATED: (GENERATED, "^"),
 }
 COMPARED = (Population.CLASSICAL, Population.ZOO_MEAN, Population.AFTER_INJECT, Population.GENERATED)
@@ -65,7 +69,9 @@ def draw_all(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]], folder: P
     of_rows: list[dict[str, Picture]] = []
     for row, evaluations in zip(rows, done, strict=True):
         of_rows.append({})
-        for name, draw in (("memorisation", memorisation), ("conditioning", conditioning)) if evaluations else ():
+        compares = any(summary.max_iou is not None for summary in row.populations.values())
+        drawn = {"memorisation": memorisation} if compares else {}
+        for name, draw in (drawn | {"conditioning": conditioning}).items() if evaluations else ():
             path = folder / f"{name}-{slug(row)}"
             of_rows[-1][name], _ = picture_of(partial(draw, row, evaluations), path)
     return StudyPictures(of_study, of_rows)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from neurogen.data.report import DataReport
 from neurogen.study.costs import Ledger
-from neurogen.study.results import NAMES, Population, Row
+from neurogen.study.results import DOUBTFUL, NAMES, Population, Row
 
 LABELS = {
     Population.CLASSICAL: "classical training",
@@ -27,7 +27,11 @@ LABELS = {
     Population.CONTEXT_ALONE: "trained on the context alone",
     Population.LABELS_IGNORED: "zoo network, labels ignored",
     Population.LABELS_INFERRED: "zoo network, labels inferred",
+    Population.NEAREST_EMBEDDING: "new names: nearest by embedding",
+    Population.NEAREST_STATE: "new names: nearest by hidden state",
+    Population.ASKED: "new names: the language model asked",
     Population.AFTER_INJECT: "generated, after stage 1",
+    Population.NEW_NAMES: "generated, new names",
     Population.GENERATED: "generated",
 }
 COMMIT_DIGITS = 12
@@ -67,15 +71,18 @@ def label_of(population: str) -> str:
 def networks(row: Row) -> Table:
     """Accuracy of every population, and how near it is to the zoo."""
     has_unseen = any(summary.unseen is not None for summary in row.populations.values())
-    header = ("network", "test accuracy", *["unseen classes"] * has_unseen, "n", "IoU", "L2")
+    has_zoo = any(summary.min_l2 is not None for summary in row.populations.values())
+    header = ("network", "test accuracy", *["unseen classes"] * has_unseen, "n", *["IoU", "L2"] * has_zoo)
     lines = []
     for name, summary in row.populations.items():
         strength = row.matched_strengths.get(name)
         label = label_of(name) + ("" if strength is None else f" ({strength:.2g})")
         accuracy = f"{spread(summary.accuracy, summary.std)} %"
         unseen = [percent(summary.unseen)] if has_unseen else []
-        lines.append((label, accuracy, *unseen, str(summary.n), fixed(summary.max_iou, 2), fixed(summary.min_l2, 2)))
-    return Table("networks", header, lines, f"{IOU} {MATCHED} {DEVIATION}")
+        near = [fixed(summary.max_iou, 2), fixed(summary.min_l2, 2)] if has_zoo else []
+        lines.append((label, accuracy, *unseen, str(summary.n), *near))
+    notes = [*[IOU] * has_zoo, *[MATCHED] * bool(row.matched_strengths), DEVIATION]
+    return Table("networks", header, lines, " ".join(notes))
 
 
 def conditions(row: Row) -> Table:
@@ -115,9 +122,30 @@ def ensembles(row: Row) -> Table:
     return Table("ensembles", ("networks", "members", "test accuracy", "single network"), lines, note)
 
 
+def naming(row: Row) -> Table:
+    """For which known classes names were taken."""
+    lines = [
+        (
+            label_of(name),
+            str(summary.n),
+            percent(summary.right),
+            percent(summary.probability),
+            percent(summary.doubtful),
+        )
+        for name, summary in row.naming.items()
+    ]
+    note = (
+        "Of all names in the lists: how many have the row of the class that is meant; the mean probability of the "
+        f"class for which a name is taken; how many are doubtful, with less than {100 * DOUBTFUL:.0f} % for any class. "
+        "New names are names that training does not read."
+    )
+    return Table("naming", ("names", "n", "right row", "probability", "doubtful"), lines, note)
+
+
 def of_row(row: Row) -> list[Table]:
-    """All tables of a cell."""
-    return [networks(row), conditions(row), tensors(row), noise(row), ensembles(row)]
+    """All tables of a cell that have lines."""
+    every = [networks(row), naming(row), conditions(row), tensors(row), noise(row), ensembles(row)]
+    return [table for table in every if table.rows]
 
 
 def heading(row: Row) -> str:

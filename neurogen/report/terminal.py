@@ -80,7 +80,7 @@ def _console(width: int | None = None) -> Console:
 
 
 def _show_row(row: Row, console: Console) -> None:
-    for table in (tables.networks(row), tables.conditions(row)):
+    for table in tables.of_row(row)[: 3 if row.naming else 2]:
         console.print()
         console.print(rich_table(table, tables.heading(row), bold=LABELS[Population.GENERATED]))
         console.print(table.note, style="dim")

@@ -8,6 +8,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from neurogen.data.dataset import Dataset
+from neurogen.data.folders import SplitName
 from neurogen.generator.context import Context, context_index
 from neurogen.rng import rng_of
 from neurogen.stages.episode import Episode, draw_episode
@@ -31,6 +32,6 @@ def evaluation_contexts(step: Evaluate, dataset: Dataset, layout: ParameterLayou
     for network in range(step.evaluate.num_contexts):
         rng = rng_of(step.seed, "evaluate", network)
         index = context_index(dataset.train, dataset.train.sample(len(dataset.train), rng), step.tune.generator)
-        episode = draw_episode(step.task.dataset, dataset.class_names, layout, rng, held_out=True)
+        episode = draw_episode(step.task.dataset, dataset.class_names, layout, rng, rng, SplitName.TEST)
         contexts.append(EvaluationContext(index, Context.of(dataset.train, episode.class_names, index), episode))
     return contexts

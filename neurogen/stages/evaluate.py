@@ -11,22 +11,21 @@ split alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from neurogen import store
 from neurogen.data.dataset import Dataset, Split, require_same
 from neurogen.generator.folder import load_generator
 from neurogen.generator.generator import Generator
 from neurogen.generator.task import Task
-from neurogen.rng import seed_of
 from neurogen.stages.conditioning import RIGHT, Condition, change_from, conditions_of, generate_under
 from neurogen.stages.contexts import EvaluationContext, evaluation_contexts
-from neurogen.stages.data_report import say_what_was_read
+from neurogen.stages.evaluate_lists import evaluate_lists
+from neurogen.stages.evaluated import Inputs, classical_networks, random_networks
 from neurogen.stages.populations import (
     Evaluator,
     Networks,
@@ -37,6 +36,7 @@ from neurogen.stages.populations import (
     norms,
     under_noise,
 )
+from neurogen.stages.relabel import Relabelled
 from neurogen.stages.relabel_baselines import relabel_baselines
 from neurogen.study.pipeline import Evaluate, Inject, Tune
 from neurogen.study.results import (
@@ -47,9 +47,8 @@ from neurogen.study.results import (
     PopulationResult,
     to_json,
 )
-from neurogen.targets.fitting import initialised
-from neurogen.targets.parameters import ParameterLayout, Scale
-from neurogen.targets.zoo import load_network, load_zoo, network_path
+from neurogen.targets.parameters import ParameterLayout
+from neurogen.targets.zoo import load_zoo, network_path
 from neurogen.training.runtime import Runtime
 
 
@@ -58,6 +57,8 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
 
     Raises UserError where a stage was trained on other data than there are now, Interrupted when the stop flag is set.
     """
+    if step.task.dataset.ways is not None:
+        return evaluate_lists(step, runtime)
     inputs = Inputs.of(step, runtime)
     test, validation, layout, zoo = inputs.test, inputs.validation, inputs.layout, inputs.zoo
     contexts = evaluation_contexts(step, inputs.dataset, layout)
@@ -69,11 +70,11 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
     baselines = baselines_of(zoo, inputs.scale, len(generated), step.seed)
     strengths = {name: matching_strength(baseline, accuracy, validation) for name, baseline in baselines.items()}
     populations: dict[str, Networks] = {
-        Population.CLASSICAL: _classical(step, inputs),
+        Population.CLASSICAL: classical_networks(step, inputs),
         Population.ZOO: zoo,
         Population.ZOO_MEAN: zoo.mean(0, keepdim=True),
         **_means_of_other_zoos(step, inputs),
-        Population.RANDOM: _random(step, inputs, len(generated)),
+        Population.RANDOM: random_networks(step, inputs, len(generated)),
         Population.GAUSSIAN: baselines[Population.MATCHED_GAUSSIAN].make(1.0),
         **{name: baseline.make(strengths[name]) for name, baseline in baselines.items()},
         **relabel_baselines(step, inputs.dataset, contexts, zoo, runtime),
@@ -92,30 +93,6 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
         num_train=len(inputs.dataset.train),
     )
     return dict(to_json(result))
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What an evaluation works on: the data, the target network, its zoo."""
-
-    dataset: Dataset
-    network: nn.Module
-    layout: ParameterLayout
-    zoo: Networks
-    scale: Scale  # of the zoo, for noise
-    test: Evaluator
-    validation: Evaluator
-
-    @staticmethod
-    def of(step: Evaluate, runtime: Runtime) -> Inputs:
-        """Loads data and zoo. Raises UserError where they do not belong together."""
-        dataset = step.task.load()
-        say_what_was_read(dataset, runtime)
-        network = initialised(step.task.target, dataset, 0).to(runtime.device)
-        layout = ParameterLayout.of(network)
-        zoo = load_zoo(step.zoo, dataset, network)
-        test, validation = (Evaluator(network, layout, split, runtime) for split in (dataset.test, dataset.validation))
-        return Inputs(dataset, network, layout, zoo, Scale.of_zoo(zoo, layout, soft_clip=None), test, validation)
 
 
 def _save(networks: Networks, layout: ParameterLayout, folder: Path) -> None:
@@ -153,7 +130,8 @@ def _generate(
     z = generate_under(conditions(generator, task), prompts, generator, task, step.seed, runtime)
     for networks in z.values():
         for row, context in zip(networks, contexts, strict=True):
-            row.copy_(context.episode.restored(row))
+            if isinstance(context.episode, Relabelled):
+                row.copy_(context.episode.restored(row))
     return z, task.scale.decode
 
 
@@ -180,20 +158,6 @@ def _means_of_other_zoos(step: Evaluate, inputs: Inputs) -> dict[str, Networks]:
             zoo = load_zoo(other, data, inputs.network)
             means[f"zoo mean network of {other.task.name}"] = zoo.mean(0, keepdim=True)
     return means
-
-
-def _classical(step: Evaluate, inputs: Inputs) -> Networks:
-    folder = step.classical.folder
-    require_same(inputs.dataset, step.classical.result().fingerprint, folder)
-    count = step.classical.classical.num_networks
-    return torch.stack([load_network(network_path(folder, index), inputs.layout) for index in range(count)])
-
-
-def _random(step: Evaluate, inputs: Inputs, count: int) -> Networks:
-    seeds = [seed_of(step.seed, "random", index) for index in range(count)]
-    networks = [initialised(step.task.target, inputs.dataset, seed) for seed in seeds]
-    tensors = [{name: value.detach() for name, value in network.named_parameters()} for network in networks]
-    return torch.stack([inputs.layout.flatten(named) for named in tensors])
 
 
 def _measured(

@@ -7,6 +7,7 @@ out: a generator whose networks lie close to the zoo's mean; the accuracy of the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neurogen.config import ScaleKind
+from neurogen.data.folders import SplitName
 from neurogen.generator.folder import build_generator, save_generator
+from neurogen.generator.known import KnownRows, rows_in
 from neurogen.generator.losses import ZooMoments, injection_loss
 from neurogen.generator.prompts import GENERIC, Prompt
 from neurogen.generator.task import Task
@@ -23,7 +26,7 @@ from neurogen.stages.data_report import say_what_was_read
 from neurogen.stages.episode import Episode, SameTask
 from neurogen.stages.prompt import draw_prompt
 from neurogen.stages.task_data import TaskData
-from neurogen.stages.validation import validation_of
+from neurogen.stages.validation import note_variance, validation_of
 from neurogen.study.pipeline import Inject, Zoo
 from neurogen.study.task_spec import require_same_model
 from neurogen.targets.networks import build_network
@@ -49,9 +52,9 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
         if chance >= step.generator.context_warmup:
             return Prompt(GENERIC, None), SameTask(data.task.class_names)
         index = data.dataset.train.sample(len(data.dataset.train), rng)
-        episode = data.draw_episode(rng, held_out=False)
+        episode = data.draw_episode(rng, step_rng, SplitName.TRAIN)
         context = data.context(index, episode, step.generator)
-        return draw_prompt(step.generator, data, context, tasks, step_rng, rng), episode
+        return draw_prompt(step.generator, data, episode, context, tasks, step_rng, rng), episode
 
     def losses(forward: Forward, step_index: int, contexts: Sequence[int]) -> Float[Tensor, " contexts"]:
         """eq. 1."""
@@ -72,6 +75,7 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
         steps_per_epoch=sum(reference.num_networks for zoo in step.zoos for reference in zoo.references),
     )
     history = train(objective, step.stage, step.folder, step.checkpoint_interval, runtime)
+    note_variance(generator, history, step.stage.keep)
     if runtime.is_first:
         save_generator(generator, step.backbone, step.folder)
     accuracies = dict(zip(generator.tasks, mean_accuracies, strict=True))
@@ -89,6 +93,9 @@ def _load(zoo: Zoo, step: Inject, runtime: Runtime) -> tuple[TaskData, float]:
     scale = Scale.of_zoo(networks, layout, soft_clip) if is_zscore else Scale.of_fan_in(layout, soft_clip)
     task = Task.of(dataset, zoo.task.dataset, zoo.task.target, scale)
     moments = ZooMoments.of(scale.encode(networks).to(runtime.device))
+    if task.lists_classes:
+        task = replace(task, known=KnownRows(rows_in(moments.mean, layout).cpu(), torch.tensor(1.0)))
     data = TaskData(task, dataset, network, moments)
-    _, accuracy = evaluate_network(network, layout.tensors(networks.mean(0)), data.validation)
+    validation = data.validation(SameTask(task.class_names))
+    _, accuracy = evaluate_network(network, layout.tensors(networks.mean(0)), validation)
     return data, accuracy

@@ -15,33 +15,35 @@ from neurogen.config import GeneratorConfig
 from neurogen.generator.context import Context
 from neurogen.generator.prompts import Prompt
 from neurogen.generator.task import Task
+from neurogen.stages.episode import Episode
 from neurogen.stages.task_data import TaskData
 
 
 def draw_prompt(
     config: GeneratorConfig,
     data: TaskData,
+    episode: Episode,
     context: Context,
     tasks: Sequence[TaskData],
     step_rng: torch.Generator,
     rng: torch.Generator,
 ) -> Prompt:
-    """The prompt for a context of `data`, one of the generator's `tasks`.
+    """The prompt for an episode and a context of `data`, one of the generator's `tasks`.
 
     `step_rng` decides what is left out or replaced. It is the same for all networks of a step, since ranks must use the
     same modules at the same time. `rng` is the network's own.
     """
     chance = float(torch.rand((), generator=step_rng))
     if chance < config.drop_instruction:
-        return Prompt("", context)
+        return Prompt("", context, episode.listed_names)
     instruction = data.task.instruction
     if chance < config.drop_instruction + config.drop_data:
-        return Prompt(instruction, None)
+        return Prompt(instruction, None, episode.listed_names)
     foreign = {other.task.fingerprint: other.dataset for other in tasks if _is_foreign(other.task, data.task)}
     if foreign and chance < config.drop_instruction + config.drop_data + config.foreign_data:
         dataset = list(foreign.values())[int(torch.randint(len(foreign), (), generator=rng))]
         return Prompt(instruction, Context.sample(dataset.train, dataset.class_names, config, rng))
-    return Prompt(instruction, context)
+    return Prompt(instruction, context, episode.listed_names)
 
 
 def _is_foreign(other: Task, task: Task) -> bool:

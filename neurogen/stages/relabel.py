@@ -14,7 +14,7 @@ import hashlib
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from neurogen.targets.parameters import ParameterLayout
@@ -42,6 +42,15 @@ class Relabelled:
     def class_names(self) -> tuple[str, ...]:
         """The names in the new order."""
         return tuple(self.names[label] for label in self.order.tolist())
+
+    @property
+    def listed_names(self) -> None:
+        """The prompt lists no names: they stand beside the samples."""
+        return None
+
+    def includes(self, classes: Int64[Tensor, " samples"]) -> Bool[Tensor, " samples"]:
+        """All of them."""
+        return torch.ones_like(classes, dtype=torch.bool)
 
     def labels(self, classes: Int64[Tensor, " samples"]) -> Int64[Tensor, " samples"]:
         """order[class] of every sample."""

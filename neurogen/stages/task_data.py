@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from neurogen.config import GeneratorConfig
 from neurogen.data.dataset import Dataset, Split
+from neurogen.data.folders import SplitName
 from neurogen.generator.context import Context
 from neurogen.generator.losses import ZooMoments
 from neurogen.generator.task import Task
-from neurogen.stages.episode import Episode, draw_episode
+from neurogen.stages.episode import Episode, draw_episode, restricted
 from neurogen.targets.prediction import Batches
 
 
@@ -44,14 +45,13 @@ class TaskData:
         """The training samples on the device of the target network, for the loss."""
         return self.placed.train
 
-    @cached_property
-    def validation(self) -> Batches:
-        """The validation samples as the target network reads them."""
-        return Batches(self.placed.validation, self.placed.validation.labels.device)
+    def validation(self, episode: Episode) -> Batches:
+        """The validation samples of a context as its network reads them."""
+        return Batches(restricted(self.placed.validation, episode), self.placed.validation.labels.device)
 
-    def draw_episode(self, rng: torch.Generator, held_out: bool) -> Episode:
+    def draw_episode(self, rng: torch.Generator, step_rng: torch.Generator, split: SplitName) -> Episode:
         """The task of one context (episode.py)."""
-        return draw_episode(self.task.dataset, self.task.class_names, self.task.layout, rng, held_out)
+        return draw_episode(self.task.dataset, self.task.class_names, self.task.layout, rng, step_rng, split)
 
     def context(self, index: Int64[Tensor, " samples"], episode: Episode, config: GeneratorConfig) -> Context:
         """As many of these training samples as the generator reads, named as in the episode."""
@@ -60,7 +60,11 @@ class TaskData:
     def zoo_of(self, episode: Episode) -> ZooMoments:
         """The moments of the zoo for the labels of the episode."""
         assert self.zoo is not None
-        return ZooMoments(episode.parameters(self.zoo.mean), episode.parameters(self.zoo.variance))
+        mean, variance = episode.parameters(self.zoo.mean), episode.parameters(self.zoo.variance)
+        if episode.listed_names is None:
+            return ZooMoments(mean, variance)
+        num_inner = self.task.layout.firsts[self.task.layout.output[0]]
+        return ZooMoments(mean, variance, (num_inner, len(mean) - num_inner))  # few parameters are in the listed rows
 
 
 def balance_of(tasks: Sequence[TaskData]) -> list[float]:

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from neurogen.data.dataset import Dataset, require_same
+from neurogen.data.folders import SplitName
 from neurogen.generator.folder import build_generator, load_generator, save_generator
 from neurogen.generator.generator import Generator
 from neurogen.generator.losses import ZooMoments, injection_loss, tuning_loss
@@ -27,7 +28,7 @@ from neurogen.stages.data_report import say_what_was_read
 from neurogen.stages.episode import Episode
 from neurogen.stages.prompt import draw_prompt
 from neurogen.stages.task_data import TaskData, balance_of
-from neurogen.stages.validation import validation_of
+from neurogen.stages.validation import note_variance, validation_of
 from neurogen.study.pipeline import Tune
 from neurogen.study.task_spec import TaskSpec, require_same_model
 from neurogen.targets.networks import build_network
@@ -62,16 +63,18 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
         num_samples = len(data.dataset.train)
         rng = rng_of(step.seed, "tune", step_index, context_index)
         index = data.dataset.train.sample(num_samples, rng)  # all of them, in random order
-        episode = data.draw_episode(rng, held_out=False)
-        context = data.context(index, episode, step.generator)  # D_sub: the first of the batch (context.py)
         step_rng = rng_of(step.seed, "tune", step_index, "shown")
-        prompt = draw_prompt(step.generator, data, context, tasks, step_rng, rng)
+        episode = data.draw_episode(rng, step_rng, SplitName.TRAIN)
+        index = index[episode.includes(data.dataset.train.labels[index])]
+        context = data.context(index, episode, step.generator)  # D_sub: the first of the batch (context.py)
+        prompt = draw_prompt(step.generator, data, episode, context, tasks, step_rng, rng)
         return Draw(prompt, episode, index[: step.stage.batch_size])
 
     def loss_of(z: Float[Tensor, " params"], data: TaskData, drawn: Draw, weight: float) -> Float[Tensor, ""]:
         """eq. 2 for one network."""
         inputs, classes = data.train.batch(drawn.batch)
-        tensors = generator.decode(data.task.name, z)
+        listed = drawn.prompt.listed
+        tensors = generator.decode(data.task.name, z, None if listed is None else len(listed))
         task_loss = weight * tuning_loss(data.network, tensors, inputs, drawn.episode.labels(classes))
         if not step.stage.anchor or step.inject is None:
             return task_loss
@@ -95,6 +98,7 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
         steps_per_epoch=sum(math.ceil(len(dataset.train) / step.stage.batch_size) for dataset in datasets),
     )
     history = train(objective, step.stage, step.folder, step.checkpoint_interval, runtime)
+    note_variance(generator, history, step.stage.keep)
     if runtime.is_first:
         save_generator(generator, step.backbone, step.folder)
     return {"history": history}

@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from neurogen.config import Experiment, ModelConfig, TaskSharing, ZooInit
+from neurogen.config import DatasetConfig, Experiment, ModelConfig, TaskSharing, ZooInit
 from neurogen.config.schema import written
 from neurogen.errors import UserError
 from neurogen.study.pipeline import Aggregate, Classical, Evaluate, Inject, Reference, Tune, Zoo
@@ -167,10 +167,15 @@ def task_of(experiment: Experiment, identities: Identities | None = None) -> Tas
 
 
 def with_labels(task: TaskSpec, unseen: list[str]) -> TaskSpec:
-    """The task with its labels as they are, and these classes unseen."""
-    if task.dataset.relabel is None and task.dataset.unseen == unseen:
+    """The task with its labels as they are, no lists of classes, and these classes unseen."""
+    if task.dataset.relabel is None and task.dataset.ways is None and task.dataset.unseen == unseen:
         return task
-    return replace(task, dataset=replace(task.dataset, relabel=None, unseen=unseen))
+    return replace(task, dataset=as_it_is(task.dataset, unseen))
+
+
+def as_it_is(dataset: DatasetConfig, unseen: list[str]) -> DatasetConfig:
+    """The data with all classes under their own labels; these are unseen."""
+    return replace(dataset, relabel=None, unseen=unseen, ways=None, names={})
 
 
 class Identities:
@@ -191,8 +196,7 @@ class Identities:
         if name not in self.tasks:
             data, embed = identity(e.dataset), None
             if e.dataset.text is not None:
-                as_it_is = replace(e.dataset, relabel=None, unseen=[])
-                embed = Embed(e.root, as_it_is, data, model, self.of_model(model))
+                embed = Embed(e.root, as_it_is(e.dataset, []), data, model, self.of_model(model))
             self.tasks[name] = TaskSpec(e.dataset, data, e.target, identity_of_target(e.target), embed)
         return self.tasks[name]
 

@@ -36,7 +36,11 @@ class Population(StrEnum):
     CONTEXT_ALONE = "context_alone"
     LABELS_IGNORED = "labels_ignored"
     LABELS_INFERRED = "labels_inferred"
+    NEAREST_EMBEDDING = "nearest_embedding"
+    NEAREST_STATE = "nearest_state"
+    ASKED = "asked"
     AFTER_INJECT = "after_inject"
+    NEW_NAMES = "new_names"
     GENERATED = "generated"
 
 
@@ -141,6 +145,25 @@ class EvaluationResult:
     validation_accuracy: float  # mean of the generated networks
     num_test: int
     num_train: int
+    naming: dict[str, NamingResult] = field(default_factory=dict)  # by Population and by condition
+
+
+@dataclass(frozen=True)
+class NamingResult:
+    """What became of the names of a list, one value per name."""
+
+    right: list[bool]  # its row is that of the class that is meant
+    probability: list[float] | None = None  # of the class for which it was taken; None where none is computed
+
+
+@dataclass(frozen=True)
+class NamingSummary:
+    """Fractions of all names."""
+
+    n: int
+    right: float
+    probability: float | None  # mean, of the class for which a name was taken
+    doubtful: float | None  # names for which no class is likely
 
 
 class Status(StrEnum):
@@ -238,8 +261,10 @@ class Row(Columns):
     norms: dict[str, Comparison] = field(default_factory=dict)
     noise: dict[str, Comparison] = field(default_factory=dict)
     ensembles: dict[str, EnsembleSummary] = field(default_factory=dict)
+    naming: dict[str, NamingSummary] = field(default_factory=dict)
 
 
+DOUBTFUL = 0.5  # below this probability of its likeliest class a name is doubtful
 COLUMNS = tuple(item.name for item in fields(Columns))
 NAMES = COLUMNS[:5]  # what tells the cells of a study from each other
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from neurogen import store
-from neurogen.config import StepKind
+from neurogen.config import IF_SET, StepKind
 from neurogen.errors import saying_what_saves_memory
 
 if TYPE_CHECKING:
@@ -150,15 +150,24 @@ def plain(config: Any, identity: bool) -> dict[str, Any]:
             return f"{value.kind}-{value.key}"
         if isinstance(value, tuple):
             return [of(item) for item in value]
+        if isinstance(value, list):
+            return [of(item) for item in value]
+        if isinstance(value, dict):
+            return {name: of(item) for name, item in value.items()}
         return plain(value, identity) if is_dataclass(value) else value
 
     kind: Any = type(config)
-    return {name: of(getattr(config, name)) for name in _names(kind, identity)}
+    values = {name: (getattr(config, name), rule) for name, rule in _rules(kind, identity)}
+    return {name: of(value) for name, (value, rule) in values.items() if rule != IF_SET or value not in (None, [], {})}
 
 
 @cache
-def _names(kind: Any, identity: bool) -> tuple[str, ...]:
-    return tuple(item.name for item in fields(kind) if not identity or item.metadata.get("identity", True))
+def _rules(kind: Any, identity: bool) -> tuple[tuple[str, Any], ...]:
+    """The fields that count, each with its rule: True, or IF_SET."""
+    if not identity:
+        return tuple((item.name, True) for item in fields(kind))
+    rules = {item.name: item.metadata.get("identity", True) for item in fields(kind)}
+    return tuple((name, rule) for name, rule in rules.items() if rule)
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

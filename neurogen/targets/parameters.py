@@ -12,7 +12,7 @@ clipping w ← α · tanh(w / α) follows where it is asked for (paper 4.3).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -77,7 +77,7 @@ class ParameterLayout:
         """In the order of the tokens: tensor by tensor. With `by_class` the output layer comes last, row by row."""
         output = self.output if self.by_class else []
         inner = [self._cut(tensor, width) for tensor in range(len(self.sizes)) if tensor not in output]
-        num_rows = self.shapes[-1][0] if output else 0
+        num_rows = self.num_rows if output else 0
         rows = [self._cut(tensor, width, row) for row in range(num_rows) for tensor in output]
         return [chunk for chunks in (*inner, *rows) for chunk in chunks]
 
@@ -90,12 +90,23 @@ class ParameterLayout:
                     f"{list(self.shapes[tensor])} for {num_classes} classes; use a target that ends in a linear layer"
                 )
 
+    @property
+    def num_rows(self) -> int:
+        """Of the output layer."""
+        return self.shapes[-1][0]
+
+    def with_rows(self, count: int) -> ParameterLayout:
+        """The same target for so many classes; its output layer must have a row per class (`require_rows`)."""
+        output = self.output
+        resized = ((count, *shape[1:]) if tensor in output else shape for tensor, shape in enumerate(self.shapes))
+        return replace(self, shapes=tuple(resized))
+
     def groups(self, width: int) -> list[int]:
         """The sizes of the groups of tokens: all tokens; with `by_class`, the inner ones, then those of each row."""
         rows = [chunk.row for chunk in self.chunks(width)]
         if not self.by_class:
             return [len(rows)]
-        return [rows.count(None), *(rows.count(row) for row in range(self.shapes[-1][0]))]
+        return [rows.count(None), *(rows.count(row) for row in range(self.num_rows))]
 
     def _cut(self, tensor: int, width: int, row: int | None = None) -> list[Chunk]:
         size, first = self.sizes[tensor], self.firsts[tensor]
@@ -145,6 +156,7 @@ class Scale:
     repeated: dict[torch.device, tuple[Tensor, Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )  # by device, mean and std of every parameter
+    by_rows: dict[int, Scale] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @staticmethod
     def of_zoo(zoo: Float[Tensor, "networks params"], layout: ParameterLayout, soft_clip: float | None) -> Scale:
@@ -162,6 +174,12 @@ class Scale:
             fan_in = math.prod(shape[1:]) if len(shape) > 1 else fan_in
             stds.append(fan_in**-0.5)
         return Scale(layout, torch.zeros(len(stds)), torch.tensor(stds), soft_clip)
+
+    def with_rows(self, count: int) -> Scale:
+        """The same scale of the target for so many classes."""
+        if count not in self.by_rows:
+            self.by_rows[count] = Scale(self.layout.with_rows(count), self.mean, self.std, self.soft_clip)
+        return self.by_rows[count]
 
     def decode(self, z: Float[Tensor, "*n params"]) -> Float[Tensor, "*n params"]:
         """z-scores → parameters, clipped where the scale asks for it."""

@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import hashlib
 import pickle
+import shutil
 import struct
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from neurogen.data.dataset import Dataset, load_images
+from neurogen.data.identity import identity
+from neurogen.data.published_files import DEBIAN, PACKED, place_of
 from neurogen.errors import UserError
 from tests.conftest import Composed
 
@@ -24,9 +27,9 @@ def test_resize(experiment: Composed) -> None:
     assert load_images(experiment("dataset.resize=16").dataset).shape.size == (16, 16)
 
 
-def mnist_files(folder: Path) -> tuple[Path, NDArray[np.uint8]]:
-    """(the folder of 200 and 40 digits of noise in MNIST's four files, the latter 40)."""
-    raw = folder / "MNIST" / "raw"
+def mnist_files(folder: Path, name: str = "MNIST") -> tuple[Path, NDArray[np.uint8]]:
+    """(the folder of 200 and 40 pictures of noise in MNIST's four files, the latter 40)."""
+    raw = folder / name / "raw"
     raw.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for split, count in (("train", 200), ("t10k", 40)):
@@ -37,9 +40,10 @@ def mnist_files(folder: Path) -> tuple[Path, NDArray[np.uint8]]:
     return raw, images
 
 
-def test_torchvision_mnist_from_idx_files(experiment: Composed, tmp_path: Path) -> None:
-    _, images = mnist_files(tmp_path)
-    dataset = load_images(experiment("dataset=mnist", f"dataset.path={tmp_path}").dataset)
+@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
+def test_torchvision_mnist_from_idx_files(experiment: Composed, tmp_path: Path, name: str, folder: str) -> None:
+    _, images = mnist_files(tmp_path, folder)
+    dataset = load_images(experiment(f"dataset={name}", f"dataset.path={tmp_path}").dataset)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (180, 20, 40)
     assert torch.equal(dataset.test.samples[:, 0], torch.from_numpy(images))  # the default split, in its order
     assert dataset.notes == ("files: not those that were published",)
@@ -74,6 +78,71 @@ def test_an_archive_of_mnist_is_unpacked_or_named(
         load_images(config)
     path.write_bytes(whole)
     assert torch.equal(load_images(config).test.samples[:, 0], torch.from_numpy(images))
+
+
+def packed_files(folder: Path) -> NDArray[np.uint8]:
+    """The same, each file packed and directly in the folder; the 40 pictures of the test split."""
+    raw, images = mnist_files(folder)
+    for path in raw.iterdir():
+        (folder / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+    shutil.rmtree(folder / "MNIST")
+    return images
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_packed_files_are_read_where_they_are(
+    experiment: Composed, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = packed_files(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    config = experiment(f"dataset={name}", f"dataset.path={tmp_path}").dataset
+    dataset = load_images(config)
+    assert torch.equal(dataset.test.samples[:, 0], torch.from_numpy(images))
+    assert dataset.notes == ("files: not those that were published",)
+    assert identity(config) != name
+    digests = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in tmp_path.iterdir()}
+    monkeypatch.setitem(PACKED, name, (*PACKED[name], digests))
+    assert identity(config) == name
+    assert load_images(config).notes == ()
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, -9), (0, 100), (20, None)])
+def test_a_packed_file_that_is_broken_is_named(
+    experiment: Composed, tmp_path: Path, first: int, last: int | None
+) -> None:
+    packed_files(tmp_path)
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    content = path.read_bytes()
+    path.write_bytes(content[:10] + content[10 + first : last])
+    with pytest.raises(UserError, match=rf"fashion_mnist is broken: {path.name} in {tmp_path} cut short or changed"):
+        load_images(experiment("dataset=fashion_mnist", f"dataset.path={tmp_path}").dataset)
+
+
+def test_the_package_of_debian_is_read_unless_a_folder_is_given(
+    experiment: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = packed_files(tmp_path / "debian")
+    _, others = mnist_files(tmp_path / "given", "FashionMNIST")
+    others[:] = 255 - others
+    raw = tmp_path / "given" / "FashionMNIST" / "raw"
+    (raw / "t10k-images-idx3-ubyte").write_bytes(struct.pack(">iiii", 2051, 40, 28, 28) + others.tobytes())
+    monkeypatch.setitem(DEBIAN, "fashion_mnist", tmp_path / "debian")
+    for words, expected in ((), images), ((f"dataset.path={tmp_path / 'given'}",), others):
+        dataset = load_images(experiment("dataset=fashion_mnist", *words).dataset)
+        assert torch.equal(dataset.test.samples[:, 0], torch.from_numpy(expected))
+    monkeypatch.setitem(DEBIAN, "fashion_mnist", tmp_path / "nowhere")
+    assert place_of(experiment("dataset=fashion_mnist").dataset) == Path("data")
+
+
+@pytest.mark.skipif(not DEBIAN["fashion_mnist"].is_dir(), reason="the package dataset-fashion-mnist is not installed")
+def test_the_package_of_debian_holds_what_was_published(experiment: Composed) -> None:
+    config = experiment("dataset=fashion_mnist").dataset
+    dataset = load_images(config)
+    assert identity(config) == "fashion_mnist"
+    assert len(dataset.train) + len(dataset.validation) == 60_000
+    assert dataset.test.labels.bincount().tolist() == [1000] * 10
+    assert dataset.class_names[dataset.test.labels[0]] == "Ankle boot"
 
 
 def test_torchvision_cifar10_from_batches(
@@ -143,14 +212,15 @@ def test_torchvision_svhn_from_mat_files(experiment: Composed, tmp_path: Path, m
     assert dataset.test.labels[9] == 0  # the file says 10, which is the digit 0
 
 
-@pytest.mark.parametrize("name", ["mnist", "svhn", "cifar10"])
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "svhn", "cifar10"])
 def test_a_dataset_that_is_nowhere_says_what_to_do(
     experiment: Composed, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     for protocol in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(protocol, "http://127.0.0.1:9")  # nobody listens there: as good as no network
-    with pytest.raises(UserError, match=r"\(missing: .*cannot be downloaded.*mnist5k, digits"):
+    hint = "or apt-get install dataset-fashion-mnist, " if name == "fashion_mnist" else ""
+    with pytest.raises(UserError, match=rf"\(missing: .*cannot be downloaded.*{hint}or use an .* mnist5k, digits"):
         load_images(experiment(f"dataset={name}", f"dataset.path={tmp_path}").dataset)
 
 

@@ -15,15 +15,16 @@ import pytest
 from torchvision.datasets import CIFAR10
 
 from neurogen.config import DatasetConfig
+from neurogen.data.archives import unpack
 from neurogen.data.dataset import load_images
-from neurogen.data.published import PublishedSource, unpack
+from neurogen.data.published import PublishedSource
 from neurogen.data.published_files import are_known_here
 from neurogen.downloads.fetch import fetch
 from neurogen.errors import UserError
 from tests.conftest import Composed
 from tests.outside import Web, published, use_here
 
-NAMES = ("mnist", "svhn", "cifar10")
+NAMES = ("mnist", "fashion_mnist", "svhn", "cifar10")
 PUBLISHED = published()
 
 
@@ -156,7 +157,7 @@ def test_of_an_archive_only_files_in_their_places_are_unpacked(tmp_path: Path, c
 
 
 def test_an_archive_that_fills_the_disk_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("neurogen.data.published.LARGEST", 2**20)
+    monkeypatch.setattr("neurogen.data.archives.LARGEST", 2**20)
     archive = tmp_path / "data" / "train-images-idx3-ubyte.gz"
     archive.parent.mkdir()
     archive.write_bytes(gzip.compress(bytes(2**20 + 1)))

@@ -1,4 +1,4 @@
-"""MNIST, SVHN and CIFAR-10 in the formats of their publishers: a few noisy pictures, and the digests of these files."""
+"""Published images in the formats of their publishers: a few noisy pictures, and the digests of these files."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Published:
 
 @cache
 def published() -> Published:
-    """All three datasets; in one process the same bytes every time."""
-    files = {**mnist(), **svhn()}
+    """All four datasets; in one process the same bytes every time."""
+    files = {**idx("mnist", 0), **idx("fashion", 3), **svhn()}
     batches = cifar10()
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as tar:
@@ -44,6 +44,10 @@ def published() -> Published:
         "MNIST": {
             "mirrors": ["/mnist/", "/mnist-again/"],
             "resources": [[path.split("/")[-1], md5(files[path])] for path in files if path.startswith("/mnist/")],
+        },
+        "FashionMNIST": {
+            "mirrors": ["/fashion/"],
+            "resources": [[path.split("/")[-1], md5(files[path])] for path in files if path.startswith("/fashion/")],
         },
         "SVHN": {
             "split_list": {
@@ -61,10 +65,13 @@ def published() -> Published:
     }
     again = {path.replace("/mnist/", "/mnist-again/"): files[path] for path in files if path.startswith("/mnist/")}
     unpacked = {
-        "mnist": {
-            f"MNIST/raw/{path.split('/')[-1].removesuffix('.gz')}": gzip.decompress(files[path])
-            for path in files
-            if path.startswith("/mnist/")
+        **{
+            loader: {
+                f"{name}/raw/{path.split('/')[-1].removesuffix('.gz')}": gzip.decompress(files[path])
+                for path in files
+                if path.startswith(f"/{folder}/")
+            }
+            for loader, name, folder in (("mnist", "MNIST", "mnist"), ("fashion_mnist", "FashionMNIST", "fashion"))
         },
         "svhn": {path.split("/")[-1]: files[path] for path in files if path.startswith("/svhn/")},
         "cifar10": {f"cifar-10-batches-py/{name}": batches[name] for name in batches if name != "batches.meta"},
@@ -73,16 +80,16 @@ def published() -> Published:
     return Published(files | again, classes, digests)
 
 
-def mnist() -> dict[str, bytes]:
-    rng, files = np.random.default_rng(0), {}
+def idx(folder: str, seed: int) -> dict[str, bytes]:
+    rng, files = np.random.default_rng(seed), {}
     for split, count in (("train", NUM_TRAIN), ("t10k", NUM_TEST)):
         images, labels = pictures(rng, count, (28, 28))
-        idx = {
+        contents = {
             "images-idx3": struct.pack(">iiii", 2051, count, 28, 28) + images.tobytes(),
             "labels-idx1": struct.pack(">ii", 2049, count) + labels.tobytes(),
         }
-        for name, content in idx.items():
-            files[f"/mnist/{split}-{name}-ubyte.gz"] = gzip.compress(content, mtime=0)
+        for name, content in contents.items():
+            files[f"/{folder}/{split}-{name}-ubyte.gz"] = gzip.compress(content, mtime=0)
     return files
 
 

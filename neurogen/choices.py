@@ -1,0 +1,37 @@
+"""What conf/ offers: its folders of choices, and what classes may be called.
+
+in:  the files of conf/, beside this package or inside it
+out: names of files; names of classes, which a config asks for as ${names_of:DATASET}
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+NAMES = "names"  # the folder that is no choice
+
+
+def conf_folder() -> str:
+    """conf/ inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "conf"
+    return str(installed if installed.is_dir() else package.parent / "conf")
+
+
+def groups() -> dict[str, list[str]]:
+    """The folders of conf/, of which an experiment takes a file each, with the names of their files."""
+    folders = (path for path in Path(conf_folder()).iterdir() if path.is_dir() and path.name != NAMES)
+    return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
+
+
+def names_of(dataset: str) -> dict[str, Any]:
+    """The names of the classes in conf/names/DATASET.yaml and in the files of its list `same_as`; {} for none."""
+    from omegaconf import OmegaConf
+
+    files = {path.stem: path for path in Path(conf_folder(), NAMES).glob("*.yaml")}
+    if dataset not in files:
+        return {}
+    names: Any = OmegaConf.to_container(OmegaConf.load(files[dataset]))
+    shared = [names_of(other) for other in names.pop("same_as", [])]
+    return {name: options for part in (*shared, names) for name, options in part.items()}

@@ -1,0 +1,52 @@
+"""What the settings of named classes must have in common: pools of datasets, and lists of classes (dataset.ways)."""
+
+from __future__ import annotations
+
+from neurogen.config.experiment import Experiment
+from neurogen.config.generator import TokenOrder
+from neurogen.config.schema import written
+from neurogen.config.task import DatasetConfig
+from neurogen.errors import UserError
+
+
+def check_named(e: Experiment) -> None:
+    """Lists of named classes need names, and tokens that stand behind the names. Raises UserError."""
+    dataset, generator = e.dataset, e.generator
+    if dataset.parts and dataset.load != "pool":
+        raise UserError(
+            f"dataset.parts joins datasets for dataset.load=pool, and it is {dataset.load}; set one of them"
+        )
+    if dataset.ways is None:
+        return
+    given = f"dataset.ways={written(dataset.ways)}"
+    if len(dataset.ways) != 2 or not 2 <= dataset.ways[0] <= dataset.ways[1]:
+        raise UserError(f"{given} must be [fewest,most] classes of a list, the fewest at least 2")
+    if not dataset.names:
+        raise UserError(
+            f"{given} lists classes by name, and dataset {dataset.name} has no names; set dataset.names, as the files "
+            "in conf/names do: {CLASS: {train: […], validation: […], test: […]}}"
+        )
+    if dataset.relabel is not None or dataset.unseen:
+        raise UserError(f"{given} draws the classes of every context; leave out dataset.relabel and dataset.unseen")
+    if generator.order != TokenOrder.interleaved or generator.context_warmup < 1 or generator.context_samples:
+        raise UserError(
+            f"{given} needs tokens behind every name, in all steps; set generator.order=interleaved "
+            "generator.context_warmup=1 generator.context_samples=0 (preset=named does)"
+        )
+    if generator.drop_instruction or generator.drop_data or generator.foreign_data:
+        raise UserError(f"{given} leaves nothing out of a context; set generator.drop_instruction=0 and the like")
+    if e.recipe.inject.steps == 0 or e.source is not None or e.held_out:
+        raise UserError(f"{given} learns names in stage 1, from a zoo of the same target; leave stage 1 as it is")
+    require_different_names(dataset)
+
+
+def require_different_names(dataset: DatasetConfig) -> None:
+    """Raises UserError for a name that two classes have, or two splits."""
+    owners: dict[str, str] = {}
+    for class_name, names in dataset.names.items():
+        for split, options in (("train", names.train), ("validation", names.validation), ("test", names.test)):
+            for name in options:
+                place = f"{split} of {class_name}"
+                other = owners.setdefault(name.casefold(), place)
+                if other != place:
+                    raise UserError(f"dataset.names has {name!r} in {other} and in {place}; keep it in one of them")

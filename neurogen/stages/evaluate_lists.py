@@ -1,0 +1,271 @@
+"""Evaluation where every prompt lists classes by name: networks for lists that training never drew.
+
+in:  the tuned generator, the injected one, the zoo, the classical networks; lists of classes, each under several names
+out: the accuracy of every network on the test samples of its list, and of every name whether its row is the right one
+
+Names that training reads, names that it does not, and words that mean nothing go through the same generator. Beside it
+stand the zoo's rows of the classes that are meant, which is what can be reached, and the zoo's rows of the classes that
+other ways of reading a name choose (name_baselines.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import groupby
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from neurogen import store
+from neurogen.data.dataset import require_same
+from neurogen.data.folders import SplitName
+from neurogen.errors import Interrupted
+from neurogen.generator.folder import load_generator
+from neurogen.generator.generator import Generator
+from neurogen.generator.known import rows_in
+from neurogen.generator.prompts import Prompt
+from neurogen.generator.task import Task
+from neurogen.progress import Progress
+from neurogen.rng import rng_of
+from neurogen.stages.conditioning import change_from
+from neurogen.stages.episode import restricted
+from neurogen.stages.evaluated import Inputs, classical_networks, random_networks
+from neurogen.stages.listed import Listed, names_of, rows_of
+from neurogen.stages.name_baselines import Chosen, chosen_classes
+from neurogen.stages.populations import Evaluator, mean
+from neurogen.study.pipeline import Evaluate, Inject, Tune
+from neurogen.study.results import (
+    ConditionResult,
+    EvaluationResult,
+    NamingResult,
+    Population,
+    PopulationResult,
+    to_json,
+)
+from neurogen.targets.zoo import network_path
+from neurogen.training.runtime import Runtime
+
+LISTS = "lists.json"
+NEW_NAMES = "new_names"  # the folder of the networks for names that training does not read
+PSEUDO_WORDS = ("blorp", "snidge", "quaffle", "wubbit", "dremming", "flazzet", "grendix", "tormale", "vashil", "ploon")
+
+Networks = list[Float[Tensor, " _"]]  # one per list, of as many rows as it has classes
+
+
+class Naming(StrEnum):
+    """Under which names a generator reads a list."""
+
+    KNOWN = "right"  # names that training reads
+    NEW = "new names"
+    MOVED = "names in another order"
+    NONSENSE = "names that mean nothing"
+
+
+@dataclass(frozen=True)
+class ListContext:
+    """A list of classes that training never drew."""
+
+    episode: Listed
+    names: dict[Naming, tuple[str, ...]]
+
+    @staticmethod
+    def draw(step: Evaluate, inputs: Inputs, number: int) -> ListContext:
+        """The number-th list of an evaluation."""
+        rng, config = rng_of(step.seed, "evaluate", number), step.task.dataset
+        fewest, most = config.ways or (0, 0)
+        ways = min(int(torch.randint(fewest, most + 1, (), generator=rng)), len(inputs.dataset.class_names))
+        all_names = inputs.dataset.class_names
+        episode = Listed.draw(all_names, config.names, ways, inputs.layout, rng, SplitName.TEST)
+        known = []
+        for index in episode.classes.tolist():
+            options = names_of(all_names[index], config.names, SplitName.TRAIN)
+            known.append(options[int(torch.randint(len(options), (), generator=rng))])
+        order = torch.randperm(len(PSEUDO_WORDS), generator=rng).tolist()
+        nonsense = [PSEUDO_WORDS[order[place % len(order)]] for place in range(ways)]
+        names = {
+            Naming.KNOWN: tuple(known),
+            Naming.NEW: episode.class_names,
+            Naming.MOVED: (*known[1:], known[0]),
+            Naming.NONSENSE: tuple(nonsense),
+        }
+        return ListContext(episode, names)
+
+    def described(self) -> dict[str, list[Any]]:
+        """For lists.json: the classes and the names that training does not read."""
+        return {"classes": self.episode.classes.tolist(), "names": list(self.names[Naming.NEW])}
+
+
+def evaluate_lists(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
+    """An EvaluationResult as JSON; networks and lists go into the step's folder.
+
+    Raises UserError where a stage was trained on other data than there are now, Interrupted when the stop flag is set.
+    """
+    inputs = Inputs.of(step, runtime)
+    contexts = [ListContext.draw(step, inputs, number) for number in range(step.evaluate.num_contexts)]
+    after_inject: dict[str, Networks] = {}
+    if step.tune.inject is not None:
+        injected = Generated.by(_load(step.tune.inject, step, inputs, runtime), step, contexts, [Naming.KNOWN], runtime)
+        after_inject = {Population.AFTER_INJECT: injected.networks[Naming.KNOWN]}
+    generator = _load(step.tune, step, inputs, runtime)
+    tuned = Generated.by(generator, step, contexts, list(Naming), runtime)
+    new_names = [name for context in contexts for name in context.names[Naming.NEW]]
+    chosen = chosen_classes(generator.backbone, inputs.dataset.class_names, step.task.dataset.names, new_names)
+    del generator  # it is not in memory while networks are evaluated
+    for index, (context, flat) in enumerate(zip(contexts, tuned.networks[Naming.KNOWN], strict=True)):
+        layout = inputs.layout.with_rows(len(context.episode.classes))
+        store.write_tensors(network_path(step.folder, index), layout.tensors(flat))
+        store.write_tensors(
+            network_path(step.folder / NEW_NAMES, index), layout.tensors(tuned.networks[Naming.NEW][index])
+        )
+    store.write_json(step.folder / LISTS, [context.described() for context in contexts])
+
+    zoo_mean = inputs.zoo.mean(0)
+    populations: dict[str, Networks] = {
+        Population.CLASSICAL: _listed(classical_networks(step, inputs), contexts),
+        Population.ZOO: _listed(inputs.zoo, contexts),
+        Population.ZOO_MEAN: _listed(zoo_mean[None], contexts),
+        Population.RANDOM: _listed(random_networks(step, inputs, len(contexts)), contexts),
+        **{name: _with_rows_of(classes, zoo_mean, contexts, inputs) for name, classes in chosen.items()},
+        **after_inject,
+        Population.NEW_NAMES: tuned.networks[Naming.NEW],
+        Population.GENERATED: tuned.networks[Naming.KNOWN],
+    }
+    conditions: dict[str, Networks] = {naming: tuned.networks[naming] for naming in Naming}
+    accuracies = _accuracies(populations | conditions, contexts, inputs.test)
+    validation = _accuracies({Population.GENERATED: populations[Population.GENERATED]}, contexts, inputs.validation)
+    result = EvaluationResult(
+        populations={name: PopulationResult(accuracies[name], max_iou=[], min_l2=[]) for name in populations},
+        matched_strengths={},
+        conditions={name: ConditionResult(accuracies[name], tuned.changes[Naming(name)]) for name in conditions},
+        norms={},
+        noise={},
+        ensembles={},
+        validation_accuracy=mean(validation[Population.GENERATED]),
+        num_test=len(inputs.dataset.test),
+        num_train=len(inputs.dataset.train),
+        naming={**_naming_of_baselines(chosen, contexts), **tuned.naming},
+    )
+    return dict(to_json(result))
+
+
+def _load(stage: Inject | Tune, step: Evaluate, inputs: Inputs, runtime: Runtime) -> Generator:
+    generator = load_generator(stage.folder, runtime, targets=[spec.target for spec in stage.tasks])
+    require_same(inputs.dataset, generator.tasks[step.task.name].fingerprint, stage.folder)
+    return generator
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a generator makes of the lists."""
+
+    networks: dict[Naming, Networks]
+    changes: dict[Naming, list[float]]  # of the parameters, against those of the first naming, list by list
+    naming: dict[str, NamingResult]
+
+    @staticmethod
+    def by(
+        generator: Generator,
+        step: Evaluate,
+        contexts: Sequence[ListContext],
+        namings: Sequence[Naming],
+        runtime: Runtime,
+    ) -> Generated:
+        """A network for every list under every naming."""
+        task = generator.tasks[step.task.name]
+        sizes = [len(context.episode.classes) for context in contexts]
+        scales = [task.scale.with_rows(size) for size in sizes]
+        z = {
+            naming: generate_lists(generator, task, [context.names[naming] for context in contexts], runtime)
+            for naming in namings
+        }
+        first = z[namings[0]]
+        return Generated(
+            networks={
+                naming: [scale.decode(row) for scale, row in zip(scales, rows, strict=True)]
+                for naming, rows in z.items()
+            },
+            changes={
+                naming: [float(change_from(a[None], b[None])) for a, b in zip(first, rows, strict=True)]
+                for naming, rows in z.items()
+            },
+            naming={str(naming): _naming(rows, contexts, task) for naming, rows in z.items()},
+        )
+
+
+@torch.no_grad()
+def generate_lists(generator: Generator, task: Task, lists: Sequence[tuple[str, ...]], runtime: Runtime) -> Networks:
+    """Z-scores of a network for every list of names. Lists of one length are read together.
+
+    Raises Interrupted when the stop flag is set.
+    """
+    at_once = generator.prompts_at_once(runtime.batch_tokens)
+    by_length = sorted(range(len(lists)), key=lambda index: len(lists[index]))
+    networks: dict[int, Tensor] = {}
+    with Progress("generated", len(lists), unit="networks") as progress:
+        for _, group in groupby(by_length, key=lambda index: len(lists[index])):
+            members = list(group)
+            for first in range(0, len(members), at_once):
+                if runtime.stop.is_set():
+                    raise Interrupted
+                batch = members[first : first + at_once]
+                prompts = [Prompt(task.instruction, None, lists[index]) for index in batch]
+                networks |= dict(zip(batch, generator(task.name, prompts).cpu(), strict=True))
+                progress.advance(len(batch))
+    return [networks[index] for index in range(len(lists))]
+
+
+def _naming(z: Networks, contexts: Sequence[ListContext], task: Task) -> NamingResult:
+    """For which known classes the generator took the names, and how sure it is of them."""
+    assert task.known is not None
+    right: list[bool] = []
+    likeliest: list[float] = []
+    for row, context in zip(z, contexts, strict=True):
+        classes = context.episode.classes
+        probabilities = task.known.probabilities(rows_in(row, task.layout.with_rows(len(classes))))
+        right += (probabilities.argmax(1) == classes).tolist()
+        likeliest += probabilities.amax(1).tolist()
+    return NamingResult(right, likeliest)
+
+
+def _naming_of_baselines(chosen: Chosen, contexts: Sequence[ListContext]) -> dict[str, NamingResult]:
+    meant = [
+        (name, index)
+        for context in contexts
+        for name, index in zip(context.names[Naming.NEW], context.episode.classes.tolist(), strict=True)
+    ]
+    return {
+        baseline: NamingResult([classes[name] == index for name, index in meant])
+        for baseline, classes in chosen.items()
+    }
+
+
+def _listed(networks: Float[Tensor, "networks params"], contexts: Sequence[ListContext]) -> Networks:
+    """For every list one of these networks, with the rows of the list's classes."""
+    return [context.episode.parameters(networks[index % len(networks)]) for index, context in enumerate(contexts)]
+
+
+def _with_rows_of(
+    classes: dict[str, int], network: Float[Tensor, " params"], contexts: Sequence[ListContext], inputs: Inputs
+) -> Networks:
+    """For every list the network with the rows of the classes for which a baseline takes its new names."""
+    chosen = [torch.tensor([classes[name] for name in context.names[Naming.NEW]]) for context in contexts]
+    return [network[rows_of(inputs.layout, rows)] for rows in chosen]
+
+
+def _accuracies(
+    populations: dict[str, Networks], contexts: Sequence[ListContext], evaluator: Evaluator
+) -> dict[str, list[float]]:
+    """On the samples of each list's classes. Raises Interrupted when the stop flag is set."""
+    accuracies: dict[str, list[float]] = {name: [] for name in populations}
+    with Progress("evaluated", len(populations) * len(contexts), unit="networks") as progress:
+        for index, context in enumerate(contexts):
+            layout = evaluator.layout.with_rows(len(context.episode.classes))
+            of_list = replace(evaluator, layout=layout, split=restricted(evaluator.split, context.episode))
+            for name, networks in populations.items():
+                accuracies[name] += of_list.accuracies(networks[index][None])
+                progress.advance()
+    return accuracies

@@ -1,0 +1,112 @@
+"""Lists of named classes: every context lists some classes of the data, each by one of its names (dataset.ways).
+
+in:  the classes of the data with their names; the target's layout; a random number generator
+out: names and labels in the order of a list; the network for them, which is exact: the same rows of the output layer
+
+A fifth of all sets of classes is held out: training never draws them, and evaluation draws no others. Names are held
+out independently of that: training reads each class's names for training, validation and evaluation the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from neurogen.config import NamesConfig
+from neurogen.data.folders import SplitName
+from neurogen.errors import UserError
+from neurogen.targets.parameters import ParameterLayout
+
+Names = Mapping[str, NamesConfig]  # by class
+MIN_CLASSES_TO_HOLD_OUT = 4  # of all classes of the data; fewer have too few sets
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An episode (episode.py) whose labels are the places in a list of classes."""
+
+    classes: Int64[Tensor, " ways"]  # of the data, in the order of the list
+    class_names: tuple[str, ...]  # as the list has them
+    layout: ParameterLayout  # of the network for all classes of the data
+
+    @staticmethod
+    def draw(
+        class_names: Sequence[str],
+        names: Names,
+        ways: int,
+        layout: ParameterLayout,
+        rng: torch.Generator,
+        split: SplitName,
+    ) -> Listed:
+        """A list of so many classes. Its set of classes, and its names, are of this split.
+
+        Raises UserError for a class without such names.
+        """
+        while True:
+            classes = torch.randperm(len(class_names), generator=rng)[:ways]
+            can_choose = len(class_names) >= MIN_CLASSES_TO_HOLD_OUT and ways < len(class_names)
+            if not can_choose or is_held_out(classes) == (split != SplitName.TRAIN):
+                break
+        chosen = [names_of(class_names[index], names, split) for index in classes.tolist()]
+        drawn = (options[int(torch.randint(len(options), (), generator=rng))] for options in chosen)
+        return Listed(classes, tuple(drawn), layout)
+
+    @property
+    def listed_names(self) -> tuple[str, ...]:
+        """The prompt lists them."""
+        return self.class_names
+
+    def with_names(self, names: Sequence[str]) -> Listed:
+        """The same classes under other names."""
+        return Listed(self.classes, tuple(names), self.layout)
+
+    def includes(self, classes: Int64[Tensor, " samples"]) -> Bool[Tensor, " samples"]:
+        """Whether the classes are in the list."""
+        return torch.isin(classes, self.classes.to(classes.device))
+
+    def labels(self, classes: Int64[Tensor, " samples"]) -> Int64[Tensor, " samples"]:
+        """The place of every class in the list, of which it must be one."""
+        places = torch.full((self.layout.num_rows,), -1, device=classes.device)
+        places[self.classes.to(classes.device)] = torch.arange(len(self.classes), device=classes.device)
+        return places[classes]
+
+    def parameters(self, flat: Float[Tensor, "*n params"]) -> Float[Tensor, "*n listed_params"]:
+        """Row i of the output layer becomes what the row of the list's i-th class is."""
+        return flat[..., rows_of(self.layout, self.classes).to(flat.device)]
+
+
+def is_held_out(classes: Int64[Tensor, " ways"]) -> bool:
+    """Whether training never draws this set of classes; decided by a hash."""
+    return hashlib.sha256(repr(sorted(classes.tolist())).encode()).digest()[0] % 5 == 0
+
+
+def names_of(class_name: str, names: Names, split: SplitName) -> list[str]:
+    """What a class is called in this split. Raises UserError where there is no name."""
+    given = names.get(class_name)
+    options: list[str] = getattr(given, split, [])
+    if not options:
+        raise UserError(
+            f"dataset.names has no {split} names for the class {class_name!r}; give some of each kind (train, "
+            "validation, test) for every class, as the files in conf/names do"
+        )
+    return options
+
+
+def rows_of(layout: ParameterLayout, classes: Int64[Tensor, " ways"]) -> Int64[Tensor, " listed_params"]:
+    """For every parameter of the network for these classes, its index among those of the network for all.
+
+    Raises UserError for a target whose last layer has no row per class.
+    """
+    layout.require_rows(layout.num_rows, "dataset.ways")
+    every = torch.arange(layout.num_parameters).split(layout.sizes)
+    output = layout.output
+    parts = [
+        part.reshape(layout.num_rows, -1)[classes].reshape(-1) if tensor in output else part
+        for tensor, part in enumerate(every)
+    ]
+    return torch.cat(parts)
