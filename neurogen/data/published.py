@@ -243,7 +243,7 @@ def _unpacked(dataset: Any, packed: Sequence[Path], **split: Any) -> Any:
 def _is_whole_idx(path: Path) -> bool:
     """Whether a file of MNIST, packed or not, has as many bytes as its first bytes say."""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             head = file.read(IDX_MAGIC + 1)
             num_dimensions = head[IDX_MAGIC] if len(head) > IDX_MAGIC else 0
             sizes = file.read(4 * num_dimensions)
