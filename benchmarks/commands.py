@@ -24,11 +24,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.setting import TINY
-from neurogen.choices import conf_folder
 from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.experiment import experiment_from
 from neurogen.progress import Progress
+from neurogen.run import conf_folder
 from neurogen.study.results import Curve
 from neurogen.targets.fitting import initialised, side_by_side, train_networks
 from neurogen.targets.prediction import Batches

@@ -20,9 +20,9 @@ from neurogen.config.experiment import (
     TaskSharing,
 )
 from neurogen.config.generator import GeneratorConfig, ProjectionKind, ScaleKind, TokenKind, TokenOrder
+from neurogen.config.limits import IF_SET
 from neurogen.config.stages import EvaluateConfig, Keep, Optimizer, RecipeConfig, StageConfig, StageSchedule, TuneConfig
 from neurogen.config.task import (
-    IF_SET,
     DatasetConfig,
     Duplicates,
     Modality,

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from neurogen.config.limits import NOT_NEGATIVE, POSITIVE, PROPER_FRACTION
-
-IF_SET = "if set"  # the identity of a setting that older results lack: it counts where it is not null and not empty
+from neurogen.config.limits import IF_SET, NOT_NEGATIVE, POSITIVE, PROPER_FRACTION
 
 
 class Modality(StrEnum):
