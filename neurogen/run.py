@@ -42,6 +42,7 @@ from neurogen.composition import explained
 from neurogen.errors import Interrupted, UserError, errors_in_one_line
 from neurogen.overrides import require_readable
 from neurogen.streams import make_lasting
+from neurogen.usage import usage
 
 if TYPE_CHECKING:
     from hpc.ranks.placement import Placement
@@ -76,6 +77,9 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands exceptions on instead of printing its own summary
     with errors_in_one_line(*MENDABLE, explain=_explained):
         flags, overrides = split(sys.argv[1:])
+        if {"-h", "--help"} & set(flags):
+            print(usage(groups()))
+            return
         require_readable(overrides, groups(), asks_for_sweep(flags))
         sys.argv[:] = for_hydra(sys.argv)
         try:
