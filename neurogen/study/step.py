@@ -143,7 +143,7 @@ def _steps_in(value: Any) -> list[Step]:
         return [value]
     if is_dataclass(value):
         kind: Any = type(value)
-        value = tuple(getattr(value, name) for name in _names(kind, False))
+        value = tuple(getattr(value, name) for name, _ in _rules(kind, False))
     return [step for item in value for step in _steps_in(item)] if isinstance(value, tuple) else []
 
 
