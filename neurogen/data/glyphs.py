@@ -33,11 +33,11 @@ from neurogen.rng import seed_of
 VERSION = 1  # raise it when the same settings give other pictures
 SCRIPTS = ("CJK UNIFIED IDEOGRAPH", "HIRAGANA LETTER", "KATAKANA LETTER")
 NUM_TENTHS = 10  # of the classes; one tenth is for validation, one for test
-# what may be taken for a digit or a Latin letter, also written carelessly
+# what may be taken for a digit, a Latin letter or the same sign of another script, also where it is written carelessly
 LOOK_ALIKES = frozenset(
     "丨亅丿乙乚一二三口〇工十丁了人入八几卜冂凵匚匸卩厂丫廾彡己已巳日曰目月円只呂王土士干千山川彐旨弓之七九丸乃力刀"
     "夕才下上卍彳耂乂弋戈匕つてくへしそるろらりうえのひもさちよとこきレノフメトハヒロワコユヨエニミクケタヲリルヘナチソ"
-    "インシツカヌスマアネヺヷドグ"
+    "インシツカヌスマアネヺヷドグブプべぺベペ刂阝忄扌犭"
 )
 
 

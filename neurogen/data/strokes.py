@@ -25,7 +25,6 @@ POINTS_OF_A_CURVE = 8
 THINNEST_PEN, THICKEST_PEN = 1.5, 4.0  # pixels of a picture
 FEW_STROKES = 3  # of more strokes a thick pen would make a blot
 SVG_PATH = "{http://www.w3.org/2000/svg}path"
-
 PACKAGE = "kanjivg"
 
 Stroke = NDArray[np.float64]  # [points, 2], x to the right and y down
