@@ -25,6 +25,7 @@ from neurogen.config.stages import EvaluateConfig, Keep, Optimizer, RecipeConfig
 from neurogen.config.task import (
     DatasetConfig,
     Duplicates,
+    GlyphsConfig,
     Modality,
     NamesConfig,
     PartConfig,
@@ -56,6 +57,7 @@ __all__ = [
     "EvaluateConfig",
     "Experiment",
     "GeneratorConfig",
+    "GlyphsConfig",
     "GpuConfig",
     "Keep",
     "LoraConfig",
