@@ -60,7 +60,7 @@ def test_a_dataset_without_names_says_what_to_do(experiment: Composed) -> None:
         (["generator.context_warmup=0.5"], "generator.context_warmup=1"),
         (["generator.drop_data=0.5"], "leaves nothing out of a context"),
         (["recipe.inject.steps=0", "recipe.tune.anchor=0", "generator.scale=fan_in"], "learns names in stage 1"),
-        (["+dataset.parts=[{name: a, load: mnist, path: null}]"], "for dataset.load=pool, and it is digits"),
+        (["dataset.parts=[{name: a, load: mnist, path: null}]"], "for dataset.load=pool, and it is digits"),
     ],
 )
 def test_what_does_not_go_with_lists(experiment: Composed, words: list[str], message: str) -> None:
