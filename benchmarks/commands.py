@@ -24,11 +24,11 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.setting import TINY
-from neurogen.choices import conf_folder
 from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.experiment import experiment_from
 from neurogen.progress import Progress
+from neurogen.run import conf_folder
 from neurogen.study.results import Curve
 from neurogen.targets.fitting import initialised, side_by_side, train_networks
 from neurogen.targets.prediction import Batches
@@ -66,6 +66,8 @@ def main() -> None:
         table.add_row(*row("neurogen.run --cfg job", command([*RUN, "--cfg", "job"], folder), *bare, pairs))
         table.add_row(*row("neurogen.run --help", command([*RUN, "--help"], folder), *bare, pairs))
         table.add_row(*row("a finished run, again", finished, *bare, pairs))
+        command([*FINISHED_RUN, "-m"], folder)()  # the same as a sweep, since status knows only those
+        table.add_row(*row("neurogen.status", command([sys.executable, "-m", "neurogen.status"], folder), *bare, pairs))
         point = "one point, dry run", dry_run(1, folder)
         table.add_row(*row(f"{NUM_POINTS} points, dry run", dry_run(NUM_POINTS, folder), *point, pairs))
     side_by_side_work, in_turn = zoo_trainings()

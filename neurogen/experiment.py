@@ -96,6 +96,7 @@ BUILT_INS = {
         **dict.fromkeys(("svhn", "cifar10", "image_folder"), "neurogen.data.images"),
         "arrays": "neurogen.data.arrays",
         "pool": "neurogen.data.pool",
+        "glyphs": "neurogen.data.glyphs",
         **dict.fromkeys(("rotten_tomatoes", "hub_text", "text_table"), "neurogen.data.texts"),
     },
     "target.build": dict.fromkeys(("lenet", "cnn", "mlp", "rnn"), "neurogen.targets.networks"),

@@ -36,12 +36,15 @@ from hpc.errors import ClusterError
 from hpc.jobs.cluster import Cluster
 from hpc.ranks.zero import Zero
 from neurogen.arguments import asks_for_sweep, for_hydra, split, with_study
-from neurogen.choices import conf_folder, groups, names_of
+from neurogen.choices import conf_folder as conf_folder
+from neurogen.choices import groups as groups
+from neurogen.choices import names_of
 from neurogen.composition import explained
 from neurogen.errors import Interrupted, UserError, errors_in_one_line
 from neurogen.overrides import require_readable
 from neurogen.secrets import require_no_secrets
 from neurogen.streams import make_lasting
+from neurogen.usage import usage
 
 if TYPE_CHECKING:
     from hpc.ranks.placement import Placement
@@ -76,6 +79,9 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands exceptions on instead of printing its own summary
     with errors_in_one_line(*MENDABLE, explain=_explained):
         flags, overrides = split(sys.argv[1:])
+        if {"-h", "--help"} & set(flags):
+            print(usage(groups()))
+            return
         require_readable(overrides, groups(), asks_for_sweep(flags))
         require_no_secrets(overrides)
         sys.argv[:] = for_hydra(sys.argv)

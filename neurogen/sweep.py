@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hpc.jobs.sweep import Sweep
     from neurogen.config import Experiment, StepKind
     from neurogen.cost.estimate import Estimate
-    from neurogen.study.pipeline import Aggregate
+    from neurogen.study.pipeline import Aggregate, Evaluate
 
 
 NEEDED_BY_JOBS = ("tokenizers", "safetensors", "huggingface-hub", "datasets", "deepspeed")  # beside store.LIBRARIES
@@ -36,7 +36,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
     from neurogen import program
     from neurogen.experiment import experiment_from
     from neurogen.store import LIBRARIES, commit_here, mark_root
-    from neurogen.study.graph import steps_of
+    from neurogen.study.graph import evaluations_of, study_of
 
     experiments = [experiment_from(point) for point in composed]
     first = experiments[0]
@@ -45,8 +45,9 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
     for experiment in experiments:
         require_whole(experiment)
         require_equal_shares(experiment, site)
-    last = steps_of(experiments)
-    say_equal_points(experiments, overrides, len(last.evaluations))
+    evaluations = evaluations_of(experiments)
+    last = study_of(experiments, evaluations)
+    say_equal_points(experiments, overrides, evaluations)
     if not first.dry_run:
         require_backbones(experiments, last)
         mark_root(Path(first.root))  # the launcher writes into it before the first step does
@@ -60,7 +61,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
         packages=tuple(sorted({"neurogen", "hpc", *packages})),
         configs=tuple(composed),
         overrides=tuple(tuple(words) for words in overrides),
-        values=lambda: accuracies(experiments),
+        values=lambda: accuracies(evaluations),
         zero=zero_from(first.zero),
         commit=commit_here(),
         libraries=(*LIBRARIES, *NEEDED_BY_JOBS),
@@ -69,7 +70,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
         fetch=partial(bring_sources, first, last),
         stop_after=first.stop_after,
         environment=environment_of_jobs(first),
-        show_estimates=lambda: show_estimates(experiments),
+        show_estimates=lambda: show_estimates(experiments, evaluations),
         show=partial(show_table, last),
     )
 
@@ -104,17 +105,17 @@ def bring_sources(experiment: Experiment, last: Aggregate) -> None:
         fetch(sources_of(in_order(last)), say_all=experiment.stop_after == StopAfter.fetch)
 
 
-def say_equal_points(experiments: Sequence[Experiment], overrides: Sequence[Sequence[str]], num_rows: int) -> None:
-    """Print which points are one experiment, so that nobody looks for a row each. `num_rows` differ from each other.
+def say_equal_points(
+    experiments: Sequence[Experiment], overrides: Sequence[Sequence[str]], evaluations: Sequence[Evaluate]
+) -> None:
+    """Print which points are one experiment, so that nobody looks for a row each.
 
     Points that differ in how held-out tasks are adapted share their learned tasks on purpose.
     """
-    from neurogen.study.graph import evaluations_of
-
-    if num_rows == len(experiments) or any(e.held_out for e in experiments):
+    if any(e.held_out for e in experiments):
         return
     first: dict[str, Sequence[str]] = {}
-    for evaluation, words in zip(evaluations_of(experiments), overrides, strict=True):
+    for evaluation, words in zip(evaluations, overrides, strict=True):
         known = first.setdefault(evaluation.key, words)
         if known is not words:
             both = [[word for word in ours if word not in others] for ours, others in ((words, known), (known, words))]
@@ -178,12 +179,11 @@ def require_backbone(e: Experiment, kinds: set[StepKind]) -> None:
         require_room(e)
 
 
-def accuracies(experiments: Sequence[Experiment]) -> list[float | None]:
+def accuracies(evaluations: Sequence[Evaluate]) -> list[float | None]:
     """What a search chooses by: accuracy on validation in percent; None where an experiment is not done."""
     from neurogen.aggregate import accuracies_of
-    from neurogen.study.graph import evaluations_of
 
-    return accuracies_of(evaluations_of(experiments))
+    return accuracies_of(evaluations)
 
 
 def show_table(last: Aggregate) -> None:
@@ -194,8 +194,11 @@ def show_table(last: Aggregate) -> None:
         show(last)
 
 
-def show_estimates(experiments: Sequence[Experiment]) -> None:
-    """A table for every kind of experiment, and what the steps of all of them take, each counted once."""
+def show_estimates(experiments: Sequence[Experiment], evaluations: Sequence[Evaluate] | None = None) -> None:
+    """A table for every kind of experiment, and what the steps of all of them take, each counted once.
+
+    `evaluations` are those of the experiments, where they are known.
+    """
     from neurogen.cost.estimate import estimate
     from neurogen.cost.ledger import ledger_of
     from neurogen.cost.scaling import plans_of
@@ -203,7 +206,8 @@ def show_estimates(experiments: Sequence[Experiment]) -> None:
 
     estimates: dict[str, Estimate] = {}
     for e in experiments:
-        if e.cost_key not in estimates:
-            estimates[e.cost_key] = estimate(e)
-            show_estimate(e, estimates[e.cost_key], plans_of(estimates[e.cost_key], e))
-    show_costs(ledger_of(experiments, estimates))
+        key = e.cost_key
+        if key not in estimates:
+            estimates[key] = estimate(e)
+            show_estimate(e, estimates[key], plans_of(estimates[key], e))
+    show_costs(ledger_of(experiments, estimates, evaluations))

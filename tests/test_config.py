@@ -19,11 +19,11 @@ from omegaconf import OmegaConf
 from hpc.ranks.zero import zero_from
 from neurogen import config
 from neurogen.arguments import for_hydra
-from neurogen.choices import conf_folder
 from neurogen.config import Experiment, GeneratorConfig, TuneConfig, ZooInit
 from neurogen.errors import UserError
 from neurogen.experiment import experiment_from, typed
 from neurogen.run import compose as experiment_of
+from neurogen.run import conf_folder
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.step import plain

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from neurogen.arguments import FLAGS, split
-from neurogen.choices import groups
 from neurogen.errors import UserError
 from neurogen.overrides import for_shell, in_quotes, require_readable
-from neurogen.run import compose
+from neurogen.run import compose, groups
 
 GROUPS = groups()
 TEXTS = [

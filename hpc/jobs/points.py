@@ -6,16 +6,18 @@ out: the configs that Hydra would compose, as plain values with every ${…} rep
 Hydra reads and merges all files for every point, which takes a tenth of a second each, and OmegaConf takes a hundredth
 to copy a config or to replace what is in it. Most points of a large sweep differ only in the values of a few keys. So
 every choice of files is composed once, and of points that set the same keys only the first is copied and resolved as a
-whole. For the others these keys are set anew, and what refers to other keys is replaced anew.
+whole. For the others the keys whose values differ are set anew, and what refers to them is replaced anew.
 """
 
 from __future__ import annotations
 
 import copy
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any
+from itertools import compress, permutations
+from typing import Any, cast
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
@@ -37,9 +39,17 @@ def compose(loader: ConfigLoader, sweep: DictConfig, points: Sequence[Sequence[s
     `loader.load_sweep_config` does.
     """
 
+    parser = OverridesParser.create(config_loader=loader)
+    repository = cast(ConfigLoaderImpl, loader).repository  # the loader itself copies it for every question
+
     @cache
-    def is_group(key: str) -> bool:
-        return bool(loader.get_group_options(key))
+    def override_of(word: str) -> Override:
+        return parser.parse_overrides([word])[0]
+
+    @cache
+    def is_choice(word: str) -> bool:
+        override = override_of(word)
+        return override.package is not None or bool(repository.get_group_options(override.key_or_group))
 
     @cache
     def composed(choices: tuple[str, ...]) -> DictConfig:
@@ -48,34 +58,41 @@ def compose(loader: ConfigLoader, sweep: DictConfig, points: Sequence[Sequence[s
         OmegaConf.set_struct(config, True)
         return config
 
-    @cache
-    def alike(choices: tuple[str, ...], keys: tuple[str, ...]) -> PointsAlike:
-        return PointsAlike(composed(choices), keys)
+    words_of = [[word for word in words if not override_of(word).is_hydra_override()] for words in points]
+    choices_of = [tuple(filter(is_choice, words)) for words in words_of]
+    values_of = [[override_of(word) for word in words if not is_choice(word)] for words in words_of]
+    alike: dict[tuple[Any, ...], list[list[Override]]] = defaultdict(list)
+    for choices, values in zip(choices_of, values_of, strict=True):
+        alike[choices, keys_of(values)].append(values)
 
-    parser = OverridesParser.create(config_loader=loader)
-
     @cache
-    def override_of(word: str) -> Override:
-        return parser.parse_overrides([word])[0]
+    def points_alike(choices: tuple[str, ...], keys: tuple[str, ...]) -> PointsAlike:
+        return PointsAlike(composed(choices), alike[choices, keys])
 
     configs = []
-    for words in points:
-        parsed = [override for override in map(override_of, words) if not override.is_hydra_override()]
-        choices = [override for override in parsed if override.package is not None or is_group(override.key_or_group)]
-        values = [override for override in parsed if override not in choices]
-        names = tuple(str(override.input_line) for override in choices)
-        if all(map(sets_anew, values)):
-            config = alike(names, tuple(override.key_or_group for override in values)).config(values)
+    for choices, values in zip(choices_of, values_of, strict=True):
+        if all(map(sets_anew, values)) and are_apart(keys_of(values)):
+            configs.append(points_alike(choices, keys_of(values)).config(values))
         else:
-            config = with_values(composed(names), values)
-        configs.append(config)
+            configs.append(with_values(composed(choices), values))
     return configs
+
+
+def keys_of(values: Sequence[Override]) -> tuple[str, ...]:
+    """The keys that these overrides set."""
+    return tuple(override.key_or_group for override in values)
 
 
 def sets_anew(override: Override) -> bool:
     """Whether nothing of what was at the key before is left: KEY=VALUE, but for a dictionary, which is merged."""
     plain = not (override.is_add() or override.is_force_add() or override.is_delete())
     return plain and not isinstance(override.value(), dict)
+
+
+@cache
+def are_apart(keys: tuple[str, ...]) -> bool:
+    """Whether no key is a part of another, so that their order does not matter."""
+    return not any(f"{longer}.".startswith(f"{key}.") for key, longer in permutations(keys, 2))
 
 
 def with_values(base: DictConfig, values: Sequence[Override]) -> Mapping[str, Any]:
@@ -92,19 +109,23 @@ def with_values(base: DictConfig, values: Sequence[Override]) -> Mapping[str, An
 class PointsAlike:
     """Points with the same choices of files that set the same keys."""
 
-    def __init__(self, base: DictConfig, keys: Sequence[str]) -> None:
-        self.base, self.keys = base, keys
-        self.latest = copy.deepcopy(base)  # with the values of one point, all of which the next one sets anew
+    def __init__(self, base: DictConfig, values_of_points: Sequence[Sequence[Override]]) -> None:
+        self.base = base
+        columns = zip(*values_of_points, strict=True)
+        self.varying = [len({override.input_line for override in column}) > 1 for column in columns]
+        self.latest = copy.deepcopy(base)  # with the values of one point; the next one sets anew what differs
         self.resolved: Mapping[str, Any] | None = None  # of the first point
         self.changing: list[Path] = []  # where other points may differ from it
 
     def config(self, values: Sequence[Override]) -> Mapping[str, Any]:
         """The config of the next point, which has these values at the keys."""
-        ConfigLoaderImpl._apply_overrides_to_config(list(values), self.latest)
+        is_first = self.resolved is None
+        anew = values if is_first else list(compress(values, self.varying))
+        ConfigLoaderImpl._apply_overrides_to_config(list(anew), self.latest)
         try:
             if self.resolved is None:
                 self.resolved = plain(self.latest)
-                keys = [tuple(split_key(key)) for key in self.keys]
+                keys = [tuple(split_key(key)) for key in compress(keys_of(values), self.varying)]
                 self.changing = [*keys, *referring(dict(interpolated(self.latest)), keys)]
             resolved = with_parts(self.resolved, {path: plain(at(self.latest, path)) for path in self.changing})
         except OmegaConfBaseException:

@@ -20,11 +20,12 @@ from neurogen.config.experiment import (
     TaskSharing,
 )
 from neurogen.config.generator import GeneratorConfig, ProjectionKind, ScaleKind, TokenKind, TokenOrder
+from neurogen.config.limits import IF_SET
 from neurogen.config.stages import EvaluateConfig, Keep, Optimizer, RecipeConfig, StageConfig, StageSchedule, TuneConfig
 from neurogen.config.task import (
-    IF_SET,
     DatasetConfig,
     Duplicates,
+    GlyphsConfig,
     Modality,
     NamesConfig,
     PartConfig,
@@ -56,6 +57,7 @@ __all__ = [
     "EvaluateConfig",
     "Experiment",
     "GeneratorConfig",
+    "GlyphsConfig",
     "GpuConfig",
     "Keep",
     "LoraConfig",

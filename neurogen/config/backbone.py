@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-from neurogen.config.limits import POSITIVE
+from neurogen.config.limits import IF_SET, POSITIVE
 
 
 class Attention(StrEnum):
@@ -57,6 +57,8 @@ class BackboneConfig(ModelConfig):
     # Whether random weights are drawn where the model runs. On a GPU that takes seconds for billions of them, and gives
     # others than on a CPU. They are for timing, so this is no part of what a result depends on.
     random_on_device: bool = field(metadata={"identity": False})
+    # Draw the weights anew and keep the tokenizer: a backbone of the same shape that knows nothing. null: as they are
+    reset_seed: int | None = field(metadata={"identity": IF_SET})
     gradient_checkpointing: bool = field(metadata={"identity": False})  # less memory, twice the time on a GPU
     lora: LoraConfig
 

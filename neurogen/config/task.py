@@ -6,9 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from neurogen.config.limits import NOT_NEGATIVE, POSITIVE, PROPER_FRACTION
-
-IF_SET = "if set"  # the identity of a setting that older results lack: it counts where it is not null and not empty
+from neurogen.config.limits import IF_SET, NOT_NEGATIVE, POSITIVE, PROPER_FRACTION
 
 
 class Modality(StrEnum):
@@ -63,6 +61,16 @@ class PartConfig:
 
 
 @dataclass
+class GlyphsConfig:
+    """How many characters are written, and how often."""
+
+    num_classes: int = field(metadata=POSITIVE)
+    samples_per_class: int = field(metadata=POSITIVE)
+    max_strokes: int = field(metadata=POSITIVE)  # more of them run together on 28×28 pixels
+    seed: int = field(metadata=NOT_NEGATIVE)
+
+
+@dataclass
 class SizeConfig:
     """What dry_run=true has to know of data that is not there yet."""
 
@@ -92,6 +100,7 @@ class DatasetConfig:
     names: dict[str, NamesConfig] = field(default_factory=dict, metadata={"identity": IF_SET})  # by class
     parts: list[PartConfig] = field(default_factory=list, metadata={"identity": IF_SET})  # of load=pool
     text: TextConfig | None = None  # how texts are read; null: the samples are images
+    glyphs: GlyphsConfig | None = field(default=None, metadata={"identity": IF_SET})  # of load=glyphs
     size: SizeConfig | None = field(default=None, metadata={"identity": False})  # null: dry_run=true loads the data
     version: str | None = None  # tells two versions of a loader of your own apart
 

@@ -38,20 +38,25 @@ class StepCost:
     measured: float | None  # of the step itself where it is done, else by finished steps like it
 
 
-def ledger_of(experiments: Sequence[Experiment], estimates: Mapping[str, Estimate] | None = None) -> Ledger:
-    """The ledger of a study; `estimates` by Experiment.cost_key, as far as they are known.
+def ledger_of(
+    experiments: Sequence[Experiment],
+    estimates: Mapping[str, Estimate] | None = None,
+    evaluations: Sequence[Evaluate] | None = None,
+) -> Ledger:
+    """The ledger of a study; `estimates` by Experiment.cost_key, as far as they are known, and one evaluation each.
 
     Raises UserError as `estimate` and `steps_of` do.
     """
     known = dict(estimates or {})
     measured, costs = Measured(Path(experiments[0].root)), dict[str, StepCost]()
-    for e, evaluation in zip(experiments, evaluations_of(experiments), strict=True):
-        if e.cost_key not in known:
-            known[e.cost_key] = estimate(e)
+    for e, evaluation in zip(experiments, evaluations or evaluations_of(experiments), strict=True):
+        cost_key = e.cost_key
+        if cost_key not in known:
+            known[cost_key] = estimate(e)
         for step in in_order(evaluation):
             name = f"{step.kind}-{step.key}"
             if name not in costs:
-                costs[name] = step_cost(step, e, known[e.cost_key], measured)
+                costs[name] = step_cost(step, e, known[cost_key], measured)
     kinds = tuple(kind_cost(kind, [cost for cost in costs.values() if cost.step.kind == kind]) for kind in StepKind)
     return Ledger(experiments[0].gpu.name, tuple(kind for kind in kinds if kind.num_steps))
 

@@ -80,6 +80,10 @@ def files_digest(config: DatasetConfig) -> str | None:
         return joined(*map(files_digest, config.members)) or None
     if config.load in PUBLISHED:
         return published_digest(config)
+    if config.load == "glyphs":
+        from neurogen.data.strokes import kanjivg
+
+        return kanjivg().version
     if config.load in INSIDE_PACKAGES or (config.path is None and config.load != "arrays"):
         return None
     if config.path is None:

@@ -22,22 +22,23 @@ def pool(config: DatasetConfig) -> RawSplits:
     """All parts as one dataset. Raises UserError as their loaders do, and where they do not fit together."""
     if not config.parts:
         raise UserError("dataset.load=pool joins datasets, and dataset.parts=[] names none; name two or more")
-    parts = {part.name: named_function("dataset.load", part.load)(part) for part in config.members}
-    shapes = {name: part.train.samples.shape[1:] for name, part in parts.items()}
-    if len(set(shapes.values())) > 1:
-        listed = "; ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+    names = [part.name for part in config.members]
+    parts: list[RawSplits] = [named_function("dataset.load", part.load)(part) for part in config.members]
+    shapes = [list(part.train.samples.shape[1:]) for part in parts]
+    if any(shape != shapes[0] for shape in shapes):
+        listed = "; ".join(f"{name} {shape}" for name, shape in zip(names, shapes, strict=True))
         raise UserError(
             f"dataset {config.name}: its parts have images of different shapes (channels, height, width): {listed}; "
             "set dataset.resize, and join parts of one number of channels"
         )
-    _require_different([part.class_names for part in parts.values()], list(parts), config.name)
-    firsts = np.cumsum([0, *(len(part.class_names) for part in parts.values())]).tolist()
-    numbered = [(part, first) for part, first in zip(parts.values(), firsts, strict=False)]
+    _require_different([part.class_names for part in parts], names, config.name)
+    firsts = np.cumsum([0, *(len(part.class_names) for part in parts)]).tolist()
+    numbered = list(zip(parts, firsts, strict=False))
     train = _joined([(split, first) for part, first in numbered for split in (part.train, part.validation) if split])
     test = _joined([(part.test, first) for part, first in numbered])
-    names = tuple(name for part in parts.values() for name in part.class_names)
-    notes = tuple(f"{name}: {note}" for name, part in parts.items() for note in part.notes)
-    return RawSplits(train, test, names, notes=notes)
+    class_names = tuple(name for part in parts for name in part.class_names)
+    notes = tuple(f"{name}: {note}" for name, part in zip(names, parts, strict=True) for note in part.notes)
+    return RawSplits(train, test, class_names, notes=notes)
 
 
 def _joined(parts: Sequence[tuple[Labelled, int]]) -> Labelled:

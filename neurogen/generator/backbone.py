@@ -27,7 +27,7 @@ from neurogen.config import Attention, BackboneConfig
 from neurogen.config.schema import written
 from neurogen.errors import UserError
 from neurogen.generator.parts import Embeddings, Part, Picture, SeenPicture, Text, TokenIds
-from neurogen.generator.pretrained import Pretrained, load_pretrained
+from neurogen.generator.pretrained import Pretrained, load_pretrained, with_random_weights
 from neurogen.generator.usable import positions_of, require_usable
 from neurogen.rng import seed_of
 from neurogen.training.runtime import Runtime
@@ -244,6 +244,8 @@ def load_backbone(config: BackboneConfig, runtime: Runtime, seed: int) -> Backbo
     attention = attention_of(config, runtime.device)
     with sharded:
         pretrained = load_pretrained(config, runtime.dtype, attention, config.vision, drawn_on)
+        if config.reset_seed is not None:
+            pretrained = with_random_weights(pretrained, config.reset_seed, runtime.dtype, attention)
     with runtime.gathered([pretrained.model.get_input_embeddings().weight]):
         backbone = with_lora(pretrained, config, seed)
     return backbone.to(runtime.device)

@@ -68,14 +68,27 @@ def generator_card(description: Description, figures: Mapping[str, Figures] | No
             "import neurogen",
             "",
             f'generator = neurogen.load("{source}")' + ("  # in this folder" if source == HERE else ""),
-            f"network = generator.generate({_samples(description)}, labels)  # a torch.nn.Module",
+            f"network = generator.generate({_given(description)})  # a torch.nn.Module",
             f"network({_samples(description)})  # logits [samples, classes]",
         ),
-        f"`generator.generate({_samples(description)}, labels, num_networks=8)` gives eight networks from eight "
-        'contexts, and `network.save("network.safetensors")` writes the parameters of one.',
+        f"`generator.generate({_given(description)}, num_networks=8)` gives eight networks from eight contexts, and "
+        '`network.save("network.safetensors")` writes the parameters of one.'
+        if not _lists_classes(description)
+        else '`network.prompt.readings` says what each name was taken for, and `network.save("network.pt2")` writes a '
+        "program that needs torch alone.",
     ]
     metadata = _metadata("neurogen", description, TAGS, _results(description, figures))
     return "\n\n".join([metadata, *parts]) + "\n"
+
+
+def _lists_classes(description: Description) -> bool:
+    """Whether its networks are for lists of classes."""
+    return any(task.dataset.ways is not None for task in description.tasks.values())
+
+
+def _given(description: Description) -> str:
+    """What `generate` is given, in Python."""
+    return 'classes="NAME, NAME"' if _lists_classes(description) else f"{_samples(description)}, labels"
 
 
 def adapter_card(description: Description) -> str:

@@ -85,7 +85,7 @@ def read_description(folder: Path) -> Description:
     plain = store.read_json(folder / "generator.json")
     try:
         tasks = {name: TaskDescription.from_json(task) for name, task in plain["tasks"].items()}
-        values = {"random_on_device": False} | plain["backbone"]  # older versions had no such key
+        values = {"random_on_device": False, "reset_seed": None} | plain["backbone"]  # older versions had no such keys
         backbone, config = typed(BackboneConfig, values), typed(GeneratorConfig, plain["generator"])
         return Description(backbone, config, tasks)
     except (KeyError, TypeError, UserError) as error:

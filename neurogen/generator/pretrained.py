@@ -10,7 +10,7 @@ Face hub (neurogen/downloads), whose files are first brought here and then read 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,16 @@ def _random(
         dtype = torch.float32 if dtype == "auto" else dtype
         model = AutoModel.from_config(architecture, dtype=dtype, attn_implementation=attention).eval()
     return Pretrained(model, byte_tokenizer(architecture), Qwen2VLImageProcessor() if vision else None)
+
+
+def with_random_weights(pretrained: Pretrained, seed: int, dtype: torch.dtype | str, attention: str) -> Pretrained:
+    """A model of the same shape that has learned nothing, with the same tokenizer."""
+    from transformers import AutoModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModel.from_config(pretrained.model.config, dtype=dtype, attn_implementation=attention).eval()
+    return replace(pretrained, model=model)
 
 
 def byte_tokenizer(architecture: Any) -> Any:

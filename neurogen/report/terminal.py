@@ -102,7 +102,7 @@ def _show_places(folder: Path, more: Sequence[tuple[str, Path]], root: str, cons
     places = [("table", folder / "results.csv"), ("in Markdown", folder / "report-*.md"), ("plots", folder / "*.png")]
     for label, path in [*places, *more]:
         console.print(f"{label:12} {path}")
-    console.print(f"{'TensorBoard':12} {shlex.join([_tensorboard(), '--logdir', root])}")
+    console.print(f"{'TensorBoard':12} {shlex.join([tensorboard(), '--logdir', root])}")
     console.print(f"{'report':12} {folder / html.NAME}")
 
 
@@ -127,10 +127,15 @@ def rich_table(table: Table, title: str, bold: str = "") -> rich.table.Table:
     return drawn
 
 
-def _tensorboard() -> str:
+def tensorboard() -> str:
     """The command as it can be typed here: a virtual environment need not be active."""
+    if shutil.which("tensorboard"):
+        return "tensorboard"
     beside = Path(sys.executable).parent / "tensorboard"
-    return os.path.relpath(beside) if beside.exists() and not shutil.which("tensorboard") else "tensorboard"
+    if not beside.exists():
+        return "tensorboard"
+    here = Path.cwd()
+    return str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
 
 
 def show_estimate(experiment: Experiment, estimate: Estimate, plans: Sequence[Plan]) -> None:

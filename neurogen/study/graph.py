@@ -30,20 +30,19 @@ def steps_of(experiments: Sequence[Experiment]) -> Aggregate:
 
     Raises UserError where the data cannot be found, or the experiments are not under one root.
     """
-    roots = sorted({experiment.root for experiment in experiments})
-    if len(roots) > 1:
-        raise UserError(
-            f"the points of a sweep have the roots {', '.join(roots)}; give one root=FOLDER for all (a folder with a "
-            f"comma in its name is written \"root='{','.join(roots)}'\")"
-        )
-    evaluations: dict[str, Evaluate] = {}
+    return study_of(experiments, evaluations_of(experiments))
+
+
+def study_of(experiments: Sequence[Experiment], evaluations: Sequence[Evaluate]) -> Aggregate:
+    """The last step of a study whose evaluations are known, one per experiment."""
+    different: dict[str, Evaluate] = {}
     variants: dict[str, set[str | None]] = defaultdict(set)
-    for evaluation, experiment in zip(evaluations_of(experiments), experiments, strict=True):
-        evaluations.setdefault(evaluation.key, evaluation)
+    for evaluation, experiment in zip(evaluations, experiments, strict=True):
+        different.setdefault(evaluation.key, evaluation)
         variants[evaluation.key].add(experiment.variant)
     # Experiments that differ only in how held-out tasks are adapted have one evaluation of the learned tasks.
-    names = tuple(variants[key].pop() if len(variants[key]) == 1 else "learned" for key in evaluations)
-    return Aggregate(roots[0], study_name(experiments), tuple(evaluations.values()), names)
+    names = tuple(variants[key].pop() if len(variants[key]) == 1 else "learned" for key in different)
+    return Aggregate(experiments[0].root, study_name(experiments), tuple(different.values()), names)
 
 
 def study_name(experiments: Sequence[Experiment]) -> str:
@@ -59,7 +58,12 @@ def study_name(experiments: Sequence[Experiment]) -> str:
 
 
 def evaluations_of(experiments: Sequence[Experiment]) -> list[Evaluate]:
-    """One evaluation per experiment. Raises UserError where tasks=together is impossible for these experiments."""
+    """One evaluation per experiment.
+
+    Raises UserError where the experiments are not under one root, the data cannot be found, or tasks=together is
+    impossible for these experiments.
+    """
+    _require_root(experiments)
     identities = Identities()
     zoos = [zoo_of(experiment, identities) for experiment in experiments]
     _require_tasks({name for experiment in experiments for name in experiment.held_out}, zoos)
@@ -74,6 +78,16 @@ def evaluations_of(experiments: Sequence[Experiment]) -> list[Evaluate]:
         evaluation_of(e, zoo, learned[group], identities)
         for e, zoo, group in zip(experiments, zoos, groups, strict=True)
     ]
+
+
+def _require_root(experiments: Sequence[Experiment]) -> None:
+    """A study has one root."""
+    roots = sorted({experiment.root for experiment in experiments})
+    if len(roots) > 1:
+        raise UserError(
+            f"the points of a sweep have the roots {', '.join(roots)}; give one root=FOLDER for all (a folder with a "
+            f"comma in its name is written \"root='{','.join(roots)}'\")"
+        )
 
 
 def _require_same_form(known: Zoo, zoo: Zoo) -> None:

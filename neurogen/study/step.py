@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from neurogen.downloads.hub import Repository
     from neurogen.training.runtime import Runtime
 
+SCALARS = (str, int, float, type(None))  # asked for first: most values are, and large sweeps have many
+
 
 @dataclass(frozen=True)
 class Step(ABC):
@@ -135,10 +137,13 @@ class Step(ABC):
 
 def _steps_in(value: Any) -> list[Step]:
     """The steps in a field that is a step, or a tuple or dataclass with steps in it."""
+    if isinstance(value, SCALARS):
+        return []
     if isinstance(value, Step):
         return [value]
     if is_dataclass(value):
-        value = tuple(getattr(value, item.name) for item in fields(value))
+        kind: Any = type(value)
+        value = tuple(getattr(value, name) for name, _ in _rules(kind, False))
     return [step for item in value for step in _steps_in(item)] if isinstance(value, tuple) else []
 
 
@@ -146,6 +151,8 @@ def plain(config: Any, identity: bool) -> dict[str, Any]:
     """A dataclass as JSON can hold it, with keys instead of steps; with `identity` only what determines a result."""
 
     def of(value: Any) -> Any:
+        if isinstance(value, SCALARS):
+            return value
         if isinstance(value, Step):
             return f"{value.kind}-{value.key}"
         if isinstance(value, tuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from neurogen.cost.estimate import Estimate, bytes_per_trained, estimate
+from neurogen.cost.reading import raw_size_of, size_of
 from neurogen.data.dataset import load_images
 from neurogen.generator.backbone import VisionBackbone
 from neurogen.generator.context import Context
@@ -99,6 +101,14 @@ def test_steps_follow_the_size_of_the_data(dataset: str, steps: int) -> None:
         "recipe.inject.steps=null", "recipe.tune.steps=null", "recipe.tune.batch_size=512",
     ]  # fmt: skip
     assert estimated(*paper).tune.steps == steps
+
+
+@pytest.mark.parametrize("words", ["dataset=digits target=cnn_small", "dataset=mnist5k target=lenet"])
+def test_the_sizes_that_are_written_down_are_those_of_the_data(words: str) -> None:
+    written = tiny(Path("runs"), *words.split(), "dataset.limit=null").dataset
+    size, (counted, class_names) = size_of(written), raw_size_of(replace(written, size=None))
+    assert round(size.num_train * (1 - written.validation_fraction)) == pytest.approx(counted.num_train, abs=10)
+    assert (size.num_classes, size.image) == (len(class_names), counted.image)
 
 
 def test_texts_on_a_backbone_that_sees() -> None:

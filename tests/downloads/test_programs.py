@@ -44,7 +44,7 @@ def test_a_run_fetches_first_and_notes_the_revisions(web: Web, new_program: Prog
 def test_fetching_can_be_interrupted_and_goes_on(web: Web, tmp_path: Path) -> None:
     images = published()
     web.files |= images.files
-    web.slow_s = 1.0
+    web.complete.clear()
     environment = outside(web, tmp_path / "outside", images)
     words = ["fetch", *TINY, "dataset=svhn", f"dataset.path={tmp_path}"]
     part = tmp_path / "train_32x32.mat.part"
@@ -69,7 +69,7 @@ def test_fetching_can_be_interrupted_and_goes_on(web: Web, tmp_path: Path) -> No
     assert "Traceback" not in stderr
     begun = part.stat().st_size
     assert begun > 0
-    web.slow_s = 0.0
+    web.complete.set()
     with start() as process:
         _, stderr = process.communicate()
     assert process.returncode == 0, stderr

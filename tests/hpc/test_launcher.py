@@ -112,8 +112,8 @@ def test_a_check_without_a_cluster_is_refused(program: Program, words: list[str]
 PLANNING = """
 import sys
 from hydra import compose, initialize_config_dir
-import hpc.jobs.launcher, hpc.jobs.status, hpc.jobs.submission, neurogen.run
-from neurogen.choices import conf_folder
+import hpc.jobs.launcher, hpc.jobs.status, hpc.jobs.submission
+from neurogen.run import conf_folder
 from neurogen.sweep import plan
 with initialize_config_dir(conf_folder(), version_base="1.3"):
     sweep = plan([compose("config", ["dataset=digits", "backbone=tiny_llama"])], [[]])

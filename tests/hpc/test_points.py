@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from hpc.jobs.points import compose
-from neurogen.choices import conf_folder
+from neurogen.run import conf_folder
 
 
 def test_points_are_composed_as_hydra_composes_them() -> None:
@@ -25,6 +25,8 @@ def test_points_are_composed_as_hydra_composes_them() -> None:
             for init in ("shared", "independent")
             for seed, name, only in ((1, "a", "null"), (2, "'${seed}'", "[tune,evaluate]"), (3, "'\\${b}'", "[tune]"))
         ),
+        *(["dataset=sst2", f"dataset.text.max_tokens={count}", "dataset.text=null"] for count in (9, 10)),
+        *(["name='${seed}'", f"seed={seed}", "dataset.limit=5", f"zoo.training.lr={seed}e-3"] for seed in (1, 2, 3)),
         [
             "backbone=qwen2_vl_7b",
             "cluster=a100",

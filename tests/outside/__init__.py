@@ -14,8 +14,8 @@ the rest of it. `python -m tests.outside FOLDER` is the same as a program of its
 
 `use_here` does the same to the process of a test.
 
-`web.requests` and `web.sent` count what was asked for. `web.cut`, `web.garbage`, `web.gated`, `web.sizes`, `web.ranges`
-and `web.slow_s` make it behave as servers sometimes do.
+`web.requests` and `web.sent` count what was asked for. `web.cut`, `web.garbage`, `web.gated`, `web.sizes`,
+`web.ranges`, `web.slow_s` and `web.complete` make it behave as servers sometimes do.
 """
 
 from tests.outside.models import language_model, text_dataset

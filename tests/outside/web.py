@@ -44,6 +44,8 @@ class Web(ThreadingHTTPServer):
         self.commits: dict[str, str] = {}  # what is said instead of the true commit
         self.ranges = True  # whether a part of a file may be asked for
         self.slow_s = 0.0  # seconds before every block
+        self.complete = threading.Event()  # while it is not set, the last of several blocks is kept back
+        self.complete.set()
 
     @property
     def address(self) -> str:
@@ -168,6 +170,8 @@ class Routes(BaseHTTPRequestHandler):
             self.close_connection = True
         for first in range(0, len(content), BLOCK):
             time.sleep(web.slow_s)
+            if 0 < first >= len(content) - BLOCK:
+                web.complete.wait()
             self.wfile.write(content[first : first + BLOCK])
             web.sent[path] += len(content[first : first + BLOCK])
 

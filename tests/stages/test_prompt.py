@@ -47,10 +47,11 @@ def test_a_step_shows_each_as_often_as_asked_for(shared_experiment: Composed, ta
     overrides = ("drop_instruction=0.1", "drop_data=0.2", "foreign_data=0.3")
     config = shared_experiment(*TOGETHER, *(f"generator.{override}" for override in overrides)).generator
     data, shares = tasks[0], Counter[str]()
-    context = data.context(torch.arange(50), SameTask(data.task.class_names), config)
+    episode = SameTask(data.task.class_names)
+    context = data.context(torch.arange(50), episode, config)
     for step in range(1000):
         prompts = [
-            draw_prompt(config, data, context, tasks, rng_of("step", step), rng_of("network", step, network))
+            draw_prompt(config, data, episode, context, tasks, rng_of("step", step), rng_of("network", step, network))
             for network in range(2)
         ]
         kinds = [kind_of(prompt, context, tasks) for prompt in prompts]
@@ -84,6 +85,7 @@ def test_where_no_other_data_can_stand_a_task_keeps_its_own(
 ) -> None:
     config = shared_experiment(*TOGETHER, "generator.foreign_data=1").generator
     data = data_of(shared_experiment(*TINY_TEXT), runtime) if of_texts else tasks[4]
-    context = data.context(torch.arange(50), SameTask(data.task.class_names), config)
-    prompt = draw_prompt(config, data, context, [*tasks, data], rng_of("step"), rng_of("network"))
+    episode = SameTask(data.task.class_names)
+    context = data.context(torch.arange(50), episode, config)
+    prompt = draw_prompt(config, data, episode, context, [*tasks, data], rng_of("step"), rng_of("network"))
     assert prompt == Prompt(data.task.instruction, context)

@@ -14,10 +14,10 @@ from hydra.types import HydraContext
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from neurogen.choices import conf_folder
 from neurogen.config import Experiment, task_name
 from neurogen.experiment import experiment_from
 from neurogen.report.cells import cells_of
+from neurogen.run import conf_folder
 from neurogen.study.graph import steps_of
 
 
@@ -63,6 +63,7 @@ EXPECTED: dict[str, tuple[str, list[str | None], int]] = {
     "figure2_small": ("mnist5k-cnn rotten_tomatoes-mlp", [*ALPHAS], 3),
     "figure3": ("svhn-cnn_small cifar10-cnn_small", ["all data", "10,000 samples"], 3),
     "figure3_small": ("mnist5k-cnn_small", ["all data", "500 samples"], 3),
+    "names_small": ("mnist_fashion-lenet", ["pretrained", "random weights"], 3),
     "many_small": (FIVE, ["together", "alone"], 1),
     "relabel_small": ("digits-cnn digits-lenet mnist5k-cnn mnist5k-lenet", [None], 1),
     "relabel_growth_small": ("mnist5k-lenet", [*GROWTH], 1),

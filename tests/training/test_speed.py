@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from neurogen import store
-from neurogen.choices import conf_folder
 from neurogen.config import StepKind
+from neurogen.run import conf_folder
 from neurogen.study.step import Step
 from neurogen.training import memory
 from neurogen.training.cards import peak_tflops_of

@@ -1,0 +1,117 @@
+"""Thousands of classes to learn from: Chinese and Japanese characters, written by a shaky hand.
+
+in:  dataset.glyphs, and the strokes of KanjiVG (the package kanjivg)
+out: RawSplits of grey pictures of 28×28 pixels; a class is called by its character
+
+Characters that look like a digit or a Latin letter are left out, so that those can be shown as classes never seen. A
+picture depends on the seed, its character and its number alone. All are written once, into NEUROGEN_CACHE, and never
+shipped: KanjiVG is under CC BY-SA.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neurogen import store
+from neurogen.cache import cache_folder
+from neurogen.config import DatasetConfig, GlyphsConfig
+from neurogen.data.dataset import Labelled, RawSplits, split_off_test
+from neurogen.data.folders import SplitName
+from neurogen.data.images import resized
+from neurogen.data.strokes import kanjivg, read_strokes, written
+from neurogen.errors import UserError, one_line
+from neurogen.progress import when_slow
+from neurogen.rng import seed_of
+
+VERSION = 1  # raise it when the same settings give other pictures
+SCRIPTS = ("CJK UNIFIED IDEOGRAPH", "HIRAGANA LETTER", "KATAKANA LETTER")
+NUM_TENTHS = 10  # of the classes; one tenth is for validation, one for test
+# what may be taken for a digit, a Latin letter or the same sign of another script, also where it is written carelessly
+LOOK_ALIKES = frozenset(
+    "丨亅丿乙乚一二三口〇工十丁了人入八几卜冂凵匚匸卩厂丫廾彡己已巳日曰目月円只呂王土士干千山川彐旨弓之七九丸乃力刀"
+    "夕才下上卍彳耂乂弋戈匕つてくへしそるろらりうえのひもさちよとこきレノフメトハヒロワコユヨエニミクケタヲリルヘナチソ"
+    "インシツカヌスマアネヺヷドグブプべぺベペ刂阝忄扌犭"
+)
+
+
+def glyphs(config: DatasetConfig) -> RawSplits:
+    """So many characters as dataset.glyphs says, a fifth of each one's pictures for test.
+
+    Raises UserError where the package is missing or has fewer characters, or the pictures cannot be kept.
+    """
+    options = config.glyphs
+    if options is None:
+        raise UserError(f"dataset {config.name}: dataset.glyphs is null; begin with dataset=glyphs, which has it")
+    path = cache_folder() / "glyphs" / f"{_digest(options)}.npz"
+    if not path.exists():
+        _write(path, options)
+    try:
+        with np.load(path) as kept:
+            names, pictures = kept["names"].tolist(), kept["pictures"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read ({one_line(error)}); delete it, and it is made again") from error
+    labels = np.repeat(np.arange(len(names)), options.samples_per_class)
+    return split_off_test(Labelled.of(resized(pictures[:, None], config.resize), labels), tuple(names))
+
+
+def class_split(names: Sequence[str]) -> dict[SplitName, tuple[str, ...]]:
+    """Classes to train on, to choose by and to test on; a class is in the same split whatever else there is."""
+    splits: dict[SplitName, tuple[str, ...]] = dict.fromkeys(SplitName, ())
+    for name in names:
+        tenth = seed_of("class split", name) % NUM_TENTHS
+        split = {0: SplitName.TEST, 1: SplitName.VALIDATION}.get(tenth, SplitName.TRAIN)
+        splits[split] += (name,)
+    return splits
+
+
+def _digest(options: GlyphsConfig) -> str:
+    return hashlib.sha256(repr((VERSION, kanjivg().version, options)).encode()).hexdigest()[:16]
+
+
+def _write(path: Path, options: GlyphsConfig) -> None:
+    """Write the pictures of all characters into a file."""
+    pictures: list[NDArray[np.uint8]] = []
+    names: list[str] = []
+    for name, file in when_slow(_characters(options), "writing glyphs", "classes"):
+        strokes = read_strokes(file)
+        rng = np.random.default_rng([options.seed, ord(name)])
+        pictures += [written(strokes, rng) for _ in range(options.samples_per_class)]
+        names.append(name)
+    try:
+        store.write_file(path, lambda temporary: np.savez(temporary, names=names, pictures=pictures))
+    except UserError as error:
+        raise UserError(
+            f"the pictures of glyphs cannot be kept ({one_line(error.__cause__ or error)}); set NEUROGEN_CACHE=FOLDER "
+            "to a folder that can be written"
+        ) from error
+
+
+def _characters(options: GlyphsConfig) -> list[tuple[str, Path]]:
+    """The characters with their files: the first ones in an order that no setting changes."""
+    in_order = sorted(_usable(), key=lambda item: seed_of("order of glyphs", item[0]))
+    kept: list[tuple[str, Path]] = []
+    for name, file in in_order:
+        if file.read_text(encoding="utf-8").count("<path ") <= options.max_strokes:
+            kept.append((name, file))
+        if len(kept) == options.num_classes:
+            return kept
+    raise UserError(
+        f"dataset.glyphs.num_classes={options.num_classes:,} is more than the {len(kept):,} characters of at most "
+        f"dataset.glyphs.max_strokes={options.max_strokes}; lower the former, or raise the latter"
+    )
+
+
+def _usable() -> Iterator[tuple[str, Path]]:
+    """All characters that no other and no digit or letter looks like."""
+    for file in Path(str(kanjivg().locate_file("kanji"))).glob("?????.svg"):
+        name = chr(int(file.stem, 16))
+        called = unicodedata.name(name, "")
+        if called.startswith(SCRIPTS) and " SMALL " not in called and name not in LOOK_ALIKES:
+            yield name, file

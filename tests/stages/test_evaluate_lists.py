@@ -1,0 +1,86 @@
+"""Evaluation of networks for lists of named classes, from the zoo to the tables."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.func import functional_call
+
+from neurogen import store
+from neurogen.data.dataset import load_images
+from neurogen.data.folders import SplitName
+from neurogen.generator.backbone import Backbone, load_backbone
+from neurogen.report.cells import cells_of, row_of
+from neurogen.report.tables import of_row
+from neurogen.stages.evaluate_lists import LISTS, Naming
+from neurogen.stages.listed import names_of
+from neurogen.stages.name_baselines import KnownNames, chosen_classes
+from neurogen.study.execution import in_order
+from neurogen.study.graph import steps_of
+from neurogen.study.pipeline import Aggregate
+from neurogen.study.results import Population
+from neurogen.targets.networks import build_network
+from neurogen.targets.parameters import ParameterLayout
+from neurogen.targets.zoo import load_network, network_path
+from neurogen.training.runtime import Runtime
+from tests.conftest import Composed
+from tests.generator.test_lists import NAMED
+
+
+@pytest.fixture
+def study(shared_experiment: Composed, runtime: Runtime) -> Aggregate:
+    last = steps_of([shared_experiment(*NAMED, "evaluate.num_contexts=3")])
+    for step in in_order(last):
+        step.run(runtime)
+    return last
+
+
+def test_networks_are_judged_on_the_samples_of_their_lists(study: Aggregate) -> None:
+    (evaluation,) = study.evaluations
+    result = evaluation.result()
+    dataset = load_images(evaluation.task.dataset)
+    network = build_network(evaluation.task.target, dataset.shape)
+    for index, description in enumerate(store.read_json(evaluation.folder / LISTS)):
+        classes, names = description["classes"], description["names"]
+        for number, name in zip(classes, names, strict=True):
+            assert name in names_of(str(number), evaluation.task.dataset.names, SplitName.TEST)
+        layout = ParameterLayout.of(network).with_rows(len(classes))
+        flat = load_network(network_path(evaluation.folder, index), layout)
+        belongs = torch.isin(dataset.test.labels, torch.tensor(classes))
+        logits = functional_call(network, layout.tensors(flat), (dataset.test.inputs(belongs),))
+        answers = torch.tensor(classes)[logits.argmax(1)]
+        expected = float((answers == dataset.test.labels[belongs]).double().mean())
+        assert result.populations[Population.GENERATED].accuracy[index] == pytest.approx(expected)
+
+
+def test_every_name_has_a_row_in_every_table(study: Aggregate) -> None:
+    (evaluation,) = study.evaluations
+    result = evaluation.result()
+    lists = store.read_json(evaluation.folder / LISTS)
+    num_names = sum(len(description["names"]) for description in lists)
+    assert {len(naming.right) for naming in result.naming.values()} == {num_names}
+    assert set(map(str, Naming)) < set(result.naming)
+    zoo_mean = result.populations[Population.ZOO_MEAN].accuracy
+    assert min(zoo_mean) > 0.8  # the rows of the classes that are meant
+    ((cell, members),) = cells_of(study).items()
+    row = row_of(cell, members)
+    tables = {table.title: table for table in of_row(row)}
+    assert list(tables) == ["networks", "naming", "conditions"]
+    assert row.naming[str(Naming.NEW)].n == num_names
+    assert (study.folder / "report.html").read_text(encoding="utf-8").count('data-table="naming"') == 1
+    assert list(study.folder.glob("lists-*.png"))
+
+
+@pytest.fixture
+def backbone(experiment: Composed, runtime: Runtime) -> Backbone:
+    return load_backbone(experiment().backbone, runtime, 0)
+
+
+def test_baselines_take_a_known_name_for_its_class(experiment: Composed, backbone: Backbone) -> None:
+    names = experiment(*NAMED).dataset.names
+    known = KnownNames.of(list(names), names, SplitName.TRAIN)
+    chosen = chosen_classes(backbone, list(names), names, known.texts)
+    for baseline in (Population.NEAREST_EMBEDDING, Population.NEAREST_STATE):
+        by_name = dict(zip(known.texts, known.classes.tolist(), strict=True))
+        assert chosen[baseline] == by_name
+    assert Population.ASKED not in chosen  # this Llama's output layer is not its embedding
