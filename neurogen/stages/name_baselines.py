@@ -22,6 +22,7 @@ from neurogen.config import NamesConfig
 from neurogen.data.folders import SplitName
 from neurogen.generator.backbone import Backbone, tokenised
 from neurogen.generator.parts import TokenIds
+from neurogen.progress import Progress
 from neurogen.stages.listed import Names, names_of
 from neurogen.study.results import Population
 
@@ -119,10 +120,12 @@ def _scores(
     pairs = [(prefix, ending) for prefix in prefix_ids for ending in class_ids]
     table = backbone.model.get_input_embeddings().weight
     scores = []
-    for first in range(0, len(pairs), BATCH):
-        batch = pairs[first : first + BATCH]
-        for (prefix, ending), states in zip(batch, _states(backbone, [p + e for p, e in batch]), strict=True):
-            logits = states[len(prefix) - 1 : -1].to(table.dtype) @ table.T
-            scores.append(logits.float().log_softmax(1)[torch.arange(len(ending)), torch.tensor(ending)].sum())
+    with Progress("language model asked", len(pairs), unit="questions") as progress:
+        for first in range(0, len(pairs), BATCH):
+            batch = pairs[first : first + BATCH]
+            for (prefix, ending), states in zip(batch, _states(backbone, [p + e for p, e in batch]), strict=True):
+                logits = states[len(prefix) - 1 : -1].to(table.dtype) @ table.T
+                scores.append(logits.float().log_softmax(1)[torch.arange(len(ending)), torch.tensor(ending)].sum())
+            progress.advance(len(batch))
     conditional = torch.stack(scores).reshape(len(prefixes), len(class_ids)).cpu()
     return conditional[:-1] - conditional[-1]

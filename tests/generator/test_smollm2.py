@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from neurogen.cache import cache_folder
+from neurogen.config import NamesConfig
 from neurogen.generator.backbone import Backbone, load_backbone
 from neurogen.generator.parts import Text, TokenIds
 from neurogen.generator.pretrained import load_pretrained
+from neurogen.stages.name_baselines import chosen_classes
+from neurogen.study.results import Population
 from neurogen.training.runtime import runtime_here
 from tests.conftest import Composed, tiny
 
@@ -54,3 +57,24 @@ def test_smollm2_is_spoken_to_in_its_own_form(smollm2: Backbone) -> None:
     opening = smollm2.message([Text("Hi")])[0]
     assert isinstance(opening, TokenIds)
     assert smollm2.tokenizer.decode(opening.ids).startswith("<|im_start|>system\n")
+
+
+def test_smollm2_knows_what_a_name_means_when_it_is_asked(smollm2: Backbone) -> None:
+    classes = ("cat", "ship", "shoe")
+    names = {
+        "cat": NamesConfig(["cat"], ["kitty"], ["kitten"]),
+        "ship": NamesConfig(["ship"], ["boat"], ["ferry"]),
+        "shoe": NamesConfig(["shoe"], ["boot"], ["sneaker"]),
+    }
+    chosen = chosen_classes(smollm2, classes, names, ["kitten", "ferry", "sneaker"])
+    assert chosen[Population.ASKED] == {"kitten": 0, "ferry": 1, "sneaker": 2}
+
+
+def test_a_reset_backbone_knows_nothing_and_reads_the_same_tokens(smollm2: Backbone, experiment: Composed) -> None:
+    config = experiment("backbone=smollm2_135m", "backbone.num_layers=2", "backbone.reset_seed=3").backbone
+    reset, again = (load_backbone(config, runtime_here("cpu", 1), 0) for _ in range(2))
+    assert reset.tokenizer.get_vocab() == smollm2.tokenizer.get_vocab()
+    tables = [backbone.model.get_input_embeddings().weight for backbone in (smollm2, reset, again)]
+    assert tables[0].shape == tables[1].shape
+    assert not torch.equal(tables[0], tables[1])
+    assert torch.equal(tables[1], tables[2])
