@@ -32,7 +32,7 @@ from neurogen.generator.task import Task
 from neurogen.progress import Progress
 from neurogen.rng import rng_of
 from neurogen.stages.conditioning import change_from
-from neurogen.stages.episode import restricted
+from neurogen.stages.episode import draw_episode, restricted
 from neurogen.stages.evaluated import Inputs, classical_networks, random_networks
 from neurogen.stages.listed import Listed, names_of, rows_of
 from neurogen.stages.name_baselines import Chosen, chosen_classes
@@ -75,17 +75,15 @@ class ListContext:
     @staticmethod
     def draw(step: Evaluate, inputs: Inputs, number: int) -> ListContext:
         """The number-th list of an evaluation."""
-        rng, config = rng_of(step.seed, "evaluate", number), step.task.dataset
-        fewest, most = config.ways or (0, 0)
-        ways = min(int(torch.randint(fewest, most + 1, (), generator=rng)), len(inputs.dataset.class_names))
-        all_names = inputs.dataset.class_names
-        episode = Listed.draw(all_names, config.names, ways, inputs.layout, rng, SplitName.TEST)
+        rng, config, all_names = rng_of(step.seed, "evaluate", number), step.task.dataset, inputs.dataset.class_names
+        episode = draw_episode(config, all_names, inputs.layout, rng, rng, SplitName.TEST)
+        assert isinstance(episode, Listed)
         known = []
         for index in episode.classes.tolist():
             options = names_of(all_names[index], config.names, SplitName.TRAIN)
             known.append(options[int(torch.randint(len(options), (), generator=rng))])
         order = torch.randperm(len(PSEUDO_WORDS), generator=rng).tolist()
-        nonsense = [PSEUDO_WORDS[order[place % len(order)]] for place in range(ways)]
+        nonsense = [PSEUDO_WORDS[order[place % len(order)]] for place in range(len(known))]
         names = {
             Naming.KNOWN: tuple(known),
             Naming.NEW: episode.class_names,
@@ -123,14 +121,8 @@ def evaluate_lists(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
         )
     store.write_json(step.folder / LISTS, [context.described() for context in contexts])
 
-    zoo_mean = inputs.zoo.mean(0)
-    populations: dict[str, Networks] = {
-        Population.CLASSICAL: _listed(classical_networks(step, inputs), contexts),
-        Population.ZOO: _listed(inputs.zoo, contexts),
-        Population.ZOO_MEAN: _listed(zoo_mean[None], contexts),
-        Population.RANDOM: _listed(random_networks(step, inputs, len(contexts)), contexts),
-        **{name: _with_rows_of(classes, zoo_mean, contexts, inputs) for name, classes in chosen.items()},
-        **after_inject,
+    populations = _populations(step, inputs, contexts, chosen) | after_inject
+    populations |= {
         Population.NEW_NAMES: tuned.networks[Naming.NEW],
         Population.GENERATED: tuned.networks[Naming.KNOWN],
     }
@@ -150,6 +142,20 @@ def evaluate_lists(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
         naming={**_naming_of_baselines(chosen, contexts), **tuned.naming},
     )
     return dict(to_json(result))
+
+
+def _populations(
+    step: Evaluate, inputs: Inputs, contexts: Sequence[ListContext], chosen: Chosen
+) -> dict[str, Networks]:
+    """What no generator made."""
+    zoo_mean = inputs.zoo.mean(0)
+    return {
+        Population.CLASSICAL: _listed(classical_networks(step, inputs), contexts),
+        Population.ZOO: _listed(inputs.zoo, contexts),
+        Population.ZOO_MEAN: _listed(zoo_mean[None], contexts),
+        Population.RANDOM: _listed(random_networks(step, inputs, len(contexts)), contexts),
+        **{name: _with_rows_of(classes, zoo_mean, contexts, inputs) for name, classes in chosen.items()},
+    }
 
 
 def _load(stage: Inject | Tune, step: Evaluate, inputs: Inputs, runtime: Runtime) -> Generator:

@@ -61,10 +61,6 @@ class Listed:
         """The prompt lists them."""
         return self.class_names
 
-    def with_names(self, names: Sequence[str]) -> Listed:
-        """The same classes under other names."""
-        return Listed(self.classes, tuple(names), self.layout)
-
     def includes(self, classes: Int64[Tensor, " samples"]) -> Bool[Tensor, " samples"]:
         """Whether the classes are in the list."""
         return torch.isin(classes, self.classes.to(classes.device))
