@@ -57,6 +57,8 @@ def test_fetching_can_be_interrupted_and_goes_on(web: Web, tmp_path: Path) -> No
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            # a shell lets what it starts in the background, and so these tests, ignore the signal
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     with start() as process:

@@ -33,7 +33,7 @@ from tests.conftest import TINY, Program, error_line
         (["-m", "dataset=digits", "cluster.max_array=x"], ["cluster.max_array=x must be a whole number"]),
         (["dataset=digits", "root='a (1)", "-m"], ["root='a (1) cannot be read", 'root=\\"\'a (1)\\"']),
         (["target.build=nowhere.network"], ["target.build=nowhere.network"]),
-        (["dataset=digits", "dataset.limit=11"], ["dataset.limit=11", "20"]),
+        (["dataset=digits", "dataset.resize=16", "dataset.limit=11"], ["dataset.limit=11", "20"]),
         (["root=/proc/runs"], ["/proc/runs", "set root=FOLDER"]),
         (["device=cuda"], ["no GPU"]),
         (["seed=1", "wrong"], ["wrong"]),

@@ -172,8 +172,8 @@ class Routes(BaseHTTPRequestHandler):
             time.sleep(web.slow_s)
             if 0 < first >= len(content) - BLOCK:
                 web.complete.wait()
+            web.sent[path] += len(content[first : first + BLOCK])  # first: the client may be done before this thread
             self.wfile.write(content[first : first + BLOCK])
-            web.sent[path] += len(content[first : first + BLOCK])
 
     def log_message(self, *about: object) -> None:
         pass
