@@ -12,31 +12,21 @@ from torch.func import functional_call
 from neurogen.config import NamesConfig
 from neurogen.data.dataset import load_images
 from neurogen.data.folders import SplitName
-from neurogen.data.preparation import ImageShape, TextShape
 from neurogen.errors import UserError
 from neurogen.generator.losses import ZooMoments, injection_loss
 from neurogen.stages.episode import restricted
 from neurogen.stages.listed import Listed, is_held_out
-from neurogen.targets.networks import cnn, lenet, mlp, rnn
 from neurogen.targets.parameters import ParameterLayout, Scale
 from tests.conftest import Composed
+from tests.stages.test_relabel import EVERY_TARGET
 
 TRAIN, VALIDATION, TEST = SplitName
-IMAGES, TEXTS = ImageShape(1, 16, 16, 5), TextShape(8, 5)
 CLASSES = tuple("abcdefg")
 NAMES = {name: NamesConfig([name, f"{name}1"], [f"{name}2"], [f"{name}3", f"{name}4"]) for name in CLASSES}
 LAYOUT = ParameterLayout(("weight", "bias"), ((7, 3), (7,)))
 
 
-@pytest.mark.parametrize(
-    ("network", "inputs"),
-    [
-        (cnn(IMAGES, [4, 6]), torch.randn(7, 1, 16, 16)),
-        (lenet(IMAGES), torch.randn(7, 1, 16, 16)),
-        (mlp(TEXTS, 6), torch.randn(7, 4, 8)),
-        (rnn(TEXTS, 6), torch.randn(7, 4, 8)),
-    ],
-)
+@EVERY_TARGET
 def test_a_network_for_a_list_says_the_same_of_its_classes(network: torch.nn.Module, inputs: torch.Tensor) -> None:
     layout = ParameterLayout.of(network)
     flat = layout.flatten(dict(network.named_parameters()))

@@ -25,6 +25,15 @@ from tests.conftest import TINY_TEXT, Composed
 from tests.generator.test_generator import generator_of
 
 IMAGES, TEXTS = ImageShape(1, 16, 16, 5), TextShape(8, 5)
+EVERY_TARGET = pytest.mark.parametrize(
+    ("network", "inputs"),
+    [
+        (cnn(IMAGES, [4, 6]), torch.randn(7, 1, 16, 16)),
+        (lenet(IMAGES), torch.randn(7, 1, 16, 16)),
+        (mlp(TEXTS, 6), torch.randn(7, 4, 8)),
+        (rnn(TEXTS, 6), torch.randn(7, 4, 8)),
+    ],
+)
 RELABELLED = (
     "dataset.relabel=random",
     "generator.order=interleaved",
@@ -34,15 +43,7 @@ RELABELLED = (
 )
 
 
-@pytest.mark.parametrize(
-    ("network", "inputs"),
-    [
-        (cnn(IMAGES, [4, 6]), torch.randn(7, 1, 16, 16)),
-        (lenet(IMAGES), torch.randn(7, 1, 16, 16)),
-        (mlp(TEXTS, 6), torch.randn(7, 4, 8)),
-        (rnn(TEXTS, 6), torch.randn(7, 4, 8)),
-    ],
-)
+@EVERY_TARGET
 def test_a_network_for_other_labels_says_the_same_under_other_names(
     network: torch.nn.Module, inputs: torch.Tensor
 ) -> None:
