@@ -126,13 +126,14 @@ def evaluate_lists(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
         Population.NEW_NAMES: tuned.networks[Naming.NEW],
         Population.GENERATED: tuned.networks[Naming.KNOWN],
     }
-    conditions: dict[str, Networks] = {naming: tuned.networks[naming] for naming in Naming}
-    accuracies = _accuracies(populations | conditions, contexts, inputs.test)
+    others: dict[str, Networks] = {naming: tuned.networks[naming] for naming in (Naming.MOVED, Naming.NONSENSE)}
+    accuracies = _accuracies(populations | others, contexts, inputs.test)
+    accuracies |= {Naming.KNOWN: accuracies[Population.GENERATED], Naming.NEW: accuracies[Population.NEW_NAMES]}
     validation = _accuracies({Population.GENERATED: populations[Population.GENERATED]}, contexts, inputs.validation)
     result = EvaluationResult(
         populations={name: PopulationResult(accuracies[name], max_iou=[], min_l2=[]) for name in populations},
         matched_strengths={},
-        conditions={name: ConditionResult(accuracies[name], tuned.changes[Naming(name)]) for name in conditions},
+        conditions={naming: ConditionResult(accuracies[naming], tuned.changes[naming]) for naming in Naming},
         norms={},
         noise={},
         ensembles={},
