@@ -12,6 +12,7 @@ import copy
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
+from operator import attrgetter
 from typing import Any, TypeVar, get_args, get_origin
 
 import cattrs
@@ -72,11 +73,12 @@ def _is_a(outer: type) -> Callable[[Any], bool]:
 
 
 def exact_converter() -> cattrs.Converter:
-    """What makes dataclasses of plain values that have their types already, to which hooks may be added.
+    """What makes dataclasses of plain values that have their types already, and back; hooks may be added.
 
     It raises one of UNLIKE for other values.
     """
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
+    converter.register_unstructure_hook(StrEnum, attrgetter("name"))  # else members stay what they are
     for kind in (bool, int, str):
         converter.register_structure_hook(kind, _same)
     converter.register_structure_hook(float, _number)
