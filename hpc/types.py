@@ -33,12 +33,19 @@ def require_fields(section: str, values: Any, schema: type) -> None:
             raise ClusterError(f"{section}.{name}={_written(values[name])} must be {expected}")
 
 
+def require_types(item: Any) -> None:
+    """Raises TypeError where a field of a dataclass has a value of another type; for what was read from a file."""
+    for name, kind in get_type_hints(type(item)).items():
+        if not _fits(getattr(item, name), kind):
+            raise TypeError(f"{name}={getattr(item, name)!r}")
+
+
 def _fits(value: Any, kind: Any) -> bool:
     if isinstance(kind, UnionType):
         return any(_fits(value, part) for part in get_args(kind))
     origin = get_origin(kind)
-    if origin is list:
-        return isinstance(value, list) and all(_fits(item, get_args(kind)[0]) for item in value)
+    if origin in (list, tuple):
+        return isinstance(value, origin) and all(_fits(item, get_args(kind)[0]) for item in value)
     if origin is dict:
         return isinstance(value, Mapping)
     if issubclass(kind, StrEnum):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from neurogen.errors import Incomplete, UserError, errors_in_one_line
 from neurogen.parser import Parser
-from neurogen.store import is_done, write_json
+from neurogen.store import is_done, mark_done, write_json
 from neurogen.streams import make_lasting
 from neurogen.study import costs
 from neurogen.study.execution import in_order
@@ -94,8 +94,7 @@ def accuracies_of(evaluations: Sequence[Evaluate]) -> list[float | None]:
 
 def write_hparams(rows: Sequence[Row], folder: Path) -> None:
     """A run per row for TensorBoard's HParams page: settings beside what they gave."""
-    from torch.utils.tensorboard import SummaryWriter
-
+    from neurogen.events import Events
     from neurogen.report.formats import slug
     from neurogen.report.tables import names_of
 
@@ -104,7 +103,7 @@ def write_hparams(rows: Sequence[Row], folder: Path) -> None:
         figures = {name: value for name, value in measured.items() if value is not None}
         name = f"hparams-{slug(row)}"
         shutil.rmtree(folder / name, ignore_errors=True)  # of an earlier table: its figures would be shown beside these
-        with SummaryWriter(str(folder)) as writer:
+        with Events(folder) as events, events.adding() as writer:
             writer.add_hparams(names_of(row), figures, run_name=name)
 
 
@@ -129,6 +128,8 @@ def aggregate_again(folder: Path) -> None:
     try:
         last = study_in(folder)
         aggregate(last, runtime_here("cpu"))
+        if last.is_done:
+            mark_done(last.folder)  # with other tables
     except Incomplete:
         show(last)
         raise

@@ -80,7 +80,8 @@ def step_from(description: Any, index: int) -> Step:
         step = make(description["asked"][index])
     except (*UNLIKE, IndexError) as error:
         raise UserError(f"step {index} is not described as this code does it ({error!r}); submit it again") from error
-    assert step is not None
+    if step is None:
+        raise UserError(f"step {index} has no name in its description; submit it again")
     return step
 
 

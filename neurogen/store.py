@@ -1,16 +1,19 @@
 """The files and markers of a step's folder, and the environment in which it ran.
 
-A step writes into `root/<kind>/<label>-<key>/`. A file appears whole: it is written under a temporary name and then
-renamed. DONE is written last, so a folder without it is work in progress that can go on. An operating-system lock on
-the folder's `.lock` file keeps two processes from working on one step. The lock ends with its process, however that
-ended.
+A step writes into `root/<kind>/<label>-<key>/`. A file appears whole: it is written under a temporary name, flushed to
+the disk and then renamed. DONE is written last, when all else is on the disk, so a folder without it is work in
+progress that can go on. An operating-system lock on the folder's `.lock` file keeps two processes from working on one
+step. The lock ends with its process, however that ended.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -27,7 +30,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-DONE = "DONE"
+DONE, DIGESTS = "DONE", "sha256"
+READ_AGAIN = (".json", ".safetensors")  # files of a step that others read
 LIBRARIES = ("torch", "torchvision", "transformers", "peft", "numpy")  # whose versions a result may depend on
 TEMPORARY = ".tmp"
 ROOT_MARKER = ".neurogen"  # a file in every root, so that data in the same folder are read without the results
@@ -49,24 +53,56 @@ def writing(path: Path) -> Iterator[None]:
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a temporary file beside `path`, then put it in place, so that nobody ever sees half a file.
 
-    Raises UserError where it cannot be written.
+    It outlasts a loss of power. Raises UserError where it cannot be written.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{TEMPORARY}{path.suffix}")
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             write(temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+            flush(temporary)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+        flush(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder with those above it, so that they outlast a loss of power. Raises OSError."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        flush(place.parent)
+
+
+def flush(path: Path) -> None:
+    """Wait until the content of a file, or the names in a folder, are on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            raise  # some network file systems flush names by themselves, and refuse to be asked
+    finally:
+        os.close(descriptor)
 
 
 def remove_temporaries(folder: Path) -> None:
     """Remove what a killed process left half written. Only the process that holds the folder may call this."""
-    for path in folder.rglob(f".*{TEMPORARY}*"):
-        path.unlink()
+    for path in list(folder.rglob(f".*{TEMPORARY}*")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)  # it may have been in such a folder
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """A file of these bytes, whole or not at all. Raises UserError where it cannot be written.
+
+    The writers of libraries do worse: that of safetensors does not hear of an error when the file is closed, which is
+    when a network file system reports a full disk, and nobody but the owner may read what it writes.
+    """
+    write_file(path, lambda temporary: temporary.write_bytes(content))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -81,18 +117,44 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """A safetensors file, whole or not at all. Raises UserError where it cannot be written."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     on_cpu = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    write_file(path, lambda temporary: save_file(on_cpu, temporary, metadata))
+    write_bytes(path, save(on_cpu, metadata))
 
 
 def read_json(path: Path) -> Any:
     """The value in a JSON file. Raises UserError where the file is missing or broken."""
+    require_as_written(path)
+    return _read_json(path)
+
+
+def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); delete the folder {path.parent} to make it again") from error
+
+
+def require_as_written(path: Path) -> None:
+    """Raises UserError where a file of a finished step is no longer what the step wrote.
+
+    A disk that decays, a copy that broke off, or another file under the same name would give another result. Steps of
+    earlier versions noted no digests.
+    """
+    for folder in (path.parent, path.parent.parent):  # a generator has a folder in its own
+        if is_done(folder):
+            marker = _read_json(folder / DONE)
+            files = marker.get(DIGESTS, {}) if isinstance(marker, dict) else {}
+            name = path.relative_to(folder).as_posix()
+            if name in files and not (path.is_file() and _digest(path) == files[name]):
+                raise UserError(f"{path} is not what its step wrote; delete the folder {folder} to make it again")
+            return
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def mark_root(root: Path) -> None:
@@ -107,8 +169,18 @@ def is_done(folder: Path) -> bool:
 
 
 def mark_done(folder: Path) -> None:
-    """Write the marker DONE, with the time in seconds since 1970."""
-    write_json(folder / DONE, {"finished": time.time()})
+    """Write the marker DONE, with the time in seconds since 1970, when all that the folder holds is on the disk.
+
+    It also holds the digests of what other steps read.
+
+    Raises UserError where that is not possible.
+    """
+    with writing(folder):
+        for path in (*folder.rglob("*"), folder, folder.parent, folder.parent.parent):  # libraries flush nothing
+            flush(path)
+        files = [path for path in (*folder.glob("*"), *folder.glob("adapter/*")) if path.suffix in READ_AGAIN]
+        digests = {path.relative_to(folder).as_posix(): _digest(path) for path in sorted(files)}
+    write_json(folder / DONE, {"finished": time.time(), DIGESTS: digests})
 
 
 @contextmanager
@@ -120,7 +192,7 @@ def exclusive(folder: Path, stop: Event) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         lock = FileLock(folder / ".lock")
         waiting = False
         while not lock.is_locked:

@@ -50,7 +50,7 @@ class Forked:
         self.outputs = tempfile.TemporaryDirectory()
         paths = [Path(self.outputs.name) / name for name in ("stdout", "stderr")]
         arguments = (words, folder, dict(environment), paths)
-        self.process = FORKS.Process(target=_become, args=arguments, daemon=True)
+        self.process = FORKS.Process(target=become, args=arguments, daemon=True)
         self.process.start()
         assert self.process.pid is not None
         self.pid: int = self.process.pid
@@ -88,7 +88,7 @@ class Forked:
         self.send_signal(signal.SIGTERM)
 
 
-def _become(words: list[str], folder: Path, environment: dict[str, str], outputs: list[Path]) -> None:
+def become(words: list[str], folder: Path, environment: dict[str, str], outputs: list[Path]) -> None:
     """In the fork: `python -m WORDS` to its end."""
     os.setsid()
     for descriptor, path in enumerate(outputs, start=1):

@@ -8,18 +8,19 @@ The last answer of squeue is kept in root/queue/answer.json. So a status without
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from hpc.errors import ClusterError
+from hpc.errors import ClusterError, Unwritable
 from hpc.jobs import scheduler
-from hpc.jobs.files import write_json
+from hpc.jobs.files import read_json, write_json
 from hpc.jobs.queue import Queue
 from hpc.jobs.scheduler import States, TaskState
+from hpc.types import require_types
 
 FILE = "answer.json"
 PATIENCE_S = 5.0  # a user waits for a status; a controller that is well answers in a fraction of this
@@ -55,7 +56,7 @@ def _keep(path: Path, answer: Answer) -> None:
     tasks = [asdict(task) | {"name": name} for name, tasks in answer.known.items() for task in tasks]
     try:
         write_json(path, {"as_of": answer.as_of, "tasks": tasks})
-    except OSError:
+    except Unwritable:
         return
 
 
@@ -63,8 +64,13 @@ def _kept(path: Path, silence: str, ended: States) -> Answer:
     """The answer that was kept, if there is one."""
     if not path.exists():
         return Answer({}, ended, None, silence)
-    values = json.loads(path.read_text(encoding="utf-8"))
-    known: States = {}
-    for task in values["tasks"]:
-        known.setdefault(task.pop("name"), []).append(TaskState(**task))
-    return Answer(known, ended, values["as_of"], silence)
+
+    def answer(values: Any) -> Answer:
+        known: States = {}
+        for task in values["tasks"]:
+            known.setdefault(task.pop("name"), []).append(TaskState(**task))
+        for state in (task for tasks in known.values() for task in tasks):
+            require_types(state)
+        return Answer(known, ended, float(values["as_of"]), silence)
+
+    return read_json(path, answer, "delete it: it is what the scheduler said last")

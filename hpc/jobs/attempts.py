@@ -6,14 +6,18 @@ out: attempts with start, end and outcome, for `status` and for the limit of req
 
 from __future__ import annotations
 
-import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
-from hpc.jobs.files import write_json
+from hpc.errors import Unwritable
+from hpc.jobs.files import read_json, write_json
+from hpc.types import require_types
 
 HEARTBEAT_S = 15.0
 STOPPED = 130  # the exit status of an attempt that was asked to stop, and saved
@@ -39,14 +43,20 @@ class Attempt:
 def attempts_of(folder: Path, index: int) -> list[Attempt]:
     """All attempts at the step `index` of the batch in `folder`, the oldest first.
 
-    Fields that another version of the code wrote are ignored.
+    Fields that another version of the code wrote are ignored. Raises ClusterError where a note is broken.
     """
     attempts = []
-    names = {item.name for item in fields(Attempt)}
     for path in folder.glob(f"attempt-{index}-*.json"):
-        values = {name: value for name, value in json.loads(path.read_text(encoding="utf-8")).items() if name in names}
-        attempts.append(Attempt(**{**values, "ended": values["ended"] or path.stat().st_mtime}))
+        attempts.append(read_json(path, partial(_attempt, path.stat().st_mtime), "delete it: it is a note of times"))
     return sorted(attempts, key=lambda attempt: attempt.started)
+
+
+def _attempt(last_change: float, values: Any) -> Attempt:
+    names = {item.name for item in fields(Attempt)}
+    known = {name: value for name, value in values.items() if name in names}
+    attempt = Attempt(**{**known, "ended": known["ended"] or last_change})
+    require_types(attempt)
+    return attempt
 
 
 class AttemptLog:
@@ -71,7 +81,7 @@ class AttemptLog:
         """Replace the file of this attempt, atomically; on a full disk in the room that the reserve has left."""
         try:
             write_json(self._path(attempt), asdict(attempt))
-        except OSError:
+        except Unwritable:
             (self.folder / RESERVE).unlink(missing_ok=True)
             write_json(self._path(attempt), asdict(attempt))
 
@@ -92,4 +102,5 @@ class AttemptLog:
     def _beat(self) -> None:
         """If the process is killed, the time of its file says how long it lived."""
         while not self._ended.wait(HEARTBEAT_S):
-            os.utime(self._path(self.attempt))
+            with suppress(OSError):  # a disk that fails now may be there at the next one
+                os.utime(self._path(self.attempt))

@@ -6,15 +6,15 @@ out: the problems of all ranks, the first cause first; report.json; a table
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from hpc.jobs.files import write_json
+from hpc.jobs.files import read_json, write_json
 from hpc.ranks.probes import Gpu
+from hpc.types import require_types
 
 FILE = "report.json"
 MOST_PROBLEMS = 4  # in one line
@@ -74,11 +74,17 @@ class Report:
 
     @staticmethod
     def read(folder: Path) -> Report | None:
-        """That in a check's folder; None if there is none."""
+        """That in a check's folder; None if there is none. Raises ClusterError where it is broken."""
         if not (folder / FILE).exists():
             return None
-        values = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        return Report(**{**values, "ranks": [RankReport.of(rank) for rank in values["ranks"]]})
+
+        def report(values: Any) -> Report:
+            made = Report(**{**values, "ranks": [RankReport.of(rank) for rank in values["ranks"]]})
+            for item in (made, *made.ranks):
+                require_types(item)
+            return made
+
+        return read_json(folder / FILE, report, f"delete the folder {folder}, and submit again")
 
 
 def said(log: Path) -> dict[int, tuple[str, str]]:

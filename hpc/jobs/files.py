@@ -1,16 +1,79 @@
-"""JSON files that several processes read and replace."""
+"""Files that several processes read and replace.
+
+in:  the content of a file
+out: the file, whole or not at all, which outlasts a loss of power; what a file holds; ClusterError with its name
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from hpc.errors import ClusterError, Unwritable
+
+Value = TypeVar("Value")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn failed writes into Unwritable, which names `path` and says what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise Unwritable(f"cannot write {path} ({reason}); free some space, then the same command goes on") from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write or replace a file atomically: whoever reads it gets the old content or the new one, never a part.
+
+    Raises Unwritable.
+    """
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(content)
+            put_in_place(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write or replace a file atomically: whoever reads it gets the old content or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    """As `write_bytes`, what JSON can hold."""
+    write_bytes(path, (json.dumps(values, indent=1) + "\n").encode())
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Rename a file or folder that is written; it and its name are on the disk when this returns. Raises OSError."""
+    for written in (temporary, *temporary.rglob("*")):
+        if not written.is_symlink():
+            flush(written)
     os.replace(temporary, path)
+    flush(path.parent)
+
+
+def flush(path: Path) -> None:
+    """Wait until the content of a file, or the names in a folder, are on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
+            raise  # some network file systems flush names by themselves, and refuse to be asked
+    finally:
+        os.close(descriptor)
+
+
+def read_json(path: Path, make: Callable[[Any], Value], advice: str) -> Value:
+    """What `make` makes of the values in a file. Raises ClusterError with this advice where it is missing or broken."""
+    try:
+        return make(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ClusterError(f"{path} is broken ({reason}); {advice}") from error

@@ -25,7 +25,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from hpc.errors import ClusterError
+from hpc.errors import ClusterError, Unwritable
 from hpc.jobs.attempts import STOPPED, Attempt, AttemptLog
 from hpc.jobs.graph import identity
 from hpc.jobs.inspection import Station
@@ -106,12 +106,16 @@ def main() -> None:
     signals = Signals()
     signals.listen()  # before the payload, which may import much: a signal may arrive within the first second
     task = Task.from_command()
-    log = AttemptLog(task.folder, task.index)
+    try:
+        log = AttemptLog(task.folder, task.index)
+        if task.placement.rank == 0:
+            log.begin()
+    except ClusterError as problem:  # notes that are broken, or a full disk
+        sys.exit(_refused(problem).status)
     if task.placement.rank != 0:
         status = run(task, log, signals).status
         # with another status srun would end rank 0, which still has to put the job back into the queue
         sys.exit(0 if status in (STOPPED, OUT_OF_TIME) else status)
-    log.begin()
     outcome = Outcome(1)
     try:
         outcome = run(task, log, signals)
@@ -170,7 +174,10 @@ def _end(task: Task, log: AttemptLog, outcome: Outcome) -> int:
         attempt = _requeue(attempt, log, outcome.max_requeues - log.num_requeued)
         print(attempt.message, flush=True)
     is_saved = attempt.exit_status in (STOPPED, PUT_BACK)
-    log.end(replace(attempt, exit_status=STOPPED) if is_saved else attempt)
+    try:
+        log.end(replace(attempt, exit_status=STOPPED) if is_saved else attempt)
+    except Unwritable as error:  # what the step has done is done all the same
+        print(f"how this attempt ended is noted nowhere: {error}", file=sys.stderr, flush=True)
     if attempt.exit_status != 0 and not is_saved:
         _cancel_dependants(task)
     return int(attempt.exit_status or 0)
@@ -200,7 +207,10 @@ def _requeue(attempt: Attempt, log: AttemptLog, requeues_left: int) -> Attempt:
     if requeues_left <= 0:
         return replace(attempt, message="out of time, as often as cluster.max_requeues allows")
     requeued = replace(attempt, exit_status=STOPPED, message="out of time, back in the queue", requeued=True)
-    log.write(requeued)  # before scontrol, since SLURM then ends this process too
+    try:
+        log.write(requeued)  # before scontrol, since SLURM then ends this process too
+    except Unwritable as error:  # it would go back for ever
+        return replace(attempt, message=f"out of time, and not put back into the queue: {error}")
     if shutil.which("scontrol") is None:  # in a container; the script outside of it has the command
         return replace(requeued, exit_status=PUT_BACK)
     name = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else job

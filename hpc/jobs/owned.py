@@ -13,20 +13,28 @@ import stat
 from pathlib import Path
 
 from hpc.errors import ClusterError
+from hpc.jobs.files import put_in_place, writing
 
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 AGAIN = "submit again"
 
 
 def write_owned(path: Path, content: bytes) -> None:
-    """Write or replace a file, atomically, that only this account may write, whatever the umask."""
+    """Write or replace a file, atomically, that only this account may write, whatever the umask.
+
+    Raises Unwritable.
+    """
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
-    with open(descriptor, "wb") as file:
-        os.fchmod(descriptor, 0o644)
-        file.write(content)
-    os.replace(temporary, path)
+    with writing(path):
+        temporary.unlink(missing_ok=True)
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+            with open(descriptor, "wb") as file:
+                os.fchmod(descriptor, 0o644)
+                file.write(content)
+            put_in_place(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def read_owned(path: Path) -> bytes:

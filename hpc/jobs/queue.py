@@ -9,7 +9,6 @@ asked for the batch's name, which is unique, and the record is completed or remo
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -23,8 +22,9 @@ from filelock import FileLock, Timeout
 
 from hpc.errors import ClusterError
 from hpc.jobs import scheduler
-from hpc.jobs.files import write_json
+from hpc.jobs.files import read_json, write_bytes, write_json
 from hpc.jobs.scheduler import States, TaskState
+from hpc.types import require_types
 
 RECORD = "record.json"
 CANCELLED = "cancelled.txt"
@@ -85,7 +85,7 @@ class Queue:
             lock.release()
 
     def records(self) -> list[Record]:
-        """All of them, the oldest first."""
+        """All of them, the oldest first. Raises ClusterError where a record is broken."""
         records = [self._read(path) for path in self.folder.glob(f"*/{RECORD}")]
         return sorted(records, key=lambda record: record.submitted)
 
@@ -121,7 +121,7 @@ class Queue:
             failed_batches |= {record.name for record in more}
             dependants += more
         for record in dependants:
-            (self.batch_folder(record.name) / CANCELLED).write_text(f"needs {step}\n", encoding="utf-8")
+            write_bytes(self.batch_folder(record.name) / CANCELLED, f"needs {step}\n".encode())
         scheduler.cancel(str(record.job_id) for record in dependants)
 
     def cancel_reason(self, record: Record) -> str:
@@ -141,9 +141,14 @@ class Queue:
 
     @staticmethod
     def _read(path: Path) -> Record:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        lists = ("steps", "labels", "folders", "after", "needs")
-        return Record(**(values | {name: tuple(values[name]) for name in lists if name in values}))
+        return read_json(path, _record, f"end the job {path.parent.name} if squeue shows it, and delete its folder")
+
+
+def _record(values: Any) -> Record:
+    lists = ("steps", "labels", "folders", "after", "needs")
+    record = Record(**(values | {name: tuple(values[name]) for name in lists if name in values}))
+    require_types(record)
+    return record
 
 
 def new_record(

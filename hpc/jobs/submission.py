@@ -18,6 +18,7 @@ from hpc.errors import ClusterError, Unanswered
 from hpc.jobs import scheduler
 from hpc.jobs.attempts import RESERVE, RESERVED_BYTES
 from hpc.jobs.cluster import Cluster
+from hpc.jobs.files import write_bytes
 from hpc.jobs.graph import Batch, Step, batches, identity
 from hpc.jobs.limits import LimitReached, largest_array, limit_in
 from hpc.jobs.payload import Payload
@@ -189,11 +190,11 @@ class _Submission:
         )
         self._payload(batch).write(folder)
         if batch.kind == KIND:
-            (folder / RESERVE).write_bytes(bytes(RESERVED_BYTES))
+            write_bytes(folder / RESERVE, bytes(RESERVED_BYTES))
         awaited = self._dependency(waited_for, needed, dependency)
         text = script_of(batch, name, folder, cluster, awaited, self.code, self.sweep.program, self.sweep.environment)
         script = os.fsencode(text)  # a shell takes paths as the bytes that they are
-        (folder / "job.sh").write_bytes(script)
+        write_bytes(folder / "job.sh", script)
         self.queue.write(record)
         record = replace(record, job_id=self._submit(script, record, cluster))
         self.queue.write(record)

@@ -11,21 +11,22 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import os
 import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hpc.errors import ClusterError
-from hpc.jobs.files import write_json
+from hpc.jobs.files import put_in_place, read_json, write_bytes, write_json, writing
 from hpc.jobs.graph import Step, identity, in_order
 from hpc.jobs.owned import private_folder
 from hpc.ranks.zero import Zero
+from hpc.types import require_types
 
 MANIFEST = "manifest.json"
 LARGEST_COPY = 2**20  # bytes
@@ -71,23 +72,34 @@ class Manifest:
 
     @staticmethod
     def read(folder: Path) -> Manifest:
-        """That of the sweep in `folder`, whose root may have been moved since. Raises ClusterError if there is none."""
+        """That of the sweep in `folder`, whose root may have been moved since. Raises ClusterError if there is none,
+        or it is broken.
+        """
         path = folder / MANIFEST
         if not path.is_file():
             there = ", ".join(sorted(str(path.parent) for path in folder.glob(f"sweeps/*/{MANIFEST}")))
             advice = f"allowed: {there}" if there else "give that of a sweep, root/sweeps/NAME"
             raise ClusterError(f"{folder} is no folder of a sweep, without {MANIFEST}; {advice}")
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        before, now = Path(values["steps"][-1]["folder"]).parent.parent, folder.absolute().parent.parent
+        return read_json(
+            path, partial(_manifest, folder.absolute().parent.parent), "the sweep's command makes it again"
+        )
 
-        def moved(place: str) -> str:
-            return str(now / Path(place).relative_to(before)) if Path(place).is_relative_to(before) else place
 
-        steps = [
-            ManifestStep(**{**step, "folder": moved(step["folder"]), "marker": moved(step["marker"])})
-            for step in values["steps"]
-        ]
-        return Manifest(moved(values["root"]), values["points"], steps, values.get("command", ""))
+def _manifest(now: Path, values: Any) -> Manifest:
+    """From what JSON holds, of a sweep whose root is `now`."""
+    before = Path(values["steps"][-1]["folder"]).parent.parent
+
+    def moved(place: str) -> str:
+        return str(now / Path(place).relative_to(before)) if Path(place).is_relative_to(before) else place
+
+    steps = [
+        ManifestStep(**{**step, "folder": moved(step["folder"]), "marker": moved(step["marker"])})
+        for step in values["steps"]
+    ]
+    manifest = Manifest(moved(values["root"]), values["points"], steps, values.get("command", ""))
+    for item in (manifest, *steps):
+        require_types(item)
+    return manifest
 
 
 @dataclass(frozen=True)
@@ -132,7 +144,7 @@ class Sweep:
         configs = path.parent / "configs"
         configs.mkdir(exist_ok=True)
         for index, text in enumerate(as_yaml(self.configs)):
-            (configs / f"{index:04d}.yaml").write_text(text, encoding="utf-8")
+            write_bytes(configs / f"{index:04d}.yaml", text.encode())
         return path
 
     def code_folder(self) -> Path:
@@ -146,8 +158,8 @@ class Sweep:
         """Copy the code to root/code-ACCOUNT/HASH, so that later edits do not change jobs that wait.
 
         Returns the folder, which other accounts cannot enter. The hash is that of the content. Large files (data,
-        compiled modules) are linked instead of copied. Raises ClusterError if a package cannot be imported, or others
-        could replace the copy.
+        compiled modules) are linked instead of copied. Raises ClusterError if a package cannot be imported, others
+        could replace the copy, or it cannot be written.
         """
         files = _files_of(self.packages)
         folder = self._folder_of(files)
@@ -155,20 +167,25 @@ class Sweep:
         if folder.exists():
             return folder
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-        for path, name in files.items():
-            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
-            if _is_large(path):
-                (temporary / name).symlink_to(path.resolve())
-            else:
-                shutil.copyfile(path, temporary / name)
-        (temporary / "COMMIT").write_text(f"{self.commit or ''}\n", encoding="utf-8")
-        try:
-            os.replace(temporary, folder)
-        except OSError:
-            if not folder.exists():
-                raise
-            shutil.rmtree(temporary)  # another submission of the same code was faster
+        with writing(folder):
+            try:
+                _copy(files, temporary)
+                (temporary / "COMMIT").write_text(f"{self.commit or ''}\n", encoding="utf-8")
+                put_in_place(temporary, folder)
+            except OSError:
+                shutil.rmtree(temporary, ignore_errors=True)
+                if not folder.exists():  # else another submission of the same code was faster
+                    raise
         return folder
+
+
+def _copy(files: Mapping[Path, Path], folder: Path) -> None:
+    for path, name in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if _is_large(path):
+            (folder / name).symlink_to(path.resolve())
+        else:
+            shutil.copyfile(path, folder / name)
 
 
 def code_folder_of(root: Path) -> Path:

@@ -52,7 +52,7 @@ def store_splits(splits: Mapping[str, Labelled], class_names: tuple[str, ...], f
 
     Nothing is written where the file is there already. Raises UserError where it cannot be written.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     tensors = {name: array for split, part in splits.items() for name, array in _tensors(split, part).items()}
     names = json.dumps(class_names)
@@ -60,7 +60,7 @@ def store_splits(splits: Mapping[str, Labelled], class_names: tuple[str, ...], f
     path = folder / f"{digest[:16]}.safetensors"
     if not path.exists():
         about = {"class_names": names, "digest": digest}
-        store.write_file(path, lambda temporary: save_file(tensors, temporary, about))
+        store.write_bytes(path, save(tensors, about))
     return path
 
 

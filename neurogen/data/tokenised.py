@@ -39,6 +39,7 @@ def save_texts(dataset: Dataset, folder: Path) -> None:
 
 def load_texts(config: DatasetConfig, folder: Path) -> Dataset:
     """Read what `save_texts` wrote. Raises UserError where the file is missing or broken."""
+    store.require_as_written(folder / FILE)
     try:
         with safe_open(folder / FILE, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -88,7 +89,7 @@ def read_description(folder: Path) -> Description:
         values = {"random_on_device": False, "reset_seed": None} | plain["backbone"]  # older versions had no such keys
         backbone, config = typed(BackboneConfig, values), typed(GeneratorConfig, plain["generator"])
         return Description(backbone, config, tasks)
-    except (KeyError, TypeError, UserError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError) as error:  # a UserError is a ValueError
         raise UserError(
             f"{folder} holds no generator of this version ({error}); train it again, or load it with the right one"
         ) from error
@@ -106,13 +107,20 @@ def save_generator(generator: Generator, backbone: BackboneConfig, folder: Path)
     """Write all parts into `folder`; the caller marks it as done afterwards. Raises UserError where it cannot."""
     tasks = {name: TaskDescription.of(task) for name, task in generator.tasks.items()}
     description = Description(backbone, generator.config, tasks)
-    # peft would ask the hub whether the vocabulary has changed, which it never does here
-    with store.writing(folder / "adapter"):
-        generator.backbone.model.save_pretrained(folder / "adapter", save_embedding_layers=False)
+    _save_adapter(generator, folder / "adapter")
     store.write_tensors(folder / "generator.safetensors", _tensors_of(generator))
     description.write(folder)
     store.write_text(folder / "README.md", generator_card(description))
     store.write_text(folder / "adapter" / "README.md", adapter_card(description))  # peft leaves a template to fill in
+
+
+def _save_adapter(generator: Generator, folder: Path) -> None:
+    """What peft writes, file by file as everything else: a killed process leaves no half of it behind."""
+    with store.writing(folder), TemporaryDirectory(prefix=f".adapter{store.TEMPORARY}", dir=folder.parent) as temporary:
+        # peft would ask the hub whether the vocabulary has changed, which it never does here
+        generator.backbone.model.save_pretrained(temporary, save_embedding_layers=False)
+        for path in sorted(Path(temporary).iterdir()):
+            store.write_bytes(folder / path.name, path.read_bytes())
 
 
 def load_generator(
@@ -192,6 +200,7 @@ def _load_values(generator: Generator, tensors: dict[str, Tensor], adapter: dict
 
 
 def _read(path: Path) -> dict[str, Tensor]:
+    store.require_as_written(path)
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

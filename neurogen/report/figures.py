@@ -17,6 +17,7 @@ from pathlib import Path
 from neurogen import store
 from neurogen.report.canvas import Axes, Figure, rc_context
 
+UNDATED = {"CreationDate": None}  # the same results give the same file
 CLASSICAL, GENERATED, ZOO, INJECT = "#666666", "#d1495b", "#30638e", "#c98a1b"
 STYLE = {
     "font.size": 8,
@@ -96,5 +97,7 @@ def save(figure: Figure, path: Path) -> None:
     """As PATH.png and PATH.pdf. Raises UserError where the folder cannot be written."""
     for suffix in (".png", ".pdf"):
         target = path.with_name(path.name + suffix)
-        store.write_file(target, lambda temporary: figure.savefig(temporary, dpi=WIDE.dpi))
+        drawn = io.BytesIO()  # where a file cannot be written, matplotlib fails in ways of its own
+        figure.savefig(drawn, format=suffix[1:], dpi=WIDE.dpi, metadata=UNDATED if suffix == ".pdf" else None)
+        store.write_bytes(target, drawn.getvalue())
         figure.set_layout_engine("none")  # what is laid out stays in its place; doing it again takes as long as drawing

@@ -51,7 +51,7 @@ Caption = tuple[str, str]  # text, colour
 
 def draw_all(step: Evaluate, folder: Path, runtime: Runtime) -> dict[str, Picture]:
     """Draw curves, weights and predictions into `folder` and into TensorBoard; the pictures by these names."""
-    from torch.utils.tensorboard import SummaryWriter
+    from neurogen.events import Events
 
     if step.task.dataset.ways is not None:
         return _draw_lists(step, folder, runtime)
@@ -69,7 +69,7 @@ def draw_all(step: Evaluate, folder: Path, runtime: Runtime) -> dict[str, Pictur
         "predictions": partial(predictions, step, dataset, predicted),
     }
     point, pictures = point_of(step), {}
-    with SummaryWriter(str(folder / f"point-{point}")) as writer:
+    with Events(folder / f"point-{point}") as events, events.adding() as writer:
         writer.add_text("instruction/stage 1", GENERIC)
         writer.add_text("instruction/stage 2", task_instruction(step.task.target.title, step.task.dataset.title))
         for population, flat in (("generated", generated[0]), ("zoo", zoo[0])):
@@ -83,13 +83,13 @@ def draw_all(step: Evaluate, folder: Path, runtime: Runtime) -> dict[str, Pictur
 
 def _draw_lists(step: Evaluate, folder: Path, runtime: Runtime) -> dict[str, Picture]:
     """Curves, and what networks for lists of names say of samples; the pictures by these names."""
-    from torch.utils.tensorboard import SummaryWriter
+    from neurogen.events import Events
 
     plots: dict[str, Callable[[Screen], Figure]] = {"curves": partial(curves, step)}
     if step.task.embed is None:
         plots["lists"] = partial(lists, listed_samples(step, runtime))
     point, pictures = point_of(step), {}
-    with SummaryWriter(str(folder / f"point-{point}")) as writer:
+    with Events(folder / f"point-{point}") as events, events.adding() as writer:
         writer.add_text("instruction", listing_instruction(step.task.target.title))
         for name, draw in plots.items():
             pictures[name], figure = picture_of(draw, folder / f"{name}-{point}")

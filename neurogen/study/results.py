@@ -281,8 +281,9 @@ def from_json(kind: type[Result], plain: Any, source: Path) -> Result:
     """
     try:
         return _CONVERTER.structure(plain, kind)
-    except cattrs.BaseValidationError as error:
-        problems = "; ".join(cattrs.transform_error(error, path="")[:3])
+    except (cattrs.BaseValidationError, LookupError, TypeError, AttributeError, ValueError) as error:
+        is_listed = isinstance(error, cattrs.BaseValidationError)
+        problems = "; ".join(cattrs.transform_error(error, path="")[:3]) if is_listed else repr(error)
         raise UserError(
             f"{source} was written by another version of the program ({problems}); delete it to make it again"
         ) from error

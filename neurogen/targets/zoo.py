@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from neurogen import store
 from neurogen.config import Alignment
 from neurogen.data.dataset import Dataset, require_same
 from neurogen.errors import UserError
@@ -24,7 +25,8 @@ def network_path(folder: Path, index: int) -> Path:
 
 
 def load_network(path: Path, layout: ParameterLayout) -> Float[Tensor, " params"]:
-    """The flat parameters in a file. Raises UserError for a missing, truncated or foreign one."""
+    """The flat parameters in a file. Raises UserError for a missing, broken or foreign one."""
+    store.require_as_written(path)
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:

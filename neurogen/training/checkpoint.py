@@ -3,7 +3,7 @@
 value/NAME             what is trained
 optimizer/MOMENT/NAME  the optimiser's state
 best/NAME              the best values so far, where stage.keep=best
-metadata               number of steps, best accuracy (JSON)
+metadata               number of steps, best accuracy, the digest of that and of all tensors (JSON)
 
 The history is a file of its own (history.py). Training waits only until values and moments are copied to the host; a
 thread of rank 0 writes them.
@@ -11,6 +11,7 @@ thread of rank 0 writes them.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -82,7 +83,7 @@ class Checkpoints:
         if not self.runtime.is_first:
             return
         tensors = on_host({f"{kind}/{name}": value for kind, named in parts.items() for name, value in named.items()})
-        progress = json.dumps({"step": state.step, "best_accuracy": state.best_accuracy})
+        progress = {"step": state.step, "best_accuracy": state.best_accuracy}
         rows, self.num_rows = state.history[self.num_rows :], len(state.history)
         self.writing = self.thread.submit(_write, self.folder, state.step, tensors, progress, rows)
 
@@ -93,10 +94,13 @@ class Checkpoints:
             writing.result()
 
 
-def _write(folder: Path, step: int, tensors: Mapping[str, Tensor], progress: str, rows: list[Metrics]) -> None:
+def _write(
+    folder: Path, step: int, tensors: Mapping[str, Tensor], progress: dict[str, float], rows: list[Metrics]
+) -> None:
     path = folder / f"step-{step:06d}.safetensors"
     append_rows(folder / FILE, rows)
-    store.write_tensors(path, tensors, {"progress": progress})
+    about = json.dumps(progress | {"sha256": _digest(tensors, progress)})
+    store.write_tensors(path, tensors, {"progress": about})
     no_newer = sorted(other for other in folder.glob("step-*.safetensors") if other <= path)  # a newer one is broken
     with store.writing(folder):
         for old in no_newer[:-CHECKPOINTS_KEPT]:
@@ -166,7 +170,18 @@ def _read(path: Path) -> tuple[dict[str, Tensor], TrainingState]:
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
         metadata = json.loads(file.metadata()["progress"])
+    progress = {"step": metadata["step"], "best_accuracy": metadata["best_accuracy"]}
+    if "sha256" in metadata and metadata["sha256"] != _digest(tensors, progress):  # earlier versions noted none
+        raise ValueError("its content has changed since it was written")
     return tensors, TrainingState(metadata["step"], metadata.get("history", []), metadata["best_accuracy"])
+
+
+def _digest(tensors: Mapping[str, Tensor], progress: dict[str, float]) -> str:
+    digest = hashlib.sha256(json.dumps(progress).encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(bytes(tensors[name].detach().contiguous().reshape(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()
 
 
 def _named(kind: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

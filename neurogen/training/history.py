@@ -10,7 +10,6 @@ perhaps half a line, is cut off again when the run goes on.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,11 +22,11 @@ FILE = "history.jsonl"
 def append_rows(path: Path, rows: Sequence[Metrics]) -> None:
     """Add rows to the file, and wait until they are on the disk. Raises UserError where they cannot be written."""
     with store.writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        store.make_folder(path.parent)
         with path.open("a", encoding="utf-8") as file:
             file.write(_lines(rows))
-            file.flush()
-            os.fsync(file.fileno())
+        store.flush(path)
+        store.flush(path.parent)
 
 
 def write_rows(path: Path, rows: Sequence[Metrics]) -> None:

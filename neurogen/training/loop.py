@@ -106,25 +106,26 @@ class Log:
     """TensorBoard, and progress with the remaining time."""
 
     def __init__(self, name: str, folder: Path, num_steps: int, first_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        from neurogen.events import Events
 
-        self.writer = SummaryWriter(str(folder), purge_step=first_step + 1)
+        self.events = Events(folder, purge_step=first_step + 1)
         self.progress = Progress(name, num_steps, unit="steps", first=first_step)
 
     def __enter__(self) -> Log:
-        self.writer.__enter__()
+        self.events.__enter__()
         self.progress.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         self.progress.__exit__(*error)
-        self.writer.close()
+        self.events.__exit__(*error)
 
     def write(self, history: list[Metrics]) -> None:
         """The last row of the history."""
-        for name, value in history[-1].items():
-            if name != "step":
-                self.writer.add_scalar(name, value, round(history[-1]["step"]))
+        with self.events.adding() as writer:
+            for name, value in history[-1].items():
+                if name != "step":
+                    writer.add_scalar(name, value, round(history[-1]["step"]))
         validated = [row["validation_accuracy"] for row in history if "validation_accuracy" in row]
         accuracy = f", val. acc. {100 * validated[-1]:.1f} %" if validated else ""
         self.progress.advance(1, f"loss {history[-1]['loss']:.3f}{accuracy}")

@@ -1,0 +1,81 @@
+"""A whole run that is killed, or has a call that fails, at random moments, again and again; the same command each time.
+
+in:  as many faults as FAULT_TRIES says; a run that ends is compared, and begun anew
+out: the same bits as those of a run that nothing disturbed
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TINY
+from tests.faults.conftest import SEED, TRIES
+from tests.faults.interposed import Fault, Server
+from tests.faults.jobs import content_of
+
+pytestmark = pytest.mark.faults
+LONGEST_S = 4.0  # from the beginning to the kill; most runs of a step are shorter
+MOST_CALLS = 150  # from the beginning to the call that fails
+
+
+@pytest.fixture(scope="module")
+def whole(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a run that nothing disturbed."""
+    root = tmp_path_factory.mktemp("whole") / "runs"
+    ended = server.run(["neurogen.run", *TINY, f"root={root}"], root, Fault(), root.parent)
+    assert ended.status == 0, ended.stderr
+    return root
+
+
+def where_it_stands(root: Path) -> str:
+    """The steps that are done."""
+    return " ".join(sorted({path.parent.parent.name for path in root.glob("*/*/DONE")})) or "nothing"
+
+
+def test_killed_at_random_moments(whole: Path, server: Server, tmp_path: Path) -> None:
+    rng, root, killed_at = random.Random(SEED), tmp_path / "runs", Counter[str]()
+    words = ["neurogen.run", *TINY, f"root={root}"]
+    while killed_at.total() < TRIES:
+        pid = server.begin(words, root, Fault(), tmp_path)
+        time.sleep(rng.uniform(0, LONGEST_S))
+        os.kill(pid, signal.SIGKILL)
+        ended = server.end()
+        if ended.status == 0:
+            assert content_of(root) == content_of(whole), killed_at
+            shutil.rmtree(root)
+            continue
+        assert ended.status == -signal.SIGKILL
+        killed_at[where_it_stands(root)] += 1
+    ended = server.run(words, root, Fault(), tmp_path)
+    print(f"FAULT_SEED={SEED}: killed after {dict(killed_at)}")
+    assert ended.status == 0, ended.stderr
+    assert content_of(root) == content_of(whole), killed_at
+
+
+def test_calls_fail_at_random(whole: Path, server: Server, tmp_path: Path) -> None:
+    """The disk is full, or broken, for one call or from it on."""
+    rng, root, failed_at = random.Random(SEED), tmp_path / "runs", Counter[str]()
+    words = ["neurogen.run", *TINY, f"root={root}"]
+    while failed_at.total() < TRIES:
+        fault = Fault(rng.randint(1, MOST_CALLS), rng.choice(["ENOSPC", "EIO", "EDQUOT"]), lasts=rng.random() < 0.5)
+        ended = server.run(words, root, fault, tmp_path)
+        if ended.status == 0:
+            assert content_of(root) == content_of(whole), failed_at
+            shutil.rmtree(root)
+            continue
+        assert "Traceback" not in ended.stderr, ended.stderr
+        assert ended.stderr.splitlines()[-1].startswith("error: "), ended.stderr
+        assert str(root) in ended.stderr.splitlines()[-1], ended.stderr
+        failed_at[where_it_stands(root)] += 1
+    ended = server.run(words, root, Fault(), tmp_path)
+    print(f"FAULT_SEED={SEED}: failed after {dict(failed_at)}")
+    assert ended.status == 0, ended.stderr
+    assert content_of(root) == content_of(whole), failed_at
