@@ -34,6 +34,7 @@ DONE, DIGESTS = "DONE", "sha256"
 READ_AGAIN = (".json", ".safetensors")  # files of a step that others read
 LIBRARIES = ("torch", "torchvision", "transformers", "peft", "numpy")  # whose versions a result may depend on
 TEMPORARY = ".tmp"
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP)
 ROOT_MARKER = ".neurogen"  # a file in every root, so that data in the same folder are read without the results
 
 
@@ -204,6 +205,13 @@ def exclusive(folder: Path, stop: Event) -> Iterator[None]:
                 waiting = True
                 if stop.is_set():
                     raise Interrupted from None
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                raise UserError(
+                    f"the file system of {folder} has no locks ({error.strerror}), so two processes could work on one "
+                    "step; mount it with flock, or set root=FOLDER on another"
+                ) from error
     try:
         yield
     finally:

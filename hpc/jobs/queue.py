@@ -9,6 +9,7 @@ asked for the batch's name, which is unique, and the record is completed or remo
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -78,6 +79,13 @@ class Queue:
             raise ClusterError(
                 f"{error.filename} is not yours to write; whoever shares a root needs a common group, a folder with "
                 "chmod g+ws, and umask 002"
+            ) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+                raise
+            raise ClusterError(
+                f"the file system of {self.folder} has no locks ({error.strerror}), so two submissions could meet; "
+                "mount it with flock, or set root=FOLDER on another"
             ) from error
         try:
             yield

@@ -101,8 +101,13 @@ def _write(
     append_rows(folder / FILE, rows)
     about = json.dumps(progress | {"sha256": _digest(tensors, progress)})
     store.write_tensors(path, tensors, {"progress": about})
-    no_newer = sorted(other for other in folder.glob("step-*.safetensors") if other <= path)  # a newer one is broken
-    with store.writing(folder):
+    _remove_before(path)
+
+
+def _remove_before(path: Path) -> None:
+    """Of this checkpoint and those before it, keep the newest. Raises UserError where one cannot be removed."""
+    no_newer = sorted(other for other in path.parent.glob("step-*.safetensors") if other <= path)  # newer: broken
+    with store.writing(path.parent):
         for old in no_newer[:-CHECKPOINTS_KEPT]:
             old.unlink()
 
@@ -136,6 +141,7 @@ def resume(trainables: Trainables, folder: Path, runtime: Runtime) -> tuple[Trai
         for name, value in values.items():
             trainables[name].copy_(value)
     if runtime.is_first:
+        _remove_before(path)  # a writer that was killed has not come to it
         print(f"  continuing from step {state.step}", flush=True)
         state.history = _cut_back(folder / FILE, state)
     state.history = runtime.ranks.broadcast(state.history)

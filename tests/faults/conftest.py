@@ -20,8 +20,12 @@ from tests.conftest import Composed
 from tests.faults.interposed import Fault, Server, library, serving
 from tests.faults.jobs import Jobs, content_of
 
-FEW = 3
+FEW = 1
 TRIES, SEED = int(os.environ.get("FAULT_TRIES", FEW)), int(os.environ.get("FAULT_SEED", "0"))
+
+# The zoo; checkpoints and generators; results; tables, which take so long that the few tries leave them out.
+STEPS = ("reference", "inject", "tune", "evaluate", *(["sweeps"] if TRIES > FEW else []))
+MARKS = [pytest.mark.faults, pytest.mark.xdist_group("faults")]  # one worker, since all share what is undisturbed
 
 
 def drawn(positions: range, *words: object) -> list[int]:

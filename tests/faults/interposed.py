@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 SOURCE = Path(__file__).with_name("interposed.c")
+QUIET_S = 10.0
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -102,6 +104,14 @@ class Server:
         """Begin a program and wait for its end."""
         self.begin(words, root, fault, folder, **environment)
         return self.end()
+
+    def wait_for(self, num_calls: int) -> None:
+        """Until the program has made so many calls, or makes none for a while."""
+        seen, since = -1, time.monotonic()
+        while seen < num_calls and time.monotonic() - since < QUIET_S:
+            now = int.from_bytes(self.count.read_bytes(), "little")
+            seen, since = (now, time.monotonic()) if now != seen else (seen, since)
+            time.sleep(0.01)
 
     def calls(self) -> Iterator[Call]:
         """What the last program did to files below its root."""

@@ -29,7 +29,7 @@ SHORT = (
     "checkpoint_every=1",
     "evaluate.num_contexts=1",
 )
-TIMES = ("seconds", "gpu_hours", "tokens_per_s", "step_s", "memory_gb")
+TIMES = ("seconds", "gpu_hours", "tokens_per_s", "step_s", "memory_gb", "root")  # and where it lies
 VARYING = ("DONE", "environment.json", ".lock", "report.html", "costs.json")
 
 

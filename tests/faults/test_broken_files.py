@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Undisturbed, drawn
+from tests.faults.conftest import MARKS, STEPS, Undisturbed, drawn
 from tests.faults.interposed import Fault, Server
 from tests.faults.jobs import content_of
 from tests.faults.test_calls import said_in_one_line
 
-pytestmark = pytest.mark.faults
+pytestmark = MARKS
 
 
 def flipped(content: bytes) -> bytes:
@@ -30,7 +30,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("kind", ["inject", "tune", "evaluate", "sweeps"])
+@pytest.mark.parametrize("kind", STEPS[1:])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_named_or_without_effect(
     undisturbed: Undisturbed, server: Server, tmp_path: Path, kind: str, damage: str

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import Undisturbed, drawn
+from tests.faults.conftest import MARKS, STEPS, Undisturbed, drawn
 from tests.faults.interposed import Ended, Fault, Server
 from tests.faults.jobs import content_of
 
-pytestmark = pytest.mark.faults
-STEPS = ("reference", "inject", "tune", "evaluate", "sweeps")  # zoo; checkpoints and generators; results; tables
+pytestmark = MARKS
 
 
 def said_in_one_line(ended: Ended) -> str:

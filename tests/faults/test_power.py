@@ -8,15 +8,15 @@ from random import Random
 
 import pytest
 
-from tests.faults.conftest import SEED, Undisturbed, drawn
+from tests.faults.conftest import MARKS, SEED, STEPS, Undisturbed, drawn
 from tests.faults.interposed import Fault, Server
 from tests.faults.jobs import content_of
 from tests.faults.power import Disk, Loss
 
-pytestmark = pytest.mark.faults
+pytestmark = MARKS
 
 
-@pytest.mark.parametrize("kind", ["reference", "inject", "tune", "evaluate", "sweeps"])
+@pytest.mark.parametrize("kind", STEPS)
 @pytest.mark.parametrize("loss", Loss)
 def test_a_step_goes_on_after_the_power_was_lost(
     undisturbed: Undisturbed, server: Server, tmp_path: Path, kind: str, loss: Loss
