@@ -29,7 +29,9 @@ SHORT = (
     "checkpoint_every=1",
     "evaluate.num_contexts=1",
 )
-TIMES = ("seconds", "gpu_hours", "tokens_per_s", "step_s", "memory_gb", "root")  # and where it lies
+TIMES = ("seconds", "gpu_hours", "tokens_per_s", "step_s", "memory_gb", "root", "commits")  # and where it was made
+# Notes below tables name times and the commit; their figures are in results.json and results.csv.
+NOTED = (".md", ".tex")
 VARYING = ("DONE", "environment.json", ".lock", "report.html", "costs.json")
 
 
@@ -70,7 +72,7 @@ def content_of(root: Path, left_out: Path | None = None) -> dict[str, Any]:
     """By its path below the root, what every file of finished steps holds; without times and TensorBoard's events."""
     content = {}
     for path in (path for done in sorted(root.glob("*/*/DONE")) for path in done.parent.rglob("*") if path.is_file()):
-        if path.name not in VARYING and "tfevents" not in path.name and path != left_out:
+        if path.name not in VARYING and "tfevents" not in path.name and path != left_out and path.suffix not in NOTED:
             is_plain = path.suffix in (".json", ".jsonl")
             lines = [_timeless(json.loads(line)) for line in _values(path)] if is_plain else path.read_bytes()
             content[str(path.relative_to(root))] = lines
