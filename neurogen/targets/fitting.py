@@ -22,6 +22,7 @@ from neurogen.data.dataset import Dataset, Split
 from neurogen.errors import Interrupted, UserError
 from neurogen.progress import Progress
 from neurogen.study.results import Curve
+from neurogen.targets.episodes import Episodes
 from neurogen.targets.lockstep import Lockstep, as_graph
 from neurogen.targets.networks import build_network
 from neurogen.targets.prediction import Batches, judge
@@ -61,15 +62,22 @@ def train_networks(
     order_seeds: Sequence[int],
     runtime: Runtime,
     progress: Progress,
+    episodes: Episodes | None = None,
 ) -> list[Curve]:
     """Train in place with AdamW and keep of every network the epoch that the schedule says. Returns their curves.
 
-    `train` and `validation` are on the runtime's device. Progress counts an epoch of each network. Raises UserError
-    when a loss is no longer finite, Interrupted when the stop flag is set.
+    `train` and `validation` are on the runtime's device. With `episodes` the networks also learn from these.
+    Progress counts an epoch of each network. Raises UserError when a loss is no longer finite, Interrupted when the
+    stop flag is set.
     """
     for network in networks:
         network.to(runtime.device).to(memory_format=torch.channels_last)  # max pooling is faster so
-    lockstep = Lockstep(networks, train, training, as_graph if runtime.device.type == "cuda" else None)
+    if episodes is None:
+        lockstep = Lockstep(networks, train, training, as_graph if runtime.device.type == "cuda" else None)
+    else:  # an episode is drawn anew in every update, which a graph cannot do
+        lockstep = Lockstep(networks, train, training, None, episodes.loss)
+        for optimizer, scale in zip(lockstep.optimizers, episodes.scales, strict=True):
+            optimizer.add_param_group({"params": [scale], "weight_decay": 0.0})
     cosine = training.schedule == NetworkSchedule.cosine
     schedules = [
         torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.epochs)
@@ -83,6 +91,8 @@ def train_networks(
             lockstep.update(batches)
         for schedule in schedules:
             schedule.step()
+        if episodes is not None:
+            episodes.settle(networks)
         judged = torch.stack([judge(network, dict(network.named_parameters()), validation) for network in networks])
         rows = torch.cat([lockstep.mean_losses().unsqueeze(1), judged], 1).tolist()  # the only wait for a GPU
         for history, row in zip(histories, rows, strict=True):
