@@ -1,4 +1,4 @@
-"""What the settings of named and shown classes must have in common: pools of datasets, lists of classes (dataset.ways)."""
+"""What settings of named and shown classes must have in common: pools, lists of classes (dataset.ways), episodes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def check_shown(e: Experiment) -> None:
         return
     if e.dataset.ways is None:
         raise UserError(
-            "shown=… shows classes beside named ones, and dataset.ways=null lists none; set preset=shown, or leave it out"
+            "shown=… shows classes beside named ones, and dataset.ways=null lists none; set preset=shown, or leave it "
+            "out"
         )
     texts = [dataset.name for dataset in (e.dataset, e.shown.data, e.shown.test) if dataset.text is not None]
     if texts:

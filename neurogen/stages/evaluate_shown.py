@@ -204,7 +204,7 @@ def _accuracy_trained(step: Evaluate, inputs: Inputs, shown: Dataset, context: S
     optimizer = torch.optim.AdamW(network.parameters(), LR)
     for _ in range(UPDATES):
         optimizer.zero_grad()
-        drawn = samples.preparation(255 * distorted(pictures, rng))
+        drawn = samples.preparation((255 * distorted(pictures, rng)).round().byte())
         nn.functional.cross_entropy(network(drawn), samples.labels).backward()
         optimizer.step()
     kept, labels = _of_classes(shown.test, context.classes)

@@ -90,7 +90,7 @@ class Episodes:
         turns = torch.randint(QUARTERS, (ways,), generator=rng).tolist()
         turned = torch.stack([picture.rot90(turn, (2, 3)) for picture, turn in zip(pictures, turns, strict=True)])
         drawn = distorted(turned.flatten(0, 1), rng)
-        return self.shown.preparation(255 * drawn).unflatten(0, (ways, count)), shots
+        return self.shown.preparation((255 * drawn).round().byte()).unflatten(0, (ways, count)), shots
 
 
 def samples_by_class(split: Split, config: EpisodesConfig) -> list[Int64[Tensor, " samples"]]:
