@@ -71,7 +71,12 @@ def check_shown(e: Experiment) -> None:
         raise UserError(f"shown.episodes.ways={episodes.ways} must be at least 2 classes")
     if not e.shown.test_shots or min(e.shown.test_shots) < 1:
         raise UserError(f"shown.test_shots={written(e.shown.test_shots)} must be numbers of samples, each at least 1")
-    if e.shown.test.load in (e.dataset.load, e.shown.data.load):
+    if any(_files(e.shown.test) == _files(trained) for trained in (*e.dataset.members, e.shown.data)):
         raise UserError(
             f"shown.test={e.shown.test.name} is data that the zoo is trained on; take classes that it has not seen"
         )
+
+
+def _files(dataset: DatasetConfig) -> tuple[object, ...]:
+    """What a dataset is read from."""
+    return dataset.load, dataset.path, dataset.glyphs

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,6 @@ from neurogen import store
 from neurogen.cache import cache_folder
 from neurogen.config import DatasetConfig, GlyphsConfig
 from neurogen.data.dataset import Labelled, RawSplits, split_off_test
-from neurogen.data.folders import SplitName
 from neurogen.data.images import resized
 from neurogen.data.strokes import Stroke, kanjivg, read_strokes, written
 from neurogen.errors import UserError, one_line
@@ -33,7 +32,6 @@ from neurogen.rng import seed_of
 VERSION = 2  # raise it when the same settings give other pictures
 SCRIPTS = ("CJK UNIFIED IDEOGRAPH", "HIRAGANA LETTER", "KATAKANA LETTER")
 SHARES_OF_RUNS = (0.06, 0.24, 0.3, 0.25, 0.15)  # of one stroke, of two, … among the parts of characters
-NUM_TENTHS = 10  # of the classes; one tenth is for validation, one for test
 # what may be taken for a digit, a Latin letter or the same sign of another script, also where it is written carelessly
 LOOK_ALIKES = frozenset(
     "丨亅丿乙乚一二三口〇工十丁了人入八几卜冂凵匚匸卩厂丫廾彡己已巳日曰目月円只呂王土士干千山川彐旨弓之七九丸乃力刀"
@@ -60,16 +58,6 @@ def glyphs(config: DatasetConfig) -> RawSplits:
         raise UserError(f"{path} cannot be read ({one_line(error)}); delete it, and it is made again") from error
     labels = np.repeat(np.arange(len(names)), options.samples_per_class)
     return split_off_test(Labelled.of(resized(pictures[:, None], config.resize), labels), tuple(names))
-
-
-def class_split(names: Sequence[str]) -> dict[SplitName, tuple[str, ...]]:
-    """Classes to train on, to choose by and to test on; a class is in the same split whatever else there is."""
-    splits: dict[SplitName, tuple[str, ...]] = dict.fromkeys(SplitName, ())
-    for name in names:
-        tenth = seed_of("class split", name) % NUM_TENTHS
-        split = {0: SplitName.TEST, 1: SplitName.VALIDATION}.get(tenth, SplitName.TRAIN)
-        splits[split] += (name,)
-    return splits
 
 
 def _digest(options: GlyphsConfig) -> str:

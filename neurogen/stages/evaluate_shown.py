@@ -45,8 +45,8 @@ class Body:
 
     network: nn.Module
     tensors: dict[str, Tensor]
-    named: Features  # of the test samples of the experiment's own data
-    shown: Features  # of those of the classes that are shown
+    named: Float[Tensor, "named features"]  # of the test samples of the experiment's own data
+    shown: Float[Tensor, "shown features"]  # of those of the classes that are shown
 
     @staticmethod
     def of(inputs: Inputs, tensors: dict[str, Tensor], shown: Split) -> Body:
