@@ -33,7 +33,7 @@ from neurogen.targets.prototypes import features, output_rows
 from neurogen.training.runtime import Runtime
 
 MOST_CLASSES = 10  # that a context shows
-UPDATES, LR = 200, 2e-3  # of networks that are trained on the shown samples alone; chosen on Fashion-MNIST
+UPDATES, LR = 400, 2e-3  # of networks that are trained on the shown samples alone; chosen on characters
 
 Features = Float[Tensor, "samples features"]
 Labels = Int64[Tensor, " samples"]
