@@ -99,7 +99,11 @@ BUILT_INS = {
         "glyphs": "neurogen.data.glyphs",
         **dict.fromkeys(("rotten_tomatoes", "hub_text", "text_table"), "neurogen.data.texts"),
     },
-    "target.build": dict.fromkeys(("lenet", "cnn", "mlp", "rnn"), "neurogen.targets.networks"),
+    "target.build": {
+        **dict.fromkeys(("lenet", "cnn", "mlp", "rnn"), "neurogen.targets.networks"),
+        "resnet": "neurogen.targets.residual",
+        "torchvision": "neurogen.targets.classifiers",
+    },
 }
 
 

@@ -19,6 +19,7 @@ LABELS = {
     Population.CLASSICAL: "classical training",
     Population.ZOO: "single zoo network",
     Population.ZOO_MEAN: "zoo mean network",
+    Population.ZOO_MEAN_RECALIBRATED: "zoo mean network, recalibrated",
     Population.RANDOM: "random initialisation",
     Population.GAUSSIAN: "Gaussian of the zoo",
     Population.MATCHED_NOISE: "matched: noisy zoo network",
@@ -31,7 +32,9 @@ LABELS = {
     Population.NEAREST_STATE: "new names: nearest by hidden state",
     Population.ASKED: "new names: the language model asked",
     Population.AFTER_INJECT: "generated, after stage 1",
+    Population.AFTER_INJECT_RECALIBRATED: "generated, after stage 1, recalibrated",
     Population.NEW_NAMES: "generated, new names",
+    Population.GENERATED_RECALIBRATED: "generated, recalibrated",
     Population.GENERATED: "generated",
 }
 COMMIT_DIGITS = 12
