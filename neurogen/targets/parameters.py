@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -57,7 +59,7 @@ class ParameterLayout:
         shapes = tuple(tuple(value.shape) for value in values.values())
         return ParameterLayout(tuple(values), shapes, buffers=buffers_of(network))
 
-    @property
+    @cached_property
     def sizes(self) -> list[int]:
         """The number of values in every tensor."""
         return [math.prod(shape) for shape in self.shapes]
@@ -67,15 +69,16 @@ class ParameterLayout:
         """|w|."""
         return sum(self.sizes)
 
-    @property
+    @cached_property
     def is_variance(self) -> list[bool]:
         """Of every tensor, whether the flat vector holds its logarithm."""
-        return [name in self.buffers and name.rpartition(".")[2] == VARIANCE for name in self.names]
+        buffers = set(self.buffers)
+        return [name in buffers and name.rpartition(".")[2] == VARIANCE for name in self.names]
 
-    @property
+    @cached_property
     def firsts(self) -> list[int]:
         """The index of every tensor's first value among all parameters."""
-        return [sum(self.sizes[:tensor]) for tensor in range(len(self.sizes))]
+        return [0, *accumulate(self.sizes)][:-1]
 
     @property
     def output(self) -> list[int]:
