@@ -22,6 +22,7 @@ from neurogen.api.shown import ShownClass
 from neurogen.data.dataset import Split
 from neurogen.data.preparation import Normalisation, TokenEmbedding
 from neurogen.targets.prediction import EVALUATION_BATCH, accuracy_of
+from neurogen.targets.values import fill
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Classifier(nn.Module):
     ) -> None:
         """`network` takes over `tensors`, its parameters by name; `prompt` is None for a trained network."""
         super().__init__()
-        network.load_state_dict(dict(tensors))
+        fill(network, tensors)
         self.preparation, self.network = Preparation(reader.preparation), network
         self.reader, self.prompt = reader, prompt
         self.eval()

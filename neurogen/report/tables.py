@@ -19,6 +19,7 @@ LABELS = {
     Population.CLASSICAL: "classical training",
     Population.ZOO: "single zoo network",
     Population.ZOO_MEAN: "zoo mean network",
+    Population.ZOO_MEAN_RECALIBRATED: "zoo mean network, recalibrated",
     Population.RANDOM: "random initialisation",
     Population.GAUSSIAN: "Gaussian of the zoo",
     Population.MATCHED_NOISE: "matched: noisy zoo network",
@@ -31,7 +32,9 @@ LABELS = {
     Population.NEAREST_STATE: "new names: nearest by hidden state",
     Population.ASKED: "new names: the language model asked",
     Population.AFTER_INJECT: "generated, after stage 1",
+    Population.AFTER_INJECT_RECALIBRATED: "generated, after stage 1, recalibrated",
     Population.NEW_NAMES: "generated, new names",
+    Population.GENERATED_RECALIBRATED: "generated, recalibrated",
     Population.GENERATED: "generated",
 }
 COMMIT_DIGITS = 12
@@ -189,6 +192,26 @@ def minutes_of(rows: Sequence[Row]) -> float:
     """The time of all steps; a step counts once, also where several rows share it."""
     seconds = {step: duration for row in rows for step, duration in row.seconds.items()}
     return sum(seconds.values()) / 60
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A target, and whether it can be generated. Numbers are None where the data are of another kind."""
+
+    name: str
+    num_parameters: int | None = None
+    num_in_buffers: int | None = None  # values of buffers
+    num_tokens: int | None = None
+    reason: str = ""  # why it cannot
+
+
+def targets(verdicts: Sequence[Verdict]) -> Table:
+    """A line for every target."""
+    lines = []
+    for v in verdicts:
+        counts = [MISSING if n is None else grouped(n) for n in (v.num_parameters, v.num_in_buffers, v.num_tokens)]
+        lines.append((v.name, f"no: {v.reason}" if v.reason else "yes", *counts))
+    return Table("targets", ("target", "can be generated", "parameters", "in buffers", "tokens"), lines, num_names=2)
 
 
 def data(reports: Sequence[DataReport]) -> Table:

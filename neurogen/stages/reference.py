@@ -29,6 +29,7 @@ from neurogen.study.results import Curve, TrainedNetworks, from_json, to_json
 from neurogen.targets.episodes import Episodes
 from neurogen.targets.fitting import initialised, side_by_side, train_networks
 from neurogen.targets.prediction import Batches
+from neurogen.targets.values import require_constant, values_of
 from neurogen.targets.zoo import network_path
 from neurogen.training.runtime import Runtime
 
@@ -110,6 +111,8 @@ def _train_all(
 ) -> dict[str, Any]:
     """Train those networks that are not files yet and write them; `orders` are the seeds of their data order."""
     paths = {index: network_path(step.folder, index) for index in networks}
+    fresh = initialised(step.task.target, dataset, seed_of(step.seed, "another"))
+    require_constant(networks[min(networks)], fresh)
     undone = [index for index, path in paths.items() if not (path.exists() and path.with_suffix(".json").exists())]
     num_epochs, num_done = training.epochs * len(networks), training.epochs * (len(networks) - len(undone))
     with Progress(f"{step.kind} networks", num_epochs, unit="epochs", first=num_done) as progress:
@@ -120,7 +123,8 @@ def _train_all(
             shown = episodes(chosen, seeds)
             curves = train_networks(chosen, dataset.train, validation, training, seeds, runtime, progress, shown)
             for index, network, curve in zip(group, chosen, curves, strict=True):
-                store.write_tensors(paths[index], network.state_dict())
+                require_constant(network, fresh)
+                store.write_tensors(paths[index], values_of(network))
                 store.write_json(paths[index].with_suffix(".json"), to_json(curve))
             return curves
 

@@ -28,6 +28,7 @@ class Population(StrEnum):
     CLASSICAL = "classical"
     ZOO = "zoo"
     ZOO_MEAN = "zoo_mean_network"
+    ZOO_MEAN_RECALIBRATED = "zoo_mean_recalibrated"
     RANDOM = "random_init"
     GAUSSIAN = "gaussian_of_zoo"
     MATCHED_NOISE = "noisy_zoo"
@@ -40,7 +41,9 @@ class Population(StrEnum):
     NEAREST_STATE = "nearest_state"
     ASKED = "asked"
     AFTER_INJECT = "after_inject"
+    AFTER_INJECT_RECALIBRATED = "after_inject_recalibrated"
     NEW_NAMES = "new_names"
+    GENERATED_RECALIBRATED = "generated_recalibrated"
     GENERATED = "generated"
 
 

@@ -34,14 +34,17 @@ def output_layer(network: nn.Module) -> tuple[str, nn.Linear]:
 def features(
     network: nn.Module, tensors: Mapping[str, Tensor] | None, inputs: Float[Tensor, "samples ..."]
 ) -> Float[Tensor, "samples features"]:
-    """What the output layer reads; `tensors` are the parameters, None: those that the network has."""
+    """What the output layer reads. `tensors` are the values of a finished network; None: the network as it is."""
     read: list[Tensor] = []
     _, layer = output_layer(network)
     hook = layer.register_forward_pre_hook(lambda _, arguments: read.append(arguments[0]))
+    was_training = network.training
+    network.train(was_training and tensors is None)
     try:
         network(inputs) if tensors is None else functional_call(network, dict(tensors), (inputs,))
     finally:
         hook.remove()
+        network.train(was_training)
     return read[0]
 
 
