@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from neurogen.config import Experiment, TargetConfig
     from neurogen.data.preparation import DataShape
     from neurogen.generator.backbone import Backbone
-    from neurogen.report.tables import Verdict
+    from neurogen.report.verdicts import Verdict
 
 USAGE = """\
 usage: neurogen targets [KEY=VALUE ...]
@@ -53,8 +53,8 @@ def main() -> None:
 
 def show(words: Sequence[str]) -> None:
     """Print the table. Raises UserError as `compose` does, and where data or backbone cannot be had."""
-    from neurogen.report.tables import targets
     from neurogen.report.terminal import console_here, rich_table
+    from neurogen.report.verdicts import targets
     from neurogen.run import compose
     from neurogen.targets.classifiers import names_of_models
 
@@ -96,7 +96,7 @@ def listed(experiment: Experiment, targets: Mapping[str, TargetConfig]) -> list[
 def _listed(name: str, experiment: Experiment, target: TargetConfig, shape: DataShape, backbone: Backbone) -> Verdict:
     from neurogen.cost.meta import META
     from neurogen.cost.room import require_positions
-    from neurogen.report.tables import Verdict
+    from neurogen.report.verdicts import Verdict
     from neurogen.targets.networks import build_network
     from neurogen.targets.parameters import ParameterLayout
 

@@ -194,26 +194,6 @@ def minutes_of(rows: Sequence[Row]) -> float:
     return sum(seconds.values()) / 60
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """A target, and whether it can be generated. Numbers are None where the data are of another kind."""
-
-    name: str
-    num_parameters: int | None = None
-    num_in_buffers: int | None = None  # values of buffers
-    num_tokens: int | None = None
-    reason: str = ""  # why it cannot
-
-
-def targets(verdicts: Sequence[Verdict]) -> Table:
-    """A line for every target."""
-    lines = []
-    for v in verdicts:
-        counts = [MISSING if n is None else grouped(n) for n in (v.num_parameters, v.num_in_buffers, v.num_tokens)]
-        lines.append((v.name, f"no: {v.reason}" if v.reason else "yes", *counts))
-    return Table("targets", ("target", "can be generated", "parameters", "in buffers", "tokens"), lines, num_names=2)
-
-
 def data(reports: Sequence[DataReport]) -> Table:
     """Samples by split: of one dataset for each class, of several, or of one with many classes, for each dataset."""
     notes = [f"{report.name}: {note}." for report in reports for note in report.notes]
