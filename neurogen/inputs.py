@@ -85,4 +85,6 @@ def _data_of(step: Step) -> list[tuple[DatasetConfig, str]]:
     """What a step reads itself; of texts that are embedded, nothing is read any more."""
     if isinstance(step, Embed):
         return [(step.dataset, step.data_identity)]
+    if isinstance(step, Aggregate):  # its plots show samples, and it waits for steps that have read them
+        return []
     return [(task.dataset, task.data_identity) for task in tasks_read(step) if task.embed is None]
