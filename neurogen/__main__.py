@@ -19,8 +19,14 @@ COMMANDS = {
     "fetch": "bring here what a run or a study reads from outside; takes the arguments of run",
     "check": "see whether the nodes of a cluster have what a study needs; takes the arguments of run",
     "data": "what is read of a dataset, what is left out, and what it looks like",
+    "targets": "which networks can be generated, their parameters and tokens",
 }
-MODULES = {"data": "preview", "fetch": "run", "check": "run"}  # where a command's module has another name
+MODULES = {
+    "data": "preview",
+    "targets": "catalogue",
+    "fetch": "run",
+    "check": "run",
+}  # where a command's module has another name
 WORDS = {"fetch": ["stop_after=fetch"], "check": ["-m", "stop_after=check"]}  # what such a command adds
 
 

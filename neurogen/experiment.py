@@ -28,8 +28,9 @@ from neurogen.config import (
     TaskSharing,
     TokenOrder,
 )
+from neurogen.config.blocks import check_blocks
 from neurogen.config.limits import require_limits
-from neurogen.config.named import check_named
+from neurogen.config.named import check_named, check_shown
 from neurogen.config.schema import kind_at, mismatched_key, refusal, unknown_key, written
 from neurogen.errors import UserError
 from neurogen.secrets import require_no_secret_names, require_no_secrets
@@ -99,7 +100,11 @@ BUILT_INS = {
         "glyphs": "neurogen.data.glyphs",
         **dict.fromkeys(("rotten_tomatoes", "hub_text", "text_table"), "neurogen.data.texts"),
     },
-    "target.build": dict.fromkeys(("lenet", "cnn", "mlp", "rnn"), "neurogen.targets.networks"),
+    "target.build": {
+        **dict.fromkeys(("lenet", "cnn", "mlp", "rnn"), "neurogen.targets.networks"),
+        "resnet": "neurogen.targets.residual",
+        "torchvision": "neurogen.targets.classifiers",
+    },
 }
 
 
@@ -136,10 +141,12 @@ def validate(experiment: Experiment) -> None:
     check_stage("recipe.tune", experiment.recipe.tune)
     check_stage("recipe.adapt", experiment.recipe.adapt)
     check_contexts(experiment.generator, experiment.recipe.tune.batch_size)
+    check_blocks(experiment)
     check_without_stage_1(experiment)
     check_source(experiment)
     check_tasks(experiment)
     check_named(experiment)
+    check_shown(experiment)
     check_labels(experiment)
 
 

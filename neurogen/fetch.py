@@ -16,9 +16,9 @@ from neurogen.data.published_files import PUBLISHED
 from neurogen.downloads.hub import HubSource, Part, Repository
 from neurogen.downloads.models import description_of, repository_of, shipped_in, whole_model
 from neurogen.downloads.source import Source
-from neurogen.study.pipeline import Aggregate, Classical, Evaluate, Inject, Reference, Tune
+from neurogen.study.pipeline import Aggregate, Evaluate, Inject, Tune, tasks_read
 from neurogen.study.step import Step
-from neurogen.study.task_spec import Embed, TaskSpec
+from neurogen.study.task_spec import Embed
 
 
 def sources_of(steps: Iterable[Step]) -> list[Source]:
@@ -47,22 +47,6 @@ def _sources_of_step(step: Step) -> Iterator[Source]:
             for embed in (evaluation.task.embed for evaluation in step.evaluations):
                 if embed is not None:
                     yield from model_sources(embed.model, description_of)
-
-
-def tasks_read(step: Step) -> tuple[TaskSpec, ...]:
-    """The tasks whose data a step reads."""
-    match step:
-        case Reference() | Classical():
-            return (step.task,)
-        case Inject():
-            return step.tasks
-        case Tune():
-            return (*step.tasks, *(step.start.tasks if step.start else ()))
-        case Evaluate():
-            return (step.task, *step.tune.tasks)
-        case Aggregate():  # its plots show samples
-            return tuple(evaluation.task for evaluation in step.evaluations)
-    return ()
 
 
 def dataset_sources(config: DatasetConfig) -> Iterator[Source]:

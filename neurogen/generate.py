@@ -34,7 +34,7 @@ HELP = {
     "samples": "what it reads, as many of it as it was tuned with: pictures PATH/CLASS/*.png, or a table of texts and "
     "labels (.csv, .tsv, .jsonl, .parquet) with the columns of its dataset; left out: training samples of its dataset",
     "classes": "names of the classes to tell apart, with commas between them, for a generator that reads such lists: "
-    '"sneakers, handbags, the digit seven"',
+    '"sneakers, handbags, the digit seven"; those that samples=PATH has are shown by these, in PATH/NAME/*.png',
     "test": "measure the accuracy on the test split of its own dataset, or on pictures or a table as above",
     "out": "NAME.safetensors has the parameters by name; NAME.pt2 is a program that reads raw images or token ids and "
     "needs torch alone; default: %(default)s",
@@ -48,6 +48,7 @@ EPILOG = """\
 Every option can also be given as KEY=VALUE:
     python -m neurogen.generate generator=FOLDER num_networks=8 instruction="A LeNet for MNIST, please"
     python -m neurogen.generate generator=FOLDER classes="nought, VII, the digit three" test=own
+    python -m neurogen.generate generator=FOLDER classes="sneakers, ka, ki" samples=PICTURES
 """
 
 
@@ -146,12 +147,16 @@ def write_networks(request: argparse.Namespace) -> list[Path]:
 
 def write_named(request: argparse.Namespace, generator: LoadedGenerator, task: str) -> Path:
     """Write the network for a list of classes; print what every name was taken for, and what is doubtful."""
-    from neurogen.api.names import doubts, samples_of
+    from neurogen.api.names import doubts, listed, samples_of
+    from neurogen.api.shown import contradictions
 
-    if request.samples is not None or request.num_networks != 1:
-        raise UserError("classes= alone decides the network: leave out samples= and num_networks=")
-    about, started = generator.module.tasks[task], time.perf_counter()
-    network = generator.named(request.classes, request.instruction, task)
+    if request.num_networks != 1:
+        raise UserError("classes= makes one network; leave out num_networks=")
+    about = generator.module.tasks[task]
+    names = listed(_classes(request), about)
+    shown = None if request.samples is None else generator.reader(task, names).read(request.samples)
+    started = time.perf_counter()
+    network = generator.listed(names, shown, request.instruction, task)
     seconds = time.perf_counter() - started
     assert network.prompt is not None
     test = None
@@ -161,14 +166,26 @@ def write_named(request: argparse.Namespace, generator: LoadedGenerator, task: s
         test = network.reader.read(Path(request.test))
     network.save(request.out)
     print(f"instruction  {network.prompt.instruction}")
-    width = max(len(reading.name) for reading in network.prompt.readings)
+    width = max(map(len, names))
     for reading in network.prompt.readings:
         print(f"class        {reading.name:{width}}  taken for {reading.taken_for} ({100 * reading.probability:.0f} %)")
+    for each in network.prompt.shown:
+        print(f"class        {each.name:{width}}  shown by {each.num_samples} samples")
     print(f"network      {request.out}  {summary(network, seconds, test)}", flush=True)
-    for line in doubts(network.prompt.readings, about):
+    for line in [*doubts(network.prompt.readings, about), *contradictions(network.prompt.shown)]:
         print(f"warning: {line}", file=sys.stderr)
     path: Path = request.out
     return path
+
+
+def _classes(request: argparse.Namespace) -> str | Sequence[str] | None:
+    """The names that were given; where there are none, those of the folders with samples."""
+    from neurogen.data.folders import list_pictures
+
+    if request.classes is None and request.samples is not None:
+        return list_pictures(request.samples).class_names
+    given: str | None = request.classes
+    return given
 
 
 def splits_of(request: argparse.Namespace, generator: LoadedGenerator, task: str) -> tuple[Split, Split | None]:
@@ -186,7 +203,10 @@ def summary(network: Classifier, seconds: float, test: Split | None) -> str:
     """What the network was generated from, how long that took, and how good it is."""
     assert network.prompt is not None
     origin = f"from samples of {', '.join(network.prompt.labels) or 'nothing'}"
-    parts = ["from names alone" if network.prompt.readings else origin, f"{seconds:.2f} s"]
+    if network.prompt.readings or network.prompt.shown:
+        sources = ("names", network.prompt.readings), ("samples", network.prompt.shown)
+        origin = f"from {' and '.join(name for name, used in sources if used)} alone"
+    parts = [origin, f"{seconds:.2f} s"]
     if test is not None:
         parts.append(f"test accuracy {100 * network.accuracy_on(test):.2f} % (n = {len(test)})")
     return "; ".join(parts)

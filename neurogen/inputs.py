@@ -14,9 +14,9 @@ from neurogen.config import BackboneConfig, DatasetConfig
 from neurogen.errors import UserError, one_line
 from neurogen.experiment import BUILT_INS
 from neurogen.study.execution import in_order
-from neurogen.study.pipeline import Aggregate, Evaluate, Inject, Tune
+from neurogen.study.pipeline import Aggregate, Evaluate, Inject, Tune, tasks_read
 from neurogen.study.step import Step
-from neurogen.study.task_spec import Embed, TaskSpec
+from neurogen.study.task_spec import Embed
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,6 @@ def _data_of(step: Step) -> list[tuple[DatasetConfig, str]]:
     """What a step reads itself; of texts that are embedded, nothing is read any more."""
     if isinstance(step, Embed):
         return [(step.dataset, step.data_identity)]
-    tasks: tuple[TaskSpec, ...] = getattr(step, "tasks", ())
-    task = getattr(step, "task", None)
-    return [(t.dataset, t.data_identity) for t in (*tasks, *([task] if task else [])) if t.embed is None]
+    if isinstance(step, Aggregate):  # its plots show samples, and it waits for steps that have read them
+        return []
+    return [(task.dataset, task.data_identity) for task in tasks_read(step) if task.embed is None]

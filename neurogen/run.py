@@ -49,6 +49,7 @@ from neurogen.usage import usage
 if TYPE_CHECKING:
     from hpc.ranks.placement import Placement
     from neurogen.config import Experiment, StepKind
+    from neurogen.cost.room import Memory
     from neurogen.study.pipeline import Aggregate
     from neurogen.study.step import Step
     from neurogen.training.runtime import Runtime
@@ -191,7 +192,7 @@ def prepare(experiment: Experiment) -> Planned:
     if experiment.fetch and placement.rank != 0:
         wait_for(sources_of(steps))
     if placement.size > 1 or undone:
-        require_backbone(experiment, undone)
+        require_backbone(experiment, undone, memory_here(experiment) if placement.size == 1 else None)
     if experiment.fetch and placement.rank == 0:
         fetch(sources_of(steps), say_all=experiment.stop_after == StopAfter.fetch)
     return Planned([], None) if experiment.stop_after == StopAfter.fetch else Planned(steps, last)
@@ -229,6 +230,17 @@ def require_ranks(experiment: Experiment, placement: Placement, kinds: set[StepK
     for kind, stage in ((StepKind.inject, experiment.recipe.inject), (StepKind.tune, experiment.recipe.tune)):
         if kind in kinds:
             require_shares(kind, stage, placement.size)
+
+
+def memory_here(experiment: Experiment) -> Memory | None:
+    """What is free on this machine; None where the system does not say."""
+    from neurogen.cost.room import Memory
+    from neurogen.training.memory import free_memory
+    from neurogen.training.runtime import runtime_here
+
+    runtime = runtime_here(experiment.device, experiment.num_threads)
+    free = free_memory(runtime.device)
+    return None if free is None else Memory(free, runtime.dtype)
 
 
 def _tables_of(experiment: Experiment) -> str:

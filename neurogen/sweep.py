@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hpc.jobs.sweep import Sweep
     from neurogen.config import Experiment, StepKind
     from neurogen.cost.estimate import Estimate
+    from neurogen.cost.room import Memory
     from neurogen.study.pipeline import Aggregate, Evaluate
 
 
@@ -168,15 +169,16 @@ def require_backbones(experiments: Sequence[Experiment], last: Aggregate) -> Non
         require_backbone(experiment, undone)
 
 
-def require_backbone(e: Experiment, kinds: set[StepKind]) -> None:
-    """Raises UserError where the backbone is none, or cannot read what steps of these kinds would show it."""
+def require_backbone(e: Experiment, kinds: set[StepKind], memory: Memory | None = None) -> None:
+    """Raises UserError where the backbone is none, or cannot read what steps of these kinds would show it, or that does
+    not fit into the memory of this machine."""
     from neurogen.config import StepKind
     from neurogen.cost.room import require_room
     from neurogen.generator.usable import require_usable
 
     require_usable(e.backbone)
     if kinds & {StepKind.inject, StepKind.tune}:
-        require_room(e)
+        require_room(e, memory)
 
 
 def accuracies(evaluations: Sequence[Evaluate]) -> list[float | None]:

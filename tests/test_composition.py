@@ -94,7 +94,10 @@ INTERNAL = (
         ("dataset=/data/pictures", "for your own: dataset=image_folder dataset.path=FOLDER, or dataset=text_table"),
         ("backbone=gpt2/medium", "for your own: backbone=causal_lm backbone.model=OWNER/NAME"),
         ("recipe=", "recipe= is unknown; allowed: fast, paper"),
-        ("target=null", "target=null is unknown; allowed: cnn, cnn_small, lenet, mlp, rnn"),
+        (
+            "target=null",
+            "target=null is unknown; allowed: cnn, cnn_small, lenet, mlp, resnet20, resnet8, rnn, torchvision",
+        ),
         ("gpu=h300", "gpu=h300 is unknown; did you mean h200? allowed: a100_40"),
         ("hydra/launcher=slrum", "hydra/launcher=slrum is unknown; did you mean slurm? allowed: basic, local, slurm"),
         ("target@sorce=cnn", "target@sorce: only a target may be given for another place; allowed: target@source=NAME"),

@@ -39,6 +39,7 @@ TO_BE_GIVEN = {
     "causal_lm": ["backbone.model=a/b"],
 }
 TEXT_TARGETS = ("mlp", "rnn")
+NAMED_BY_OPTIONS = {"torchvision": "resnet18"}
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -47,7 +48,7 @@ def test_every_config_file_composes_and_validates(choice: str) -> None:
     more = ["dataset=rotten_tomatoes"] if name in TEXT_TARGETS else TO_BE_GIVEN.get(name, [])
     with initialize_config_dir(conf_folder(), version_base="1.3"):
         experiment = experiment_from(compose("config", [*more, choice]))
-    assert getattr(experiment, group).name == name
+    assert getattr(experiment, group).name == NAMED_BY_OPTIONS.get(name, name)
 
 
 @pytest.mark.parametrize("dataset", ["mnist5k", "rotten_tomatoes"])

@@ -93,3 +93,23 @@ def test_results_without_lists_keep_their_identity(experiment: Composed) -> None
     named, other = (steps_of([experiment(*words)]).evaluations[0] for words in ((NAMED,), ()))
     assert named.zoo.references[0].key == other.zoo.references[0].key  # one zoo serves both
     assert named.tune.key != other.tune.key
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["dataset.ways=null", "dataset.names={}"], "dataset.ways=null lists none; set preset=shown"),
+        (["shown.episodes.shots=[2,1]"], r"shown.episodes.shots=\[2,1\] must be \[fewest,most\]"),
+        (["shown.episodes.shots=[0,1]"], "at least 1"),
+        (["shown.episodes.shots=[1]"], "must be"),
+        (["shown.episodes.ways=1"], "shown.episodes.ways=1 must be at least 2 classes"),
+        (["shown.test_shots=[]"], "must be numbers of samples"),
+        (["shown.test_shots=[0,2]"], "each at least 1"),
+        (["shown.episodes.queries=0"], "must be above 0"),
+        (["dataset@shown.test=digits"], "shown.test=digits is data that the zoo is trained on"),
+        (["dataset@shown.test=rotten_tomatoes"], "rotten_tomatoes are texts; take images"),
+    ],
+)
+def test_classes_that_cannot_be_shown(experiment: Composed, words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        experiment("preset=shown", "dataset=digits", *words)

@@ -95,7 +95,10 @@ def test_whatever_is_quoted_arrives_as_it_was(text: str) -> None:
         ("=1", "=1: nothing is no key"),
         ("~generator", "~generator takes away what an experiment needs"),
         ("dataset=[digits,mnist5k]", "dataset takes one name; for a sweep write -m dataset=digits,mnist5k"),
-        ("target=null", "target=null is unknown; allowed: cnn, cnn_small, lenet, mlp, rnn"),
+        (
+            "target=null",
+            "target=null is unknown; allowed: cnn, cnn_small, lenet, mlp, resnet20, resnet8, rnn, torchvision",
+        ),
         ("cluster=5", "cluster=5 is unknown; allowed: a100, here"),
     ],
 )

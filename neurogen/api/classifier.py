@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from neurogen.api.export import save_network
 from neurogen.api.names import Reading
 from neurogen.api.samples import SampleReader
+from neurogen.api.shown import ShownClass
 from neurogen.data.dataset import Split
 from neurogen.data.preparation import Normalisation, TokenEmbedding
 from neurogen.targets.prediction import EVALUATION_BATCH, accuracy_of
+from neurogen.targets.values import fill
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Prompt:
     instruction: str
     labels: tuple[str, ...]  # of the samples in the context
     readings: tuple[Reading, ...] = ()  # where it read a list of classes, what it took their names for
+    shown: tuple[ShownClass, ...] = ()  # the classes of the list that samples show
 
 
 class Preparation(nn.Module):
@@ -56,7 +59,7 @@ class Classifier(nn.Module):
     ) -> None:
         """`network` takes over `tensors`, its parameters by name; `prompt` is None for a trained network."""
         super().__init__()
-        network.load_state_dict(dict(tensors))
+        fill(network, tensors)
         self.preparation, self.network = Preparation(reader.preparation), network
         self.reader, self.prompt = reader, prompt
         self.eval()

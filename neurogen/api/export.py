@@ -44,7 +44,8 @@ def save_network(network: Classifier, path: Path) -> None:
     Raises UserError for another suffix, a network that cannot be exported, and a file that cannot be written.
     """
     if path.suffix == ".safetensors":
-        store.write_tensors(path, network.network.state_dict(), origin_of(network))
+        tensors = {name: value.clone() for name, value in network.network.state_dict().items()}  # some may be tied
+        store.write_tensors(path, tensors, origin_of(network))
     elif path.suffix == ".pt2":
         program, about = exported(network), {ABOUT: json.dumps(about_program(network), indent=1)}
         store.write_file(path, lambda temporary: torch.export.save(program, temporary, extra_files=about))

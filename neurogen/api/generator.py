@@ -21,6 +21,7 @@ from neurogen.api.classifier import Classifier, Prompt
 from neurogen.api.hub import copy_for_others, download, is_hub_name, upload
 from neurogen.api.names import doubts, listed, readings_of
 from neurogen.api.samples import SampleReader
+from neurogen.api.shown import ShownClass, contradictions, places_shown, show
 from neurogen.api.source import require_same_source
 from neurogen.data.dataset import Dataset, Split, load_images, require_same
 from neurogen.data.preparation import TokenEmbedding
@@ -119,7 +120,9 @@ class LoadedGenerator:
                      left out: training samples of the task's own dataset
         labels       their classes, as numbers or names
         classes      the names of the classes that the network shall tell apart, for a generator that reads such lists;
-                     one text with commas, or a list. `network.prompt.readings` says what it took each name for
+                     one text with commas, or a list. Those that have samples, with their names as labels, get rows made
+                     of these, also if the generator has never met such classes; the others are read by name.
+                     `network.prompt.readings` says what it took each name for, `.shown` what the samples resemble
         instruction  what to generate; left out: the instruction that the generator was tuned with
         task         which of its tasks, where it has learned several and the instruction does not say
         seed         which of the samples each context holds; it has as many as the generator was tuned with
@@ -133,11 +136,16 @@ class LoadedGenerator:
             raise UserError("samples and labels belong together; give both, or neither")
         chosen, _ = choose_task(self.module.tasks, instruction, task)
         if classes is not None or self.module.tasks[chosen].lists_classes:
-            if samples is not None or num_networks is not None:
-                raise UserError("classes= alone decides a network: leave out samples, labels and num_networks")
-            network = self.named(classes, instruction, chosen)
+            if num_networks is not None:
+                raise UserError("classes= makes one network; leave out num_networks")
+            names = listed(classes, self.module.tasks[chosen])
+            shown = None if samples is None else self.reader(chosen, names).split(samples, labels)
+            network = self.listed(names, shown, instruction, chosen)
             assert network.prompt is not None
-            for line in doubts(network.prompt.readings, self.module.tasks[chosen]):
+            for line in [
+                *doubts(network.prompt.readings, self.module.tasks[chosen]),
+                *contradictions(network.prompt.shown),
+            ]:
                 warnings.warn(line, stacklevel=2)
             return network
         split = self.dataset(chosen).train if samples is None else self.reader(chosen).split(samples, labels)
@@ -162,21 +170,22 @@ class LoadedGenerator:
                 yield network.to(self.module.backbone.device)
 
     @torch.no_grad()
-    def named(self, classes: str | Sequence[str] | None, instruction: str | None, task: str) -> Classifier:
-        """The network for a list of classes. Raises UserError for one that cannot be read."""
+    def listed(self, names: tuple[str, ...], shown: Split | None, instruction: str | None, task: str) -> Classifier:
+        """The network for a list of classes. Those with samples, labelled by their places, are not read by name."""
         about = self.module.tasks[task]
-        if classes is None:
-            raise UserError(
-                "this generator makes networks for lists of classes: give classes=NAME,NAME,… with other names for "
-                f"{', '.join(about.class_names)}"
-            )
-        names = listed(classes, about)
         text = about.instruction if instruction is None else instruction
-        (z,) = self.module(task, [prompts.Prompt(text, None, names)])
-        of_list = about.listing(names)
-        prompt = Prompt(about.dataset.name, about.target.name, text, (), tuple(readings_of(z, names, about)))
-        tensors = self.module.decode(task, z, len(names))
-        network = Classifier(of_list.network(), tensors, self.reader(task, names), prompt)
+        places = places_shown(shown)
+        named = tuple(name for place, name in enumerate(names) if place not in places)
+        read = named or about.class_names[:1]  # the layers before the output layer are the same for all lists
+        (z,) = self.module(task, [prompts.Prompt(text, None, read)])
+        tensors = self.module.decode(task, z, len(read))
+        described: list[ShownClass] = []
+        if shown is not None:
+            body = about.listing(read).network().to(self.module.backbone.device)
+            tensors, described = show(about, body, tensors, names, shown)
+        readings = readings_of(z, named, about) if named else []
+        prompt = Prompt(about.dataset.name, about.target.name, text, (), tuple(readings), tuple(described))
+        network = Classifier(about.listing(names).network(), tensors, self.reader(task, names), prompt)
         return network.to(self.module.backbone.device)
 
     def reader(self, task: str, listed_names: tuple[str, ...] | None = None) -> SampleReader:

@@ -36,7 +36,7 @@ class Reading:
         return self.probability < DOUBTFUL
 
 
-def listed(given: str | Sequence[str], task: Task) -> tuple[str, ...]:
+def listed(given: str | Sequence[str] | None, task: Task) -> tuple[str, ...]:
     """The names as a list; a text is cut at its commas.
 
     Raises UserError where the generator reads no lists, and for fewer than two names, empty ones, and two names that
@@ -46,6 +46,11 @@ def listed(given: str | Sequence[str], task: Task) -> tuple[str, ...]:
         raise UserError(
             f"classes= lists classes by name, and this generator of {task.name} has learned its classes as they are; "
             "leave it out, or train a generator with preset=named"
+        )
+    if given is None:
+        raise UserError(
+            "this generator makes networks for lists of classes: give classes=NAME,NAME,… with other names for "
+            f"{', '.join(task.class_names)}, or with samples of any others"
         )
     names = tuple(name.strip() for name in (given.split(",") if isinstance(given, str) else given))
     if len(names) < FEWEST or not all(names):

@@ -15,6 +15,7 @@ from neurogen.errors import UserError, one_of
 from neurogen.report import tables
 from neurogen.report.formats import read_rows
 from neurogen.report.html import data_uri, main_plot, table_html
+from neurogen.report.table import spread
 from neurogen.study.results import COLUMNS, Row
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class Run:
     def __repr__(self) -> str:
         if not self.is_done:
             return f"Run({self.folder}: not finished)"
-        generated = tables.spread(self._row.generated_mean, self._row.generated_std)
+        generated = spread(self._row.generated_mean, self._row.generated_std)
         return f"Run({self.folder}: generated {generated} %)"
 
     def _repr_html_(self) -> str:

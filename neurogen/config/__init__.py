@@ -21,6 +21,7 @@ from neurogen.config.experiment import (
 )
 from neurogen.config.generator import GeneratorConfig, ProjectionKind, ScaleKind, TokenKind, TokenOrder
 from neurogen.config.limits import IF_SET
+from neurogen.config.shown import EpisodesConfig, ShownConfig
 from neurogen.config.stages import EvaluateConfig, Keep, Optimizer, RecipeConfig, StageConfig, StageSchedule, TuneConfig
 from neurogen.config.task import (
     DatasetConfig,
@@ -54,6 +55,7 @@ __all__ = [
     "DatasetConfig",
     "Device",
     "Duplicates",
+    "EpisodesConfig",
     "EvaluateConfig",
     "Experiment",
     "GeneratorConfig",
@@ -72,6 +74,7 @@ __all__ = [
     "RecipeConfig",
     "Relabel",
     "ScaleKind",
+    "ShownConfig",
     "SizeConfig",
     "StageConfig",
     "StageSchedule",

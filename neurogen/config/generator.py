@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from neurogen.config.limits import FRACTION, NOT_NEGATIVE, POSITIVE
+from neurogen.config.limits import FRACTION, IF_SET, NOT_NEGATIVE, POSITIVE
 
 
 class TokenOrder(StrEnum):
@@ -51,6 +51,8 @@ class GeneratorConfig:
     soft_clip: float | None = field(metadata=POSITIVE)  # α of α·tanh(w/α); null: off
     context_samples: int = field(metadata=NOT_NEGATIVE)  # samples that the backbone reads
     context_warmup: float = field(metadata=FRACTION)  # fraction of stage 1's steps that have the contexts of stage 2
+    # parameter tokens that are read at once, behind instruction and context; null: all of them, which see each other
+    block_tokens: int | None = field(default=None, kw_only=True, metadata={"identity": IF_SET, **POSITIVE})
     # Fractions of the contexts in both stages:
     drop_instruction: float = field(metadata=FRACTION)  # without the instruction
     drop_data: float = field(metadata=FRACTION)  # without data

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from neurogen.config.limits import BELOW_1, NOT_NEGATIVE, POSITIVE
+from neurogen.config.limits import BELOW_1, IF_SET, NOT_NEGATIVE, POSITIVE
 
 
 class Optimizer(StrEnum):
@@ -73,3 +73,5 @@ class EvaluateConfig:
 
     num_contexts: int = field(metadata=POSITIVE)  # one network each
     num_in_ensemble: int = field(metadata=POSITIVE)  # networks whose probabilities are averaged
+    # so many samples, those of the context first, by which running statistics are computed anew; null: they are not
+    recalibrate: int | None = field(default=None, metadata={"identity": IF_SET, **POSITIVE})

@@ -65,6 +65,7 @@ class GlyphsConfig:
     """How many characters are written, and how often."""
 
     num_classes: int = field(metadata=POSITIVE)
+    num_parts: int = field(metadata=NOT_NEGATIVE)  # further classes: a few strokes of a character
     samples_per_class: int = field(metadata=POSITIVE)
     max_strokes: int = field(metadata=POSITIVE)  # more of them run together on 28×28 pixels
     seed: int = field(metadata=NOT_NEGATIVE)

@@ -93,7 +93,7 @@ def work_of(step: Step, e: Experiment, cost: Estimate) -> tuple[float, float, fl
         shared = step.shared_epochs if step.init == ZooInit.shared else 0
         network = cost.source if step.task.target == e.source else cost.network
         epochs = shared + step.num_networks * step.training.epochs
-        return epochs, network.seconds_per_epoch(step.training.batch_size, e.gpu), 0.0
+        return epochs, network.seconds_per_epoch(step.training.batch_size, e.gpu) * _growth(step), 0.0
     if isinstance(step, Classical):
         training = step.classical.training
         seconds = cost.network.seconds_per_epoch(training.batch_size, e.gpu)
@@ -107,3 +107,11 @@ def work_of(step: Step, e: Experiment, cost: Estimate) -> tuple[float, float, fl
         count = step.evaluate.num_contexts
         return count, CONDITIONS * FORWARD * cost.tune.seconds(count) / count, 2 * loading
     return 1, loading + cost.network.num_train / TEXTS_PER_S, 0.0
+
+
+def _growth(step: Reference) -> float:
+    """By what factor an update takes longer where it has an episode beside its batch."""
+    if step.shown is None or step.shown.episodes is None:
+        return 1.0
+    episodes = step.shown.episodes
+    return 1 + episodes.ways * (sum(episodes.shots) / 2 + episodes.queries) / step.training.batch_size

@@ -9,6 +9,8 @@ torch's FLOP counter counts the step itself, so an estimate follows whatever the
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,9 +22,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from neurogen.config import BackboneConfig, Experiment, GpuConfig, TargetConfig
 from neurogen.data.preparation import DataShape, ImageShape, Normalisation, TokenEmbedding
 from neurogen.generator.backbone import Backbone, with_lora
+from neurogen.generator.blocks import is_split
 from neurogen.generator.generator import Generator
 from neurogen.generator.losses import ZooMoments, injection_loss, tuning_loss
-from neurogen.generator.parts import Embeddings
+from neurogen.generator.parts import Embeddings, ParameterTokens
 from neurogen.generator.pretrained import Pretrained, architecture_of
 from neurogen.generator.task import Task
 from neurogen.generator.usable import require_fitting
@@ -106,18 +109,9 @@ def _task(experiment: Experiment, target: TargetConfig, shape: DataShape, layout
 def pass_cost(meta: MetaGenerator, num_read: int, num_samples: int) -> PassCost:
     """One generated network from `num_read` tokens: of stage 1, or of stage 2 where its loss reads samples."""
     generator, task = meta.generator, meta.task
-    saved: dict[int, Tensor] = {}  # by storage, so that views of one tensor count once
-    held = {value.untyped_storage()._cdata for value in (*generator.parameters(), *generator.buffers())}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()._cdata
-        if storage not in held:
-            saved[storage] = tensor
-        return tensor
-
-    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):
-        message = Embeddings(torch.empty(num_read, generator.backbone.hidden_size, device=META))
-        listed = task.most_listed
+    message = Embeddings(torch.empty(num_read, generator.backbone.hidden_size, device=META))
+    listed = task.most_listed
+    with FlopCounterMode(display=False) as counter, _counted(generator) as saved:
         sequence = [message, *generator.tokens(task.name, listed)]
         hidden = generator.hidden_states([sequence])
         z: Float[Tensor, " params"] = generator.project(task.name, hidden, listed)[0]
@@ -128,8 +122,32 @@ def pass_cost(meta: MetaGenerator, num_read: int, num_samples: int) -> PassCost:
         else:
             loss = injection_loss(z, ZooMoments(torch.empty_like(z), torch.empty_like(z)))
         loss.backward()
-    saved_bytes = sum(value.untyped_storage().nbytes() for value in saved.values())
-    return PassCost(int(counter.get_total_flops()), saved_bytes)
+    again: dict[int, Tensor] = {}
+    size = generator.config.block_tokens
+    if size is not None and is_split(sequence, size):  # on the way back there is one block at a time
+        with _counted(generator) as again:
+            generator.hidden_states([[message, ParameterTokens(generator.tokens(task.name)[0].vectors[:size])]])
+    return PassCost(int(counter.get_total_flops()), _bytes_in(saved) + _bytes_in(again))
+
+
+@contextmanager
+def _counted(generator: Generator) -> Iterator[dict[int, Tensor]]:
+    """What autograd keeps inside, by storage, so that views of one tensor count once; parameters are held anyway."""
+    saved: dict[int, Tensor] = {}
+    held = {value.untyped_storage()._cdata for value in (*generator.parameters(), *generator.buffers())}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()._cdata
+        if storage not in held:
+            saved[storage] = tensor
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield saved
+
+
+def _bytes_in(tensors: dict[int, Tensor]) -> int:
+    return sum(value.untyped_storage().nbytes() for value in tensors.values())
 
 
 def network_cost(meta: MetaGenerator, num_train: int) -> NetworkCost:

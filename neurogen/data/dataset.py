@@ -245,6 +245,18 @@ def require_same(dataset: Dataset, fingerprint: str, folder: Path) -> None:
         )
 
 
+def require_alike(dataset: Dataset, other: Dataset) -> Dataset:
+    """The other one. Raises UserError where networks for the first cannot read its samples."""
+    shapes = [list(data.train.samples.shape[1:]) for data in (dataset, other) if isinstance(data.train.samples, Tensor)]
+    if len(shapes) < 2 or shapes[0] != shapes[1]:
+        raise UserError(
+            f"{other.name} cannot be shown to networks for {dataset.name}: images are "
+            f"{' and '.join(map(str, shapes)) or 'missing'} (channels, height, width); set dataset.resize, or take "
+            "other data"
+        )
+    return other
+
+
 def split_off_test(samples: Labelled, class_names: tuple[str, ...]) -> RawSplits:
     """A fixed fifth of each class becomes test data, no copy of the rest. Raises UserError where all are copies."""
     (groups,) = groups_of(samples.samples)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,16 +23,15 @@ from neurogen import store
 from neurogen.cache import cache_folder
 from neurogen.config import DatasetConfig, GlyphsConfig
 from neurogen.data.dataset import Labelled, RawSplits, split_off_test
-from neurogen.data.folders import SplitName
 from neurogen.data.images import resized
-from neurogen.data.strokes import kanjivg, read_strokes, written
+from neurogen.data.strokes import Stroke, kanjivg, read_strokes, written
 from neurogen.errors import UserError, one_line
 from neurogen.progress import when_slow
 from neurogen.rng import seed_of
 
-VERSION = 1  # raise it when the same settings give other pictures
+VERSION = 2  # raise it when the same settings give other pictures
 SCRIPTS = ("CJK UNIFIED IDEOGRAPH", "HIRAGANA LETTER", "KATAKANA LETTER")
-NUM_TENTHS = 10  # of the classes; one tenth is for validation, one for test
+SHARES_OF_RUNS = (0.06, 0.24, 0.3, 0.25, 0.15)  # of one stroke, of two, … among the parts of characters
 # what may be taken for a digit, a Latin letter or the same sign of another script, also where it is written carelessly
 LOOK_ALIKES = frozenset(
     "丨亅丿乙乚一二三口〇工十丁了人入八几卜冂凵匚匸卩厂丫廾彡己已巳日曰目月円只呂王土士干千山川彐旨弓之七九丸乃力刀"
@@ -42,7 +41,7 @@ LOOK_ALIKES = frozenset(
 
 
 def glyphs(config: DatasetConfig) -> RawSplits:
-    """So many characters as dataset.glyphs says, a fifth of each one's pictures for test.
+    """So many characters and parts of them as dataset.glyphs says, a fifth of each one's pictures for test.
 
     Raises UserError where the package is missing or has fewer characters, or the pictures cannot be kept.
     """
@@ -61,16 +60,6 @@ def glyphs(config: DatasetConfig) -> RawSplits:
     return split_off_test(Labelled.of(resized(pictures[:, None], config.resize), labels), tuple(names))
 
 
-def class_split(names: Sequence[str]) -> dict[SplitName, tuple[str, ...]]:
-    """Classes to train on, to choose by and to test on; a class is in the same split whatever else there is."""
-    splits: dict[SplitName, tuple[str, ...]] = dict.fromkeys(SplitName, ())
-    for name in names:
-        tenth = seed_of("class split", name) % NUM_TENTHS
-        split = {0: SplitName.TEST, 1: SplitName.VALIDATION}.get(tenth, SplitName.TRAIN)
-        splits[split] += (name,)
-    return splits
-
-
 def _digest(options: GlyphsConfig) -> str:
     return hashlib.sha256(repr((VERSION, kanjivg().version, options)).encode()).hexdigest()[:16]
 
@@ -79,9 +68,10 @@ def _write(path: Path, options: GlyphsConfig) -> None:
     """Write the pictures of all characters into a file."""
     pictures: list[NDArray[np.uint8]] = []
     names: list[str] = []
-    for name, file in when_slow(_characters(options), "writing glyphs", "classes"):
-        strokes = read_strokes(file)
-        rng = np.random.default_rng([options.seed, ord(name)])
+    characters = {name: read_strokes(file) for name, file in _characters(options)}
+    classes = characters | _parts(characters, options)
+    for name, strokes in when_slow(list(classes.items()), "writing glyphs", "classes"):
+        rng = np.random.default_rng([options.seed, *map(ord, name)])
         pictures += [written(strokes, rng) for _ in range(options.samples_per_class)]
         names.append(name)
     try:
@@ -106,6 +96,30 @@ def _characters(options: GlyphsConfig) -> list[tuple[str, Path]]:
         f"dataset.glyphs.num_classes={options.num_classes:,} is more than the {len(kept):,} characters of at most "
         f"dataset.glyphs.max_strokes={options.max_strokes}; lower the former, or raise the latter"
     )
+
+
+def _parts(characters: dict[str, list[Stroke]], options: GlyphsConfig) -> dict[str, list[Stroke]]:
+    """Runs of strokes of characters as classes of their own, called by the character and the run."""
+    long = [name for name, strokes in characters.items() if len(strokes) >= len(SHARES_OF_RUNS)]
+    if options.num_parts and not long:
+        raise UserError(
+            f"dataset.glyphs.num_parts={options.num_parts} cuts characters of {len(SHARES_OF_RUNS)} strokes or more, "
+            "and there are none; raise dataset.glyphs.max_strokes"
+        )
+    parts: dict[str, list[Stroke]] = {}
+    rng = np.random.default_rng([options.seed, len(long)])
+    most = sum(len(characters[name]) - length + 1 for name in long for length in range(1, len(SHARES_OF_RUNS) + 1))
+    if options.num_parts > most // 2:
+        raise UserError(
+            f"dataset.glyphs.num_parts={options.num_parts:,} is more than half of the {most:,} runs of strokes that "
+            f"{len(long):,} characters have; lower it, or raise dataset.glyphs.num_classes"
+        )
+    while len(parts) < options.num_parts:
+        name = long[rng.integers(len(long))]
+        length = int(rng.choice(len(SHARES_OF_RUNS), p=SHARES_OF_RUNS)) + 1
+        first = int(rng.integers(len(characters[name]) - length + 1))
+        parts[f"{name}[{first}:{first + length}]"] = characters[name][first : first + length]
+    return parts
 
 
 def _usable() -> Iterator[tuple[str, Path]]:

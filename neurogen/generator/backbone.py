@@ -6,6 +6,8 @@ out: hidden states [tokens, hidden] of every part
 Several sequences are one batch, in which the shorter ones are padded at their end. No mask is needed: in a decoder no
 token sees what comes behind it.
 
+Parameter tokens at the end of a sequence may be read in blocks (blocks.py). Everything before them is then read once.
+
 A vision model reads pictures through its own encoder. Their embeddings stand where its vocabulary has image tokens. All
 positions, also those of the parameter tokens, are its own multimodal rotary positions (Qwen2-VL).
 """
@@ -26,7 +28,7 @@ from torch.nn.utils.rnn import pad_sequence
 from neurogen.config import Attention, BackboneConfig
 from neurogen.config.schema import written
 from neurogen.errors import UserError
-from neurogen.generator.parts import Embeddings, Part, Picture, SeenPicture, Text, TokenIds
+from neurogen.generator.parts import Embeddings, Part, Picture, Placed, SeenPicture, Text, TokenIds
 from neurogen.generator.pretrained import Pretrained, load_pretrained, with_random_weights
 from neurogen.generator.usable import positions_of, require_usable
 from neurogen.rng import seed_of
@@ -67,9 +69,14 @@ class Backbone(nn.Module):
 
     def forward(self, sequences: Sequence[Sequence[Part]]) -> list[list[Float[Tensor, "_ hidden"]]]:
         """Hidden states of every part of every sequence."""
-        embedded = self.embed(sequences)
-        states = self.decode([torch.cat(parts) for parts in embedded], None)
-        return [split_like(parts, row) for parts, row in zip(embedded, states, strict=True)]
+        placed = self.placed(sequences)
+        states = self.decode(placed.vectors, placed.positions)
+        self.num_tokens_read += placed.num_tokens
+        return [split_like(parts, row) for parts, row in zip(placed.parts, states, strict=True)]
+
+    def placed(self, sequences: Sequence[Sequence[Part]]) -> Placed:
+        """What the decoder reads of the sequences."""
+        return Placed(self.embed(sequences), None)
 
     def embed(self, sequences: Sequence[Sequence[Part]]) -> list[list[Float[Tensor, "_ hidden"]]]:
         """EMB_F of the paper for texts and token ids; embeddings are taken as they are.
@@ -100,21 +107,23 @@ class Backbone(nn.Module):
         self,
         sequences: Sequence[Float[Tensor, "_ hidden"]],
         positions: Sequence[Int64[Tensor, "3 _"]] | None,
+        cache: Any = None,
     ) -> Float[Tensor, "sequences longest hidden"]:
         """One pass through the decoder in its own dtype; float32 in and out. Behind the end of a shorter sequence the
-        states mean nothing.
+        states mean nothing. `cache` has keys and values of what comes before the sequences, and takes up theirs.
 
         Raises UserError where a sequence is longer than the model's positions.
         """
         batch = pad_sequence(list(sequences), batch_first=True)
-        if self.positions is not None and batch.shape[1] > self.positions:
-            raise UserError(too_long(batch.shape[1], self.positions))
-        self.num_tokens_read += sum(map(len, sequences))
+        num_tokens = batch.shape[1] + (0 if cache is None else int(cache.get_seq_length()))
+        if self.positions is not None and num_tokens > self.positions:
+            raise UserError(too_long(num_tokens, self.positions))
         where = None
         if positions is not None:
             where = pad_sequence([row.T for row in positions], batch_first=True).permute(2, 0, 1).to(self.device)
         dtype = self.model.get_input_embeddings().weight.dtype
-        states = self.decoder(inputs_embeds=batch.to(dtype), position_ids=where, use_cache=False)
+        cached = {"use_cache": False} if cache is None else {"use_cache": True, "cache": cache}
+        states = self.decoder(inputs_embeds=batch.to(dtype), position_ids=where, **cached)
         return states.last_hidden_state.float()  # type: ignore[no-any-return]
 
     @property
@@ -152,14 +161,13 @@ class VisionBackbone(Backbone):
         encoder: nn.Module = self.base.visual
         return encoder
 
-    def forward(self, sequences: Sequence[Sequence[Part]]) -> list[list[Float[Tensor, "_ hidden"]]]:
-        """Hidden states of every part of every sequence."""
+    def placed(self, sequences: Sequence[Sequence[Part]]) -> Placed:
+        """What the decoder reads of the sequences: pictures are seen, and everything has a position."""
         seen = iter(self.see([part for parts in sequences for part in parts if isinstance(part, Picture)]))
         sequences = [[next(seen) if isinstance(part, Picture) else part for part in parts] for parts in sequences]
         embedded = self.embed(sequences)
         positions = [self.rotary_positions(*pair) for pair in zip(sequences, embedded, strict=True)]
-        states = self.decode([torch.cat(parts) for parts in embedded], positions)
-        return [split_like(parts, row) for parts, row in zip(embedded, states, strict=True)]
+        return Placed(embedded, positions)
 
     def see(self, pictures: Sequence[Picture]) -> list[SeenPicture]:
         """The embeddings of pictures, from the model's processor and encoder, between the marks of an image.
@@ -209,8 +217,8 @@ def too_long(num_tokens: int, positions: int) -> str:
     """What to do about a sequence of so many tokens."""
     return (
         f"the backbone would read {num_tokens:,} tokens, and it has {positions:,} positions; lower "
-        "generator.context_samples, dataset.text.max_tokens for texts, the size of the target, or take a backbone "
-        "with more positions"
+        "generator.context_samples, dataset.text.max_tokens for texts, the size of the target, read its tokens in "
+        "blocks (generator.block_tokens=512), or take a backbone with more positions"
     )
 
 

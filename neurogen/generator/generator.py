@@ -23,6 +23,9 @@ of all rows are the same vectors, so that the name alone tells them apart, and a
 
     instruction ─ "- jumper:" row ─ "- handbag:" row ─ …          instruction ─ inner tokens
 
+Large targets have so many tokens that they are read in blocks, each behind the same instruction and context
+(generator.block_tokens, blocks.py).
+
 The tokens of the inner layers are read in a sequence of their own, once for all lists of a batch. They come before a
 list, so it could not change them; and what a row needs is the name before it.
 """
@@ -40,6 +43,7 @@ from torch import Tensor, nn
 from neurogen.config import GeneratorConfig, TokenOrder
 from neurogen.data.preparation import ImageShape
 from neurogen.generator.backbone import Backbone, VisionBackbone, tokenised
+from neurogen.generator.blocks import is_split, read_in_blocks
 from neurogen.generator.context import Context
 from neurogen.generator.length import most_list_tokens, most_sample_tokens
 from neurogen.generator.parts import Embeddings, ParameterTokens, Part, Picture, Text, TokenIds
@@ -126,6 +130,9 @@ class Generator(nn.Module):
 
     def hidden_states(self, sequences: Sequence[Sequence[Part]]) -> list[Float[Tensor, "_ hidden"]]:
         """The backbone reads the sequences; its hidden states at P in each of them."""
+        size = self.config.block_tokens
+        if size is not None and all(is_split(sequence, size) for sequence in sequences):
+            return read_in_blocks(self.backbone, sequences, size)
         return [
             torch.cat([state for part, state in zip(parts, states, strict=True) if isinstance(part, ParameterTokens)])
             for parts, states in zip(sequences, self.backbone(sequences), strict=True)
@@ -197,6 +204,12 @@ class Generator(nn.Module):
             return opened + samples + self.num_tokens(task)
         inner, *rows = self.places_of(task, about.most_listed).groups
         return opened + max(inner, samples + most_list_tokens(about, count) + sum(rows))
+
+    @property
+    def reads_again(self) -> bool:
+        """Whether the backward pass reads parameter tokens a second time (blocks.py)."""
+        size = self.config.block_tokens
+        return size is not None and any(self.places_of(task, None).groups[0] > size for task in self.tasks)
 
     def num_tokens(self, task: str) -> int:
         """The parameter tokens of the task, at most."""

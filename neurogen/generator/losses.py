@@ -9,6 +9,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from neurogen.targets.normalisation import gradients_reach_statistics
+
 
 @dataclass(frozen=True)
 class ZooMoments:
@@ -41,4 +43,6 @@ def tuning_loss(
     labels: Int64[Tensor, " batch"],
 ) -> Float[Tensor, ""]:
     """L2 (eq. 2): cross-entropy of the target f(x | w_g), differentiable with respect to w_g."""
-    return nn.functional.cross_entropy(functional_call(network, tensors, (inputs,)), labels)
+    with gradients_reach_statistics(tensors):
+        logits = functional_call(network, tensors, (inputs,))
+    return nn.functional.cross_entropy(logits, labels)

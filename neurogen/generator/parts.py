@@ -55,3 +55,21 @@ class ParameterTokens(Embeddings):
 
 
 Part = Text | TokenIds | Picture | Embeddings
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Embedded sequences, and their positions where those are not simply counted."""
+
+    parts: list[list[Float[Tensor, "_ hidden"]]]
+    positions: list[Int64[Tensor, "3 _"]] | None
+
+    @property
+    def vectors(self) -> list[Float[Tensor, "_ hidden"]]:
+        """Each sequence as one tensor."""
+        return [torch.cat(parts) for parts in self.parts]
+
+    @property
+    def num_tokens(self) -> int:
+        """Of all sequences."""
+        return sum(len(part) for parts in self.parts for part in parts)

@@ -11,6 +11,7 @@ output layer from the output layer, every other tensor by its position from the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ import torch
 from torch import nn
 
 from neurogen.config import TokenOrder
+from neurogen.errors import UserError
 from neurogen.generator.generator import Generator
 from neurogen.generator.projection import PlaceEmbedding
 from neurogen.generator.task import Task
@@ -80,6 +82,8 @@ def similarity(known: Task, new: Task) -> tuple[bool, ...]:
 
 def roles_of(known: ParameterLayout, new: ParameterLayout) -> list[int]:
     """For every tensor of `new`, the index of the tensor in `known` that it starts from."""
+    if known.buffers or new.buffers:
+        return _roles_by_kind(known, new)
     num_inner = max(0, len(known.names) - OUTPUT)
     roles = []
     for index in range(len(new.names)):
@@ -89,6 +93,32 @@ def roles_of(known: ParameterLayout, new: ParameterLayout) -> list[int]:
         else:
             # further inner layers start from the last known one: weights from weights, biases from biases
             roles.append(index if index < num_inner else num_inner - OUTPUT + index % OUTPUT)
+    return roles
+
+
+def _roles_by_kind(known: ParameterLayout, new: ParameterLayout) -> list[int]:
+    """The same where layers have running statistics: a variance starts from a variance, which stands as its logarithm.
+
+    Raises UserError where the known target has no tensor of a kind.
+    """
+
+    def kinds(layout: ParameterLayout) -> list[tuple[str, int, bool]]:
+        """Last part of the name, dimensions, whether it belongs to the output layer."""
+        named = enumerate(zip(layout.names, layout.shapes, strict=True))
+        return [(name.rpartition(".")[2], len(shape), index in layout.output) for index, (name, shape) in named]
+
+    candidates: dict[tuple[str, int, bool], list[int]] = {}
+    for index, kind in enumerate(kinds(known)):
+        candidates.setdefault(kind, []).append(index)
+    counts, roles = Counter[tuple[str, int, bool]](), []
+    for name, kind in zip(new.names, kinds(new), strict=True):
+        if kind not in candidates:
+            raise UserError(
+                f"nothing in the known target is like {name}, from which it could start; take a target@source of the "
+                "same family"
+            )
+        roles.append(candidates[kind][min(counts[kind], len(candidates[kind]) - 1)])
+        counts[kind] += 1
     return roles
 
 

@@ -28,6 +28,8 @@ from neurogen.study.results import (
     PopulationResult,
     PopulationSummary,
     Row,
+    ShownResult,
+    ShownSummary,
     Status,
     from_json,
     measured,
@@ -132,6 +134,7 @@ def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> Row:
     }
     if results:
         values["naming"] = to_json(naming_of(results))
+        values["shown"] = to_json(shown_of(results))
         values |= averaged([{name: to_json(getattr(result, name)) for name in PARTS} for result in results])
     return from_json(Row, values, evaluations[0].folder)
 
@@ -224,6 +227,35 @@ def naming_of(results: Sequence[EvaluationResult]) -> dict[str, NamingSummary]:
         likely = [value for naming in by_seed for value in naming.probability or ()]
         doubtful = [value < DOUBTFUL for value in likely]
         summaries[name] = NamingSummary(len(right), statistics.fmean(right), rounded(4, likely), rounded(4, doubtful))
+    return summaries
+
+
+def shown_of(results: Sequence[EvaluationResult]) -> list[ShownSummary]:
+    """What became of shown classes, over all seeds, by the number of samples."""
+    by_shots: dict[int, list[ShownResult]] = {}
+    for result in results:
+        for shown in result.shown:
+            by_shots.setdefault(shown.shots, []).append(shown)
+    summaries = []
+    for shots, by_seed in by_shots.items():
+        pooled = {
+            name: [100 * value for shown in by_seed for value in getattr(shown, name)]
+            for name in ("generated", "zoo", "trained", "mixed_named", "mixed_shown")
+        }
+        gains = [a - b for a, b in zip(pooled["generated"], pooled["zoo"], strict=True)]
+        means = {name: round(statistics.fmean(values), 2) for name, values in pooled.items()}
+        n, several = len(gains), len(gains) > 1
+        summaries.append(
+            ShownSummary(
+                shots=shots,
+                n=n,
+                many=round(100 * statistics.fmean(shown.many for shown in by_seed), 2),
+                generated_std=round(statistics.stdev(pooled["generated"]), 2) if several else None,
+                gain=round(statistics.fmean(gains), 2),
+                gain_error=round(statistics.stdev(gains) / n**0.5, 2) if several else None,
+                **means,
+            )
+        )
     return summaries
 
 

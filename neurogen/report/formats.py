@@ -15,7 +15,7 @@ from tabulate import tabulate
 
 from neurogen import store
 from neurogen.report import tables
-from neurogen.report.tables import Table
+from neurogen.report.table import Table
 from neurogen.study.results import COLUMNS, NAMES, Row, from_json, to_json
 
 LONGEST_SLUG = 120

@@ -19,7 +19,8 @@ from neurogen.data.report import FILE, DataReport
 from neurogen.report import tables
 from neurogen.report.cells import settings_of, varied_keys
 from neurogen.report.formats import slug
-from neurogen.report.tables import LABELS, MISSING, Table
+from neurogen.report.table import MISSING, Table, spread
+from neurogen.report.tables import LABELS
 from neurogen.study.costs import Ledger
 from neurogen.study.pipeline import Aggregate, Evaluate
 from neurogen.study.results import Population, Row, from_json
@@ -146,14 +147,14 @@ def tiles(rows: Sequence[Row]) -> list[Tile]:
     if row.generated_mean is None or row.classical_mean is None:
         return []
     generated, classical = (
-        f"{tables.spread(mean, std)} %"
+        f"{spread(mean, std)} %"
         for mean, std in ((row.generated_mean, row.generated_std), (row.classical_mean, row.classical_std))
     )
     return [
         Tile("generated", generated, f"{row.n_ok} networks"),
         Tile("classical training", classical, f"{row.n_classical} networks"),
         Tile("difference", f"{row.generated_mean - row.classical_mean:+.2f}", "points, generated − classical"),
-        Tile("zoo mean network", f"{tables.spread(row.zoo_mean_network, None)} %", "what stage 1 aims at"),
+        Tile("zoo mean network", f"{spread(row.zoo_mean_network, None)} %", "what stage 1 aims at"),
     ]
 
 

@@ -40,6 +40,7 @@ MARKS = {
     Population.CLASSICAL: (CLASSICAL, "o"),
     Population.ZOO: (ZOO, "o"),
     Population.ZOO_MEAN: (ZOO, "*"),
+    Population.ZOO_MEAN_RECALIBRATED: (ZOO, "P"),
     Population.GAUSSIAN: ("#9db4c0", "D"),
     Population.MATCHED_NOISE: ("#00798c", "v"),
     Population.MATCHED_AVERAGE: ("#3a7d44", "s"),
@@ -51,7 +52,9 @@ MARKS = {
     Population.NEAREST_STATE: ("#00798c", "v"),
     Population.ASKED: ("#3a7d44", "s"),
     Population.AFTER_INJECT: (INJECT, "^"),
+    Population.AFTER_INJECT_RECALIBRATED: (INJECT, "P"),
     Population.NEW_NAMES: (GENERATED, "v"),
+    Population.GENERATED_RECALIBRATED: (GENERATED, "P"),
     Population.GENERATED: (GENERATED, "^"),
 }
 COMPARED = (Population.CLASSICAL, Population.ZOO_MEAN, Population.AFTER_INJECT, Population.GENERATED)

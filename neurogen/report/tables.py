@@ -9,9 +9,9 @@ Needs neither torch nor pandas, so that a finished run is shown at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from neurogen.data.report import DataReport
+from neurogen.report.table import MISSING, Table, duration, fixed, grouped, percent, spread
 from neurogen.study.costs import Ledger
 from neurogen.study.results import DOUBTFUL, NAMES, Population, Row
 
@@ -19,6 +19,7 @@ LABELS = {
     Population.CLASSICAL: "classical training",
     Population.ZOO: "single zoo network",
     Population.ZOO_MEAN: "zoo mean network",
+    Population.ZOO_MEAN_RECALIBRATED: "zoo mean network, recalibrated",
     Population.RANDOM: "random initialisation",
     Population.GAUSSIAN: "Gaussian of the zoo",
     Population.MATCHED_NOISE: "matched: noisy zoo network",
@@ -31,7 +32,9 @@ LABELS = {
     Population.NEAREST_STATE: "new names: nearest by hidden state",
     Population.ASKED: "new names: the language model asked",
     Population.AFTER_INJECT: "generated, after stage 1",
+    Population.AFTER_INJECT_RECALIBRATED: "generated, after stage 1, recalibrated",
     Population.NEW_NAMES: "generated, new names",
+    Population.GENERATED_RECALIBRATED: "generated, recalibrated",
     Population.GENERATED: "generated",
 }
 COMMIT_DIGITS = 12
@@ -48,19 +51,7 @@ MATCHED = (
     "generated networks, or as near to that as they come. In brackets, their strength: noise in deviations of each "
     "tensor, number of networks averaged, deviations of each weight."
 )
-MISSING = "–"
 MOST_CLASSES = 30  # in a table of data with a line for each
-
-
-@dataclass(frozen=True)
-class Table:
-    """Text in cells; the first columns name a row, the others hold its values."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
-    note: str = ""
-    num_names: int = 1  # columns that name a row
 
 
 def label_of(population: str) -> str:
@@ -142,9 +133,36 @@ def naming(row: Row) -> Table:
     return Table("naming", ("names", "n", "right row", "probability", "doubtful"), lines, note)
 
 
+def shown(row: Row) -> Table:
+    """Classes that no training has seen."""
+    lines = [
+        (
+            str(part.shots),
+            spread(part.generated, part.generated_std),
+            fixed(part.zoo, 2),
+            f"{part.gain:+.2f}" + ("" if part.gain_error is None else f" ± {part.gain_error:.2f}"),
+            fixed(part.trained, 2),
+            fixed(part.many, 2),
+            fixed(part.mixed_named, 2),
+            fixed(part.mixed_shown, 2),
+            str(part.n),
+        )
+        for part in row.shown
+    ]
+    note = (
+        "Test accuracy in percent on classes that no training has seen, of which so many samples are shown: the "
+        "generated network with a row for each, ± the deviation between contexts; rows of the same samples on the "
+        "zoo's mean network, and the paired difference ± its standard error; a network trained on these samples alone; "
+        "rows of all training samples. Then lists of as many named classes as shown ones: the samples of either. n: "
+        "contexts."
+    )
+    header = ("samples", "generated", "zoo's body", "difference", "trained", "all samples", "named", "shown", "n")
+    return Table("shown", header, lines, note)
+
+
 def of_row(row: Row) -> list[Table]:
     """All tables of a cell that have lines."""
-    every = [networks(row), naming(row), conditions(row), tensors(row), noise(row), ensembles(row)]
+    every = [networks(row), naming(row), shown(row), conditions(row), tensors(row), noise(row), ensembles(row)]
     return [table for table in every if table.rows]
 
 
@@ -219,19 +237,6 @@ def costs(ledger: Ledger) -> Table:
     return Table("costs", header[:5], [cells[:5] for cells in lines], note)
 
 
-def duration(seconds: float) -> str:
-    """In seconds, minutes or hours, with two digits or all before the point."""
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.{1 if seconds < 10 * size else 0}f} {unit}"
-    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-
-
-def grouped(count: int) -> str:
-    """A whole number with its thousands set apart."""
-    return f"{count:,}"
-
-
 def names_of(row: Row) -> dict[str, str]:
     """What tells the cell from others: dataset, target, backbone, recipe, settings."""
     return {name: getattr(row, name) for name in NAMES}
@@ -283,20 +288,3 @@ def _origin(rows: Sequence[Row]) -> str:
     commits = sorted({commit for row in rows for commit in row.commits})
     minutes = f"{minutes_of(rows):.0f} min in all"
     return f"Measured on {', '.join(machines)}; {minutes}; commit {', '.join(commits)}{from_hub(rows)}."
-
-
-def spread(mean: float | None, std: float | None) -> str:
-    """Mean ± deviation, two decimals."""
-    if mean is None:
-        return MISSING
-    return f"{mean:.2f}" + ("" if std is None else f" ± {std:.2f}")
-
-
-def fixed(value: float | None, digits: int) -> str:
-    """The value with so many decimals."""
-    return MISSING if value is None else f"{value:.{digits}f}"
-
-
-def percent(fraction: float | None) -> str:
-    """A fraction in percent, two decimals."""
-    return MISSING if fraction is None else f"{100 * fraction:.2f} %"

@@ -23,7 +23,8 @@ from rich.measure import Measurement
 
 from neurogen import store
 from neurogen.report import formats, html, tables
-from neurogen.report.tables import LABELS, Table
+from neurogen.report.table import Table
+from neurogen.report.tables import LABELS
 from neurogen.study import costs
 from neurogen.study.costs import Ledger
 from neurogen.study.pipeline import Aggregate
@@ -80,7 +81,7 @@ def _console(width: int | None = None) -> Console:
 
 
 def _show_row(row: Row, console: Console) -> None:
-    for table in tables.of_row(row)[: 3 if row.naming else 2]:
+    for table in tables.of_row(row)[: 2 + bool(row.naming) + bool(row.shown)]:
         console.print()
         console.print(rich_table(table, tables.heading(row), bold=LABELS[Population.GENERATED]))
         console.print(table.note, style="dim")

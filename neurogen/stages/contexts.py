@@ -21,6 +21,7 @@ class EvaluationContext:
     """One generated network comes from this."""
 
     index: Int64[Tensor, " samples"]  # of training samples
+    drawn: Int64[Tensor, " train"]  # of all training samples, in the order from which these were taken
     context: Context
     episode: Episode
 
@@ -31,7 +32,9 @@ def evaluation_contexts(step: Evaluate, dataset: Dataset, layout: ParameterLayou
     contexts = []
     for network in range(step.evaluate.num_contexts):
         rng = rng_of(step.seed, "evaluate", network)
-        index = context_index(dataset.train, dataset.train.sample(len(dataset.train), rng), step.tune.generator)
+        drawn = dataset.train.sample(len(dataset.train), rng)
+        index = context_index(dataset.train, drawn, step.tune.generator)
         episode = draw_episode(step.task.dataset, dataset.class_names, layout, rng, rng, SplitName.TEST)
-        contexts.append(EvaluationContext(index, Context.of(dataset.train, episode.class_names, index), episode))
+        context = Context.of(dataset.train, episode.class_names, index)
+        contexts.append(EvaluationContext(index, drawn, context, episode))
     return contexts

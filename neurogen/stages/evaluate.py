@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from neurogen.stages.populations import (
     norms,
     under_noise,
 )
+from neurogen.stages.recalibration import recalibrated_networks
 from neurogen.stages.relabel import Relabelled
 from neurogen.stages.relabel_baselines import relabel_baselines
 from neurogen.study.pipeline import Evaluate, Inject, Tune
@@ -69,16 +71,21 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
     accuracy = mean(validation.accuracies(generated))
     baselines = baselines_of(zoo, inputs.scale, len(generated), step.seed)
     strengths = {name: matching_strength(baseline, accuracy, validation) for name, baseline in baselines.items()}
+    after_inject = _after_inject(step, inputs.dataset, contexts, runtime)
+    recalibrated = partial(recalibrated_networks, step.evaluate.recalibrate, inputs, contexts)
     populations: dict[str, Networks] = {
         Population.CLASSICAL: classical_networks(step, inputs),
         Population.ZOO: zoo,
         Population.ZOO_MEAN: zoo.mean(0, keepdim=True),
+        **recalibrated(Population.ZOO_MEAN_RECALIBRATED, zoo.mean(0, keepdim=True)),
         **_means_of_other_zoos(step, inputs),
         Population.RANDOM: random_networks(step, inputs, len(generated)),
         Population.GAUSSIAN: baselines[Population.MATCHED_GAUSSIAN].make(1.0),
         **{name: baseline.make(strengths[name]) for name, baseline in baselines.items()},
         **relabel_baselines(step, inputs.dataset, contexts, zoo, runtime),
-        **_after_inject(step, inputs.dataset, contexts, runtime),
+        **after_inject,
+        **recalibrated(Population.AFTER_INJECT_RECALIBRATED, after_inject.get(Population.AFTER_INJECT)),
+        **recalibrated(Population.GENERATED_RECALIBRATED, generated),
         Population.GENERATED: generated,
     }
     result = EvaluationResult(

@@ -33,6 +33,7 @@ from neurogen.progress import Progress
 from neurogen.rng import rng_of
 from neurogen.stages.conditioning import change_from
 from neurogen.stages.episode import draw_episode, restricted
+from neurogen.stages.evaluate_shown import evaluate_shown
 from neurogen.stages.evaluated import Inputs, classical_networks, random_networks
 from neurogen.stages.listed import Listed, names_of, rows_of
 from neurogen.stages.name_baselines import Chosen, chosen_classes
@@ -112,6 +113,7 @@ def evaluate_lists(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
     tuned = Generated.by(generator, step, contexts, list(Naming), runtime)
     new_names = [name for context in contexts for name in context.names[Naming.NEW]]
     chosen = chosen_classes(generator.backbone, inputs.dataset.class_names, step.task.dataset.names, new_names)
+    task = generator.tasks[step.task.name]
     del generator  # it is not in memory while networks are evaluated
     for index, (context, flat) in enumerate(zip(contexts, tuned.networks[Naming.KNOWN], strict=True)):
         layout = inputs.layout.with_rows(len(context.episode.classes))
@@ -129,6 +131,7 @@ def evaluate_lists(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
     others: dict[str, Networks] = {naming: tuned.networks[naming] for naming in (Naming.MOVED, Naming.NONSENSE)}
     accuracies = _accuracies(populations | others, contexts, inputs.test)
     accuracies |= {Naming.KNOWN: accuracies[Population.GENERATED], Naming.NEW: accuracies[Population.NEW_NAMES]}
+    episodes = [context.episode for context in contexts]
     validation = _accuracies({Population.GENERATED: populations[Population.GENERATED]}, contexts, inputs.validation)
     result = EvaluationResult(
         populations={name: PopulationResult(accuracies[name], max_iou=[], min_l2=[]) for name in populations},
@@ -141,6 +144,7 @@ def evaluate_lists(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
         num_test=len(inputs.dataset.test),
         num_train=len(inputs.dataset.train),
         naming={**_naming_of_baselines(chosen, contexts), **tuned.naming},
+        shown=evaluate_shown(step, inputs, task, episodes, tuned.networks[Naming.KNOWN], runtime),
     )
     return dict(to_json(result))
 

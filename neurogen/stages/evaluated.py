@@ -18,6 +18,7 @@ from neurogen.stages.populations import Evaluator, Networks
 from neurogen.study.pipeline import Evaluate
 from neurogen.targets.fitting import initialised
 from neurogen.targets.parameters import ParameterLayout, Scale
+from neurogen.targets.values import values_of
 from neurogen.targets.zoo import load_network, load_zoo, network_path
 from neurogen.training.runtime import Runtime
 
@@ -58,5 +59,4 @@ def random_networks(step: Evaluate, inputs: Inputs, count: int) -> Networks:
     """Untrained networks."""
     seeds = [seed_of(step.seed, "random", index) for index in range(count)]
     networks = [initialised(step.task.target, inputs.dataset, seed) for seed in seeds]
-    tensors = [{name: value.detach() for name, value in network.named_parameters()} for network in networks]
-    return torch.stack([inputs.layout.flatten(named) for named in tensors])
+    return torch.stack([inputs.layout.flatten(values_of(network)).detach() for network in networks])

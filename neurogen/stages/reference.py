@@ -1,6 +1,6 @@
 """The reference networks w_i ~ W (paper 3.3.1), and the classical baseline: both trained by gradient descent.
 
-in:  the dataset without the classes that the generator must not see
+in:  the dataset without the classes that the generator must not see; for a zoo that is also shown classes, these
 out: one safetensors file and one curve per network
 
 A baseline network starts from weights of its own, and keeps the epoch that is best on validation. The networks of a zoo
@@ -12,6 +12,7 @@ Wortsman et al. 2022).
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,33 +20,38 @@ from torch import nn
 
 from neurogen import store
 from neurogen.config import TrainingConfig, ZooInit
-from neurogen.data.dataset import Dataset
+from neurogen.data.dataset import Dataset, require_alike
 from neurogen.progress import Progress
 from neurogen.rng import seed_of
 from neurogen.stages.data_report import note_what_was_read
 from neurogen.study.pipeline import Classical, Reference
 from neurogen.study.results import Curve, TrainedNetworks, from_json, to_json
+from neurogen.targets.episodes import Episodes
 from neurogen.targets.fitting import initialised, side_by_side, train_networks
 from neurogen.targets.prediction import Batches
+from neurogen.targets.values import require_constant, values_of
 from neurogen.targets.zoo import network_path
 from neurogen.training.runtime import Runtime
+
+MakeEpisodes = Callable[[Sequence[nn.Module], Sequence[int]], Episodes | None]  # of networks and their seeds
 
 
 def train_reference(step: Reference, runtime: Runtime) -> dict[str, Any]:
     """Train one chunk of the zoo. Every network is a file, so a step that was killed goes on with the others. On a GPU
     all networks of a chunk end at the same time."""
     dataset = _read(step, runtime)
+    episodes = _episodes_of(step, dataset)
     indices = range(step.first, step.first + step.num_networks)
     if step.init == ZooInit.shared:
-        start = _shared_start(step, dataset, runtime)
+        start = _shared_start(step, dataset, episodes, runtime)
         networks = {index: copy.deepcopy(start) for index in indices}
     else:
         networks = {i: initialised(step.task.target, dataset, seed_of(step.seed, "zoo", i)) for i in indices}
     orders = {index: seed_of(step.seed, "order", index) for index in indices}
-    return _train_all(step, step.training, dataset, networks, orders, runtime)
+    return _train_all(step, step.training, dataset, networks, orders, runtime, episodes)
 
 
-def _shared_start(step: Reference, dataset: Dataset, runtime: Runtime) -> nn.Module:
+def _shared_start(step: Reference, dataset: Dataset, episodes: MakeEpisodes, runtime: Runtime) -> nn.Module:
     """The network that all networks of a zoo with init=shared are for their first epochs."""
     start, epochs = initialised(step.task.target, dataset, seed_of(step.seed, "zoo", 0)), step.shared_epochs
     training, order = replace(step.training, epochs=epochs), seed_of(step.seed, "shared order")
@@ -54,7 +60,8 @@ def _shared_start(step: Reference, dataset: Dataset, runtime: Runtime) -> nn.Mod
             validation = Batches(dataset.validation, runtime.device)
 
             def train(_: list[int]) -> list[Curve]:
-                return train_networks([start], dataset.train, validation, training, [order], runtime, progress)
+                shown = episodes([start], [order])
+                return train_networks([start], dataset.train, validation, training, [order], runtime, progress, shown)
 
             side_by_side(train, [0], runtime)
     return start
@@ -66,7 +73,7 @@ def train_classical(step: Classical, runtime: Runtime) -> dict[str, Any]:
     indices = range(step.classical.num_networks)
     networks = {i: initialised(step.task.target, dataset, seed_of(step.seed, "classical", i)) for i in indices}
     orders = {index: seed_of(step.seed, "classical order", index) for index in indices}
-    return _train_all(step, step.classical.training, dataset, networks, orders, runtime)
+    return _train_all(step, step.classical.training, dataset, networks, orders, runtime, lambda *_: None)
 
 
 def _read(step: Reference | Classical, runtime: Runtime) -> Dataset:
@@ -76,6 +83,23 @@ def _read(step: Reference | Classical, runtime: Runtime) -> Dataset:
     return dataset.to(runtime.device)
 
 
+def _episodes_of(step: Reference, dataset: Dataset) -> MakeEpisodes:
+    """What makes the episodes of networks with these seeds; none where the zoo is not shown classes.
+
+    Raises UserError for data whose images have another shape.
+    """
+    shown = step.shown
+    if shown is None or shown.episodes is None:
+        return lambda *_: None
+    others, config = require_alike(dataset, shown.task.load()), shown.episodes
+    split = replace(others.train, preparation=dataset.preparation).to(dataset.train.labels.device)
+
+    def make(networks: Sequence[nn.Module], orders: Sequence[int]) -> Episodes:
+        return Episodes(split, config, networks, [seed_of(order, "episodes") for order in orders])
+
+    return make
+
+
 def _train_all(
     step: Reference | Classical,
     training: TrainingConfig,
@@ -83,9 +107,12 @@ def _train_all(
     networks: dict[int, nn.Module],
     orders: dict[int, int],
     runtime: Runtime,
+    episodes: MakeEpisodes,
 ) -> dict[str, Any]:
     """Train those networks that are not files yet and write them; `orders` are the seeds of their data order."""
     paths = {index: network_path(step.folder, index) for index in networks}
+    fresh = initialised(step.task.target, dataset, seed_of(step.seed, "another"))
+    require_constant(networks[min(networks)], fresh)
     undone = [index for index, path in paths.items() if not (path.exists() and path.with_suffix(".json").exists())]
     num_epochs, num_done = training.epochs * len(networks), training.epochs * (len(networks) - len(undone))
     with Progress(f"{step.kind} networks", num_epochs, unit="epochs", first=num_done) as progress:
@@ -93,9 +120,11 @@ def _train_all(
 
         def train(group: list[int]) -> list[Curve]:
             chosen, seeds = [networks[index] for index in group], [orders[index] for index in group]
-            curves = train_networks(chosen, dataset.train, validation, training, seeds, runtime, progress)
+            shown = episodes(chosen, seeds)
+            curves = train_networks(chosen, dataset.train, validation, training, seeds, runtime, progress, shown)
             for index, network, curve in zip(group, chosen, curves, strict=True):
-                store.write_tensors(paths[index], network.state_dict())
+                require_constant(network, fresh)
+                store.write_tensors(paths[index], values_of(network))
                 store.write_json(paths[index].with_suffix(".json"), to_json(curve))
             return curves
 

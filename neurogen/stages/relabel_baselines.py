@@ -27,6 +27,7 @@ from neurogen.study.results import Population
 from neurogen.targets.fitting import initialised, side_by_side, train_networks
 from neurogen.targets.parameters import ParameterLayout
 from neurogen.targets.prediction import Batches, predict
+from neurogen.targets.values import values_of
 from neurogen.training.runtime import Runtime
 
 EPOCHS = 200  # enough for so few samples; the epoch that is best on validation is kept
@@ -89,6 +90,6 @@ def _trained_on(
         def trained(index: int) -> Float[Tensor, " params"]:
             network, seed = networks[index], seeds[index]
             train_networks([network], samples[index], validation, training, [seed], runtime, progress)
-            return layout.flatten({name: value.detach().cpu() for name, value in network.named_parameters()})
+            return layout.flatten(values_of(network)).detach().cpu()
 
         return torch.stack(side_by_side(train, range(len(samples)), runtime))

@@ -93,7 +93,7 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
         batch_size=generator.prompts_at_once(runtime.batch_tokens),
         validate=validation_of(generator, tasks, step.seed),
         num_tokens_read=lambda: generator.backbone.num_tokens_read,
-        passes_per_step=passes_of(step.backbone),
+        passes_per_step=passes_of(step.backbone, generator.reads_again),
         encoder=generator.backbone.encoder,
         steps_per_epoch=sum(math.ceil(len(dataset.train) / step.stage.batch_size) for dataset in datasets),
     )

@@ -17,7 +17,7 @@ from dataclasses import replace
 from neurogen.config import DatasetConfig, Experiment, ModelConfig, TaskSharing, ZooInit
 from neurogen.config.schema import written
 from neurogen.errors import UserError
-from neurogen.study.pipeline import Aggregate, Classical, Evaluate, Inject, Reference, Tune, Zoo
+from neurogen.study.pipeline import Aggregate, Classical, Evaluate, Inject, Reference, Shown, Tune, Zoo
 from neurogen.study.step import flat, plain
 from neurogen.study.task_spec import Embed, TaskSpec
 
@@ -156,20 +156,24 @@ def evaluation_of(experiment: Experiment, zoo: Zoo, learned: Learned, identities
         tune = replace(tune, tasks=(zoo.task,), stage=e.recipe.adapt, start=tune)
     all_classes = with_labels(zoo.task, unseen=[])
     classical = Classical(root, all_classes, e.classical, e.seed)  # the baseline may see every class and its label
-    return Evaluate(root, zoo, e.evaluate, e.seed, classical, tune, e.recipe.name)
+    shown = None
+    if e.shown is not None:
+        shown = Shown(identities.of_data(e, e.shown.test), shots=tuple(e.shown.test_shots))
+    return Evaluate(root, zoo, e.evaluate, e.seed, classical, tune, e.recipe.name, shown)
 
 
 def zoo_of(experiment: Experiment, identities: Identities | None = None) -> Zoo:
     """The zoo, in steps of `zoo.chunk_size` networks. They do not depend on its size, so that a zoo can grow."""
-    e, root, zoo = experiment, experiment.root, experiment.zoo
-    task = task_of(experiment, identities)
+    e, root, zoo, identities = experiment, experiment.root, experiment.zoo, identities or Identities()
+    task = identities.task_of(e)
     # Another order of the labels is another order of the output layer's rows, so one zoo serves all orders.
     canonical = with_labels(task, unseen=task.dataset.unseen)
     shared_epochs = zoo.shared_epochs if zoo.init == ZooInit.shared else 0
+    shown = None if e.shown is None else Shown(identities.of_data(e, e.shown.data), e.shown.episodes)
     starts = range(0, zoo.num_networks, zoo.chunk_size)
     counts = [min(zoo.chunk_size, zoo.num_networks - start) for start in starts]
     references = tuple(
-        Reference(root, canonical, zoo.init, shared_epochs, zoo.training, e.seed, start, count)
+        Reference(root, canonical, zoo.init, shared_epochs, zoo.training, e.seed, start, count, shown)
         for start, count in zip(starts, counts, strict=True)
     )
     return Zoo(task, references, zoo.align)
@@ -213,6 +217,10 @@ class Identities:
                 embed = Embed(e.root, as_it_is(e.dataset, []), data, model, self.of_model(model))
             self.tasks[name] = TaskSpec(e.dataset, data, e.target, identity_of_target(e.target), embed)
         return self.tasks[name]
+
+    def of_data(self, e: Experiment, dataset: DatasetConfig) -> TaskSpec:
+        """The experiment's target on other data."""
+        return self.task_of(replace(e, dataset=dataset))
 
     def of_model(self, model: ModelConfig) -> str | None:
         """As `identity_of_model`."""

@@ -17,10 +17,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from neurogen.config import (
+    IF_SET,
     Alignment,
     BackboneConfig,
     CheckpointInterval,
     ClassicalConfig,
+    EpisodesConfig,
     EvaluateConfig,
     GeneratorConfig,
     StageConfig,
@@ -48,6 +50,15 @@ def array_of(task: TaskSpec, seed: int) -> str:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """A dataset whose classes are shown to target networks by samples."""
+
+    task: TaskSpec
+    episodes: EpisodesConfig | None = field(default=None, metadata={"identity": IF_SET})  # how a zoo learns from it
+    shots: tuple[int, ...] = field(default=(), metadata={"identity": IF_SET})  # samples of each class in an evaluation
+
+
+@dataclass(frozen=True)
 class Reference(Step):
     """Networks first … first + num_networks − 1 of the zoo, w_i ~ W (paper 3.3.1)."""
 
@@ -61,6 +72,7 @@ class Reference(Step):
     seed: int
     first: int
     num_networks: int
+    shown: Shown | None = field(default=None, metadata={"identity": IF_SET})
 
     @property
     def label(self) -> str:
@@ -209,6 +221,7 @@ class Evaluate(Step):
     classical: Classical
     tune: Tune
     recipe: str
+    shown: Shown | None = field(default=None, metadata={"identity": IF_SET})
 
     @property
     def repositories(self) -> tuple[Repository, ...]:
@@ -259,3 +272,21 @@ class Aggregate(Step):
     def label(self) -> str:
         """The name of the study, or what stands for it."""
         return self.name
+
+
+def tasks_read(step: Step) -> tuple[TaskSpec, ...]:
+    """The tasks whose data a step reads."""
+    match step:
+        case Reference():
+            return (step.task, *([step.shown.task] if step.shown else []))
+        case Classical():
+            return (step.task,)
+        case Inject():
+            return step.tasks
+        case Tune():
+            return (*step.tasks, *(step.start.tasks if step.start else ()))
+        case Evaluate():
+            return (step.task, *step.tune.tasks, *([step.shown.task] if step.shown else []))
+        case Aggregate():  # its plots show samples
+            return tuple(evaluation.task for evaluation in step.evaluations)
+    return ()

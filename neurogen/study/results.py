@@ -28,6 +28,7 @@ class Population(StrEnum):
     CLASSICAL = "classical"
     ZOO = "zoo"
     ZOO_MEAN = "zoo_mean_network"
+    ZOO_MEAN_RECALIBRATED = "zoo_mean_recalibrated"
     RANDOM = "random_init"
     GAUSSIAN = "gaussian_of_zoo"
     MATCHED_NOISE = "noisy_zoo"
@@ -40,7 +41,9 @@ class Population(StrEnum):
     NEAREST_STATE = "nearest_state"
     ASKED = "asked"
     AFTER_INJECT = "after_inject"
+    AFTER_INJECT_RECALIBRATED = "after_inject_recalibrated"
     NEW_NAMES = "new_names"
+    GENERATED_RECALIBRATED = "generated_recalibrated"
     GENERATED = "generated"
 
 
@@ -146,6 +149,7 @@ class EvaluationResult:
     num_test: int
     num_train: int
     naming: dict[str, NamingResult] = field(default_factory=dict)  # by Population and by condition
+    shown: list[ShownResult] = field(default_factory=list)  # by the number of samples
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,38 @@ class NamingResult:
 
     right: list[bool]  # its row is that of the class that is meant
     probability: list[float] | None = None  # of the class for which it was taken; None where none is computed
+
+
+@dataclass(frozen=True)
+class ShownResult:
+    """Classes that no training has seen, shown by samples. Accuracies as fractions, one value per context."""
+
+    shots: int  # samples of each class
+    many: float  # with rows of all training samples on the zoo's mean network
+    generated: list[float] = field(default_factory=list)
+    zoo: list[float] = field(default_factory=list)  # with rows of the same samples on the zoo's mean network
+    trained: list[float] = field(default_factory=list)  # a network trained on these samples alone
+    mixed_named: list[float] = field(
+        default_factory=list
+    )  # samples of named classes, which share a list with shown ones
+    mixed_shown: list[float] = field(default_factory=list)  # samples of the shown ones in such a list
+
+
+@dataclass(frozen=True)
+class ShownSummary:
+    """Percent, over contexts and seeds."""
+
+    shots: int
+    n: int
+    many: float
+    generated: float
+    generated_std: float | None  # between contexts
+    zoo: float
+    gain: float  # of the generated network over the zoo's, paired
+    gain_error: float | None  # standard error of that
+    trained: float
+    mixed_named: float
+    mixed_shown: float
 
 
 @dataclass(frozen=True)
@@ -262,6 +298,7 @@ class Row(Columns):
     noise: dict[str, Comparison] = field(default_factory=dict)
     ensembles: dict[str, EnsembleSummary] = field(default_factory=dict)
     naming: dict[str, NamingSummary] = field(default_factory=dict)
+    shown: list[ShownSummary] = field(default_factory=list)
 
 
 DOUBTFUL = 0.5  # below this probability of its likeliest class a name is doubtful

@@ -4,14 +4,19 @@ in:  untrained networks, a dataset on their device, a training config, for each 
 out: the networks at the epoch that the schedule keeps; loss and accuracy of every epoch
 
 On a CPU every network is trained by itself, one on each core. On a GPU all are trained in lockstep (lockstep.py).
+
+A network is trained in training mode, and judged and left in evaluation mode. One with dropout draws from torch's
+global generator, which all threads share: such networks are trained one after the other, each from a seed of its own.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from threading import Lock
 from typing import TypeVar
 
 import torch
@@ -22,12 +27,16 @@ from neurogen.data.dataset import Dataset, Split
 from neurogen.errors import Interrupted, UserError
 from neurogen.progress import Progress
 from neurogen.study.results import Curve
+from neurogen.targets.episodes import Episodes
 from neurogen.targets.lockstep import Lockstep, as_graph
 from neurogen.targets.networks import build_network
 from neurogen.targets.prediction import Batches, judge
+from neurogen.targets.values import buffers_of
 from neurogen.training.runtime import Runtime
 
 Result = TypeVar("Result")
+
+_GLOBAL_GENERATOR = Lock()  # torch has one for all threads
 
 
 def side_by_side(work: Callable[[list[int]], list[Result]], indices: Sequence[int], runtime: Runtime) -> list[Result]:
@@ -61,36 +70,75 @@ def train_networks(
     order_seeds: Sequence[int],
     runtime: Runtime,
     progress: Progress,
+    episodes: Episodes | None = None,
 ) -> list[Curve]:
     """Train in place with AdamW and keep of every network the epoch that the schedule says. Returns their curves.
 
-    `train` and `validation` are on the runtime's device. Progress counts an epoch of each network. Raises UserError
-    when a loss is no longer finite, Interrupted when the stop flag is set.
+    `train` and `validation` are on the runtime's device. With `episodes` the networks also learn from these.
+    Progress counts an epoch of each network. Raises UserError when a loss is no longer finite, Interrupted when the
+    stop flag is set.
     """
     for network in networks:
         network.to(runtime.device).to(memory_format=torch.channels_last)  # max pooling is faster so
-    lockstep = Lockstep(networks, train, training, as_graph if runtime.device.type == "cuda" else None)
+    if episodes is None:
+        lockstep = Lockstep(networks, train, training, as_graph if runtime.device.type == "cuda" else None)
+    else:  # an episode is drawn anew in every update, which a graph cannot do
+        lockstep = Lockstep(networks, train, training, None, episodes.loss)
+        for optimizer, scale in zip(lockstep.optimizers, episodes.scales, strict=True):
+            optimizer.add_param_group({"params": [scale], "weight_decay": 0.0})
     cosine = training.schedule == NetworkSchedule.cosine
+    least = 1 if not buffers_of(networks[0]) else 2  # of a single sample there is no variance
     schedules = [
         torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, training.epochs)
         for optimizer in (lockstep.optimizers if cosine else ())
     ]
     rngs = [torch.Generator().manual_seed(seed) for seed in order_seeds]
     histories = [History(network, keeps_best=cosine) for network in networks]
-    for _ in range(training.epochs):
-        orders = torch.stack([torch.randperm(len(train), generator=rng) for rng in rngs])
-        for batches in orders.to(runtime.device).split(training.batch_size, dim=1):
-            lockstep.update(batches)
-        for schedule in schedules:
-            schedule.step()
-        judged = torch.stack([judge(network, dict(network.named_parameters()), validation) for network in networks])
-        rows = torch.cat([lockstep.mean_losses().unsqueeze(1), judged], 1).tolist()  # the only wait for a GPU
-        for history, row in zip(histories, rows, strict=True):
-            history.add(*row)
-            progress.advance(1, f"val. acc. {100 * row[-1]:.1f} %")
-        if runtime.stop.is_set():
-            raise Interrupted
+    with in_training_mode(networks, train, order_seeds[0]):
+        for _ in range(training.epochs):
+            orders = torch.stack([torch.randperm(len(train), generator=rng) for rng in rngs])
+            for batches in orders.to(runtime.device).split(training.batch_size, dim=1):
+                if batches.shape[1] >= least:
+                    lockstep.update(batches)
+            for schedule in schedules:
+                schedule.step()
+            if episodes is not None:
+                episodes.settle(networks)
+            judged = torch.stack([judge(network, {}, validation) for network in networks])
+            rows = torch.cat([lockstep.mean_losses().unsqueeze(1), judged], 1).tolist()  # the only wait for a GPU
+            for history, row in zip(histories, rows, strict=True):
+                history.add(*row)
+                progress.advance(1, f"val. acc. {100 * row[-1]:.1f} %")
+            if runtime.stop.is_set():
+                raise Interrupted
     return [history.end() for history in histories]
+
+
+@contextmanager
+def in_training_mode(networks: Sequence[nn.Module], train: Split, seed: int) -> Iterator[None]:
+    """Inside, the networks are in training mode, and where they draw random numbers, these come from the seed."""
+    with _GLOBAL_GENERATOR:
+        is_random = draws_at_random(networks[0], train)
+    with _GLOBAL_GENERATOR if is_random else nullcontext(), torch.random.fork_rng(enabled=is_random):
+        if is_random:
+            torch.manual_seed(seed)
+        for network in networks:
+            network.train()
+        try:
+            yield
+        finally:
+            for network in networks:
+                network.eval()
+
+
+@torch.no_grad()
+def draws_at_random(network: nn.Module, train: Split) -> bool:
+    """Whether a pass in training mode draws random numbers, as dropout does. The global generator stays untouched."""
+    trial, (inputs, _) = copy.deepcopy(network).cpu().train(), train.batch(torch.arange(min(2, len(train))))
+    with torch.random.fork_rng(devices=[]):
+        before = torch.get_rng_state()
+        trial(inputs.cpu())
+        return not torch.equal(before, torch.get_rng_state())
 
 
 class History:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
 
 from neurogen.config import TrainingConfig
@@ -31,21 +31,34 @@ from neurogen.errors import is_out_of_memory, one_line
 Work = Callable[[], None]
 Record = Callable[[Work], Work]  # from work to what does it again, on the same tensors
 Update = Callable[[Tensor], None]
+Loss = Callable[[int, nn.Module, Tensor, Tensor], Tensor]  # of the network of this number, on inputs and labels
 
 WARM_UP = 3  # updates before the one that is recorded: what they allocate, a graph could not
 
 
+def cross_entropy(
+    _: int, network: nn.Module, inputs: Float[Tensor, "batch ..."], labels: Int64[Tensor, " batch"]
+) -> Float[Tensor, ""]:
+    """What target networks usually learn by."""
+    return nn.functional.cross_entropy(network(inputs), labels)
+
+
 class Lockstep:
-    """Trains networks in place with AdamW, by the cross-entropy of their batches.
+    """Trains networks in place with AdamW, by the cross-entropy of their batches or another loss.
 
     `record` makes a graph of an update (`as_graph` on a GPU); None: every update runs as it is written.
     """
 
     def __init__(
-        self, networks: Sequence[nn.Module], train: Split, training: TrainingConfig, record: Record | None
+        self,
+        networks: Sequence[nn.Module],
+        train: Split,
+        training: TrainingConfig,
+        record: Record | None,
+        loss: Loss = cross_entropy,
     ) -> None:
         device = train.labels.device
-        self.networks, self.train = networks, train
+        self.networks, self.train, self.loss = networks, train, loss
         self.optimizers = [adamw(network, training, device) for network in networks]
         self.losses = torch.zeros(len(networks), dtype=torch.float64, device=device)  # sums since they were read
         self.num_updates = 0  # in these sums
@@ -73,7 +86,7 @@ class Lockstep:
             with self._stream(index):
                 self.optimizers[index].zero_grad()
                 inputs, labels = self.train.batch(batches[index])
-                loss = nn.functional.cross_entropy(network(inputs), labels)
+                loss = self.loss(index, network, inputs, labels)
                 loss.backward()
                 self.optimizers[index].step()
                 self.losses[index].add_(loss.detach())

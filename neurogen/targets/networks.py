@@ -22,7 +22,10 @@ from neurogen.experiment import named_function
 
 
 def build_network(config: TargetConfig, shape: DataShape) -> nn.Module:
-    """The untrained target. Raises UserError when there is no such builder, or it refuses the options or the shape."""
+    """The untrained target, in evaluation mode, as all generated networks are used.
+
+    Raises UserError when there is no such builder, or it refuses the options or the shape.
+    """
     builder = named_function("target.build", config.build)
     try:
         inspect.signature(builder).bind(shape, **config.options)
@@ -33,7 +36,7 @@ def build_network(config: TargetConfig, shape: DataShape) -> nn.Module:
         ) from error
     network = builder(shape, **config.options)
     assert isinstance(network, nn.Module)
-    return network
+    return network.eval()
 
 
 def lenet(shape: ImageShape) -> nn.Module:
@@ -112,7 +115,8 @@ class LastState(nn.Module):
         cell = self.recurrent
         weights = [cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh]
         start = texts.new_zeros(1, len(texts), cell.hidden_size)
-        states, _ = torch.rnn_tanh(texts, start, weights, True, 1, 0.0, self.training, False, True)  # batch first
+        # batch first; in training mode always, since gradients reach generated weights through a GPU's RNN only there
+        states, _ = torch.rnn_tanh(texts, start, weights, True, 1, 0.0, True, False, True)
         last = is_token(texts).sum(1) - 1
         logits: Tensor = self.output(states[torch.arange(len(texts), device=texts.device), last])
         return logits

@@ -7,19 +7,30 @@ own, so that its tokens can stand beside the samples of its class.
 
 The backbone generates z-scores: w = mean + std · z, with one mean and one std per tensor (`Scale`). The paper's soft
 clipping w ← α · tanh(w / α) follows where it is asked for (paper 4.3).
+
+Running means and variances of normalisation layers are tensors like all others. A variance stands in the flat vector
+as its logarithm. So it is positive whatever is generated, averaged or added as noise, and the mean of a zoo is that of
+the z-scores that stage 1 learns: of variances the geometric one. A network divides by the root of a variance, so what
+counts is its relative error, which a logarithm measures alike for channels of all sizes; a softplus would not.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from neurogen.errors import UserError
+from neurogen.targets.values import buffers_of, values_of
+
+VARIANCE = "running_var"  # what torch's normalisation layers call it
+LEAST_VARIANCE = 1e-6  # of a dead channel, whose logarithm would be −∞; layers add ten times as much to it
 
 
 class Chunk(NamedTuple):
@@ -34,25 +45,21 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class ParameterLayout:
-    """Names and shapes of the target's trainable tensors, in order."""
+    """Names and shapes of the target's tensors, in order."""
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     by_class: bool = False  # cut the output layer row by row
+    buffers: tuple[str, ...] = ()  # the names of those that are no parameters
 
     @staticmethod
     def of(network: nn.Module) -> ParameterLayout:
-        """Raises UserError for a target without parameters, or with buffers, which would have to be generated too."""
-        if list(network.buffers()):
-            raise UserError(
-                "the target has buffers (batch normalisation?), which cannot be generated; use a target without them"
-            )
-        named = dict(network.named_parameters())
-        if not named:
-            raise UserError("the target has no trainable parameters; give it some")
-        return ParameterLayout(tuple(named), tuple(tuple(value.shape) for value in named.values()))
+        """Raises UserError for a target that cannot be generated (values.py)."""
+        values = values_of(network)
+        shapes = tuple(tuple(value.shape) for value in values.values())
+        return ParameterLayout(tuple(values), shapes, buffers=buffers_of(network))
 
-    @property
+    @cached_property
     def sizes(self) -> list[int]:
         """The number of values in every tensor."""
         return [math.prod(shape) for shape in self.shapes]
@@ -62,10 +69,16 @@ class ParameterLayout:
         """|w|."""
         return sum(self.sizes)
 
-    @property
+    @cached_property
+    def is_variance(self) -> list[bool]:
+        """Of every tensor, whether the flat vector holds its logarithm."""
+        buffers = set(self.buffers)
+        return [name in buffers and name.rpartition(".")[2] == VARIANCE for name in self.names]
+
+    @cached_property
     def firsts(self) -> list[int]:
         """The index of every tensor's first value among all parameters."""
-        return [sum(self.sizes[:tensor]) for tensor in range(len(self.sizes))]
+        return [0, *accumulate(self.sizes)][:-1]
 
     @property
     def output(self) -> list[int]:
@@ -131,18 +144,26 @@ class ParameterLayout:
         sizes = torch.tensor(self.sizes, device=per_tensor.device)
         return per_tensor.repeat_interleave(sizes, output_size=self.num_parameters)
 
+    def is_statistic(self, device: torch.device) -> Bool[Tensor, " params"]:
+        """Whether a value belongs to a buffer."""
+        sizes = torch.tensor(self.sizes)
+        is_buffer = torch.tensor([name in self.buffers for name in self.names])
+        return is_buffer.repeat_interleave(sizes).to(device)
+
     def flatten(self, tensors: dict[str, Tensor]) -> Float[Tensor, " params"]:
         """The inverse of `tensors`. Raises UserError for the tensors of another network."""
         expected = dict(zip(self.names, self.shapes, strict=True))
         given = {name: tuple(value.shape) for name, value in tensors.items()}
         if given != expected:
             raise UserError(f"these are another network's parameters: expected {expected}, given {given}")
-        return torch.cat([tensors[name].reshape(-1) for name in self.names])
+        parts = [tensors[name].reshape(-1) for name in self.names]
+        pairs = zip(parts, self.is_variance, strict=True)
+        return torch.cat([part.clamp(min=LEAST_VARIANCE).log() if is_log else part for part, is_log in pairs])
 
     def tensors(self, flat: Float[Tensor, " params"]) -> dict[str, Tensor]:
         """Layer-wise parameters in the form of functional_call: the slicing operation of paper 3.3.2."""
-        parts = zip(self.names, flat.split(self.sizes), self.shapes, strict=True)
-        return {name: part.reshape(shape) for name, part, shape in parts}
+        parts = zip(self.names, flat.split(self.sizes), self.shapes, self.is_variance, strict=True)
+        return {name: (part.exp() if is_log else part).reshape(shape) for name, part, shape, is_log in parts}
 
 
 @dataclass(frozen=True)
@@ -168,12 +189,15 @@ class Scale:
 
     @staticmethod
     def of_fan_in(layout: ParameterLayout, soft_clip: float | None) -> Scale:
-        """Mean 0, std 1/√fan-in; a bias shares the fan-in of the weight before it."""
+        """Mean 0, std 1/√fan-in; a bias shares the fan-in of the weight before it. The weights of layers with running
+        statistics have mean 1, as torch starts them."""
         stds, fan_in = [], 1
         for shape in layout.shapes:
             fan_in = math.prod(shape[1:]) if len(shape) > 1 else fan_in
             stds.append(fan_in**-0.5)
-        return Scale(layout, torch.zeros(len(stds)), torch.tensor(stds), soft_clip)
+        normalising = {f"{name.rpartition('.')[0]}.weight" for name in layout.buffers}
+        means = [float(name in normalising) for name in layout.names]
+        return Scale(layout, torch.tensor(means), torch.tensor(stds), soft_clip)
 
     def with_rows(self, count: int) -> Scale:
         """The same scale of the target for so many classes."""
@@ -185,7 +209,12 @@ class Scale:
         """z-scores → parameters, clipped where the scale asks for it."""
         mean, std = self.per_parameter(z.device)
         w = mean + std * z
-        return w if self.soft_clip is None else self.soft_clip * torch.tanh(w / self.soft_clip)
+        if self.soft_clip is None:
+            return w
+        clipped = self.soft_clip * torch.tanh(w / self.soft_clip)
+        if not self.layout.buffers:
+            return clipped
+        return torch.where(self.layout.is_statistic(z.device), w, clipped)  # those are as large as activations are
 
     def encode(self, w: Float[Tensor, "*n params"]) -> Float[Tensor, "*n params"]:
         """The z-scores whose linear decoding is w. Stage 1 compares z-scores before any soft clipping."""

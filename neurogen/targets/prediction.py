@@ -58,9 +58,15 @@ class Batches:
 
 @torch.no_grad()
 def predict(network: nn.Module, tensors: dict[str, Tensor], batches: Batches) -> Float[Tensor, "samples classes"]:
-    """Logits of `network` with these parameters on a whole split, in its order and on the device of the batches."""
+    """Logits of `network` with these values on a whole split, in its order and on the device of the batches.
+
+    The network is in evaluation mode meanwhile; values that are not given are its own.
+    """
     tensors = {name: value.to(batches.device) for name, value in tensors.items()}
+    was_training = network.training
+    network.eval()
     logits = torch.cat([functional_call(network, tensors, (inputs,)) for inputs in batches])
+    network.train(was_training)
     return logits[batches.places]
 
 

@@ -148,9 +148,9 @@ def learning_rate(stage: StageConfig, step: int, num_steps: int, steps_per_epoch
     return stage.lr * warm * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def passes_of(backbone: BackboneConfig) -> int:
-    """Passes through the backbone per step: gradient checkpointing repeats the forward pass."""
-    return 3 if backbone.gradient_checkpointing else 2
+def passes_of(backbone: BackboneConfig, reads_again: bool) -> int:
+    """Passes through the backbone per step: gradient checkpointing, and tokens in blocks, repeat the forward pass."""
+    return 3 if backbone.gradient_checkpointing or reads_again else 2
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The peak memory of this process: of the GPU, or where there is none of the host."""
+"""Memory of the GPU, or where there is none of the host: the peak of this process, and what is free."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 STATUS, PEAK = Path("/proc/self/status"), "VmHWM:"  # in kB
+MEMINFO, CGROUP_LIMIT = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
 CLEAR_REFS = Path("/proc/self/clear_refs")
 PEAK_OF_PROCESS = "5"  # what Linux resets when this is written there
 
@@ -21,6 +22,18 @@ def peak_memory_gb(device: torch.device) -> float:
         lines = STATUS.read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith(PEAK)) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that this process may still take: of the GPU, or of the host; None where the system does not say."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if not MEMINFO.exists():
+        return None
+    lines = MEMINFO.read_text(encoding="utf-8").splitlines()
+    free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    limit = CGROUP_LIMIT.read_text(encoding="utf-8").strip() if CGROUP_LIMIT.exists() else "max"
+    return free if limit == "max" else min(free, int(limit))
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -72,8 +72,8 @@ def test_a_generator_of_fixed_classes_reads_no_list(experiment: Composed, runtim
         neurogen.load(tmp_path, device="cpu", num_threads=1).generate(classes="one, two")
 
 
-def test_names_alone_decide(generator: LoadedGenerator) -> None:
-    with pytest.raises(UserError, match="leave out samples, labels and num_networks"):
+def test_a_list_makes_one_network(generator: LoadedGenerator) -> None:
+    with pytest.raises(UserError, match="makes one network; leave out num_networks"):
         generator.generate(classes="one, two", num_networks=3)
 
 
@@ -123,8 +123,8 @@ def test_on_the_command_line(
     [
         (["classes=nought, a star", "test=own"], "test=own: which samples are a star?"),
         (["classes=nought, a star", "test=PICTURES"], "moon"),
-        (["classes=nought, a star", "samples=PICTURES"], "leave out samples= and num_networks="),
-        (["classes=nought, a star", "num_networks=2"], "leave out samples= and num_networks="),
+        (["classes=nought, a star", "samples=PICTURES"], "moon"),
+        (["classes=nought, a star", "num_networks=2"], "makes one network; leave out num_networks="),
     ],
 )
 def test_what_contradicts_a_list(

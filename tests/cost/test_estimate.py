@@ -163,3 +163,13 @@ def test_a_dry_run_runs_nothing_and_says_what_it_would_cost(program: Program, tm
     assert not (tmp_path / "runs").exists()
     refused = program("run", "dataset=snli", "backbone=llama3_8b", "backbone.vision=true", "dry_run=true")
     assert "reads text only" in error_line(refused)
+
+
+def test_in_blocks_a_context_costs_no_more_than_its_tokens() -> None:
+    """FLOPs of a context grow as its tokens do, and what is kept of it by less."""
+    targets = ("cnn_small", "cnn")  # 5,130 and 23,946 values
+    small, large = (estimated(*MNIST, f"target={name}", "generator.block_tokens=64").inject for name in targets)
+    growth = large.tokens_per_step / small.tokens_per_step
+    assert large.flops_per_step / small.flops_per_step == pytest.approx(growth, rel=0.25)
+    assert large.context_bytes < 1.2 * small.context_bytes
+    assert large.context_bytes < 0.5 * estimated(*MNIST, "target=cnn").inject.context_bytes

@@ -11,8 +11,7 @@ import pytest
 
 from neurogen.config import DatasetConfig
 from neurogen.data.dataset import load_images
-from neurogen.data.folders import SplitName
-from neurogen.data.glyphs import LOOK_ALIKES, _usable, class_split, glyphs
+from neurogen.data.glyphs import LOOK_ALIKES, _usable, glyphs
 from neurogen.data.identity import identity
 from neurogen.data.strokes import kanjivg, read_strokes
 from neurogen.errors import UserError
@@ -90,16 +89,6 @@ def test_nothing_looks_like_a_digit_or_a_letter() -> None:
     assert not [name for name in names if name.isascii() or name in "０１ａＡ〇"]
 
 
-def test_classes_are_split_by_their_names() -> None:
-    names = sorted(name for name, _ in _usable())
-    splits = class_split(names)
-    assert sorted(name for split in splits.values() for name in split) == names
-    shares = [len(splits[name]) / len(names) for name in SplitName]
-    assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.02)
-    few = class_split(names[::7])
-    assert all(set(few[name]) == set(splits[name]) & set(names[::7]) for name in SplitName)
-
-
 def test_the_edition_of_the_characters_is_a_part_of_the_identity(experiment: Composed) -> None:
     assert identity(config_of(experiment)) == f"glyphs-{kanjivg().version}"
 
@@ -142,3 +131,31 @@ def test_strokes_are_lines_and_curves_in_a_square(tmp_path: Path) -> None:
     assert line.tolist() == [[-1, -1], [1, 0]]
     assert np.allclose(curve[[0, 8, 16]], [[0, 0], [1, 1], [0, 0]])
     assert np.allclose(curve[4], [0.3125, 0.5])  # at half of the way (a + 3b + 3c + d) / 8
+
+
+def test_parts_of_characters_are_classes_of_their_own(experiment: Composed) -> None:
+    whole, more = (glyphs(config_of(experiment, max_strokes=12, num_parts=count)) for count in (0, 5))
+    parts = more.class_names[len(whole.class_names) :]
+    assert more.class_names[:12] == whole.class_names
+    assert len(set(parts)) == 5
+    for part in parts:
+        name, first, end = part[0], *map(int, part[2:-1].split(":"))
+        assert name in whole.class_names
+        assert 1 <= end - first <= 5
+    kept = [
+        {sample.tobytes() for split in (raw.train, raw.test) for sample in split.samples[split.labels < 12]}
+        for raw in (whole, more)
+    ]
+    assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_parts": 10_000}, "num_parts=10,000 is more than half of the"),
+        ({"num_parts": 1, "max_strokes": 4}, "cuts characters of 5 strokes or more, and there are none"),
+    ],
+)
+def test_parts_that_cannot_be_had(experiment: Composed, options: dict[str, int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        glyphs(config_of(experiment, **options))

@@ -15,6 +15,7 @@ from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.targets.networks import cnn
 from neurogen.targets.parameters import ParameterLayout, Scale
+from neurogen.targets.residual import resnet
 from neurogen.training.runtime import Runtime
 from tests.conftest import Composed
 
@@ -31,6 +32,17 @@ def test_every_tensor_takes_after_the_one_that_has_its_role() -> None:
     assert roles_of(three, two) == [0, 1, 2, 3, 6, 7]  # the third block is left out
     assert roles_of(two, three) == [0, 1, 2, 3, 2, 3, 4, 5]  # a new block takes after the last one
     assert roles_of(two, two) == list(range(6))
+
+
+def test_statistics_take_after_statistics() -> None:
+    one, two = (ParameterLayout.of(resnet(SHAPE, blocks)) for blocks in (1, 2))
+    for known, new in ((one, two), (two, one)):
+        for name, role in zip(new.names, roles_of(known, new), strict=True):
+            assert name.rpartition(".")[2] == known.names[role].rpartition(".")[2]
+        assert roles_of(known, new)[-2:] == [len(known.names) - 2, len(known.names) - 1]
+    assert roles_of(one, one) == list(range(len(one.names)))
+    with pytest.raises(UserError, match=r"nothing in the known target is like 1\.weight"):
+        roles_of(layout(16), one)
 
 
 def test_tokens_follow_their_tensor() -> None:

@@ -29,8 +29,11 @@ def main() -> None:
     placement = Placement.from_environment(os.environ)
     with runtime_of_ranks(lambda: runtime_here("cpu", 1), zero_from(e.zero), placement, Event()) as runtime:
         run_here(in_order(evaluations_of([e])[0].tune), runtime)
-        gc.collect()
-        print(f"KEPT {sum(isinstance(thing, Backbone) for thing in gc.get_objects())}", flush=True)
+        while gc.collect():  # what a finaliser leaves is found by the next one
+            pass
+        kept = [thing for thing in gc.get_objects() if isinstance(thing, Backbone)]
+        holders = [type(holder).__name__ for thing in kept for holder in gc.get_referrers(thing)]
+        print(f"KEPT {len(kept)} {' '.join(holders)}".rstrip(), flush=True)
 
 
 if __name__ == "__main__":

@@ -74,11 +74,11 @@ def losses(root: Path, kind: str) -> list[float]:
     return [row["loss"] for row in json.loads((stage(root, kind) / "metrics.json").read_text())["history"][1:]]
 
 
-def assert_same(expected: Path, root: Path, kind: str, of_moments: float = 1e-3) -> None:
+def assert_same(expected: Path, root: Path, kind: str, of_moments: float = 1e-3, checkpoint: str = CHECKPOINT) -> None:
     """The first loss in all digits that float32 has; losses, values and moments after 20 steps within its rounding."""
     assert losses(root, kind)[0] == pytest.approx(losses(expected, kind)[0], rel=1e-6)
     assert losses(root, kind) == pytest.approx(losses(expected, kind), rel=1e-4)
-    states = [load_file(stage(folder, kind) / CHECKPOINT) for folder in (expected, root)]
+    states = [load_file(stage(folder, kind) / checkpoint) for folder in (expected, root)]
     assert states[0].keys() == states[1].keys()
     for name, value in states[0].items():
         atol = of_moments * float(value.abs().max()) if name.startswith("optimizer/") else 5e-5
@@ -97,6 +97,18 @@ def test_two_ranks_do_what_one_process_does(one_process: Path, tmp_path: Path, z
         about = json.loads((stage(root, kind) / "environment.json").read_text())
         assert about["ranks"] == 2
     assert process.stderr.count("tune: 20/20 steps") == 1  # rank 0 alone shows progress
+
+
+def test_blocks_that_are_computed_again_do_on_two_ranks_what_they_do_on_one(one_process: Path, tmp_path: Path) -> None:
+    """With shards of everything, which the second computation gathers again."""
+    steps = ["generator.block_tokens=40", "recipe.inject.steps=4", "recipe.tune.steps=4", "checkpoint_every=4"]
+    steps += ["recipe.inject.token_lr_scale=1", "recipe.tune.token_lr_scale=1"]  # as in SEVERAL
+    roots = [with_zoo_of(one_process, tmp_path / str(ranks)) for ranks in (1, 2)]
+    for root, zero in zip(roots, (["zero=none"], ["zero=stage3", "zero.whole_below=0"]), strict=True):
+        process = run(root, roots.index(root) + 1, *steps, *zero)
+        assert process.returncode == 0, process.stdout + process.stderr
+    for kind in ("inject", "tune"):
+        assert_same(*roots, kind, checkpoint="checkpoints/step-000004.safetensors")
 
 
 @pytest.mark.parametrize("zero", ["stage1", "stage2", "stage3"])

@@ -17,7 +17,8 @@ from neurogen.report import paper
 from neurogen.report.cells import averaged, cells_of, row_of
 from neurogen.report.figures import save
 from neurogen.report.formats import latex, markdown, slug
-from neurogen.report.tables import Table, of_study
+from neurogen.report.table import Table
+from neurogen.report.tables import of_study
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Aggregate

@@ -111,6 +111,55 @@ def test_foreign_tensors_are_refused() -> None:
         layout.flatten({"t0": torch.zeros(3, 2)})
 
 
-def test_a_target_with_buffers_is_refused() -> None:
-    with pytest.raises(UserError, match="buffers"):
-        ParameterLayout.of(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
+def with_statistics() -> ParameterLayout:
+    return ParameterLayout.of(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2), nn.Linear(2, 4)))
+
+
+def networks_with_statistics(count: int) -> list[dict[str, torch.Tensor]]:
+    layout, rng = with_statistics(), torch.Generator().manual_seed(2)
+    named = [
+        {name: torch.randn(shape, generator=rng) for name, shape in zip(layout.names, layout.shapes, strict=True)}
+        for _ in range(count)
+    ]
+    return [values | {"1.running_var": 10 * values["1.running_var"].exp()} for values in named]
+
+
+def test_statistics_stand_beside_their_layer_and_the_output_layer_is_last() -> None:
+    layout = with_statistics()
+    assert layout.names[2:6] == ("1.weight", "1.bias", "1.running_mean", "1.running_var")
+    assert layout.buffers == layout.names[4:6]
+    assert layout.output == [6, 7]
+    assert ParameterLayout.of(nn.Linear(2, 2)).buffers == ()
+
+
+def test_statistics_come_back_and_the_mean_of_variances_is_that_of_stage_1() -> None:
+    layout, networks = with_statistics(), networks_with_statistics(4)
+    zoo = torch.stack([layout.flatten(values) for values in networks])
+    for flat, values in zip(zoo, networks, strict=True):
+        for name, value in layout.tensors(flat).items():
+            torch.testing.assert_close(value, values[name])
+    scale = Scale.of_zoo(zoo, layout, None)
+    of_stage_1 = layout.tensors(scale.decode(scale.encode(zoo).mean(0)))
+    torch.testing.assert_close(layout.tensors(zoo.mean(0)), of_stage_1)
+    variances = torch.stack([values["1.running_var"] for values in networks])
+    torch.testing.assert_close(of_stage_1["1.running_var"], variances.log().mean(0).exp())
+
+
+def test_a_variance_is_positive_whatever_is_generated_and_a_dead_channel_stays_finite() -> None:
+    layout, (values, *_) = with_statistics(), networks_with_statistics(1)
+    flat = layout.flatten(values | {"1.running_var": torch.zeros(2)})
+    assert flat.isfinite().all()
+    assert layout.tensors(flat)["1.running_var"].tolist() == pytest.approx([1e-6, 1e-6])
+    assert (layout.tensors(-50 * torch.ones(layout.num_parameters))["1.running_var"] > 0).all()
+
+
+def test_without_a_zoo_normalisation_begins_as_torch_begins_it_and_is_not_clipped() -> None:
+    layout = with_statistics()
+    scale = Scale.of_fan_in(layout, soft_clip=0.5)
+    values = layout.tensors(scale.decode(torch.zeros(layout.num_parameters)))
+    assert values["1.running_mean"].tolist() == [0, 0]
+    assert values["1.running_var"].tolist() == [1, 1]
+    assert (values["1.weight"] > 0.4).all()
+    large = layout.tensors(scale.decode(100 * torch.ones(layout.num_parameters)))
+    assert (large["1.running_mean"] > 50).all()
+    assert large["2.weight"].max() <= 0.5

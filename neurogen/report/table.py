@@ -1,0 +1,53 @@
+"""A table of text, and how numbers are written in it.
+
+in:  figures
+out: cells
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MISSING = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Text in cells; the first columns name a row, the others hold its values."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    note: str = ""
+    num_names: int = 1  # columns that name a row
+
+
+def duration(seconds: float) -> str:
+    """In seconds, minutes or hours, with two digits or all before the point."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.{1 if seconds < 10 * size else 0}f} {unit}"
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def grouped(count: int) -> str:
+    """A whole number with its thousands set apart."""
+    return f"{count:,}"
+
+
+def spread(mean: float | None, std: float | None) -> str:
+    """Mean ± deviation, two decimals."""
+    if mean is None:
+        return MISSING
+    return f"{mean:.2f}" + ("" if std is None else f" ± {std:.2f}")
+
+
+def fixed(value: float | None, digits: int) -> str:
+    """The value with so many decimals."""
+    return MISSING if value is None else f"{value:.{digits}f}"
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction in percent, two decimals."""
+    return MISSING if fraction is None else f"{100 * fraction:.2f} %"
