@@ -79,6 +79,11 @@ def content_of(root: Path, left_out: Path | None = None) -> dict[str, Any]:
     return content
 
 
+def differences(content: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """The files that differ between two roots, or that only one of them has."""
+    return sorted(name for name in content.keys() | other.keys() if content.get(name) != other.get(name))
+
+
 def _values(path: Path) -> list[str]:
     text = path.read_text(encoding="utf-8")
     return text.splitlines() if path.suffix == ".jsonl" else [text]
