@@ -30,7 +30,7 @@ from neurogen.config import (
 )
 from neurogen.config.blocks import check_blocks
 from neurogen.config.limits import require_limits
-from neurogen.config.named import check_named, check_shown
+from neurogen.config.named import check_few_shot, check_named
 from neurogen.config.schema import kind_at, mismatched_key, refusal, unknown_key, written
 from neurogen.errors import UserError
 from neurogen.secrets import require_no_secret_names, require_no_secrets
@@ -146,7 +146,7 @@ def validate(experiment: Experiment) -> None:
     check_source(experiment)
     check_tasks(experiment)
     check_named(experiment)
-    check_shown(experiment)
+    check_few_shot(experiment)
     check_labels(experiment)
 
 

@@ -147,16 +147,16 @@ def write_networks(request: argparse.Namespace) -> list[Path]:
 
 def write_named(request: argparse.Namespace, generator: LoadedGenerator, task: str) -> Path:
     """Write the network for a list of classes; print what every name was taken for, and what is doubtful."""
+    from neurogen.api.few_shot import contradictions
     from neurogen.api.names import doubts, listed, samples_of
-    from neurogen.api.shown import contradictions
 
     if request.num_networks != 1:
         raise UserError("classes= makes one network; leave out num_networks=")
     about = generator.module.tasks[task]
     names = listed(_classes(request), about)
-    shown = None if request.samples is None else generator.reader(task, names).read(request.samples)
+    support = None if request.samples is None else generator.reader(task, names).read(request.samples)
     started = time.perf_counter()
-    network = generator.listed(names, shown, request.instruction, task)
+    network = generator.listed(names, support, request.instruction, task)
     seconds = time.perf_counter() - started
     assert network.prompt is not None
     test = None
@@ -169,10 +169,10 @@ def write_named(request: argparse.Namespace, generator: LoadedGenerator, task: s
     width = max(map(len, names))
     for reading in network.prompt.readings:
         print(f"class        {reading.name:{width}}  taken for {reading.taken_for} ({100 * reading.probability:.0f} %)")
-    for each in network.prompt.shown:
+    for each in network.prompt.support:
         print(f"class        {each.name:{width}}  shown by {each.num_samples} samples")
     print(f"network      {request.out}  {summary(network, seconds, test)}", flush=True)
-    for line in [*doubts(network.prompt.readings, about), *contradictions(network.prompt.shown)]:
+    for line in [*doubts(network.prompt.readings, about), *contradictions(network.prompt.support)]:
         print(f"warning: {line}", file=sys.stderr)
     path: Path = request.out
     return path
@@ -203,8 +203,8 @@ def summary(network: Classifier, seconds: float, test: Split | None) -> str:
     """What the network was generated from, how long that took, and how good it is."""
     assert network.prompt is not None
     origin = f"from samples of {', '.join(network.prompt.labels) or 'nothing'}"
-    if network.prompt.readings or network.prompt.shown:
-        sources = ("names", network.prompt.readings), ("samples", network.prompt.shown)
+    if network.prompt.readings or network.prompt.support:
+        sources = ("names", network.prompt.readings), ("samples", network.prompt.support)
         origin = f"from {' and '.join(name for name, used in sources if used)} alone"
     parts = [origin, f"{seconds:.2f} s"]
     if test is not None:

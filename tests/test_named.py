@@ -98,18 +98,18 @@ def test_results_without_lists_keep_their_identity(experiment: Composed) -> None
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["dataset.ways=null", "dataset.names={}"], "dataset.ways=null lists none; set preset=shown"),
-        (["shown.episodes.shots=[2,1]"], r"shown.episodes.shots=\[2,1\] must be \[fewest,most\]"),
-        (["shown.episodes.shots=[0,1]"], "at least 1"),
-        (["shown.episodes.shots=[1]"], "must be"),
-        (["shown.episodes.ways=1"], "shown.episodes.ways=1 must be at least 2 classes"),
-        (["shown.test_shots=[]"], "must be numbers of samples"),
-        (["shown.test_shots=[0,2]"], "each at least 1"),
-        (["shown.episodes.queries=0"], "must be above 0"),
-        (["dataset@shown.test=digits"], "shown.test=digits is data that the zoo is trained on"),
-        (["dataset@shown.test=rotten_tomatoes"], "rotten_tomatoes are texts; take images"),
+        (["dataset.ways=null", "dataset.names={}"], "dataset.ways=null lists none; set preset=few_shot"),
+        (["few_shot.episodes.shots=[2,1]"], r"few_shot.episodes.shots=\[2,1\] must be \[fewest,most\]"),
+        (["few_shot.episodes.shots=[0,1]"], "at least 1"),
+        (["few_shot.episodes.shots=[1]"], "must be"),
+        (["few_shot.episodes.ways=1"], "few_shot.episodes.ways=1 must be at least 2 classes"),
+        (["few_shot.test_shots=[]"], "must be numbers of samples"),
+        (["few_shot.test_shots=[0,2]"], "each at least 1"),
+        (["few_shot.episodes.queries=0"], "must be above 0"),
+        (["dataset@few_shot.test=digits"], "few_shot.test=digits is what the zoo is trained on"),
+        (["dataset@few_shot.test=rotten_tomatoes"], "rotten_tomatoes are texts; take images"),
     ],
 )
 def test_classes_that_cannot_be_shown(experiment: Composed, words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        experiment("preset=shown", "dataset=digits", *words)
+        experiment("preset=few_shot", "dataset=digits", *words)

@@ -16,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neurogen.api.export import save_network
+from neurogen.api.few_shot import SupportClass
 from neurogen.api.names import Reading
 from neurogen.api.samples import SampleReader
-from neurogen.api.shown import ShownClass
 from neurogen.data.dataset import Split
 from neurogen.data.preparation import Normalisation, TokenEmbedding
 from neurogen.targets.prediction import EVALUATION_BATCH, accuracy_of
@@ -34,7 +34,7 @@ class Prompt:
     instruction: str
     labels: tuple[str, ...]  # of the samples in the context
     readings: tuple[Reading, ...] = ()  # where it read a list of classes, what it took their names for
-    shown: tuple[ShownClass, ...] = ()  # the classes of the list that samples show
+    support: tuple[SupportClass, ...] = ()  # the classes of the list that samples show
 
 
 class Preparation(nn.Module):

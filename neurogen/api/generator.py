@@ -18,10 +18,10 @@ from typing import Any, overload
 import torch
 
 from neurogen.api.classifier import Classifier, Prompt
+from neurogen.api.few_shot import SupportClass, contradictions, places_of, show
 from neurogen.api.hub import copy_for_others, download, is_hub_name, upload
 from neurogen.api.names import doubts, listed, readings_of
 from neurogen.api.samples import SampleReader
-from neurogen.api.shown import ShownClass, contradictions, places_shown, show
 from neurogen.api.source import require_same_source
 from neurogen.data.dataset import Dataset, Split, load_images, require_same
 from neurogen.data.preparation import TokenEmbedding
@@ -122,7 +122,7 @@ class LoadedGenerator:
         classes      the names of the classes that the network shall tell apart, for a generator that reads such lists;
                      one text with commas, or a list. Those that have samples, with their names as labels, get rows made
                      of these, also if the generator has never met such classes; the others are read by name.
-                     `network.prompt.readings` says what it took each name for, `.shown` what the samples resemble
+                     `network.prompt.readings` says what it took each name for, `.support` what the samples resemble
         instruction  what to generate; left out: the instruction that the generator was tuned with
         task         which of its tasks, where it has learned several and the instruction does not say
         seed         which of the samples each context holds; it has as many as the generator was tuned with
@@ -139,12 +139,12 @@ class LoadedGenerator:
             if num_networks is not None:
                 raise UserError("classes= makes one network; leave out num_networks")
             names = listed(classes, self.module.tasks[chosen])
-            shown = None if samples is None else self.reader(chosen, names).split(samples, labels)
-            network = self.listed(names, shown, instruction, chosen)
+            support = None if samples is None else self.reader(chosen, names).split(samples, labels)
+            network = self.listed(names, support, instruction, chosen)
             assert network.prompt is not None
             for line in [
                 *doubts(network.prompt.readings, self.module.tasks[chosen]),
-                *contradictions(network.prompt.shown),
+                *contradictions(network.prompt.support),
             ]:
                 warnings.warn(line, stacklevel=2)
             return network
@@ -170,19 +170,19 @@ class LoadedGenerator:
                 yield network.to(self.module.backbone.device)
 
     @torch.no_grad()
-    def listed(self, names: tuple[str, ...], shown: Split | None, instruction: str | None, task: str) -> Classifier:
+    def listed(self, names: tuple[str, ...], support: Split | None, instruction: str | None, task: str) -> Classifier:
         """The network for a list of classes. Those with samples, labelled by their places, are not read by name."""
         about = self.module.tasks[task]
         text = about.instruction if instruction is None else instruction
-        places = places_shown(shown)
+        places = places_of(support)
         named = tuple(name for place, name in enumerate(names) if place not in places)
         read = named or about.class_names[:1]  # the layers before the output layer are the same for all lists
         (z,) = self.module(task, [prompts.Prompt(text, None, read)])
         tensors = self.module.decode(task, z, len(read))
-        described: list[ShownClass] = []
-        if shown is not None:
+        described: list[SupportClass] = []
+        if support is not None:
             body = about.listing(read).network().to(self.module.backbone.device)
-            tensors, described = show(about, body, tensors, names, shown)
+            tensors, described = show(about, body, tensors, names, support)
         readings = readings_of(z, named, about) if named else []
         prompt = Prompt(about.dataset.name, about.target.name, text, (), tuple(readings), tuple(described))
         network = Classifier(about.listing(names).network(), tensors, self.reader(task, names), prompt)

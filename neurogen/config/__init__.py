@@ -19,9 +19,9 @@ from neurogen.config.experiment import (
     StopAfter,
     TaskSharing,
 )
+from neurogen.config.few_shot import EpisodesConfig, FewShotConfig
 from neurogen.config.generator import GeneratorConfig, ProjectionKind, ScaleKind, TokenKind, TokenOrder
 from neurogen.config.limits import IF_SET
-from neurogen.config.shown import EpisodesConfig, ShownConfig
 from neurogen.config.stages import EvaluateConfig, Keep, Optimizer, RecipeConfig, StageConfig, StageSchedule, TuneConfig
 from neurogen.config.task import (
     DatasetConfig,
@@ -58,6 +58,7 @@ __all__ = [
     "EpisodesConfig",
     "EvaluateConfig",
     "Experiment",
+    "FewShotConfig",
     "GeneratorConfig",
     "GlyphsConfig",
     "GpuConfig",
@@ -74,7 +75,6 @@ __all__ = [
     "RecipeConfig",
     "Relabel",
     "ScaleKind",
-    "ShownConfig",
     "SizeConfig",
     "StageConfig",
     "StageSchedule",

@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import Any
 
 from neurogen.config.backbone import BackboneConfig
+from neurogen.config.few_shot import FewShotConfig
 from neurogen.config.generator import GeneratorConfig
 from neurogen.config.limits import IF_SET, NOT_NEGATIVE, POSITIVE
-from neurogen.config.shown import ShownConfig
 from neurogen.config.stages import EvaluateConfig, RecipeConfig
 from neurogen.config.task import DatasetConfig, TargetConfig
 from neurogen.config.zoo import ClassicalConfig, ZooConfig
@@ -103,7 +103,7 @@ class Experiment:
     target: TargetConfig
     source: TargetConfig | None  # the target of stage 1, where it is not that of stage 2 (paper 4.4)
     backbone: BackboneConfig
-    shown: ShownConfig | None = field(metadata={"identity": IF_SET})  # null: classes are not shown
+    few_shot: FewShotConfig | None = field(metadata={"identity": IF_SET})  # null: all classes are named
     zoo: ZooConfig
     classical: ClassicalConfig
     generator: GeneratorConfig

@@ -52,28 +52,32 @@ def require_different_names(dataset: DatasetConfig) -> None:
                     raise UserError(f"dataset.names has {name!r} in {other} and in {place}; keep it in one of them")
 
 
-def check_shown(e: Experiment) -> None:
+def check_few_shot(e: Experiment) -> None:
     """Classes are shown in lists, as images. Raises UserError."""
-    if e.shown is None:
+    if e.few_shot is None:
         return
     if e.dataset.ways is None:
         raise UserError(
-            "shown=… shows classes beside named ones, and dataset.ways=null lists none; set preset=shown, or leave it "
-            "out"
+            "few_shot=… shows classes beside named ones, and dataset.ways=null lists none; set preset=few_shot, or "
+            "leave it out"
         )
-    texts = [dataset.name for dataset in (e.dataset, e.shown.data, e.shown.test) if dataset.text is not None]
+    texts = [dataset.name for dataset in (e.dataset, e.few_shot.data, e.few_shot.test) if dataset.text is not None]
     if texts:
-        raise UserError(f"shown=… shows classes by images, and {' and '.join(texts)} are texts; take images")
-    shots, episodes = e.shown.episodes.shots, e.shown.episodes
+        raise UserError(f"few_shot=… shows classes by images, and {' and '.join(texts)} are texts; take images")
+    shots, episodes = e.few_shot.episodes.shots, e.few_shot.episodes
     if len(shots) != 2 or not 1 <= shots[0] <= shots[1]:
-        raise UserError(f"shown.episodes.shots={written(shots)} must be [fewest,most] samples of a class, at least 1")
-    if episodes.ways < 2:
-        raise UserError(f"shown.episodes.ways={episodes.ways} must be at least 2 classes")
-    if not e.shown.test_shots or min(e.shown.test_shots) < 1:
-        raise UserError(f"shown.test_shots={written(e.shown.test_shots)} must be numbers of samples, each at least 1")
-    if any(_files(e.shown.test) == _files(trained) for trained in (*e.dataset.members, e.shown.data)):
         raise UserError(
-            f"shown.test={e.shown.test.name} is data that the zoo is trained on; take classes that it has not seen"
+            f"few_shot.episodes.shots={written(shots)} must be [fewest,most] samples of a class, at least 1"
+        )
+    if episodes.ways < 2:
+        raise UserError(f"few_shot.episodes.ways={episodes.ways} must be at least 2 classes")
+    if not e.few_shot.test_shots or min(e.few_shot.test_shots) < 1:
+        raise UserError(
+            f"few_shot.test_shots={written(e.few_shot.test_shots)} must be numbers of samples, each at least 1"
+        )
+    if any(_files(e.few_shot.test) == _files(trained) for trained in (*e.dataset.members, e.few_shot.data)):
+        raise UserError(
+            f"few_shot.test={e.few_shot.test.name} is what the zoo is trained on; take classes that it has not seen"
         )
 
 

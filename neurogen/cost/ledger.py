@@ -111,7 +111,7 @@ def work_of(step: Step, e: Experiment, cost: Estimate) -> tuple[float, float, fl
 
 def _growth(step: Reference) -> float:
     """By what factor an update takes longer where it has an episode beside its batch."""
-    if step.shown is None or step.shown.episodes is None:
+    if step.few_shot is None or step.few_shot.episodes is None:
         return 1.0
-    episodes = step.shown.episodes
+    episodes = step.few_shot.episodes
     return 1 + episodes.ways * (sum(episodes.shots) / 2 + episodes.queries) / step.training.batch_size

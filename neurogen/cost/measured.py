@@ -26,7 +26,7 @@ TASK = ("dataset.name", "dataset.limit", "dataset.resize", "target.name")
 STAGE = ("backbone", "generator", "stage.contexts_per_step", "stage.batch_size")
 DECISIVE: Mapping[StepKind, tuple[str, ...]] = {
     StepKind.embed: ("dataset.name", "dataset.limit", "model"),
-    StepKind.reference: (*(f"task.{key}" for key in TASK), "training.batch_size", "shown.episodes"),
+    StepKind.reference: (*(f"task.{key}" for key in TASK), "training.batch_size", "few_shot.episodes"),
     StepKind.classical: (*(f"task.{key}" for key in TASK), "classical.training.batch_size"),
     StepKind.inject: STAGE,
     StepKind.tune: STAGE,

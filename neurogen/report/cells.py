@@ -23,13 +23,13 @@ from neurogen.study.results import (
     NAMES,
     Environment,
     EvaluationResult,
+    FewShotResult,
+    FewShotSummary,
     NamingSummary,
     Population,
     PopulationResult,
     PopulationSummary,
     Row,
-    ShownResult,
-    ShownSummary,
     Status,
     from_json,
     measured,
@@ -134,7 +134,7 @@ def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> Row:
     }
     if results:
         values["naming"] = to_json(naming_of(results))
-        values["shown"] = to_json(shown_of(results))
+        values["few_shot"] = to_json(few_shot_of(results))
         values |= averaged([{name: to_json(getattr(result, name)) for name in PARTS} for result in results])
     return from_json(Row, values, evaluations[0].folder)
 
@@ -230,26 +230,26 @@ def naming_of(results: Sequence[EvaluationResult]) -> dict[str, NamingSummary]:
     return summaries
 
 
-def shown_of(results: Sequence[EvaluationResult]) -> list[ShownSummary]:
+def few_shot_of(results: Sequence[EvaluationResult]) -> list[FewShotSummary]:
     """What became of shown classes, over all seeds, by the number of samples."""
-    by_shots: dict[int, list[ShownResult]] = {}
+    by_shots: dict[int, list[FewShotResult]] = {}
     for result in results:
-        for shown in result.shown:
-            by_shots.setdefault(shown.shots, []).append(shown)
+        for each in result.few_shot:
+            by_shots.setdefault(each.shots, []).append(each)
     summaries = []
     for shots, by_seed in by_shots.items():
         pooled = {
-            name: [100 * value for shown in by_seed for value in getattr(shown, name)]
-            for name in ("generated", "zoo", "trained", "mixed_named", "mixed_shown")
+            name: [100 * value for each in by_seed for value in getattr(each, name)]
+            for name in ("generated", "zoo", "trained", "mixed_named", "mixed_novel")
         }
         gains = [a - b for a, b in zip(pooled["generated"], pooled["zoo"], strict=True)]
         means = {name: round(statistics.fmean(values), 2) for name, values in pooled.items()}
         n, several = len(gains), len(gains) > 1
         summaries.append(
-            ShownSummary(
+            FewShotSummary(
                 shots=shots,
                 n=n,
-                many=round(100 * statistics.fmean(shown.many for shown in by_seed), 2),
+                many=round(100 * statistics.fmean(each.many for each in by_seed), 2),
                 generated_std=round(statistics.stdev(pooled["generated"]), 2) if several else None,
                 gain=round(statistics.fmean(gains), 2),
                 gain_error=round(statistics.stdev(gains) / n**0.5, 2) if several else None,

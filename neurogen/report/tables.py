@@ -133,7 +133,7 @@ def naming(row: Row) -> Table:
     return Table("naming", ("names", "n", "right row", "probability", "doubtful"), lines, note)
 
 
-def shown(row: Row) -> Table:
+def few_shot(row: Row) -> Table:
     """Classes that no training has seen."""
     lines = [
         (
@@ -144,10 +144,10 @@ def shown(row: Row) -> Table:
             fixed(part.trained, 2),
             fixed(part.many, 2),
             fixed(part.mixed_named, 2),
-            fixed(part.mixed_shown, 2),
+            fixed(part.mixed_novel, 2),
             str(part.n),
         )
-        for part in row.shown
+        for part in row.few_shot
     ]
     note = (
         "Test accuracy in percent on classes that no training has seen, of which so many samples are shown: the "
@@ -156,13 +156,13 @@ def shown(row: Row) -> Table:
         "rows of all training samples. Then lists of as many named classes as shown ones: the samples of either. n: "
         "contexts."
     )
-    header = ("samples", "generated", "zoo's body", "difference", "trained", "all samples", "named", "shown", "n")
-    return Table("shown", header, lines, note)
+    header = ("samples", "generated", "zoo's body", "difference", "trained", "all samples", "named", "novel", "n")
+    return Table("few_shot", header, lines, note)
 
 
 def of_row(row: Row) -> list[Table]:
     """All tables of a cell that have lines."""
-    every = [networks(row), naming(row), shown(row), conditions(row), tensors(row), noise(row), ensembles(row)]
+    every = [networks(row), naming(row), few_shot(row), conditions(row), tensors(row), noise(row), ensembles(row)]
     return [table for table in every if table.rows]
 
 

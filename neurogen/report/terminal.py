@@ -81,7 +81,7 @@ def _console(width: int | None = None) -> Console:
 
 
 def _show_row(row: Row, console: Console) -> None:
-    for table in tables.of_row(row)[: 2 + bool(row.naming) + bool(row.shown)]:
+    for table in tables.of_row(row)[: 2 + bool(row.naming) + bool(row.few_shot)]:
         console.print()
         console.print(rich_table(table, tables.heading(row), bold=LABELS[Population.GENERATED]))
         console.print(table.note, style="dim")

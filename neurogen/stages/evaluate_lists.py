@@ -33,7 +33,7 @@ from neurogen.progress import Progress
 from neurogen.rng import rng_of
 from neurogen.stages.conditioning import change_from
 from neurogen.stages.episode import draw_episode, restricted
-from neurogen.stages.evaluate_shown import evaluate_shown
+from neurogen.stages.evaluate_few_shot import evaluate_few_shot
 from neurogen.stages.evaluated import Inputs, classical_networks, random_networks
 from neurogen.stages.listed import Listed, names_of, rows_of
 from neurogen.stages.name_baselines import Chosen, chosen_classes
@@ -144,7 +144,7 @@ def evaluate_lists(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
         num_test=len(inputs.dataset.test),
         num_train=len(inputs.dataset.train),
         naming={**_naming_of_baselines(chosen, contexts), **tuned.naming},
-        shown=evaluate_shown(step, inputs, task, episodes, tuned.networks[Naming.KNOWN], runtime),
+        few_shot=evaluate_few_shot(step, inputs, task, episodes, tuned.networks[Naming.KNOWN], runtime),
     )
     return dict(to_json(result))
 

@@ -60,8 +60,8 @@ def _shared_start(step: Reference, dataset: Dataset, episodes: MakeEpisodes, run
             validation = Batches(dataset.validation, runtime.device)
 
             def train(_: list[int]) -> list[Curve]:
-                shown = episodes([start], [order])
-                return train_networks([start], dataset.train, validation, training, [order], runtime, progress, shown)
+                drawn = episodes([start], [order])
+                return train_networks([start], dataset.train, validation, training, [order], runtime, progress, drawn)
 
             side_by_side(train, [0], runtime)
     return start
@@ -88,10 +88,10 @@ def _episodes_of(step: Reference, dataset: Dataset) -> MakeEpisodes:
 
     Raises UserError for data whose images have another shape.
     """
-    shown = step.shown
-    if shown is None or shown.episodes is None:
+    few_shot = step.few_shot
+    if few_shot is None or few_shot.episodes is None:
         return lambda *_: None
-    others, config = require_alike(dataset, shown.task.load()), shown.episodes
+    others, config = require_alike(dataset, few_shot.task.load()), few_shot.episodes
     split = replace(others.train, preparation=dataset.preparation).to(dataset.train.labels.device)
 
     def make(networks: Sequence[nn.Module], orders: Sequence[int]) -> Episodes:
@@ -120,8 +120,8 @@ def _train_all(
 
         def train(group: list[int]) -> list[Curve]:
             chosen, seeds = [networks[index] for index in group], [orders[index] for index in group]
-            shown = episodes(chosen, seeds)
-            curves = train_networks(chosen, dataset.train, validation, training, seeds, runtime, progress, shown)
+            drawn = episodes(chosen, seeds)
+            curves = train_networks(chosen, dataset.train, validation, training, seeds, runtime, progress, drawn)
             for index, network, curve in zip(group, chosen, curves, strict=True):
                 require_constant(network, fresh)
                 store.write_tensors(paths[index], values_of(network))

@@ -17,7 +17,7 @@ from dataclasses import replace
 from neurogen.config import DatasetConfig, Experiment, ModelConfig, TaskSharing, ZooInit
 from neurogen.config.schema import written
 from neurogen.errors import UserError
-from neurogen.study.pipeline import Aggregate, Classical, Evaluate, Inject, Reference, Shown, Tune, Zoo
+from neurogen.study.pipeline import Aggregate, Classical, Evaluate, FewShot, Inject, Reference, Tune, Zoo
 from neurogen.study.step import flat, plain
 from neurogen.study.task_spec import Embed, TaskSpec
 
@@ -156,10 +156,10 @@ def evaluation_of(experiment: Experiment, zoo: Zoo, learned: Learned, identities
         tune = replace(tune, tasks=(zoo.task,), stage=e.recipe.adapt, start=tune)
     all_classes = with_labels(zoo.task, unseen=[])
     classical = Classical(root, all_classes, e.classical, e.seed)  # the baseline may see every class and its label
-    shown = None
-    if e.shown is not None:
-        shown = Shown(identities.of_data(e, e.shown.test), shots=tuple(e.shown.test_shots))
-    return Evaluate(root, zoo, e.evaluate, e.seed, classical, tune, e.recipe.name, shown)
+    few_shot = None
+    if e.few_shot is not None:
+        few_shot = FewShot(identities.of_data(e, e.few_shot.test), shots=tuple(e.few_shot.test_shots))
+    return Evaluate(root, zoo, e.evaluate, e.seed, classical, tune, e.recipe.name, few_shot)
 
 
 def zoo_of(experiment: Experiment, identities: Identities | None = None) -> Zoo:
@@ -169,11 +169,11 @@ def zoo_of(experiment: Experiment, identities: Identities | None = None) -> Zoo:
     # Another order of the labels is another order of the output layer's rows, so one zoo serves all orders.
     canonical = with_labels(task, unseen=task.dataset.unseen)
     shared_epochs = zoo.shared_epochs if zoo.init == ZooInit.shared else 0
-    shown = None if e.shown is None else Shown(identities.of_data(e, e.shown.data), e.shown.episodes)
+    few_shot = None if e.few_shot is None else FewShot(identities.of_data(e, e.few_shot.data), e.few_shot.episodes)
     starts = range(0, zoo.num_networks, zoo.chunk_size)
     counts = [min(zoo.chunk_size, zoo.num_networks - start) for start in starts]
     references = tuple(
-        Reference(root, canonical, zoo.init, shared_epochs, zoo.training, e.seed, start, count, shown)
+        Reference(root, canonical, zoo.init, shared_epochs, zoo.training, e.seed, start, count, few_shot)
         for start, count in zip(starts, counts, strict=True)
     )
     return Zoo(task, references, zoo.align)

@@ -50,7 +50,7 @@ def array_of(task: TaskSpec, seed: int) -> str:
 
 
 @dataclass(frozen=True)
-class Shown:
+class FewShot:
     """A dataset whose classes are shown to target networks by samples."""
 
     task: TaskSpec
@@ -72,7 +72,7 @@ class Reference(Step):
     seed: int
     first: int
     num_networks: int
-    shown: Shown | None = field(default=None, metadata={"identity": IF_SET})
+    few_shot: FewShot | None = field(default=None, metadata={"identity": IF_SET})
 
     @property
     def label(self) -> str:
@@ -221,7 +221,7 @@ class Evaluate(Step):
     classical: Classical
     tune: Tune
     recipe: str
-    shown: Shown | None = field(default=None, metadata={"identity": IF_SET})
+    few_shot: FewShot | None = field(default=None, metadata={"identity": IF_SET})
 
     @property
     def repositories(self) -> tuple[Repository, ...]:
@@ -278,7 +278,7 @@ def tasks_read(step: Step) -> tuple[TaskSpec, ...]:
     """The tasks whose data a step reads."""
     match step:
         case Reference():
-            return (step.task, *([step.shown.task] if step.shown else []))
+            return (step.task, *([step.few_shot.task] if step.few_shot else []))
         case Classical():
             return (step.task,)
         case Inject():
@@ -286,7 +286,7 @@ def tasks_read(step: Step) -> tuple[TaskSpec, ...]:
         case Tune():
             return (*step.tasks, *(step.start.tasks if step.start else ()))
         case Evaluate():
-            return (step.task, *step.tune.tasks, *([step.shown.task] if step.shown else []))
+            return (step.task, *step.tune.tasks, *([step.few_shot.task] if step.few_shot else []))
         case Aggregate():  # its plots show samples
             return tuple(evaluation.task for evaluation in step.evaluations)
     return ()

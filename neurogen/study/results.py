@@ -149,7 +149,7 @@ class EvaluationResult:
     num_test: int
     num_train: int
     naming: dict[str, NamingResult] = field(default_factory=dict)  # by Population and by condition
-    shown: list[ShownResult] = field(default_factory=list)  # by the number of samples
+    few_shot: list[FewShotResult] = field(default_factory=list)  # by the number of samples
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class NamingResult:
 
 
 @dataclass(frozen=True)
-class ShownResult:
+class FewShotResult:
     """Classes that no training has seen, shown by samples. Accuracies as fractions, one value per context."""
 
     shots: int  # samples of each class
@@ -172,11 +172,11 @@ class ShownResult:
     mixed_named: list[float] = field(
         default_factory=list
     )  # samples of named classes, which share a list with shown ones
-    mixed_shown: list[float] = field(default_factory=list)  # samples of the shown ones in such a list
+    mixed_novel: list[float] = field(default_factory=list)  # samples of the shown ones in such a list
 
 
 @dataclass(frozen=True)
-class ShownSummary:
+class FewShotSummary:
     """Percent, over contexts and seeds."""
 
     shots: int
@@ -189,7 +189,7 @@ class ShownSummary:
     gain_error: float | None  # standard error of that
     trained: float
     mixed_named: float
-    mixed_shown: float
+    mixed_novel: float
 
 
 @dataclass(frozen=True)
@@ -298,7 +298,7 @@ class Row(Columns):
     noise: dict[str, Comparison] = field(default_factory=dict)
     ensembles: dict[str, EnsembleSummary] = field(default_factory=dict)
     naming: dict[str, NamingSummary] = field(default_factory=dict)
-    shown: list[ShownSummary] = field(default_factory=list)
+    few_shot: list[FewShotSummary] = field(default_factory=list)
 
 
 DOUBTFUL = 0.5  # below this probability of its likeliest class a name is doubtful

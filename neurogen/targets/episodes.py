@@ -32,16 +32,16 @@ class Episodes:
     """Losses of several networks, each with a scale and an rng of its own."""
 
     def __init__(
-        self, shown: Split, config: EpisodesConfig, networks: Sequence[nn.Module], seeds: Sequence[int]
+        self, split: Split, config: EpisodesConfig, networks: Sequence[nn.Module], seeds: Sequence[int]
     ) -> None:
-        """`shown` has the preparation of the networks' own data and is on their device.
+        """`split` has the preparation of the networks' own data and is on their device.
 
         Raises UserError where its classes have too few samples, or are too few.
         """
-        self.shown, self.config = shown, config
-        self.index = samples_by_class(shown, config)
+        self.split, self.config = split, config
+        self.index = samples_by_class(split, config)
         self.rngs = [torch.Generator().manual_seed(seed) for seed in seeds]
-        device = shown.labels.device
+        device = split.labels.device
         self.scales = [torch.full((), math.log(FIRST_SCALE), device=device, requires_grad=True) for _ in networks]
         self.lengths = [torch.ones((), device=device) for _ in networks]  # of a feature, lately
         for network in networks:
@@ -85,12 +85,12 @@ class Episodes:
         chosen = torch.stack(
             [self.index[c][torch.randperm(len(self.index[c]), generator=rng)[:count]] for c in classes]
         )
-        assert isinstance(self.shown.samples, Tensor)
-        pictures = self.shown.samples[chosen.to(self.shown.labels.device)].float() / 255
+        assert isinstance(self.split.samples, Tensor)
+        pictures = self.split.samples[chosen.to(self.split.labels.device)].float() / 255
         turns = torch.randint(QUARTERS, (ways,), generator=rng).tolist()
         turned = torch.stack([picture.rot90(turn, (2, 3)) for picture, turn in zip(pictures, turns, strict=True)])
         drawn = distorted(turned.flatten(0, 1), rng)
-        return self.shown.preparation((255 * drawn).round().byte()).unflatten(0, (ways, count)), shots
+        return self.split.preparation((255 * drawn).round().byte()).unflatten(0, (ways, count)), shots
 
 
 def samples_by_class(split: Split, config: EpisodesConfig) -> list[Int64[Tensor, " samples"]]:
@@ -102,8 +102,8 @@ def samples_by_class(split: Split, config: EpisodesConfig) -> list[Int64[Tensor,
     fewest = min(map(len, index), default=0)
     if len(index) < config.ways or fewest < needed:
         raise UserError(
-            f"an episode needs {config.ways} classes of {needed} samples (shown.episodes.shots and .queries), and "
-            f"shown.data has {len(index):,} classes, the smallest with {fewest} training samples; raise "
-            "shown.data.glyphs.samples_per_class, or lower shown.episodes"
+            f"an episode needs {config.ways} classes of {needed} samples (few_shot.episodes.shots and .queries), and "
+            f"few_shot.data has {len(index):,} classes, the smallest with {fewest} training samples; raise "
+            "few_shot.data.glyphs.samples_per_class, or lower few_shot.episodes"
         )
     return index

@@ -31,7 +31,7 @@ WITHOUT_EFFECT = {
 # What has an effect only beside other settings, or must name something that is there.
 ELSEWHERE = {
     *("tasks", "held_out", "zoo.shared_epochs", "dataset.load", "target.build", "backbone.model"),
-    *("source", "shown", "dataset.text", "dataset.parts", "backbone.package"),
+    *("source", "few_shot", "dataset.text", "dataset.parts", "backbone.package"),
     "zoo.chunk_size",  # which step trains a network, not how
 }
 

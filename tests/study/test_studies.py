@@ -64,7 +64,7 @@ EXPECTED: dict[str, tuple[str, list[str | None], int]] = {
     "figure3": ("svhn-cnn_small cifar10-cnn_small", ["all data", "10,000 samples"], 3),
     "figure3_small": ("mnist5k-cnn_small", ["all data", "500 samples"], 3),
     "names_small": ("mnist_fashion-lenet", ["pretrained", "random weights"], 3),
-    "shown_small": ("fashion_mnist-lenet", [None], 3),
+    "few_shot_small": ("fashion_mnist-lenet", [None], 3),
     "many_small": (FIVE, ["together", "alone"], 1),
     "relabel_small": ("digits-cnn digits-lenet mnist5k-cnn mnist5k-lenet", [None], 1),
     "relabel_growth_small": ("mnist5k-lenet", [*GROWTH], 1),
@@ -99,7 +99,7 @@ def test_a_study_gives_the_experiments_that_it_promises(name: str) -> None:
     small = dict.fromkeys(large, "smollm2_135m")
     backbones = {e.dataset.modality: e.backbone.name for e in experiments}
     assert backbones.items() <= (small if name.endswith("_small") else large).items()
-    for e in experiments if name not in ("names_small", "shown_small") else ():  # fitted as its target is
+    for e in experiments if name not in ("names_small", "few_shot_small") else ():  # fitted as its target is
         assert e.zoo.training.lr == {"mlp": 8e-3, "rnn": 1e-3}.get(e.target.name, 4e-3)
 
 

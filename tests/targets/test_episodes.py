@@ -69,11 +69,11 @@ def test_both_kinds_of_classes_are_learned_and_the_network_computes_what_was_mea
 
 
 def test_episodes_come_from_their_seed_alone() -> None:
-    shown, inputs, labels = split_of([8] * 9), torch.zeros(2, 1, SIDE, SIDE), torch.tensor([0, 1])
+    split, inputs, labels = split_of([8] * 9), torch.zeros(2, 1, SIDE, SIDE), torch.tensor([0, 1])
 
     def drawn(seed: int) -> list[Tensor]:
         network = network_of()
-        episodes = Episodes(shown, CONFIG, [network], [seed])
+        episodes = Episodes(split, CONFIG, [network], [seed])
         return [episodes.loss(0, network, inputs, labels).detach() for _ in range(3)]
 
     assert torch.equal(torch.stack(drawn(1)), torch.stack(drawn(1)))

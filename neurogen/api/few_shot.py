@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from neurogen.api.names import class_of
 from neurogen.data.dataset import Split
-from neurogen.generator.shown import in_order, known_rows, shown_rows
+from neurogen.generator.few_shot import in_order, known_rows, support_rows
 from neurogen.generator.task import Task
 from neurogen.targets.prototypes import features, with_rows
 
 
 @dataclass(frozen=True)
-class ShownClass:
+class SupportClass:
     """A class whose row is made of samples."""
 
     name: str
@@ -35,22 +35,22 @@ class ShownClass:
         return self.meant is not None and self.meant != self.resembled
 
 
-def places_shown(samples: Split | None) -> list[int]:
+def places_of(samples: Split | None) -> list[int]:
     """The places of the classes that have samples, in the order of the list."""
     return [] if samples is None else sorted(set(samples.labels.tolist()))
 
 
 def show(
     task: Task, network: nn.Module, tensors: Mapping[str, Tensor], names: Sequence[str], samples: Split
-) -> tuple[dict[str, Tensor], list[ShownClass]]:
+) -> tuple[dict[str, Tensor], list[SupportClass]]:
     """The parameters for the whole list; `tensors` have the rows of its named classes, or any where all are shown."""
-    places = places_shown(samples)
+    places = places_of(samples)
     device = next(iter(tensors.values())).device
     labels = torch.tensor([places.index(place) for place in samples.labels.tolist()], device=device)
     read = features(network, tensors, samples.inputs().to(device))
-    weight, bias = shown_rows(task, read, labels, len(places))
+    weight, bias = support_rows(task, read, labels, len(places))
     named = [place for place in range(len(names)) if place not in places]
-    count = max(1, len(named))  # of rows before the shown ones
+    count = max(1, len(named))  # of rows before those of the support set
     row_of = {place: row for row, place in enumerate(named)} | {place: count + row for row, place in enumerate(places)}
     joined = with_rows(network, tensors, weight, bias)
     ordered = in_order(network, joined, [row_of[place] for place in range(len(names))])
@@ -59,11 +59,11 @@ def show(
 
 def _described(
     task: Task, read: Float[Tensor, "samples features"], labels: Tensor, names: Sequence[str]
-) -> list[ShownClass]:
+) -> list[SupportClass]:
     rows, biases = (part.to(read.device) for part in known_rows(task))
     resembled = (read @ rows.T + biases).argmax(1)
     return [
-        ShownClass(
+        SupportClass(
             name,
             num_samples=int((labels == place).sum()),
             meant=class_of(name, task),
@@ -73,10 +73,10 @@ def _described(
     ]
 
 
-def contradictions(shown: Sequence[ShownClass]) -> list[str]:
+def contradictions(support: Sequence[SupportClass]) -> list[str]:
     """What a user should know of the samples, a line each."""
     return [
         f"{each.name} is {each.meant}, and its samples look like {each.resembled}; its row is made of the samples"
-        for each in shown
+        for each in support
         if each.is_contradictory
     ]

@@ -18,7 +18,7 @@ class EpisodesConfig:
 
 
 @dataclass
-class ShownConfig:
+class FewShotConfig:
     """Two datasets without names, of images like those of the experiment's own."""
 
     data: DatasetConfig  # many classes: from them the zoo learns to tell any classes apart

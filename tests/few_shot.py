@@ -17,14 +17,14 @@ def words_for(folder: Path, names: tuple[str, ...] = MARKS) -> list[str]:
     """The words of the experiment; its test data lies in `folder`."""
     path = store_splits({"train": marks(40, 0), "test": marks(10, 1)}, names, folder)
     return [
-        "preset=shown",
+        "preset=few_shot",
         "dataset=digits",
-        "dataset@shown.test=arrays",
-        f"shown.test.path={path}",
-        f"shown.data.resize={SIDE}",
-        "shown.data.glyphs={num_classes: 12, num_parts: 3, samples_per_class: 10}",
-        "shown.episodes={ways: 4, shots: [1, 2], queries: 2}",
-        "shown.test_shots=[1,3]",
+        "dataset@few_shot.test=arrays",
+        f"few_shot.test.path={path}",
+        f"few_shot.data.resize={SIDE}",
+        "few_shot.data.glyphs={num_classes: 12, num_parts: 3, samples_per_class: 10}",
+        "few_shot.episodes={ways: 4, shots: [1, 2], queries: 2}",
+        "few_shot.test_shots=[1,3]",
         "dataset.ways=[2,4]",
         "zoo.num_networks=1",
         "zoo.training.epochs=3",

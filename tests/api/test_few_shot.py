@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from neurogen.api.few_shot import SupportClass, contradictions
 from neurogen.api.generator import LoadedGenerator
-from neurogen.api.shown import ShownClass, contradictions
 from neurogen.errors import UserError
 from neurogen.generate import main
-from neurogen.generator.shown import known_rows
+from neurogen.generator.few_shot import known_rows
 from neurogen.targets.prototypes import features, output_rows
 from tests.api.test_names import folder, generator
 from tests.generator.test_lists import TASK
@@ -57,7 +57,7 @@ def test_rows_of_shown_classes_are_prototypes_on_the_generated_network(generator
         torch.testing.assert_close(bias[place], biases.mean())
     assert network.prompt is not None
     assert [reading.name for reading in network.prompt.readings] == ["nought", "VII"]
-    assert [(each.name, each.num_samples) for each in network.prompt.shown] == [("ka", 3), ("ki", 3)]
+    assert [(each.name, each.num_samples) for each in network.prompt.support] == [("ka", 3), ("ki", 3)]
 
 
 def test_all_classes_can_be_shown(generator: LoadedGenerator) -> None:
@@ -90,18 +90,18 @@ def test_samples_that_cannot_be_meant(
 
 
 @pytest.mark.parametrize(
-    ("shown", "expected"),
+    ("support", "expected"),
     [
         (
-            ShownClass("nought", 3, "0", "8"),
+            SupportClass("nought", 3, "0", "8"),
             ["nought is 0, and its samples look like 8; its row is made of the samples"],
         ),
-        (ShownClass("nought", 3, "0", "0"), []),
-        (ShownClass("ka", 3, None, "8"), []),
+        (SupportClass("nought", 3, "0", "0"), []),
+        (SupportClass("ka", 3, None, "8"), []),
     ],
 )
-def test_a_name_that_its_samples_contradict(shown: ShownClass, expected: list[str]) -> None:
-    assert contradictions([shown]) == expected
+def test_a_name_that_its_samples_contradict(support: SupportClass, expected: list[str]) -> None:
+    assert contradictions([support]) == expected
 
 
 def saved(place: Path, *names: str) -> Path:

@@ -31,7 +31,7 @@ def known_rows(task: Task) -> tuple[Float[Tensor, "classes features"], Float[Ten
     return weight, biases[0][:, 0] if biases else weight.new_zeros(len(weight))
 
 
-def shown_rows(
+def support_rows(
     task: Task, read: Float[Tensor, "samples features"], labels: Int64[Tensor, " samples"], num_classes: int
 ) -> tuple[Float[Tensor, "classes features"], float]:
     """(rows of the output layer for classes with these features, the bias of each)."""

@@ -12,38 +12,38 @@ from neurogen.errors import UserError
 from neurogen.report.cells import cells_of, row_of
 from neurogen.report.tables import of_row
 from neurogen.rng import rng_of
-from neurogen.stages.evaluate_shown import ShownContext
+from neurogen.stages.evaluate_few_shot import SupportSet
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Aggregate, tasks_read
 from neurogen.training.runtime import Runtime
 from tests.conftest import Composed
-from tests.shown import MARKS, words_for
+from tests.few_shot import MARKS, words_for
 
 
 @pytest.fixture
 def study(shared_experiment: Composed, runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Aggregate:
-    folder = tmp_path_factory.getbasetemp().parent / "shown"  # the same for all, so that the steps are
+    folder = tmp_path_factory.getbasetemp().parent / "few_shot"  # the same for all, so that the steps are
     last = steps_of([shared_experiment(*words_for(folder), "evaluate.num_contexts=3")])
     for step in in_order(last):
         step.run(runtime)
     return last
 
 
-def test_shown_classes_are_told_apart(study: Aggregate) -> None:
+def test_novel_classes_are_told_apart(study: Aggregate) -> None:
     (evaluation,) = study.evaluations
-    few, more = evaluation.result().shown
+    few, more = evaluation.result().few_shot
     assert (few.shots, more.shots) == (1, 3)
     for result in (few, more):
-        every = [result.generated, result.zoo, result.trained, result.mixed_named, result.mixed_shown]
+        every = [result.generated, result.zoo, result.trained, result.mixed_named, result.mixed_novel]
         assert [len(values) for values in every] == [3] * 5
         assert min(result.zoo) > 0.6  # of three marks that anybody tells apart
     assert few.many > 0.8
     ((cell, members),) = cells_of(study).items()
     tables = {table.title: table for table in of_row(row_of(cell, members))}
-    assert [line[0] for line in tables["shown"].rows] == ["1", "3"]
-    assert [line[-1] for line in tables["shown"].rows] == ["3", "3"]
-    assert (study.folder / "report.html").read_text(encoding="utf-8").count('data-table="shown"') == 1
+    assert [line[0] for line in tables["few_shot"].rows] == ["1", "3"]
+    assert [line[-1] for line in tables["few_shot"].rows] == ["3", "3"]
+    assert (study.folder / "report.html").read_text(encoding="utf-8").count('data-table="few_shot"') == 1
 
 
 def test_only_the_zoo_and_the_evaluation_read_what_is_shown(study: Aggregate) -> None:
@@ -56,21 +56,21 @@ def test_only_the_zoo_and_the_evaluation_read_what_is_shown(study: Aggregate) ->
 
 def test_a_context_shows_so_many_samples_of_each_class(study: Aggregate) -> None:
     (evaluation,) = study.evaluations
-    assert evaluation.shown is not None
-    shown = load_images(evaluation.shown.task.dataset)
-    context = ShownContext.draw(shown, 2, rng_of(0))
+    assert evaluation.few_shot is not None
+    novel = load_images(evaluation.few_shot.task.dataset)
+    context = SupportSet.draw(novel, 2, rng_of(0))
     assert context.samples.labels.tolist() == [0, 0, 1, 1, 2, 2]
     for place, index in enumerate(context.classes.tolist()):
-        of_class = shown.train.samples[shown.train.labels == index]
+        of_class = novel.train.samples[novel.train.labels == index]
         chosen = context.samples.samples[context.samples.labels == place]
         assert all(any(torch.equal(sample, other) for other in of_class) for sample in chosen)
     with pytest.raises(UserError, match="test_shots=1000 is more than the 36 training samples of"):
-        ShownContext.draw(shown, 1000, rng_of(0))
+        SupportSet.draw(novel, 1000, rng_of(0))
 
 
 def test_a_zoo_that_is_shown_classes_is_another_zoo(experiment: Composed, tmp_path: Path) -> None:
     words = words_for(tmp_path)
-    changed = [*words, "shown.episodes.queries=3"], [*words, "shown.test_shots=[2]"]
+    changed = [*words, "few_shot.episodes.queries=3"], [*words, "few_shot.test_shots=[2]"]
     first, *others = (steps_of([experiment(*each)]).evaluations[0] for each in (words, *changed))
     assert first.zoo.references[0].key != others[0].zoo.references[0].key
     assert first.tune.key == others[1].tune.key
@@ -82,7 +82,7 @@ def test_a_class_that_was_trained_on_is_no_new_one(
     experiment: Composed, runtime: Runtime, tmp_path: Path, names: tuple[str, ...]
 ) -> None:
     words = words_for(tmp_path / "data", names)
-    last = steps_of([experiment(*words, "shown.test_shots=[1]", "evaluate.num_contexts=1")])
+    last = steps_of([experiment(*words, "few_shot.test_shots=[1]", "evaluate.num_contexts=1")])
     *others, evaluation, _ = in_order(last)
     for step in others:
         step.run(runtime)
@@ -91,7 +91,7 @@ def test_a_class_that_was_trained_on_is_no_new_one(
 
 
 def test_data_of_another_shape_cannot_be_shown(experiment: Composed, runtime: Runtime, tmp_path: Path) -> None:
-    last = steps_of([experiment(*words_for(tmp_path), "shown.data.resize=null")])
+    last = steps_of([experiment(*words_for(tmp_path), "few_shot.data.resize=null")])
     (reference,) = last.evaluations[0].zoo.references
     with pytest.raises(UserError, match=r"images are \[1, 8, 8\] and \[1, 28, 28\] .*; set dataset.resize"):
         reference.run(runtime)
