@@ -1,15 +1,18 @@
 """What conf/ offers: its folders of choices, and what classes may be called.
 
 in:  the files of conf/, beside this package or inside it
-out: names of files; names of classes, which a config asks for as ${names_of:DATASET}
+out: names of files; names of classes, which a config asks for as ${names_of:DATASET}; epochs that suit a dataset
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 NAMES = "names"  # the folder that is no choice
+CHOSEN_FOR = 4000  # training samples of the dataset by which epochs were chosen
 
 
 def conf_folder() -> str:
@@ -35,3 +38,11 @@ def names_of(dataset: str) -> dict[str, Any]:
     names: Any = OmegaConf.to_container(OmegaConf.load(files[dataset]))
     shared = [names_of(other) for other in names.pop("same_as", [])]
     return {name: options for part in (*shared, names) for name, options in part.items()}
+
+
+def epochs_of(epochs: int, size: Mapping[str, Any] | None, limit: int | None) -> int:
+    """So many epochs for up to CHOSEN_FOR training samples, and fewer for more: updates grow with their square root.
+
+    `size` is None for a dataset that does not say how large it is."""
+    num_samples = min(CHOSEN_FOR if size is None else size["num_train"], limit or math.inf)
+    return math.ceil(epochs * min(1.0, math.sqrt(CHOSEN_FOR / num_samples)))

@@ -124,6 +124,16 @@ class Data:
         """`image` or `text`."""
         return "text" if self.splits["train"].samples.dtype == object else "image"
 
+    @property
+    def size(self) -> str:
+        """What dataset.size says of it: the zoo is trained for fewer epochs where there are many samples."""
+        samples = self.splits["train"].samples
+        image = "null" if samples.dtype == object else list(samples.shape[1:])
+        return (
+            f"{{num_train:{len(samples)},validation_is_cut:{str('validation' not in self.splits).lower()},"
+            f"num_classes:{len(self.class_names)},image:{image}}}"
+        )
+
     def save(self, root: str | Path) -> Path:
         """Store the data under the root of a run; returns the file. What is there already is not written again.
 

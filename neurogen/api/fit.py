@@ -86,6 +86,7 @@ def experiment_of(
     words = [f"root={in_quotes(str(root))}"]
     if isinstance(data, Data):
         words += [f"dataset={LOADERS[data.modality]}", f"dataset.name={data.name}", "dataset.path=null"]
+        words.append(f"dataset.size={data.size}")
     elif isinstance(data, str):
         words.append(f"dataset={data}")
     else:

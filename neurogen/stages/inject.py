@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neurogen.config import ScaleKind
+from neurogen.config import ScaleKind, StageConfig
 from neurogen.data.folders import SplitName
 from neurogen.generator.folder import build_generator, save_generator
 from neurogen.generator.known import KnownRows, rows_in
@@ -33,8 +34,11 @@ from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.targets.prediction import evaluate_network
 from neurogen.targets.zoo import load_zoo
+from neurogen.training.history import Metrics
 from neurogen.training.loop import Forward, Objective, passes_of, train
 from neurogen.training.runtime import Runtime
+
+FAR = 0.05  # a difference of accuracies on validation that is worth a line
 
 
 def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
@@ -79,7 +83,26 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
     if runtime.is_first:
         save_generator(generator, step.backbone, step.folder)
     accuracies = dict(zip(generator.tasks, mean_accuracies, strict=True))
+    if runtime.is_first:
+        _say_how_near(history[-1], mean_accuracies, tasks, step.stage)
     return {"history": history, "zoo_mean_validation_accuracy": accuracies}
+
+
+def _say_how_near(
+    last: Metrics, mean_accuracies: Sequence[float], tasks: Sequence[TaskData], stage: StageConfig
+) -> None:
+    """Say where stage 1 has ended before its networks were about as good as the means of the zoos."""
+    mean, generated = fmean(mean_accuracies), last["validation_accuracy"]
+    if mean - generated <= FAR:
+        return
+    floor = fmean(float(injection_loss(data.zoo.mean, data.zoo)) for data in tasks if data.zoo is not None)
+    key, length = ("steps", stage.steps) if stage.steps is not None else ("epochs", stage.epochs)
+    print(
+        f"  stage 1 is not at its end: its networks reach {100 * generated:.1f} % on validation, the mean of the zoo "
+        f"{100 * mean:.1f} %; its loss is {last['loss']:.3f}, and {floor:.3f} of it is the variance within the zoo. "
+        f"More steps may help: recipe.inject.{key} (now {length})",
+        flush=True,
+    )
 
 
 def _load(zoo: Zoo, step: Inject, runtime: Runtime) -> tuple[TaskData, float]:
