@@ -58,6 +58,7 @@ PAPERS = (
 # study: its tasks, its variants, how many experiments there are of a task in a variant
 EXPECTED: dict[str, tuple[str, list[str | None], int]] = {
     "table1": (PAPERS, [None], 6),
+    "table1_mnist": ("mnist-lenet mnist-cnn fashion_mnist-lenet fashion_mnist-cnn", [None], 6),
     "table1_small": (SIX, [None], 3),
     "figure2": ("mnist-cnn ag_news-mlp", [*ALPHAS], 3),
     "figure2_small": ("mnist5k-cnn rotten_tomatoes-mlp", [*ALPHAS], 3),
