@@ -98,6 +98,7 @@ BUILT_INS = {
         "arrays": "neurogen.data.arrays",
         "pool": "neurogen.data.pool",
         "glyphs": "neurogen.data.glyphs",
+        **dict.fromkeys(("newsgroups", "reuters"), "neurogen.data.corpora"),
         **dict.fromkeys(("rotten_tomatoes", "hub_text", "text_table"), "neurogen.data.texts"),
     },
     "target.build": {
@@ -177,8 +178,13 @@ def check_places(e: Experiment) -> None:
 
 
 def check_modality(e: Experiment) -> None:
-    """Data and target must fit, and a text needs columns."""
+    """Data and target must fit, a text needs columns, and only Reuters' news have topics."""
     dataset, target = e.dataset, e.target
+    if dataset.topics is not None and dataset.load != "reuters":
+        raise UserError(
+            f"dataset.topics={dataset.topics} chooses among the documents of dataset=reuters, and dataset is "
+            f"{dataset.name}; leave it out"
+        )
     if dataset.modality != target.modality:
         fitting = {Modality.image: ("lenet", "cnn", "cnn_small"), Modality.text: ("mlp", "rnn")}[dataset.modality]
         raise UserError(

@@ -58,6 +58,8 @@ INTERNAL = (
         ("dataset=image_folder", "config dataset.path is missing; set dataset.path=VALUE"),
         ("backbone=causal_lm", "config backbone.model is missing; set backbone.model=VALUE"),
         ("dataset.relabel=some", "dataset.relabel=some is unknown; allowed: random"),
+        ("dataset=reuters dataset.topics=r10", "dataset.topics=r10 is unknown; allowed: r8, r52"),
+        ("dataset=newsgroups dataset.topics=r8", "dataset.topics=r8 chooses among the documents of dataset=reuters"),
         ("recipe.tune.keep=bset", "recipe.tune.keep=bset is unknown; did you mean best? allowed: last, best"),
         ("only=[refrence]", "only[0]=refrence is unknown; did you mean reference? allowed: embed"),
         ("zoo=5", "zoo=5: zoo has keys of its own: num_networks, chunk_size, "),

@@ -39,7 +39,7 @@ TO_BE_GIVEN = {
     "causal_lm": ["backbone.model=a/b"],
 }
 TEXT_TARGETS = ("mlp", "rnn")
-NAMED_BY_OPTIONS = {"torchvision": "resnet18"}
+NAMED_BY_OPTIONS = {"torchvision": "resnet18", "reuters": "reuters_r8"}
 
 
 @pytest.mark.parametrize("choice", CHOICES)

@@ -29,6 +29,13 @@ class Duplicates(StrEnum):
     keep = "keep"
 
 
+class ReutersTopics(StrEnum):
+    """The topics of Reuters-21578 that are told apart, of documents with a single topic."""
+
+    r8 = "r8"  # eight of the ten largest topics
+    r52 = "r52"  # all that have a document of their own in both splits
+
+
 @dataclass
 class TextConfig:
     """Which columns of a table are text and label, and how much of a text is read."""
@@ -102,6 +109,7 @@ class DatasetConfig:
     parts: list[PartConfig] = field(default_factory=list, metadata={"identity": IF_SET})  # of load=pool
     text: TextConfig | None = None  # how texts are read; null: the samples are images
     glyphs: GlyphsConfig | None = field(default=None, metadata={"identity": IF_SET})  # of load=glyphs
+    topics: ReutersTopics | None = field(default=None, metadata={"identity": IF_SET})  # of load=reuters
     size: SizeConfig | None = field(default=None, metadata={"identity": False})  # null: dry_run=true loads the data
     version: str | None = None  # tells two versions of a loader of your own apart
 

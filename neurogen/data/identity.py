@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from neurogen.config import DatasetConfig, ModelConfig, TargetConfig
+from neurogen.data.corpus_files import CORPORA, PACKAGED, corpus_files, corpus_of, is_absent
 from neurogen.data.folder_tree import RESULTS
 from neurogen.data.folders import list_pictures
 from neurogen.data.published_files import PUBLISHED, published_digest
@@ -84,6 +85,8 @@ def files_digest(config: DatasetConfig) -> str | None:
         from neurogen.data.strokes import kanjivg
 
         return kanjivg().version
+    if config.load in CORPORA:
+        return _digest_of_corpus(config)
     if config.load in INSIDE_PACKAGES or (config.path is None and config.load != "arrays"):
         return None
     if config.path is None:
@@ -94,6 +97,16 @@ def files_digest(config: DatasetConfig) -> str | None:
             return config.path
         raise UserError(f"dataset.path={config.path} does not exist; give the folder (or file) with your data")
     return content_digest(folder, names_read(config) if folder.is_dir() else [])
+
+
+def _digest_of_corpus(config: DatasetConfig) -> str | None:
+    """The digest of its files; None where they are those of the package, or not there yet."""
+    corpus = corpus_of(config)
+    if is_absent(config):
+        return None
+    train, test = corpus_files(config).values()
+    digest = content_digest(train.parent, [train.name, test.name])
+    return None if digest == PACKAGED[corpus] else digest
 
 
 def content_digest(path: Path, names: Sequence[str]) -> str:

@@ -85,7 +85,7 @@ def hub_text(config: DatasetConfig) -> RawSplits:
         if folder is not None:
             _refuse_other_names(replace(config, path=str(folder)), source["train"].features[text.label])
     tables = {split: table for split, (table, _) in read.items()}
-    raw = _raw_splits(tables, {split: f"{config.path}, split {split}" for split in splits}, text.test_split, config)
+    raw = splits_of(tables, {split: f"{config.path}, split {split}" for split in splits}, text.test_split, config)
     return replace(raw, notes=tuple(note for _, note in read.values() if note))
 
 
@@ -97,14 +97,14 @@ def text_table(config: DatasetConfig) -> RawSplits:
     """
     text, files = _text_config(config), split_files(Path(config.path or ""))
     tables = {split: read_table(path, text) for split, path in files.paths.items()}
-    raw = _raw_splits(tables, {split: str(path) for split, path in files.paths.items()}, "test", config)
+    raw = splits_of(tables, {split: str(path) for split, path in files.paths.items()}, "test", config)
     return replace(raw, notes=files.notes)
 
 
 def read_table(path: Path, text: TextConfig) -> Table:
-    """The texts and labels of one file. Raises UserError as `read_columns` and `_table` do."""
+    """The texts and labels of one file. Raises UserError as `read_columns` and `table_of` do."""
     values, class_names = read_columns(path, text)
-    return replace(_table(values, text, str(path)), class_names=telling_names(class_names))
+    return replace(table_of(values, text, str(path)), class_names=telling_names(class_names))
 
 
 def has_half_a_sign(text: str) -> bool:
@@ -149,12 +149,12 @@ def _hub_table(split: Any, text: TextConfig, where: str) -> tuple[Table, str]:
     if not kept:
         raise UserError(f"{where} has no labels (all are {UNLABELLED}); use another split: dataset.text.test_split")
     names = getattr(split.features[text.label], "names", None)
-    table = _table({name: [values[row] for row in kept] for name, values in columns.items()}, text, where)
+    table = table_of({name: [values[row] for row in kept] for name, values in columns.items()}, text, where)
     note = f"{where}: {num_rows - len(kept):,} of {num_rows:,} samples have no label and were left out"
     return replace(table, class_names=telling_names(names)), note if len(kept) < num_rows else ""
 
 
-def _raw_splits(tables: Mapping[str, Table], places: Mapping[str, str], test: str, config: DatasetConfig) -> RawSplits:
+def splits_of(tables: Mapping[str, Table], places: Mapping[str, str], test: str, config: DatasetConfig) -> RawSplits:
     """Tables by split → labelled splits; `places` says where each stands, `test` is the name of the test split."""
     names: Sequence[str] | None = _text_config(config).class_names
     source = "dataset.text.class_names"
@@ -179,7 +179,7 @@ def _raw_splits(tables: Mapping[str, Table], places: Mapping[str, str], test: st
     return replace(raw, validation=validation, source_labels=classes.labels)
 
 
-def _table(columns: Values, text: TextConfig, where: str) -> Table:
+def table_of(columns: Values, text: TextConfig, where: str) -> Table:
     """Texts, joined where there are several columns, and their labels. Raises UserError naming the row."""
     rows = list(zip(*(columns[name] for name in text.columns), strict=True))
     refuse_rows([not all(isinstance(cell, str) for cell in row) for row in rows], where, "is no text")

@@ -70,6 +70,7 @@ EXPECTED: dict[str, tuple[str, list[str | None], int]] = {
     "relabel_small": ("digits-cnn digits-lenet mnist5k-cnn mnist5k-lenet", [None], 1),
     "relabel_growth_small": ("mnist5k-lenet", [*GROWTH], 1),
     "search_small": ("mnist5k-lenet", [None], 9),
+    "texts_small": ("reuters_r8-mlp reuters_r8-rnn newsgroups-mlp newsgroups-rnn", [None], 3),
     "unknown_small": (UNKNOWN, [f"{number} steps" for number in (0, 10, 50, 100)], 1),
     "unseen_small": ("digits-lenet mnist5k-lenet", [None], 1),
 }
