@@ -113,7 +113,7 @@ def test_what_variants_change() -> None:
     assert (full.recipe.inject.steps, full.recipe.tune.steps, full.recipe.tune.anchor) == (55, 60, 0.0)
     for e, alpha in zip(stage_2_only, (0.1, 1.0, 10.0), strict=True):
         assert (e.recipe.inject.steps, e.generator.scale, e.generator.soft_clip) == (0, "fan_in", alpha)
-        assert (e.recipe.tune.steps, e.recipe.tune.lr, e.recipe.tune.token_lr_scale) == (115, 2e-3, 5)
+        assert (e.recipe.tune.steps, e.recipe.tune.lr, e.recipe.tune.token_lr_scale) == (120, 2e-3, 5)
         assert e.evaluate.num_contexts == 4
     all_data, limited = composed(sweep_of("+study=figure3_small", "seed=0"))
     assert all_data.source is not None
