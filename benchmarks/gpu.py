@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import tables, whole  # noqa: E402
-from benchmarks.setting import ON_GPU, reported  # noqa: E402
+from benchmarks.setting import NUM_THREADS, ON_GPU, reported  # noqa: E402
 
 TOTAL_S = 540
 NOT_BEGUN = 125
@@ -40,7 +40,7 @@ LOG_CHARACTERS = 40_000  # of a section
 
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
-    "OMP_NUM_THREADS": "2",
+    "OMP_NUM_THREADS": str(NUM_THREADS),
     "GLOO_SOCKET_IFNAME": "lo",  # the ranks of the ZeRO sections are processes of this machine
     "NCCL_SOCKET_IFNAME": "lo",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # deterministic algorithms need it
