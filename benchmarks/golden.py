@@ -1,6 +1,6 @@
 """Whether two versions of the code compute the same: the losses of short runs, and the bits of what they trained.
 
-    python -m benchmarks.golden HEAD~1 HEAD [--cases image text] [--tolerance 1e-6]
+    DEVICE=cpu python -m benchmarks.golden HEAD~1 HEAD [--cases image text] [--tolerance 1e-6]
 
 in:  two versions, each a commit of this repository or the folder of a checkout
 out: by case the largest relative difference of a loss, and whether the generators are equal in all bits; exit status 1
@@ -28,7 +28,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.setting import TINY
+from benchmarks.setting import DEVICE, TINY
 from benchmarks.whole import text_table
 
 CHECKOUT = Path(__file__).parents[1]
@@ -95,7 +95,7 @@ def run(checkout: Path, case: str, root: Path) -> None:
     """Both stages of a case, with the code of this checkout."""
     root.mkdir()
     data = text_table(root) if case in TEXTS else []
-    words = [*TINY, *data, *CASES[case], f"root={root}", "device=cpu", "num_threads=1", "only=[tune]"]
+    words = [*TINY, *data, *CASES[case], f"root={root}", f"device={DEVICE}", "only=[tune]"]
     environment = os.environ | {"PYTHONPATH": str(checkout), "HF_HUB_OFFLINE": "1"}
     subprocess.run([sys.executable, "-m", "neurogen.run", *words], cwd=checkout, env=environment, check=True)
 

@@ -146,7 +146,7 @@ def test_versions_are_compared_by_losses_and_bits(tiny_run: FinishedRun, tmp_pat
     assert same.num_losses > 16  # of eight steps of both stages, and validation
     (metrics,), (generator,) = tmp_path.glob("tune/*/metrics.json"), tmp_path.glob("tune/*/generator.safetensors")
     content = json.loads(metrics.read_text())
-    content["history"][0]["loss"] *= 1.5
+    next(row for row in content["history"] if "loss" in row)["loss"] *= 1.5
     metrics.write_text(json.dumps(content))
     generator.write_bytes(generator.read_bytes()[:-1] + b"?")
     other = golden.compare(tiny_run.folder / "runs", tmp_path)
