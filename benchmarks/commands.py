@@ -1,37 +1,32 @@
 """`make bench`: what a user waits for at a terminal, as ratios, since seconds depend on the machine.
 
-    python -m benchmarks.commands [--pairs 7]
+    DEVICE=cpu python -m benchmarks.commands [--pairs 7]
 
 in:  for every row two pieces of work, which run in turn: one of the program's, and what it is compared with
-out: a table with both medians, and the median of the ratios pair by pair
+out: both medians, and the median of the ratios pair by pair (rows.py)
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.rows import Row, publish
 from benchmarks.setting import TINY
+from benchmarks.timing import Work, seconds_of
+from benchmarks.zoo import training_of
 from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.experiment import experiment_from
-from neurogen.progress import Progress
 from neurogen.run import conf_folder
-from neurogen.study.results import Curve
-from neurogen.targets.fitting import initialised, side_by_side, train_networks
-from neurogen.targets.prediction import Batches
+from neurogen.targets.fitting import side_by_side
 from neurogen.training.runtime import runtime_here
 
 HYDRA_ALONE = """
@@ -46,34 +41,30 @@ FINISHED_RUN = [*RUN, *TINY, "device=cpu", "num_threads=1"]
 NUM_NETWORKS = 2
 NUM_POINTS = 300
 
-Work = Callable[[], object]
-
 
 def main() -> None:
-    """Measures every pair of commands and prints the table."""
+    """Measures every pair of commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=7)
     pairs = parser.parse_args().pairs
-    table = Table(title="python -m benchmarks.commands", title_justify="left")
-    for column in ("what", "median", "against", "median", "ratio", "pairs"):
-        table.add_column(column)
+    rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "bare.py").write_text(HYDRA_ALONE, encoding="utf-8")
         bare = "a bare Hydra program", command([sys.executable, "bare.py", "--cfg", "job"], folder)
         finished = command(FINISHED_RUN, folder)
         finished()  # from now on it has nothing to do but to show its table
-        table.add_row(*row("neurogen.run --cfg job", command([*RUN, "--cfg", "job"], folder), *bare, pairs))
-        table.add_row(*row("neurogen.run --help", command([*RUN, "--help"], folder), *bare, pairs))
-        table.add_row(*row("a finished run, again", finished, *bare, pairs))
+        rows.append(row("neurogen.run --cfg job", command([*RUN, "--cfg", "job"], folder), *bare, pairs))
+        rows.append(row("neurogen.run --help", command([*RUN, "--help"], folder), *bare, pairs))
+        rows.append(row("a finished run, again", finished, *bare, pairs))
         command([*FINISHED_RUN, "-m"], folder)()  # the same as a sweep, since status knows only those
-        table.add_row(*row("neurogen.status", command([sys.executable, "-m", "neurogen.status"], folder), *bare, pairs))
+        rows.append(row("neurogen.status", command([sys.executable, "-m", "neurogen.status"], folder), *bare, pairs))
         point = "one point, dry run", dry_run(1, folder)
-        table.add_row(*row(f"{NUM_POINTS} points, dry run", dry_run(NUM_POINTS, folder), *point, pairs))
+        rows.append(row(f"{NUM_POINTS} points, dry run", dry_run(NUM_POINTS, folder), *point, pairs))
     side_by_side_work, in_turn = zoo_trainings()
     what = f"{NUM_NETWORKS} LeNets, 2 epochs, side by side on {torch.get_num_threads()} threads"
-    table.add_row(*row(what, side_by_side_work, "one after the other", in_turn, pairs))
-    Console().print(table)
+    rows.append(row(what, side_by_side_work, "one after the other", in_turn, pairs))
+    publish("commands", rows)
 
 
 def command(words: list[str], folder: Path) -> Work:
@@ -87,19 +78,9 @@ def dry_run(num_points: int, folder: Path) -> Work:
     return command([*RUN, "-m", *words], folder)
 
 
-def row(what: str, work: Work, baseline: str, other: Work, pairs: int) -> tuple[str, ...]:
-    """A row of the table: `work` and `other` measured in turn."""
-    measured = [(seconds_of(work), seconds_of(other)) for _ in range(pairs)]
-    median, other_median = (statistics.median(column) for column in zip(*measured, strict=True))
-    ratio = statistics.median(seconds / other_seconds for seconds, other_seconds in measured)
-    return what, f"{median:.2f} s", baseline, f"{other_median:.2f} s", f"{ratio:.2f}", str(pairs)
-
-
-def seconds_of(work: Work) -> float:
-    """The wall clock time of one call."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+def row(what: str, work: Work, against: str, other: Work, pairs: int) -> Row:
+    """`work` and `other` measured in turn."""
+    return Row.of_pairs(what, against, [(seconds_of(work), seconds_of(other)) for _ in range(pairs)])
 
 
 def zoo_trainings() -> tuple[Work, Work]:
@@ -107,14 +88,7 @@ def zoo_trainings() -> tuple[Work, Work]:
     with initialize_config_dir(conf_folder(), version_base="1.3"):
         experiment: Experiment = experiment_from(compose("config", ["zoo.training.epochs=2"]))
     dataset, runtime = load_images(experiment.dataset), runtime_here("cpu")
-    seeds, validation = list(range(NUM_NETWORKS)), Batches(dataset.validation, runtime.device)
-
-    def train(seeds: list[int]) -> list[Curve]:
-        networks = [initialised(experiment.target, dataset, seed) for seed in seeds]
-        with Progress("zoo", experiment.zoo.training.epochs * len(seeds), "epochs") as progress:
-            return train_networks(
-                networks, dataset.train, validation, experiment.zoo.training, seeds, runtime, progress
-            )
+    seeds, train = list(range(NUM_NETWORKS)), training_of(experiment, dataset, runtime)
 
     def one_after_the_other() -> None:
         for seed in seeds:

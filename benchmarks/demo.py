@@ -19,12 +19,12 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 import neurogen
 from benchmarks.bare import BarePass
 from benchmarks.commands import RUN
+from benchmarks.rows import Row, publish
+from benchmarks.setting import DEVICE, ON_GPU, TINY, report
 from benchmarks.steps import NUM_CONTEXTS
 from benchmarks.timing import seconds_of, timed
 from neurogen.api.generator import LoadedGenerator
@@ -47,7 +47,7 @@ NUM_SAMPLES = 512  # among which the context of a generated network is drawn
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures all rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
@@ -55,30 +55,35 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     with tempfile.TemporaryDirectory() as name:
         root = arguments.root or Path(name) / "runs"
-        seconds = seconds_of(partial(subprocess.run, [*RUN, f"root={root}"], check=True))
-        experiment = compose([f"root={root}"])
-        steps = {step.kind: step for step in in_order(steps_of([experiment]))}
-        took: dict[StepKind, float] = {
-            kind: float(step.metrics()["seconds"]) for kind, step in steps.items() if kind != StepKind.sweeps
-        }
-        for kind, of_kind in took.items():
-            print(f"{kind}: {of_kind:.1f} s")
-        tune = steps[StepKind.tune]
-        assert isinstance(tune, Tune)
-        generator = neurogen.load(tune.folder)
-        table = Table(title="python -m benchmarks.demo", title_justify="left")
-        for column in ("what", "s", "against", "s", "ratio", "n"):
-            table.add_column(column)
-        if arguments.root is None:
-            table.add_row(*whole(seconds, took, [steps[kind] for kind in STAGES], generator, arguments.repeats))
-        for row in generation(generator, experiment, tune.tasks[0].load(), arguments.repeats):
-            table.add_row(*row)
-    Console().print(table)
+        publish("demo", rows_of(root, [], arguments.repeats, is_new=arguments.root is None))
+
+
+def measure(folder: Path, case: str) -> None:
+    """The same as a section of gpu.py; on a CPU everything is tiny."""
+    report(rows=rows_of(folder, [] if ON_GPU else TINY, 5 if ON_GPU else 1, is_new=True))
+
+
+def rows_of(root: Path, words: Sequence[str], repeats: int, is_new: bool) -> list[Row]:
+    """All rows, of the demo with these changes; that of the whole only where it is new in this root."""
+    words = [*words, f"root={root}", f"device={DEVICE}"]
+    seconds = seconds_of(partial(subprocess.run, [*RUN, *words], check=True))
+    experiment = compose(words)
+    steps = {step.kind: step for step in in_order(steps_of([experiment]))}
+    took: dict[StepKind, float] = {
+        kind: float(step.metrics()["seconds"]) for kind, step in steps.items() if kind != StepKind.sweeps
+    }
+    for kind, of_kind in took.items():
+        print(f"{kind}: {of_kind:.1f} s")
+    tune = steps[StepKind.tune]
+    assert isinstance(tune, Tune)
+    generator = neurogen.load(tune.folder, device=DEVICE)
+    rows = [whole(seconds, took, [steps[kind] for kind in STAGES], generator, repeats)] if is_new else []
+    return [*rows, *generation(generator, experiment, tune.tasks[0].load(), repeats)]
 
 
 def whole(
     seconds: float, took: dict[StepKind, float], stages: Sequence[Step], generator: LoadedGenerator, repeats: int
-) -> list[str]:
+) -> Row:
     """The demo against all that its arithmetic takes: the bare pass of every step, and the training of networks."""
     least = sum(took[kind] for kind in NETWORKS)
     for stage in stages:
@@ -86,15 +91,15 @@ def whole(
         num_tokens = round(statistics.mean(row["tokens_per_s"] * row["step_s"] for row in rows))
         (bare,) = timed({"bare": partial(BarePass(generator.module.backbone, num_tokens), 1)}, repeats).values()
         least += len(rows) * bare.median_s
-    return ["the demo", f"{seconds:.0f}", "bare passes, and networks", f"{least:.0f}", f"{seconds / least:.2f}", "1"]
+    return Row.of("the demo", seconds, "bare passes, and networks", least, 1)
 
 
-def generation(generator: LoadedGenerator, experiment: Experiment, dataset: Dataset, repeats: int) -> list[list[str]]:
+def generation(generator: LoadedGenerator, experiment: Experiment, dataset: Dataset, repeats: int) -> list[Row]:
     """Networks generated from training samples, against as many trained by the classical recipe.
 
     Of a training the epochs count until the network is as good on validation; all of them where it never is.
     """
-    runtime = runtime_here("auto")
+    runtime = runtime_here(DEVICE)
     placed = dataset.to(runtime.device)
     validation = Batches(placed.validation, runtime.device)
 
@@ -122,14 +127,13 @@ def generation(generator: LoadedGenerator, experiment: Experiment, dataset: Data
     generate = partial(generator.generate, samples, labels)
     measured = timed({str(count): partial(generate, num_networks=count) for count in counts}, repeats)
     return [
-        [
+        Row.of(
             f"{count} networks generated",
-            f"{measured[str(count)].median_s:.2f}",
-            "classical training",
-            f"{count * trained:.2f}",
-            f"{count * trained / measured[str(count)].median_s:.1f} × as fast",
-            str(repeats),
-        ]
+            measured[str(count)].median_s,
+            f"{count} trained by the classical recipe",
+            count * trained,
+            repeats,
+        )
         for count in counts
     ]
 

@@ -4,7 +4,8 @@ in:  Llama-3-8B or Qwen2-VL-7B, mnist5k and LeNet (on a CPU their tiny relatives
      in one batch and one after the other, stage 2 with one
 out: seconds per step, tokens per second, memory, MFU, and what dry_run=true expects; the bare pass of the language
      model there and back, for 1 to 8 contexts in one batch, without LoRA, with each attention kernel, and with
-     recomputation; from torch's profiler the kernels of such a pass, and how long the GPU is busy with them
+     recomputation, and with the encoder of pictures where there is one; from torch's profiler the kernels of such a
+     pass, and how long the GPU is busy with them
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 
@@ -23,11 +25,17 @@ from benchmarks.setting import ON_GPU, report
 from benchmarks.stages import StageSpeed, experiment_of, run_stages, runtime_on
 from benchmarks.timing import Work, synchronize, timed
 from neurogen.cost.estimate import estimate
+from neurogen.generator.backbone import VisionBackbone
 from neurogen.generator.folder import load_generator
+from neurogen.generator.generator import Generator
+from neurogen.generator.parts import Picture
+from neurogen.study.pipeline import Tune
+from neurogen.study.step import Step
 
 CASES = {"llama3_8b": "tiny_llama", "qwen2_vl_7b": "tiny_qwen2_vl"}  # and what stands for it on a CPU
 LARGE = ["dataset=mnist5k", "target=lenet", "backbone.random_seed=0", "backbone.random_on_device=true"]
 BATCHES = (1, 2, 4, 8)
+WITH_ENCODER = "with the encoder"
 FEW, MANY = BATCHES[0], BATCHES[-1]
 KERNELS = {
     "flash": SDPBackend.FLASH_ATTENTION,
@@ -62,7 +70,7 @@ def measure(folder: Path, case: str) -> None:
     one_by_one = run_stages(folder / "one-by-one", replace(runtime, batch_tokens=1), setting, ["inject"])
     report(inject_one_by_one=StageSpeed.of(one_by_one["inject"]))
     generator = load_generator(steps["tune"].folder, runtime, gradient_checkpointing=True)
-    bare = BarePass(generator.backbone, cost.tune.tokens_per_step)
+    bare = BarePass(generator.backbone, cost.tune.tokens_per_step, pictures_of(generator, steps["tune"]))
     report(passes=timed(works_of(bare), REPEATS), tokens_per_context=bare.num_tokens)
     report(profile=profiled(bare))
 
@@ -82,11 +90,23 @@ def works_of(bare: BarePass) -> dict[str, Work]:
     for contexts in (FEW, MANY):
         works[f"batch of {contexts}, without LoRA"] = partial(bare, contexts, lora=False)
         works[f"batch of {contexts}, recomputation"] = partial(bare, contexts, recompute=True)
+        if bare.pictures:
+            works[f"batch of {contexts}, {WITH_ENCODER}"] = partial(bare, contexts, sees=True)
     for name, kernel in KERNELS.items():
         work = partial(with_kernel, kernel, bare)
         if is_available(work):
             works[f"batch of {FEW}, {name} attention"] = work
     return works
+
+
+def pictures_of(generator: Generator, tune: Step) -> list[Picture]:
+    """Those of one context; none where the backbone does not see."""
+    if not isinstance(generator.backbone, VisionBackbone):
+        return []
+    assert isinstance(tune, Tune)
+    samples = tune.tasks[0].load().train.samples[: generator.config.context_samples]
+    assert isinstance(samples, Tensor)
+    return [Picture(pixels) for pixels in samples]
 
 
 def with_kernel(kernel: SDPBackend, bare: BarePass) -> None:

@@ -1,10 +1,10 @@
 """Two ranks with a thread each against one process with two threads, on the same two cores.
 
-    python -m benchmarks.ranks [--steps 8]
+    DEVICE=cpu python -m benchmarks.ranks [--steps 8]
 
 in:  the demo's backbone, target and data; two contexts per step, which the ranks share under zero=stage1, and the one
      process reads one by one or as a batch
-out: a table with the median seconds of a step of stage 2
+out: the median seconds of a step of stage 2 in every way, beside those of the first (rows.py)
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.table import Table
-
+from benchmarks.rows import Row, publish
 from benchmarks.stages import WARM_UP_STEPS, StageSpeed
 from neurogen.config import StepKind
 from neurogen.run import compose
@@ -42,20 +40,17 @@ WAYS = {
 
 
 def main() -> None:
-    """Measures every way and prints the table."""
+    """Measures every way."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=8)
     num_steps = WARM_UP_STEPS + parser.parse_args().steps
-    table = Table(title="python -m benchmarks.ranks", title_justify="left")
-    for column in ("what", "s per step", "relative to the first", "fastest – slowest", "n"):
-        table.add_column(column)
-    first = 0.0
-    for name, (launcher, words) in WAYS.items():
-        speed = speed_of(launcher, [*SETTING, f"recipe.tune.steps={num_steps}", *words])
-        first = first or speed.step_s
-        spread = f"{speed.min_s:.2f} – {speed.max_s:.2f}"
-        table.add_row(name, f"{speed.step_s:.2f}", f"{speed.step_s / first:.2f}", spread, str(speed.n))
-    Console().print(table)
+    speeds = {
+        name: speed_of(launcher, [*SETTING, f"recipe.tune.steps={num_steps}", *words])
+        for name, (launcher, words) in WAYS.items()
+    }
+    first, *others = speeds
+    seconds = {name: speed.step_s for name, speed in speeds.items()}
+    publish("ranks", [Row.of(name, seconds[name], first, seconds[first], speeds[name].n) for name in others])
 
 
 def speed_of(launcher: Sequence[str], words: Sequence[str]) -> StageSpeed:

@@ -13,7 +13,7 @@ from typing import Any
 
 DEVICE = os.environ.get("DEVICE", "cuda")
 ON_GPU = DEVICE == "cuda"
-NUM_THREADS = 2
+NUM_THREADS = 2 if ON_GPU else 1
 RESULT = "RESULT "  # begins a line of a section's output that holds a part of its result
 
 # A whole experiment in seconds. Sections replace what they measure.

@@ -118,13 +118,37 @@ def zoo(results: Results) -> str:
     return table(["eight LeNets, one update of each", *TIMING], rows)
 
 
+def beside(results: Results) -> str:
+    """Rows of the sections that compare pairs (rows.py)."""
+    numbers = ("against_seconds", "ratio", "n")
+    rows = [
+        [row["what"], digits(row["seconds"]), row["against"], *(digits(row[key]) for key in numbers)]
+        for name in ("steps", "demo")
+        for row in results.get(name, {}).get("rows", [])
+    ]
+    return table(["what", "s", "against", "s", "ratio", "n"], rows)
+
+
+def against_bare(results: Results) -> str:
+    """A step of stage 2, which has one context, against the bare pass, with the encoder where there is one."""
+    rows = []
+    for case, result in cases(results, "large"):
+        passes = result.get("passes", {})
+        if "tune" in result and passes:
+            name = next(name for name in ("batch of 1, with the encoder", "batch of 1") if name in passes)
+            step, bare = result["tune"]["step_s"], passes[name]["median_s"]
+            rows.append([case, f"{step:.3f}", name, f"{bare:.3f}", f"{step / bare:.2f}"])
+    return table(["backbone, step of stage 2", "s", "bare pass", "s", "ratio"], rows)
+
+
 def zero(results: Results) -> str:
     """Stage 2 under every stage of ZeRO."""
-    rows = [
-        [case, *speed_cells(result["tune"]), f"{result['losses'][-1]:.4f}"]
-        for case, result in cases(results, "zero")
-        if "tune" in result
-    ]
+    rows = []
+    for case, result in cases(results, "zero"):
+        if "tune" in result:
+            rows.append([case, *speed_cells(result["tune"]), f"{result['losses'][-1]:.4f}"])
+        if "deterministic" in result:
+            rows.append([f"{case}, deterministic=true", *speed_cells(result["deterministic"]), MISSING])
     return table(["`zero=`", *SPEED, "last loss"], rows)
 
 
@@ -141,7 +165,9 @@ TABLES: dict[str, Callable[[Results], str]] = {
     "## The same work again": resume,
     "## Large backbones: the stages": large_stages,
     "## Large backbones: bare passes": large_passes,
+    "## Large backbones: a step against its bare pass": against_bare,
     "## Large backbones: kernels": profiles,
+    "## The program beside its arithmetic": beside,
     "## Ways to train a zoo": zoo,
     "## ZeRO on one GPU": zero,
     "## Sections that failed": failures,
@@ -177,7 +203,7 @@ def gigabytes(value: float | None) -> str:
 
 def ending(result: Mapping[str, Any]) -> str:
     """One cell: how the process ended."""
-    return {0: "0", 124: "over its time limit"}.get(result["exit"], str(result["exit"]))
+    return {0: "0", 124: "over its time limit", 125: "not begun in time"}.get(result["exit"], str(result["exit"]))
 
 
 def cases(results: Results, kind: str) -> list[tuple[str, Mapping[str, Any]]]:

@@ -2,17 +2,25 @@
 
 in:  overrides of the config for every case
 out: the exit status of `python -m neurogen.run`, and the mean test accuracy of the generated networks in percent
+
+A process by itself runs as zero=none, whatever stage 1, 2 or 3 the command names. So for these the steps are run from
+Python, by one rank with DeepSpeed's engine.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from threading import Event
 
 from benchmarks.setting import DEVICE, LENET, ON_GPU, TINY, report
 
+SHARED = ("stage1", "stage2", "stage3")
 CASES = {
     "image": [],
     "text": ["target=mlp"],
@@ -20,18 +28,39 @@ CASES = {
     "vision": ["backbone=tiny_qwen2_vl"],
     "lenet": LENET if ON_GPU else [],
     "recompute": ["backbone.gradient_checkpointing=true"],
-    **{zero: [f"zero={zero}"] for zero in ("stage1", "stage2", "stage3", "stage3_offload")},
+    **{zero: [f"zero={zero}"] for zero in (*SHARED, "stage3_offload")},
 }
 
 
 def measure(folder: Path, case: str) -> None:
     """A whole run of the command, and the accuracies of its table."""
-    overrides = [*TINY, *(text_table(folder) if case in ("text", "rnn") else []), *CASES[case]]
-    command = [sys.executable, "-m", "neurogen.run", *overrides, f"root={folder}", f"device={DEVICE}"]
-    status = subprocess.run(command, check=False).returncode
+    data = text_table(folder) if case in ("text", "rnn") else []
+    overrides = [*TINY, *data, *CASES[case], f"root={folder}", f"device={DEVICE}"]
+    status = 0
+    if case in SHARED:
+        run_with_engine(overrides)
+    else:
+        status = subprocess.run([sys.executable, "-m", "neurogen.run", *overrides], check=False).returncode
     tables = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("sweeps/*/results.json")]
     report(generated_percent=[row["generated_mean"] for table in tables for row in table])
     sys.exit(status)
+
+
+def run_with_engine(overrides: Sequence[str]) -> None:
+    """All steps of the experiment, by one rank of ZeRO."""
+    from hpc.ranks.distributed import runtime_of_ranks
+    from hpc.ranks.placement import Placement
+    from hpc.ranks.zero import zero_from
+    from neurogen.program import runtime_from, settings_of
+    from neurogen.run import compose
+    from neurogen.study.execution import in_order, run_here
+    from neurogen.study.graph import steps_of
+
+    experiment = compose(overrides)
+    make_runtime = partial(runtime_from, settings_of(experiment))
+    placement = Placement.from_environment(os.environ)
+    with runtime_of_ranks(make_runtime, zero_from(experiment.zero), placement, Event()) as runtime:
+        run_here(in_order(steps_of([experiment])), runtime)
 
 
 def text_table(folder: Path) -> list[str]:

@@ -1,12 +1,14 @@
 """Sections `zero CASE`: what DeepSpeed's ZeRO costs on a single GPU, where it can save nothing.
 
 in:  Llama-3-8B with random weights (on a CPU the tiny Llama), stage 2 without a zoo, one context per step
-out: seconds per step, memory and the losses, with no ZeRO and with the stages 1, 2 and 3
+out: seconds per step, memory and the losses, with no ZeRO and with the stages 1, 2 and 3; without ZeRO also with
+     deterministic=true
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -15,6 +17,7 @@ from benchmarks.stages import StageSpeed, experiment_of, losses_of, run_stages, 
 from hpc.ranks.distributed import runtime_of_ranks
 from hpc.ranks.placement import Placement
 from hpc.ranks.zero import zero_from
+from neurogen.training.numerics import Numerics
 
 LARGE = ["dataset=mnist5k", "target=lenet", "backbone=llama3_8b", "backbone.random_seed=0"]
 SETTING = [
@@ -34,4 +37,8 @@ def measure(folder: Path, case: str) -> None:
     ranks = runtime_of_ranks(runtime_on, zero_from(experiment.zero), Placement.from_environment(os.environ), Event())
     with ranks as runtime:
         tune = run_stages(folder, runtime, SETTING, ["tune"])["tune"]
-    report(tune=StageSpeed.of(tune), losses=losses_of(tune))
+        report(tune=StageSpeed.of(tune), losses=losses_of(tune))
+        if case == "none":
+            deterministic = replace(runtime, numerics=Numerics(deterministic=True))
+            again = run_stages(folder / "deterministic", deterministic, SETTING, ["tune"])["tune"]
+            report(deterministic=StageSpeed.of(again))

@@ -28,6 +28,7 @@ from neurogen.study.results import Curve
 from neurogen.targets.fitting import initialised, side_by_side, train_networks
 from neurogen.targets.prediction import Batches
 from neurogen.training.numerics import Numerics
+from neurogen.training.runtime import Runtime
 
 SETTING = ["dataset=mnist5k", "target=lenet", "zoo.training.epochs=15"] if ON_GPU else ["dataset.limit=300"]
 NUM_NETWORKS = 8 if ON_GPU else 2
@@ -53,14 +54,8 @@ def measure(folder: Path, case: str) -> None:
 def as_it_is(experiment: Experiment, dataset: Dataset) -> dict[str, Timing]:
     """The whole training of the zoo, as a step of the program does it, also with deterministic=true."""
     training, runtime = experiment.zoo.training, runtime_on(dtype=torch.float32)
-    placed = dataset.to(runtime.device)
-    validation = Batches(placed.validation, runtime.device)
     updates = training.epochs * math.ceil(len(dataset.train) / training.batch_size)
-
-    def train(seeds: list[int]) -> list[Curve]:
-        networks = [initialised(experiment.target, dataset, seed) for seed in seeds]
-        with Progress("zoo", training.epochs * len(seeds), "epochs") as progress:
-            return train_networks(networks, placed.train, validation, training, seeds, runtime, progress)
+    train = training_of(experiment, dataset, runtime)
 
     def all_with(numerics: Numerics) -> None:
         with numerics.applied():
@@ -69,6 +64,19 @@ def as_it_is(experiment: Experiment, dataset: Dataset) -> dict[str, Timing]:
     kinds = {"now": Numerics(), "deterministic": Numerics(deterministic=True)}
     works = {name: partial(all_with, numerics) for name, numerics in kinds.items()}
     return timed(works, 3 if ON_GPU else 1, updates)
+
+
+def training_of(experiment: Experiment, dataset: Dataset, runtime: Runtime) -> Callable[[list[int]], list[Curve]]:
+    """What trains networks with these seeds as a step of the program does it."""
+    training, placed = experiment.zoo.training, dataset.to(runtime.device)
+    validation = Batches(placed.validation, runtime.device)
+
+    def train(seeds: list[int]) -> list[Curve]:
+        networks = [initialised(experiment.target, dataset, seed) for seed in seeds]
+        with Progress("zoo", training.epochs * len(seeds), "epochs") as progress:
+            return train_networks(networks, placed.train, validation, training, seeds, runtime, progress)
+
+    return train
 
 
 @dataclass(frozen=True)

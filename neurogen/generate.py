@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from neurogen.api.classifier import Classifier
     from neurogen.api.generator import LoadedGenerator
     from neurogen.data.dataset import Split
+    from neurogen.targets.prediction import Batches
 
 SUFFIXES = (".safetensors", ".pt2")
 OWN_DATA = "own"  # --test own: the test split of the dataset that the generator was trained on
@@ -125,12 +126,14 @@ def as_options(words: Sequence[str], keys: Sequence[str]) -> Iterator[str]:
 def write_networks(request: argparse.Namespace) -> list[Path]:
     """Write the networks; print what was understood and how good they are. Returns the files."""
     from neurogen.api.generator import choose_task, load
+    from neurogen.targets.prediction import Batches
 
     generator = load(request.generator, device=request.device, num_threads=request.num_threads)
     task, reason = choose_task(generator.module.tasks, request.instruction, request.task)
     if request.classes is not None or generator.module.tasks[task].lists_classes:
         return [write_named(request, generator, task)]
-    samples, test = splits_of(request, generator, task)
+    samples, split = splits_of(request, generator, task)
+    test = None if split is None else Batches(split, generator.module.backbone.device)
     about = generator.module.tasks[task]
     print(f"task         {task}: {about.layout.num_parameters:,} parameters; {reason}")
     print(f"instruction  {about.instruction if request.instruction is None else request.instruction}")
@@ -199,7 +202,7 @@ def splits_of(request: argparse.Namespace, generator: LoadedGenerator, task: str
     return samples, None if request.test is None else reader.read(Path(request.test))
 
 
-def summary(network: Classifier, seconds: float, test: Split | None) -> str:
+def summary(network: Classifier, seconds: float, test: Split | Batches | None) -> str:
     """What the network was generated from, how long that took, and how good it is."""
     assert network.prompt is not None
     origin = f"from samples of {', '.join(network.prompt.labels) or 'nothing'}"
@@ -208,7 +211,7 @@ def summary(network: Classifier, seconds: float, test: Split | None) -> str:
         origin = f"from {' and '.join(name for name, used in sources if used)} alone"
     parts = [origin, f"{seconds:.2f} s"]
     if test is not None:
-        parts.append(f"test accuracy {100 * network.accuracy_on(test):.2f} % (n = {len(test)})")
+        parts.append(f"test accuracy {100 * network.accuracy_on(test):.2f} % (n = {len(test.labels)})")
     return "; ".join(parts)
 
 

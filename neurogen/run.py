@@ -236,10 +236,10 @@ def require_ranks(experiment: Experiment, placement: Placement, kinds: set[StepK
 def memory_here(experiment: Experiment) -> Memory | None:
     """What is free on this machine; None where the system does not say."""
     from neurogen.cost.room import Memory
+    from neurogen.program import runtime_from, settings_of
     from neurogen.training.memory import free_memory
-    from neurogen.training.runtime import runtime_here
 
-    runtime = runtime_here(experiment.device, experiment.num_threads)
+    runtime = runtime_from(settings_of(experiment))  # as the steps will have it: it prepares the GPU once in a process
     free = free_memory(runtime.device)
     return None if free is None else Memory(free, runtime.dtype)
 

@@ -151,8 +151,8 @@ def runtime_of_ranks(
     and stop. Raises ClusterError if there are several ranks without ZeRO, they do not meet, or one of them is lost.
     """
     require_usable(zero, placement.size)
+    runtime = replace(make_runtime(), stop=stop)  # first: it has settings that a GPU in use no longer takes
     gpu = use_gpu_of(placement)
-    runtime = replace(make_runtime(), stop=stop)
     if not zero.stage:
         yield runtime
         return

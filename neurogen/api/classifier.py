@@ -21,8 +21,9 @@ from neurogen.api.names import Reading
 from neurogen.api.samples import SampleReader
 from neurogen.data.dataset import Split
 from neurogen.data.preparation import Normalisation, TokenEmbedding
-from neurogen.targets.prediction import EVALUATION_BATCH, accuracy_of
+from neurogen.targets.prediction import Batches, accuracy_of, predict
 from neurogen.targets.values import fill
+from neurogen.training.numerics import Numerics
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Classifier(nn.Module):
         """Where the parameters are."""
         return next(self.network.parameters()).device
 
+    @Numerics().applied()
     def forward(self, samples: Any) -> Float[Tensor, "samples classes"]:
         """Logits. Floats from 0 to 1 are rounded to bytes, as in the training data.
 
@@ -94,11 +96,11 @@ class Classifier(nn.Module):
         return self.accuracy_on(self.reader.split(samples, labels))
 
     @torch.no_grad()
-    def accuracy_on(self, split: Split) -> float:
-        """The same on a split of a dataset."""
-        parts = torch.arange(len(split)).split(EVALUATION_BATCH)
-        logits = [self.network(split.inputs(part).to(self.device)).cpu() for part in parts]
-        return accuracy_of(torch.cat(logits).argmax(1), split.labels)
+    @Numerics().applied()
+    def accuracy_on(self, split: Split | Batches) -> float:
+        """The same on a split of a dataset, or on one that is prepared on this device for several networks."""
+        batches = split if isinstance(split, Batches) else Batches(split, self.device)
+        return accuracy_of(predict(self.network, {}, batches).argmax(1), batches.labels)
 
     def save(self, path: str | Path) -> None:
         """Write the network: NAME.safetensors has the parameters of `network`, NAME.pt2 is a program for torch alone.

@@ -34,6 +34,7 @@ from neurogen.generator.generator import Generator
 from neurogen.generator.task import Task
 from neurogen.rng import rng_of
 from neurogen.stages.embed import text_dataset
+from neurogen.training.numerics import Numerics
 from neurogen.training.runtime import BATCH_TOKENS, runtime_here
 
 
@@ -162,7 +163,7 @@ class LoadedGenerator:
         for first in range(0, num_networks, at_once):
             rngs = [rng_of(seed, "generate", index) for index in range(first, min(first + at_once, num_networks))]
             contexts = [Context.sample(split, about.class_names, self.module.config, rng) for rng in rngs]
-            with torch.no_grad():
+            with torch.no_grad(), Numerics().applied():
                 generated = self.module(task, [prompts.Prompt(text, context) for context in contexts])
             for z, context in zip(generated, contexts, strict=True):
                 prompt = Prompt(about.dataset.name, about.target.name, text, context.labels)
@@ -170,6 +171,7 @@ class LoadedGenerator:
                 yield network.to(self.module.backbone.device)
 
     @torch.no_grad()
+    @Numerics().applied()
     def listed(self, names: tuple[str, ...], support: Split | None, instruction: str | None, task: str) -> Classifier:
         """The network for a list of classes. Those with samples, labelled by their places, are not read by name."""
         about = self.module.tasks[task]

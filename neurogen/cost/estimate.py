@@ -7,7 +7,8 @@ Left out are the activations of a vision encoder: it is frozen, so autograd keep
 
 A batch of contexts takes the longest of three times: FLOPs / (utilisation · peak); reading all weights twice, in the
 forward and the backward pass; and the time that Python needs to start the kernels of all layers. The last two do not
-depend on the number of contexts, and with few tokens they are the longest.
+depend on the number of contexts, and with few tokens they are the longest. Only parameter tokens in blocks are read
+context by context. Layers that are computed again are read and started once more.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from neurogen.config import Experiment, Keep, Optimizer, StageConfig
+from neurogen.config import Experiment, GpuConfig, Keep, Optimizer, StageConfig
 from neurogen.cost.meta import (
     MetaGenerator,
     NetworkCost,
@@ -33,6 +34,7 @@ from neurogen.generator.backbone import Backbone
 from neurogen.generator.generator import Generator
 from neurogen.training.loop import steps_of
 
+AGAIN = 1.1  # of the time that starting a pass takes, for computing layers again; measured on an H200: 1.0 to 1.2
 VISION_LAYER = 0.5  # of what a layer of the language model takes: it has no LoRA, and is not passed on the way back
 
 
@@ -48,6 +50,7 @@ class StageCost:
     context_bytes: int  # of activations, for one context
     context_seconds: float  # of arithmetic, for one context
     least_seconds: float  # that a batch takes, however small it is
+    block_seconds: float  # that the blocks of a context take at least, one after the other
     contexts_at_once: int  # at most, in a batch
 
     def num_batches(self, contexts: int) -> int:
@@ -58,7 +61,8 @@ class StageCost:
         """Forward and backward passes for so many contexts on one GPU."""
         full, rest = divmod(contexts, self.contexts_at_once)
         sizes = [self.contexts_at_once] * full + [rest] * (rest > 0)
-        return sum(max(size * self.context_seconds, self.least_seconds) for size in sizes)
+        least = ((size, self.least_seconds + size * self.block_seconds) for size in sizes)
+        return sum(max(size * self.context_seconds, seconds) for size, seconds in least)
 
     def activation_bytes(self, contexts: int) -> int:
         """Of the largest batch of so many contexts on one GPU."""
@@ -162,14 +166,15 @@ def _stage_cost(
     Every step counts as one with a context; a step of stage 1 that reads the generic instruction alone costs less.
     """
     gpu, backbone, contexts = experiment.gpu, meta.generator.backbone, stage.contexts_per_step
+    recompute = int(experiment.backbone.gradient_checkpointing)
     num_read = tokens_read(experiment, meta.task)
     num_tokens = num_read + meta.generator.num_tokens(meta.task.name)
     cost = pass_cost(meta, num_read, num_samples)
-    if experiment.backbone.gradient_checkpointing:
+    if recompute:
         cost = _checkpointed(cost, backbone, num_tokens)
     flops = cost.flops + vision_flops(experiment, backbone, meta.task.shape)
-    reading = 2 * _bytes_of(_frozen(meta.generator)) / (gpu.bandwidth_tb_per_s * 1e12)
-    launching = (_num_layers(backbone) + VISION_LAYER * vision_layers(backbone)) * gpu.ms_per_layer / 1000
+    num_passes = 1 if meta.task.most_listed is None else 2  # lists; and the inner layers, which are the same for all
+    seeing = VISION_LAYER * vision_layers(backbone) * gpu.ms_per_layer / 1000
     return StageCost(
         name=name,
         config=stage,
@@ -178,9 +183,29 @@ def _stage_cost(
         flops_per_step=contexts * flops,
         context_bytes=cost.saved_bytes,
         context_seconds=flops / (gpu.utilisation * gpu.peak_tflops * 1e12),
-        least_seconds=max(reading, launching),
+        least_seconds=num_passes * _pass_seconds(gpu, backbone, recompute) + seeing,
+        block_seconds=_num_blocks(meta) * _pass_seconds(gpu, backbone, 1),  # each is computed again by itself
         contexts_at_once=max(1, experiment.batch_tokens // num_tokens),
     )
+
+
+def _pass_seconds(gpu: GpuConfig, backbone: Backbone, times_again: int) -> float:
+    """What the layers take at least, there and back; `times_again`: how often they are computed once more."""
+    reading = _bytes_of(_frozen(backbone)) / (gpu.bandwidth_tb_per_s * 1e12)
+    starting = _num_layers(backbone) * gpu.ms_per_layer / 1000
+    return max((2 + times_again) * reading, (1 + AGAIN * times_again) * starting)
+
+
+def _num_blocks(meta: MetaGenerator) -> int:
+    """That the parameter tokens of a context are read in; 0 where they are read with what stands before them.
+
+    Where a prompt lists classes, those of the rows are never read in blocks.
+    """
+    size, listed = meta.generator.config.block_tokens, meta.task.most_listed
+    inner, *rows = meta.generator.places_of(meta.task.name, listed).groups
+    if size is None or inner <= size or (rows and listed is None):
+        return 0
+    return math.ceil(inner / size)
 
 
 def bytes_per_trained(stage: StageConfig) -> int:

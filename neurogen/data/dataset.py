@@ -24,7 +24,6 @@ from torch import Tensor
 from neurogen.config import DatasetConfig, Duplicates
 from neurogen.data.duplicates import Groups, groups_of, overlap, refuse_identical, stratified
 from neurogen.data.preparation import (
-    PADDING,
     DataShape,
     ImageShape,
     Normalisation,
@@ -101,10 +100,8 @@ class Split:
 
     def subset(self, index: Int64[Tensor, " subset"]) -> Split:
         """A split of the samples at `index` only."""
-        if not isinstance(self.samples, Texts):
-            return Split(self.samples[index], self.labels[index], self.preparation)
-        texts = [ids[ids != PADDING].tolist() for ids in self.samples[index]]
-        return Split(Texts.of(texts), self.labels[index], self.preparation)
+        samples = self.samples.subset(index) if isinstance(self.samples, Texts) else self.samples[index]
+        return Split(samples, self.labels[index], self.preparation)
 
     def sample(self, count: int, rng: torch.Generator) -> Int64[Tensor, " count"]:
         """Indices of `count` different samples in random order; all indices if there are fewer samples."""

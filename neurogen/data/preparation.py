@@ -127,6 +127,14 @@ class Texts:
         ids = self.ids[positions.clamp(max=len(self.ids) - 1)].long()
         return ids.where(positions < ends.unsqueeze(1), PADDING)
 
+    def subset(self, index: Int64[Tensor, " subset"]) -> Texts:
+        """Those at `index` alone, on the same device."""
+        lengths = self.lengths[index]
+        starts = functional.pad(lengths.cumsum(0), (1, 0))
+        moved = self.starts[:-1][index] - starts[:-1]  # from where a token is now to where it was
+        positions = torch.arange(int(starts[-1]), device=starts.device)
+        return Texts(self.ids[positions + moved.repeat_interleave(lengths, output_size=len(positions))], starts)
+
     @property
     def lengths(self) -> Int64[Tensor, " texts"]:
         """The number of tokens of every text."""

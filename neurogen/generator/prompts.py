@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from neurogen.generator.context import Context
 
@@ -18,6 +19,16 @@ class Prompt:
     instruction: str
     context: Context | None
     listed: tuple[str, ...] | None = None  # names of the classes of the network, in the order of its rows
+
+
+def batches_of(prompts: Sequence[Prompt], at_once: int) -> list[list[int]]:
+    """The indices of prompts that are read as one batch: at most so many, and they list equally many classes."""
+
+    def length(index: int) -> int:
+        return len(prompts[index].listed or ())
+
+    groups = [list(group) for _, group in groupby(sorted(range(len(prompts)), key=length), key=length)]
+    return [group[first : first + at_once] for group in groups for first in range(0, len(group), at_once)]
 
 
 def task_instruction(network: str, dataset: str) -> str:

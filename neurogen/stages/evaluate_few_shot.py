@@ -49,10 +49,10 @@ class Body:
     novel: Float[Tensor, "novel features"]  # of those of novel classes
 
     @staticmethod
-    def of(inputs: Inputs, tensors: dict[str, Tensor], novel: Split) -> Body:
+    def of(network: nn.Module, tensors: dict[str, Tensor], tests: tuple[Split, Split]) -> Body:
         """Reads all test samples."""
-        own, other = (read_all(inputs.network, tensors, split) for split in (inputs.test.split, novel))
-        return Body(inputs.network, tensors, own, other)
+        own, other = (read_all(network, tensors, split) for split in tests)
+        return Body(network, tensors, own, other)
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ class SupportSet:
                     f"few_shot.test_shots={shots} is more than the {len(every)} training samples of "
                     f"{novel.class_names[index]} in {novel.name}; show fewer"
                 )
-            chosen.append(every[torch.randperm(len(every), generator=rng)[:shots]])
+            chosen.append(every[torch.randperm(len(every), generator=rng)[:shots].to(every.device)])
         index = torch.cat(chosen)
-        places = torch.arange(len(classes)).repeat_interleave(shots)
+        places = torch.arange(len(classes), device=labels.device).repeat_interleave(shots)
         return SupportSet(classes, replace(novel.train.subset(index), labels=places))
 
 
@@ -96,13 +96,14 @@ def evaluate_few_shot(
     """
     if step.few_shot is None:
         return []
-    novel = _readable(inputs.dataset, step.few_shot.task.load())
-    zoo = inputs.layout.tensors(inputs.zoo.mean(0))
+    novel = _readable(inputs.dataset, step.few_shot.task.load()).to(runtime.device)
+    zoo = inputs.layout.tensors(inputs.zoo.mean(0).to(runtime.device))
     generated = [
-        inputs.layout.with_rows(len(episode.classes)).tensors(flat)
+        inputs.layout.with_rows(len(episode.classes)).tensors(flat.to(runtime.device))
         for episode, flat in zip(lists, networks, strict=True)
     ]
-    bodies = [Body.of(inputs, tensors, novel.test) for tensors in (generated[0], zoo)]
+    tests = inputs.test.split.to(runtime.device), novel.test
+    bodies = [Body.of(inputs.network, tensors, tests) for tensors in (generated[0], zoo)]
     train = read_all(inputs.network, zoo, novel.train)
     prototype_rows, _ = support_rows(task, train, novel.train.labels, len(novel.class_names))
     many = accuracy_of((bodies[1].novel @ prototype_rows.T).argmax(1), novel.test.labels)
@@ -119,7 +120,6 @@ def evaluate_few_shot(
                 seed = seed_of(step.seed, "trained on few", shots, number)
                 result.trained.append(_accuracy_trained(step, inputs, novel, context, seed))
                 rows = output_rows(inputs.network, tensors)
-                tests = inputs.test.split, novel.test
                 of_named, of_novel = _accuracies_mixed(task, bodies[0], named, rows, context, tests)
                 result.mixed_named.append(of_named)
                 result.mixed_novel.append(of_novel)
@@ -145,12 +145,10 @@ def _readable(dataset: Dataset, novel: Dataset) -> Dataset:
 
 
 @torch.no_grad()
-def read_all(network: nn.Module, tensors: dict[str, Tensor] | None, split: Split) -> Features:
-    """The features of all samples of a split, on the CPU."""
-    device = next(network.parameters()).device
-    moved = None if tensors is None else {name: value.to(device) for name, value in tensors.items()}
-    parts = torch.arange(len(split)).split(EVALUATION_BATCH)
-    return torch.cat([features(network, moved, split.inputs(part).to(device)).cpu() for part in parts])
+def read_all(network: nn.Module, tensors: dict[str, Tensor], split: Split) -> Features:
+    """The features of all samples of a split. Everything is on the device of the network, and stays there."""
+    parts = torch.arange(len(split), device=split.labels.device).split(EVALUATION_BATCH)
+    return torch.cat([features(network, tensors, split.inputs(part)) for part in parts])
 
 
 def _accuracy(task: Task, body: Body, context: SupportSet, test: Split) -> float:
@@ -177,7 +175,7 @@ def _accuracies_mixed(
     read = read_all(body.network, body.tensors, context.samples)
     novel, bias = support_rows(task, read, context.samples.labels, len(context.classes))
     weight = torch.cat([rows[0][:count], novel[:count]])
-    biases = torch.cat([rows[1][:count], torch.full((count,), bias)])
+    biases = torch.cat([rows[1][:count], rows[1].new_full((count,), bias)])
     of_named = _of_classes(tests[0], named.classes[:count])
     of_novel = _of_classes(tests[1], context.classes[:count])
     right_named = (body.named[of_named[0]] @ weight.T + biases).argmax(1)
@@ -187,9 +185,9 @@ def _accuracies_mixed(
 
 def _of_classes(split: Split, classes: Int64[Tensor, " ways"]) -> tuple[Int64[Tensor, " kept"], Labels]:
     """(the samples of these classes, their labels as places among these)."""
-    labels = split.labels.cpu()
-    places = torch.full((int(max(labels.max(), classes.max())) + 1,), -1)
-    places[classes] = torch.arange(len(classes))
+    labels, classes = split.labels, classes.to(split.labels.device)
+    places = labels.new_full((int(max(labels.max(), classes.max())) + 1,), -1)
+    places[classes] = torch.arange(len(classes), device=labels.device)
     kept = (places[labels] >= 0).nonzero()[:, 0]
     return kept, places[labels[kept]]
 
@@ -199,6 +197,7 @@ def _accuracy_trained(step: Evaluate, inputs: Inputs, novel: Dataset, context: S
     names = tuple(novel.class_names[index] for index in context.classes.tolist())
     network, rng = initialised(step.task.target, replace(novel, class_names=names), seed), rng_of(seed)
     samples = context.samples
+    network.to(samples.labels.device)
     assert isinstance(samples.samples, Tensor)
     pictures = samples.samples.float() / 255
     optimizer = torch.optim.AdamW(network.parameters(), LR)

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -27,7 +26,7 @@ from neurogen.errors import Interrupted
 from neurogen.generator.folder import load_generator
 from neurogen.generator.generator import Generator
 from neurogen.generator.known import rows_in
-from neurogen.generator.prompts import Prompt
+from neurogen.generator.prompts import Prompt, batches_of
 from neurogen.generator.task import Task
 from neurogen.progress import Progress
 from neurogen.rng import rng_of
@@ -35,7 +34,7 @@ from neurogen.stages.conditioning import change_from
 from neurogen.stages.episode import draw_episode, restricted
 from neurogen.stages.evaluate_few_shot import evaluate_few_shot
 from neurogen.stages.evaluated import Inputs, classical_networks, random_networks
-from neurogen.stages.listed import Listed, names_of, rows_of
+from neurogen.stages.listed import Listed, names_of
 from neurogen.stages.name_baselines import Chosen, chosen_classes
 from neurogen.stages.populations import Evaluator, mean
 from neurogen.study.pipeline import Evaluate, Inject, Tune
@@ -213,19 +212,15 @@ def generate_lists(generator: Generator, task: Task, lists: Sequence[tuple[str, 
 
     Raises Interrupted when the stop flag is set.
     """
-    at_once = generator.prompts_at_once(runtime.batch_tokens)
-    by_length = sorted(range(len(lists)), key=lambda index: len(lists[index]))
+    prompts = [Prompt(task.instruction, None, names) for names in lists]
     networks: dict[int, Tensor] = {}
     with Progress("generated", len(lists), unit="networks") as progress:
-        for _, group in groupby(by_length, key=lambda index: len(lists[index])):
-            members = list(group)
-            for first in range(0, len(members), at_once):
-                if runtime.stop.is_set():
-                    raise Interrupted
-                batch = members[first : first + at_once]
-                prompts = [Prompt(task.instruction, None, lists[index]) for index in batch]
-                networks |= dict(zip(batch, generator(task.name, prompts).cpu(), strict=True))
-                progress.advance(len(batch))
+        for batch in batches_of(prompts, generator.prompts_at_once(runtime.batch_tokens)):
+            if runtime.stop.is_set():
+                raise Interrupted
+            z = generator(task.name, [prompts[index] for index in batch])
+            networks |= dict(zip(batch, z.cpu(), strict=True))
+            progress.advance(len(batch))
     return [networks[index] for index in range(len(lists))]
 
 
@@ -263,8 +258,8 @@ def _with_rows_of(
     classes: dict[str, int], network: Float[Tensor, " params"], contexts: Sequence[ListContext], inputs: Inputs
 ) -> Networks:
     """For every list the network with the rows of the classes for which a baseline takes its new names."""
-    chosen = [torch.tensor([classes[name] for name in context.names[Naming.NEW]]) for context in contexts]
-    return [network[rows_of(inputs.layout, rows)] for rows in chosen]
+    chosen = ([classes[name] for name in context.names[Naming.NEW]] for context in contexts)
+    return [inputs.layout.choose_rows(network, rows) for rows in chosen]
 
 
 def _accuracies(

@@ -67,12 +67,13 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
         z = forward(data.task.name, prompts)
         return torch.stack([injection_loss(row, data.zoo_of(drawn)) for row, drawn in zip(z, episodes, strict=True)])
 
+    at_once = generator.prompts_at_once(runtime.batch_tokens)
     objective = Objective(
         name="inject",
         module=generator,
         losses=losses,
-        batch_size=generator.prompts_at_once(runtime.batch_tokens),
-        validate=validation_of(generator, tasks, step.seed),
+        batch_size=at_once,
+        validate=validation_of(generator, tasks, step.seed, at_once),
         num_tokens_read=lambda: generator.backbone.num_tokens_read,
         passes_per_step=passes_of(step.backbone, generator.reads_again),
         encoder=generator.backbone.encoder,

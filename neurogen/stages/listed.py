@@ -72,8 +72,12 @@ class Listed:
         return places[classes]
 
     def parameters(self, flat: Float[Tensor, "*n params"]) -> Float[Tensor, "*n listed_params"]:
-        """Row i of the output layer becomes what the row of the list's i-th class is."""
-        return flat[..., rows_of(self.layout, self.classes).to(flat.device)]
+        """Row i of the output layer becomes what the row of the list's i-th class is.
+
+        Raises UserError for a target whose last layer has no row per class.
+        """
+        self.layout.require_rows(self.layout.num_rows, "dataset.ways")
+        return self.layout.choose_rows(flat, self.classes.tolist())
 
 
 def is_held_out(classes: Int64[Tensor, " ways"]) -> bool:
@@ -91,18 +95,3 @@ def names_of(class_name: str, names: Names, split: SplitName) -> list[str]:
             "validation, test) for every class, as the files in conf/names do"
         )
     return options
-
-
-def rows_of(layout: ParameterLayout, classes: Int64[Tensor, " ways"]) -> Int64[Tensor, " listed_params"]:
-    """For every parameter of the network for these classes, its index among those of the network for all.
-
-    Raises UserError for a target whose last layer has no row per class.
-    """
-    layout.require_rows(layout.num_rows, "dataset.ways")
-    every = torch.arange(layout.num_parameters).split(layout.sizes)
-    output = layout.output
-    parts = [
-        part.reshape(layout.num_rows, -1)[classes].reshape(-1) if tensor in output else part
-        for tensor, part in enumerate(every)
-    ]
-    return torch.cat(parts)

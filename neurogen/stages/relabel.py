@@ -57,28 +57,21 @@ class Relabelled:
         return self.order.to(classes.device)[classes]
 
     def parameters(self, flat: Float[Tensor, "*n params"]) -> Float[Tensor, "*n params"]:
-        """Row order[c] of the output layer becomes what row c is."""
-        return flat[..., permuted_rows(self.layout, self.order.to(flat.device).argsort())]
+        """Row order[c] of the output layer becomes what row c is.
+
+        Raises UserError for a target whose last layer has no row per class.
+        """
+        return self._with_rows(flat, self.order.argsort())
 
     def restored(self, flat: Float[Tensor, "*n params"]) -> Float[Tensor, "*n params"]:
         """The inverse of `parameters`."""
-        return flat[..., permuted_rows(self.layout, self.order.to(flat.device))]
+        return self._with_rows(flat, self.order)
+
+    def _with_rows(self, flat: Float[Tensor, "*n params"], rows: Int64[Tensor, " classes"]) -> Tensor:
+        self.layout.require_rows(len(rows), "dataset.relabel=random")
+        return self.layout.choose_rows(flat, rows.tolist())
 
 
 def is_held_out(order: Int64[Tensor, " classes"]) -> bool:
     """Whether training never draws this order; decided by a hash."""
     return hashlib.sha256(repr(order.tolist()).encode()).digest()[0] % 5 == 0
-
-
-def permuted_rows(layout: ParameterLayout, order: Int64[Tensor, " classes"]) -> Int64[Tensor, " params"]:
-    """For every parameter, the index of its source when row r of the output layer becomes what row order[r] was.
-
-    Raises UserError for a target whose last layer has no row per class.
-    """
-    layout.require_rows(len(order), "dataset.relabel=random")
-    source = torch.arange(layout.num_parameters, device=order.device)
-    for tensor in layout.output:
-        first, size = layout.firsts[tensor], layout.sizes[tensor]
-        rows = source[first : first + size].reshape(len(order), -1)
-        source[first : first + size] = rows[order].reshape(-1)
-    return source

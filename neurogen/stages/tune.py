@@ -86,12 +86,13 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
         z = forward(data.task.name, [drawn.prompt for drawn in draws])
         return torch.stack([loss_of(row, data, drawn, weight) for row, drawn in zip(z, draws, strict=True)])
 
+    at_once = generator.prompts_at_once(runtime.batch_tokens)
     objective = Objective(
         name="adapt" if isinstance(step.start, Tune) else "tune",
         module=generator,
         losses=losses,
-        batch_size=generator.prompts_at_once(runtime.batch_tokens),
-        validate=validation_of(generator, tasks, step.seed),
+        batch_size=at_once,
+        validate=validation_of(generator, tasks, step.seed, at_once),
         num_tokens_read=lambda: generator.backbone.num_tokens_read,
         passes_per_step=passes_of(step.backbone, generator.reads_again),
         encoder=generator.backbone.encoder,

@@ -7,24 +7,23 @@ out: loss and accuracy, averaged over the tasks; of lists of named classes also 
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from neurogen.config import Keep
 from neurogen.data.folders import SplitName
 from neurogen.generator.generator import Generator
 from neurogen.generator.known import KnownRows, fitted_variance, rows_in
-from neurogen.generator.prompts import Prompt
+from neurogen.generator.prompts import Prompt, batches_of
 from neurogen.rng import rng_of
 from neurogen.stages.episode import Episode
 from neurogen.stages.listed import Listed
 from neurogen.stages.task_data import TaskData
-from neurogen.targets.prediction import Batches, evaluate_network
+from neurogen.targets.prediction import Batches, judge
 from neurogen.training.history import Metrics
 from neurogen.training.loop import Validate
 
@@ -35,42 +34,33 @@ NUM_LISTS = 8  # of a task whose prompts list classes; of any other task one con
 class Judged:
     """A network that is judged: what it is generated from, and the samples of its classes."""
 
-    data: TaskData
     episode: Episode
     prompt: Prompt
     samples: Batches
 
 
-def validation_of(generator: Generator, tasks: Sequence[TaskData], seed: int) -> Validate:
+def validation_of(generator: Generator, tasks: Sequence[TaskData], seed: int, at_once: int) -> Validate:
     """A function that measures validation_loss and validation_accuracy, averaged over the tasks. With several tasks its
-    row also has the accuracy of each. Every call uses the same contexts."""
-    judged = [network for data in tasks for network in _judged(generator, data, seed)]
+    row also has the accuracy of each. Every call uses the same contexts, of which it reads at most so many at once."""
+    judged = [_judged(generator, data, seed) for data in tasks]
 
     @torch.no_grad()
     def validate() -> Metrics:
-        measured: dict[str, list[tuple[float, float]]] = defaultdict(list)
-        named: dict[str, list[tuple[Listed, Tensor]]] = defaultdict(list)
-        for network in judged:
-            task, episode = network.data.task, network.episode
-            (z,) = generator(task.name, [network.prompt])
-            listed = None if episode.listed_names is None else len(episode.listed_names)
-            tensors = generator.decode(task.name, z, listed)
-            measured[task.name].append(evaluate_network(network.data.network, tensors, network.samples))
-            if isinstance(episode, Listed):
-                named[task.name].append((episode, z))
-        losses, accuracies = (
-            {name: sum(pair[index] for pair in pairs) / len(pairs) for name, pairs in measured.items()}
-            for index in range(2)
-        )
+        losses: dict[str, float] = {}
+        accuracies: dict[str, float] = {}
+        rows: Metrics = {}
+        for data, networks in zip(tasks, judged, strict=True):
+            name, z = data.task.name, _generated(generator, data, networks, at_once)
+            figures = [_judge(generator, data, network, row) for network, row in zip(networks, z, strict=True)]
+            losses[name], accuracies[name] = (sum(column) / len(column) for column in torch.stack(figures).T.tolist())
+            rows |= _rows_of(data, networks, z)
         row = {
             "validation_loss": sum(losses.values()) / len(tasks),
             "validation_accuracy": sum(accuracies.values()) / len(tasks),
         }
         if len(tasks) > 1:
             row |= {f"validation_accuracy/{name}": accuracy for name, accuracy in accuracies.items()}
-        for data in tasks:
-            row |= _rows_of(data, named[data.task.name])
-        return row
+        return row | rows
 
     return validate
 
@@ -83,19 +73,35 @@ def _judged(generator: Generator, data: TaskData, seed: int) -> list[Judged]:
         episode = data.draw_episode(rng, rng, SplitName.VALIDATION)
         context = data.context(index, episode, generator.config)
         prompt = Prompt(data.task.instruction, context, episode.listed_names)
-        networks.append(Judged(data, episode, prompt, data.validation(episode)))
+        networks.append(Judged(episode, prompt, data.validation(episode)))
     return networks
 
 
-def _rows_of(data: TaskData, networks: Sequence[tuple[Listed, Float[Tensor, " _"]]]) -> Metrics:
+def _generated(generator: Generator, data: TaskData, networks: Sequence[Judged], at_once: int) -> list[Tensor]:
+    """Z-scores of every network."""
+    prompts = [network.prompt for network in networks]
+    z: dict[int, Tensor] = {}
+    for batch in batches_of(prompts, at_once):
+        z |= dict(zip(batch, generator(data.task.name, [prompts[index] for index in batch]), strict=True))
+    return [z[index] for index in range(len(networks))]
+
+
+def _judge(generator: Generator, data: TaskData, network: Judged, z: Float[Tensor, " _"]) -> Float64[Tensor, " 2"]:
+    listed = network.episode.listed_names
+    tensors = generator.decode(data.task.name, z, None if listed is None else len(listed))
+    return judge(data.network, tensors, network.samples)
+
+
+def _rows_of(data: TaskData, networks: Sequence[Judged], z: Sequence[Float[Tensor, " _"]]) -> Metrics:
     """Of networks for lists of named classes: the share of rows that are those of the class that is meant, and the
     variance of rows around these."""
     known = data.task.known
-    if known is None or not networks:
+    lists = [network.episode for network in networks if isinstance(network.episode, Listed)]
+    if known is None or not lists:
         return {}
-    layouts = [data.task.layout.with_rows(len(episode.classes)) for episode, _ in networks]
-    rows = [rows_in(z, layout) for (_, z), layout in zip(networks, layouts, strict=True)]
-    distances, classes = known.distances(torch.cat(rows)), torch.cat([episode.classes for episode, _ in networks])
+    layouts = [data.task.layout.with_rows(len(episode.classes)) for episode in lists]
+    rows = [rows_in(row, layout) for row, layout in zip(z, layouts, strict=True)]
+    distances, classes = known.distances(torch.cat(rows)), torch.cat([episode.classes for episode in lists])
     right = (distances.argmin(1) == classes).double().mean()
     variance = fitted_variance(distances, classes)
     return {f"right_rows/{data.task.name}": float(right), f"row_variance/{data.task.name}": float(variance)}

@@ -17,13 +17,14 @@ counts is its relative error, which a logarithm measures alike for channels of a
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 
 from neurogen.errors import UserError
@@ -139,16 +140,21 @@ class ParameterLayout:
             positions[chunk.first : chunk.first + chunk.size] = token * width + torch.arange(chunk.size)
         return positions
 
-    def per_parameter(self, per_tensor: Float[Tensor, " tensors"]) -> Float[Tensor, " params"]:
+    def per_parameter(self, per_tensor: Shaped[Tensor, " tensors"]) -> Shaped[Tensor, " params"]:
         """One value per tensor, repeated for each of its parameters."""
         sizes = torch.tensor(self.sizes, device=per_tensor.device)
         return per_tensor.repeat_interleave(sizes, output_size=self.num_parameters)
 
-    def is_statistic(self, device: torch.device) -> Bool[Tensor, " params"]:
-        """Whether a value belongs to a buffer."""
-        sizes = torch.tensor(self.sizes)
-        is_buffer = torch.tensor([name in self.buffers for name in self.names])
-        return is_buffer.repeat_interleave(sizes).to(device)
+    def choose_rows(self, flat: Float[Tensor, "*n params"], rows: Sequence[int]) -> Float[Tensor, "*n _"]:
+        """The network whose output layer has these rows of the given one's, in this order.
+
+        Rows are Python's numbers, so nothing has to be copied to the device of the values.
+        """
+        parts = list(flat.split(self.sizes, -1))
+        for tensor in self.output:
+            every = parts[tensor].unflatten(-1, (self.num_rows, -1)).unbind(-2)
+            parts[tensor] = torch.stack([every[row] for row in rows], -2).flatten(-2)
+        return torch.cat(parts, -1)
 
     def flatten(self, tensors: dict[str, Tensor]) -> Float[Tensor, " params"]:
         """The inverse of `tensors`. Raises UserError for the tensors of another network."""
@@ -174,9 +180,9 @@ class Scale:
     mean: Float[Tensor, " tensors"]
     std: Float[Tensor, " tensors"]
     soft_clip: float | None = None
-    repeated: dict[torch.device, tuple[Tensor, Tensor]] = field(
+    repeated: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
-    )  # by device, mean and std of every parameter
+    )  # by device, of every parameter
     by_rows: dict[int, Scale] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @staticmethod
@@ -207,24 +213,29 @@ class Scale:
 
     def decode(self, z: Float[Tensor, "*n params"]) -> Float[Tensor, "*n params"]:
         """z-scores → parameters, clipped where the scale asks for it."""
-        mean, std = self.per_parameter(z.device)
+        mean, std, is_statistic = self.per_parameter(z.device)
         w = mean + std * z
         if self.soft_clip is None:
             return w
         clipped = self.soft_clip * torch.tanh(w / self.soft_clip)
         if not self.layout.buffers:
             return clipped
-        return torch.where(self.layout.is_statistic(z.device), w, clipped)  # those are as large as activations are
+        return torch.where(is_statistic, w, clipped)  # those are as large as activations are
 
     def encode(self, w: Float[Tensor, "*n params"]) -> Float[Tensor, "*n params"]:
         """The z-scores whose linear decoding is w. Stage 1 compares z-scores before any soft clipping."""
-        mean, std = self.per_parameter(w.device)
+        mean, std, _ = self.per_parameter(w.device)
         return (w - mean) / std
 
-    def per_parameter(self, device: torch.device) -> tuple[Float[Tensor, " params"], Float[Tensor, " params"]]:
-        """Mean and standard deviation of every parameter, made once for each device."""
+    def per_parameter(
+        self, device: torch.device
+    ) -> tuple[Float[Tensor, " params"], Float[Tensor, " params"], Bool[Tensor, " params"]]:
+        """Mean and standard deviation of every parameter, and whether it belongs to a buffer; made once a device."""
         if device not in self.repeated:
+            is_buffer = torch.tensor([name in self.layout.buffers for name in self.layout.names])
             with torch.inference_mode(False):  # gradients may go through them later
-                mean, std = (self.layout.per_parameter(value.to(device)) for value in (self.mean, self.std))
-            self.repeated[device] = mean, std
+                mean, std, is_statistic = (
+                    self.layout.per_parameter(value.to(device)) for value in (self.mean, self.std, is_buffer)
+                )
+            self.repeated[device] = mean, std, is_statistic
         return self.repeated[device]

@@ -1,4 +1,4 @@
-"""How exactly torch computes while a step runs.
+"""How exactly torch computes in a step, in a generator and in a generated network.
 
 in:  whether two runs must give the same bits
 out: a context in which torch computes so; after it torch has the settings that it had before
@@ -27,14 +27,14 @@ CUBLAS_KEY, CUBLAS_VALUE = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
 
 @dataclass(frozen=True)
 class Numerics:
-    """What a step asks of torch."""
+    """What is asked of torch."""
 
     deterministic: bool = False
     tf32: bool = False  # torch's default for convolutions and RNNs; only benchmarks want it
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Inside, torch computes so."""
+        """Inside, torch computes so. As a decorator: whenever the function is called."""
         cudnn: Any = torch.backends.cudnn
         kinds = cudnn.conv, cudnn.rnn
         precisions = [kind.fp32_precision for kind in kinds]

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +18,12 @@ import neurogen
 from neurogen import LoadedGenerator
 from neurogen.data.dataset import load_images
 from neurogen.data.preparation import ImageShape
+from neurogen.generate import parse, write_networks
 from neurogen.study.pipeline import Evaluate
 from neurogen.targets.networks import cnn
+from neurogen.targets.prediction import Batches
 from tests.conftest import Program, error_line
+from tests.training.test_numerics import settings
 
 DIGITS = load_digits()
 IMAGES = np.round(DIGITS.images * (255 / 16)).astype(np.uint8)
@@ -76,6 +80,35 @@ def test_texts_are_a_list_of_strings(texts: Evaluate, text_generator: LoadedGene
     assert network.accuracy_on(dataset.test) == pytest.approx(
         float((network(dataset.test.samples[:]).argmax(1) == dataset.test.labels).double().mean())
     )
+
+
+def test_generators_and_networks_compute_in_float32(generator: LoadedGenerator) -> None:
+    before, seen = settings(), list[tuple[bool, str, str]]()
+    hook = generator.module.register_forward_hook(lambda *_: seen.append(settings()))
+    network = generator.generate(IMAGES[:40], DIGITS.target[:40])
+    hook.remove()
+    network.network.register_forward_hook(lambda *_: seen.append(settings()))
+    network(IMAGES[:5])
+    network.predict(IMAGES[:5])
+    network.accuracy(IMAGES[:5], DIGITS.target[:5])
+    assert seen == [(False, "ieee", "ieee")] * 4
+    assert settings() == before
+
+
+def test_networks_of_a_command_share_prepared_data(
+    generator: LoadedGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, prepare = list[Batches](), Batches.__init__
+
+    def counted(batches: Batches, *about: Any) -> None:
+        made.append(batches)
+        prepare(batches, *about)
+
+    monkeypatch.setattr(Batches, "__init__", counted)
+    words = [f"generator={generator.folder}", "num_networks=3", "test=own", f"out={tmp_path}/network.safetensors"]
+    write_networks(parse([*words, "device=cpu"]))
+    assert len(made) == 1
+    assert capsys.readouterr().out.count("(n = 359)") == 3
 
 
 @pytest.mark.parametrize(

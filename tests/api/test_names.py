@@ -20,6 +20,7 @@ from neurogen.generator.folder import save_generator
 from neurogen.training.runtime import Runtime
 from tests.conftest import Composed
 from tests.generator.test_lists import NAMED, TASK, generator_of
+from tests.training.test_numerics import settings
 
 
 @pytest.fixture
@@ -33,6 +34,14 @@ def folder(experiment: Composed, runtime: Runtime, tmp_path: Path) -> Path:
 @pytest.fixture
 def generator(folder: Path) -> LoadedGenerator:
     return neurogen.load(folder, device="cpu", num_threads=1)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_lists_are_read_in_float32(generator: LoadedGenerator) -> None:
+    seen = list[tuple[bool, str, str]]()
+    generator.module.register_forward_hook(lambda *_: seen.append(settings()))
+    generator.generate(classes="nought, VII")
+    assert seen == [(False, "ieee", "ieee")]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

@@ -121,6 +121,8 @@ def test_checkpointing_trades_time_for_memory() -> None:
     checkpointed = estimated(*MNIST, "backbone=llama3_8b", "backbone.gradient_checkpointing=true")
     assert checkpointed.tune.context_bytes < 0.1 * plain.tune.context_bytes
     assert checkpointed.tune.flops_per_step == 1.5 * plain.tune.flops_per_step
+    # an H200 took 2.0 to 2.2 times as long, for launches
+    assert checkpointed.tune.seconds(1) == pytest.approx(2.1 * plain.tune.seconds(1))
 
 
 def test_contexts_cost_what_their_batches_cost() -> None:
@@ -135,6 +137,21 @@ def test_contexts_cost_what_their_batches_cost() -> None:
     small = estimated(*MNIST, "backbone=llama3_8b", "batch_tokens=1").tune
     assert small.contexts_at_once == 1
     assert small.seconds(8) == 8 * small.seconds(1)
+
+
+def test_blocks_are_launched_one_by_one_and_again_on_the_way_back() -> None:
+    """The small CNN takes 83 tokens of the tiny backbone, three blocks of 32."""
+    start = 2 * 6.3e-3  # of its two layers
+    whole, cut = (estimated("gpu=h200", f"generator.block_tokens={size}").tune for size in (128, 32))
+    assert whole.tokens_per_step == cut.tokens_per_step
+    assert whole.seconds(3) == pytest.approx(start)
+    assert cut.seconds(1) == pytest.approx(start * (1 + 3 * 2.1))
+    assert cut.seconds(3) == pytest.approx(start * (1 + 3 * 3 * 2.1))
+
+
+def test_lists_are_read_beside_the_tokens_of_the_inner_layers() -> None:
+    listing, plain = (estimated(*words, "gpu=h200").tune for words in (("preset=named", "dataset.ways=[2,4]"), ()))
+    assert listing.seconds(1) == pytest.approx(2 * plain.seconds(1))
 
 
 def test_the_layers_that_see_are_launched_too() -> None:

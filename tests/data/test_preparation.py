@@ -42,3 +42,12 @@ def test_padding_is_zero_and_every_token_a_row_of_the_table() -> None:
     assert torch.equal(embedded[1, 1:], table[[2, 6]])
     assert not embedded[0, 2].any()
     assert not embedded[1, 0].any()
+
+
+@pytest.mark.parametrize("chosen", [[2, 0, 2], [1], [0, 1, 2, 3], []])
+def test_some_of_all_texts_are_the_same_texts(chosen: list[int]) -> None:
+    texts = [[5, 6, 7], [], [8], [9, 9]]
+    some = Texts.of(texts).subset(torch.tensor(chosen, dtype=torch.int64))
+    assert len(some) == len(chosen)
+    assert (some.ids.dtype, some.starts.dtype) == (torch.int32, torch.int64)
+    assert [[int(token) for token in row if token >= 0] for row in some[:]] == [texts[index] for index in chosen]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+import transformers
 from torch import Tensor
 
 from neurogen.errors import UserError
-from neurogen.generator.backbone import load_backbone, opening_of
+from neurogen.generator.backbone import attention_of, load_backbone, opening_of
 from neurogen.generator.parts import Embeddings, Text, TokenIds
 from neurogen.generator.pretrained import load_tokenizer
 from neurogen.training.runtime import Runtime
@@ -49,6 +50,17 @@ def test_a_template_with_a_date_is_the_same_tomorrow(experiment: Composed) -> No
     ):
         tokenizer.chat_template = template
         assert opening_of(tokenizer) == "Today: 1 January 2024\n"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_attention_is_torch_s_own_also_where_flash_attn_is_installed(
+    experiment: Composed, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    monkeypatch.setattr(transformers.utils, "is_flash_attn_2_available", lambda: True)
+    assert attention_of(experiment().backbone, torch.device(device)) == "sdpa"
+    chosen = experiment("backbone.attention=flash_attention_2").backbone
+    if device == "cuda":
+        assert attention_of(chosen, torch.device(device)) == "flash_attention_2"
 
 
 def test_flash_attention_needs_a_gpu(experiment: Composed, runtime: Runtime) -> None:

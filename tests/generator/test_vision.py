@@ -23,6 +23,7 @@ from neurogen.generator.task import Task
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.runtime import Runtime
+from tests.copies import META
 
 Composed = Callable[..., Experiment]
 INSTRUCTION = "Please help generate parameters of neural networks."
@@ -79,6 +80,17 @@ def test_our_sequence_without_parameter_tokens_is_the_stock_model_s(
     (states,) = backbone([backbone.message(ours(images, labels))])
     found = torch.cat(states)
     torch.testing.assert_close(found, stock(backbone, images, labels), rtol=0, atol=0)
+
+
+@torch.no_grad()
+def test_pictures_are_read_without_waiting_for_the_device(backbone: VisionBackbone) -> None:
+    """Their sizes and all positions stay on the CPU. On `meta` whatever asks for a value fails."""
+    images, backbone = pictures((1, 28, 28), (3, 64, 100)), backbone.to(META)
+    sequences = [backbone.message(ours(images, ["7", "cat"])), backbone.message(ours(images[:1], ["7"]))]
+    placed = backbone.placed(sequences)
+    assert placed.positions is not None
+    assert {where.device.type for where in placed.positions} == {"cpu"}
+    assert [len(states) for states in backbone(sequences)] == [len(parts) for parts in sequences]
 
 
 @torch.no_grad()

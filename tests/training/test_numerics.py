@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from functools import partial
+from threading import Event
 from typing import Any
 
 import pytest
 import torch
 
+from hpc.ranks.placement import Placement
 from neurogen.errors import UserError
 from neurogen.program import runtime_from, settings_of
+from neurogen.run import prepare, runtime_of
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Tune
@@ -73,6 +77,41 @@ def test_cublas_is_prepared_before_the_gpu_is_used_or_never(monkeypatch: pytest.
     monkeypatch.setenv(CUBLAS_KEY, ":16:8")
     prepare_cublas()
     assert os.environ[CUBLAS_KEY] == ":16:8"  # the user's own choice
+
+
+class Gpus:
+    """Cards as torch speaks of them. It has used one from the first call on that asks the driver for a card."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+        monkeypatch.setenv(CUBLAS_KEY, "")  # so that it is put back
+        monkeypatch.delenv(CUBLAS_KEY)
+        self.in_use = False
+        self.prepared: str | None = None  # the value for cuBLAS when a card was first used
+        answers = {"get_device_name": "NVIDIA H200", "mem_get_info": (2**37, 2**37), "set_device": None}
+        for name, answer in answers.items():
+            monkeypatch.setattr(torch.cuda, name, partial(self.use, answer))
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: self.in_use)
+
+    def use(self, answer: object, *_: object) -> object:
+        if not self.in_use:
+            self.in_use, self.prepared = True, os.environ.get(CUBLAS_KEY)
+        return answer
+
+
+@pytest.mark.parametrize("num_gpus", [1, 2])
+@pytest.mark.parametrize("is_job", [False, True])
+def test_no_gpu_is_used_before_cublas_is_prepared(
+    experiment: Composed, monkeypatch: pytest.MonkeyPatch, num_gpus: int, is_job: bool
+) -> None:
+    """From the command, or in a job, to the runtime that the steps get; a process chooses one of several GPUs."""
+    gpus, chosen = Gpus(monkeypatch, num_gpus), experiment("deterministic=true", "device=cuda")
+    if not is_job:
+        prepare(chosen)
+    with runtime_of(chosen, Placement.from_environment({}), Event()) as runtime:
+        assert (runtime.device.type, runtime.numerics) == ("cuda", Numerics(deterministic=True))
+    assert gpus.prepared == ":4096:8"
 
 
 def test_both_stages_have_the_same_bits_with_deterministic_algorithms_on_a_cpu(
