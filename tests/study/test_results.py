@@ -34,6 +34,7 @@ def test_results_on_disk_are_read_as_they_were_written(experiment: Callable[...,
 
     del on_disk["num_test"], on_disk["conditions"]["right"]["change"]
     store.write_json(evaluation.folder / "metrics.json", on_disk)
+    store.mark_done(evaluation.folder)
     with pytest.raises(UserError, match=r"another version of the program \(.*change.*num_test.*delete it to make") as e:
         evaluation.result()
     assert str(evaluation.folder) in str(e.value)
