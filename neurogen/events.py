@@ -23,13 +23,12 @@ class Events:
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
         """Events from `purge_step` on that an earlier run left are hidden. Raises UserError."""
-        self.folder = folder
+        self.folder, self._hook = folder, threading.excepthook
+        threading.excepthook = self._end_of_thread  # first: the writer's thread begins with a write
         with store.writing(folder):
             self._writer = SummaryWriter(str(folder), purge_step=purge_step)
 
     def __enter__(self) -> Events:
-        self._hook = threading.excepthook
-        threading.excepthook = self._end_of_thread
         return self
 
     def __exit__(self, *error: object) -> None:

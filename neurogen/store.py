@@ -56,6 +56,7 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
 
     It outlasts a loss of power. Raises UserError where it cannot be written.
     """
+    _require_possible(path)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{TEMPORARY}{path.suffix}")
     with writing(path):
         make_folder(path.parent)
@@ -66,6 +67,16 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
         finally:
             temporary.unlink(missing_ok=True)
         flush(path.parent)
+
+
+def _require_possible(path: Path) -> None:
+    """Raises UserError for a name that no file can have."""
+    try:
+        is_possible = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        is_possible = False
+    if not is_possible:
+        raise UserError(f"{str(path)!a} has signs that no file's name can have (NUL, half a sign); give another name")
 
 
 def make_folder(folder: Path) -> None:

@@ -110,7 +110,7 @@ def main() -> None:
         log = AttemptLog(task.folder, task.index)
         if task.placement.rank == 0:
             log.begin()
-    except ClusterError as problem:  # notes that are broken, or a full disk
+    except (ClusterError, OSError) as problem:  # notes that are broken, a full disk, a stale handle
         sys.exit(_refused(problem).status)
     if task.placement.rank != 0:
         status = run(task, log, signals).status
@@ -134,7 +134,7 @@ def run(task: Task, log: AttemptLog, signals: Signals) -> Outcome:
         payload = Payload.read(task.folder)
         program: Any = program_named(task.program) if payload.check is None else Checking
         step = payload.check or payload.step(program, task.index)
-    except ClusterError as error:
+    except (ClusterError, OSError) as error:
         return _refused(error)
     print(f"{identity(step)} {step.label} on {os.uname().nodename}, {time.strftime('%Y-%m-%d %H:%M:%S')}", flush=True)
 
@@ -156,7 +156,7 @@ def run(task: Task, log: AttemptLog, signals: Signals) -> Outcome:
         if signals.near_limit:
             return Outcome(OUT_OF_TIME, "out of time", payload.max_requeues)
         return Outcome(STOPPED, "stopped by a signal, saved")
-    except (program.refused, ClusterError) as error:
+    except (program.refused, ClusterError, OSError) as error:
         return _refused(error)
     return Outcome(0)
 

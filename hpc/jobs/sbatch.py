@@ -4,7 +4,7 @@ in:  a script, and the name of its job
 out: the job's id, or an error that tells what to change
 
 An answer may be ambiguous: after a time-out the job may be in the queue or not. Then SLURM is asked for the name before
-the script is submitted again.
+the script is submitted again, and once more afterwards: a controller that stood still may take the first one late.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def sbatch(script: bytes, name: str) -> str:
 
     def attempt() -> str:
         nonlocal was_sent
-        if was_sent and (job_id := _id_of(name)):
+        if was_sent and (job_id := _only_job(name)):
             return job_id
-        was_sent = True
+        is_again, was_sent = was_sent, True
         text = scheduler.ask_once(["sbatch", "--parsable"], given=script)
-        job_id = id_in(text) or _id_of(name)
+        job_id = (_only_job(name) if is_again else None) or id_in(text) or _only_job(name)
         if job_id is None:
             raise Unanswered(f"sbatch answered without a job's id: {' '.join(text.split())[:200] or 'nothing'}")
         return job_id
@@ -63,13 +63,18 @@ def id_in(text: str) -> str | None:
     return ids.pop() if len(ids) == 1 else None
 
 
-def _id_of(name: str) -> str | None:
-    """The id of the job with this name, if it is in the queue. Raises Unanswered if nobody can tell."""
+def _only_job(name: str) -> str | None:
+    """The id of the job with this name, if SLURM knows it; of several the oldest, and the others are cancelled.
+
+    Raises Unanswered if nobody can tell.
+    """
     try:
-        tasks = scheduler.query([name], attempts=1).get(name)
+        tasks = sorted(scheduler.query([name], attempts=1).get(name, []), key=lambda task: int(task.job_id))
+        oldest = tasks[0].job_id if tasks else None
+        scheduler.cancel({task.job_id for task in tasks if task.may_go_on and task.job_id != oldest})
     except ClusterError as error:
         raise Unanswered(str(error)) from error
-    return tasks[-1].job_id if tasks else None
+    return oldest
 
 
 def advice_on(message: str, cluster: Cluster) -> str:

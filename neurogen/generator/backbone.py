@@ -27,6 +27,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from neurogen.config import Attention, BackboneConfig
 from neurogen.config.schema import written
+from neurogen.data.texts import has_half_a_sign
 from neurogen.errors import UserError
 from neurogen.generator.parts import Embeddings, Part, Picture, Placed, SeenPicture, Text, TokenIds
 from neurogen.generator.pretrained import Pretrained, load_pretrained, with_random_weights
@@ -223,7 +224,15 @@ def too_long(num_tokens: int, positions: int) -> str:
 
 
 def tokenised(texts: list[str], tokenizer: Any) -> list[list[int]]:
-    """Token ids of texts. What looks like a special token in a text is treated as ordinary text."""
+    """Token ids of texts. What looks like a special token in a text is treated as ordinary text.
+
+    Raises UserError for a text that the tokenizer cannot read.
+    """
+    for text in texts:
+        if has_half_a_sign(text):
+            raise UserError(
+                f"the text {text!r} has half of a sign that takes two (a lone surrogate); mend or remove it"
+            )
     ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return ids
 

@@ -20,7 +20,6 @@ from torch import Tensor
 from neurogen.config import DatasetConfig
 from neurogen.data.dataset import Dataset, Split, load_raw
 from neurogen.data.preparation import Texts, TokenEmbedding
-from neurogen.data.texts import has_half_a_sign
 from neurogen.data.tokenised import save_texts
 from neurogen.errors import UserError
 from neurogen.generator.backbone import tokenised
@@ -83,11 +82,6 @@ def text_split(
 
 def token_ids(texts: list[str], tokenizer: Any) -> list[list[int]]:
     """The token ids of every text. Raises UserError for a text that the tokenizer cannot read, or makes no token of."""
-    for text in texts:
-        if has_half_a_sign(text):
-            raise UserError(
-                f"the text {text!r} has half of a sign that takes two (a lone surrogate); mend or remove it"
-            )
     ids: list[list[int]] = []
     for first in range(0, len(texts), BATCH_SIZE):
         ids += tokenised(texts[first : first + BATCH_SIZE], tokenizer)

@@ -16,6 +16,7 @@ import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -161,15 +162,27 @@ def _cut_back(path: Path, state: TrainingState) -> list[Metrics]:
 
 
 def _newest(folder: Path) -> Path | None:
-    """The newest checkpoint that can be read; broken ones are named and skipped."""
-    for path in sorted(folder.glob("step-*.safetensors"), reverse=True):
-        try:
-            _read(path)
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            print(f"  warning: checkpoint {path} is broken ({error}); trying the one before", flush=True)
-            continue
-        return path
+    """The newest checkpoint that can be read; broken ones are named and skipped.
+
+    A listing with files that are gone is an old one, as network file systems give, so it is made again.
+    """
+    for may_be_gone in (False, False, True):
+        with suppress(FileNotFoundError):
+            newest_first = sorted(folder.glob("step-*.safetensors"), reverse=True)
+            return next((path for path in newest_first if _is_intact(path, may_be_gone)), None)
     return None
+
+
+def _is_intact(path: Path, may_be_gone: bool) -> bool:
+    """Whether a checkpoint can be read; says so where not. Raises FileNotFoundError unless it may be gone."""
+    try:
+        _read(path)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, FileNotFoundError) and not may_be_gone:
+            raise
+        print(f"  warning: checkpoint {path} is broken ({error}); trying the one before", flush=True)
+        return False
+    return True
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], TrainingState]:

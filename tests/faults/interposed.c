@@ -8,9 +8,14 @@ in:  FAULT_ROOT   folder whose files are meant; without it every call goes strai
      FAULT_KIND   an errno's name; SHORT: a write writes half; KILL: the process dies before the call
      FAULT_LASTS  set: every later call that needs room on the disk fails as well
      FAULT_LOCK   an errno's name: what flock says below FAULT_ROOT
+     FAULT_SLOW   milliseconds that every flush below FAULT_ROOT takes longer
+     FAULT_LATE   path; of it and what lies below, names that others gave show themselves late, as over a network:
+     FAULT_LATE_CALLS  so many times each name is missing where it is looked for, opened for reading or listed
+     FAULT_LATE_ERROR  an errno's name: what is said then; ENOENT by default. With others the name is listed
 out: the calls' results, or -1 with errno */
 
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +32,7 @@ out: the calls' results, or -1 with errno */
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define REAL(name) ((__typeof__(&name))real(#name))
@@ -40,6 +46,7 @@ static void *real(const char *name) { return dlsym(RTLD_NEXT, name); }
 
 static const struct { const char *name; int number; } ERRORS[] = {
     {"ENOSPC", ENOSPC}, {"EIO", EIO}, {"EDQUOT", EDQUOT}, {"ENOLCK", ENOLCK}, {"ENOTSUP", ENOTSUP}, {"ENOSYS", ENOSYS},
+    {"ESTALE", ESTALE}, {"ENOENT", ENOENT},
 };
 
 static int error_named(const char *name) {
@@ -48,11 +55,13 @@ static int error_named(const char *name) {
     return 0;
 }
 
-static int is_below_root(const char *path) {
-    const char *root = getenv("FAULT_ROOT");
+static int is_below(const char *path, const char *variable) {
+    const char *root = getenv(variable);
     size_t length = root ? strlen(root) : 0;
     return length && !strncmp(path, root, length) && (path[length] == '/' || !path[length]);
 }
+
+static int is_below_root(const char *path) { return is_below(path, "FAULT_ROOT"); }
 
 /* The absolute path of a name beside a folder's descriptor; "" where it is unknown. */
 static void absolute(int folder, const char *path, char *result) {
@@ -67,6 +76,66 @@ static void absolute(int folder, const char *path, char *result) {
         base[length] = 0;
     }
     if (strlen(base) + strlen(path) + 2 < PATH_MAX) { strcpy(result, base); if (*path) { strcat(result, "/"); strcat(result, path); } }
+}
+
+/* How often each name has been looked for, by its hash. Names of this program's own are seen at once. */
+static struct { _Atomic uint64_t name; _Atomic int count; } lookups[MOST_FILES];
+
+static _Atomic int *lookups_of(const char *path) {
+    uint64_t name = 14695981039346656037u; /* FNV-1a */
+    for (const char *sign = path; *sign; sign++) name = (name ^ (unsigned char)*sign) * 1099511628211u;
+    for (uint64_t place = name % MOST_FILES;; place = (place + 1) % MOST_FILES) {
+        uint64_t nobody = 0;
+        if (atomic_compare_exchange_strong(&lookups[place].name, &nobody, name) || nobody == name)
+            return &lookups[place].count;
+    }
+}
+
+static void named_here(const char *path) {
+    if (is_below(path, "FAULT_LATE")) *lookups_of(path) = INT_MAX / 2;
+}
+
+/* Whether this look at a name comes too early; errno says how. */
+static int is_late(const char *path, int is_listed) {
+    const char *error = getenv("FAULT_LATE_ERROR"), *calls = getenv("FAULT_LATE_CALLS");
+    int before = errno, number = error ? error_named(error) : ENOENT;
+    struct stat about;
+    if (!calls || !is_below(path, "FAULT_LATE") || (is_listed && number != ENOENT)) return 0;
+    int is_there = !REAL(lstat)(path, &about);
+    errno = before;
+    if (!is_there || atomic_fetch_add(lookups_of(path), 1) >= atoi(calls)) return 0;
+    errno = number;
+    return 1;
+}
+
+static int is_late_in(int folder, const char *path) {
+    char whole[PATH_MAX];
+    if (!getenv("FAULT_LATE") || !*path) return 0;
+    absolute(folder, path, whole);
+    return is_late(whole, 0);
+}
+
+int stat64(const char *path, struct stat64 *about) { return is_late_in(AT_FDCWD, path) ? -1 : REAL(stat64)(path, about); }
+int lstat64(const char *path, struct stat64 *about) { return is_late_in(AT_FDCWD, path) ? -1 : REAL(lstat64)(path, about); }
+int fstatat64(int folder, const char *path, struct stat64 *about, int flags) {
+    return is_late_in(folder, path) ? -1 : REAL(fstatat64)(folder, path, about, flags);
+}
+int access(const char *path, int mode) { return is_late_in(AT_FDCWD, path) ? -1 : REAL(access)(path, mode); }
+int faccessat(int folder, const char *path, int mode, int flags) {
+    return is_late_in(folder, path) ? -1 : REAL(faccessat)(folder, path, mode, flags);
+}
+
+struct dirent64 *readdir64(DIR *listing) {
+    char folder[PATH_MAX], whole[PATH_MAX + 256];
+    struct dirent64 *entry;
+    if (getenv("FAULT_LATE")) absolute(dirfd(listing), "", folder);
+    while ((entry = REAL(readdir64)(listing)) && getenv("FAULT_LATE")) {
+        snprintf(whole, sizeof whole, "%s/%s", folder, entry->d_name);
+        if (entry->d_name[0] == '.' && strspn(entry->d_name, ".") == strlen(entry->d_name)) break;
+        if (!is_late(whole, 1)) break;
+        errno = 0; /* else the end of the listing would be an error */
+    }
+    return entry;
 }
 
 static unsigned long long next_number(void) {
@@ -85,7 +154,7 @@ static void note(unsigned long long number, const char *name, const char *path, 
     const char *log = getenv("FAULT_LOG");
     if (!log) return;
     struct stat about = {0};
-    lstat(path, &about);
+    REAL(lstat)(path, &about);
     char line[2 * PATH_MAX + 128];
     int length = snprintf(line, sizeof line, "%llu\t%s\t%s\t%s\t%llu\t%lld\n", number, name, path, other ? other : "-",
                           (unsigned long long)about.st_ino, (long long)about.st_size);
@@ -131,10 +200,11 @@ static int changes(int flags) { return flags & (O_WRONLY | O_RDWR | O_CREAT | O_
     absolute(folder, path, whole);                                                                                     \
     if (changes(flags)) {                                                                                              \
         struct stat about;                                                                                             \
-        const char *name = lstat(whole, &about) ? "create" : flags & O_TRUNC ? "truncate" : "open";                    \
+        const char *name = REAL(lstat)(whole, &about) ? "create" : flags & O_TRUNC ? "truncate" : "open";                    \
         if (judge(name, whole, NULL, 1) == FAIL) return -1;                                                            \
-    }                                                                                                                  \
+    } else if (is_late(whole, 0)) return -1;                                                                           \
     int file = call;                                                                                                   \
+    if (file >= 0 && changes(flags)) named_here(whole);                                                                \
     opened(file, whole, flags);                                                                                        \
     return file;
 
@@ -184,8 +254,19 @@ int ftruncate(int file, off_t length) {
     return judge_descriptor("write", file, 1) == FAIL ? -1 : REAL(ftruncate)(file, length);
 }
 
+static void wait_as_slow_disks_do(int file) {
+    const char *slow = getenv("FAULT_SLOW");
+    char path[PATH_MAX];
+    long milliseconds = slow ? strtol(slow, NULL, 10) : 0;
+    absolute(file, "", path);
+    if (!milliseconds || !is_below_root(path)) return;
+    struct timespec left = {milliseconds / 1000, milliseconds % 1000 * 1000000};
+    while (nanosleep(&left, &left) && errno == EINTR) continue; /* a signal makes no disk faster */
+}
+
 static int flush(int file, int (*call)(int)) {
     if (judge_descriptor("fsync", file, 0) == FAIL) return -1;
+    wait_as_slow_disks_do(file);
     const char *keep = getenv("FAULT_KEEP");
     struct stat about;
     char path[PATH_MAX], kept[PATH_MAX];
@@ -213,7 +294,9 @@ static int renaming(int from, const char *old, int to, const char *new) {
     char first[PATH_MAX], second[PATH_MAX];
     absolute(from, old, first);
     absolute(to, new, second);
-    return judge("rename", first, second, 0);
+    int answer = judge("rename", first, second, 0);
+    if (answer != FAIL) named_here(second);
+    return answer;
 }
 
 int rename(const char *old, const char *new) {
@@ -227,12 +310,14 @@ int renameat(int from, const char *old, int to, const char *new) {
 static int changing(const char *name, int folder, const char *path, int needs_room) {
     char whole[PATH_MAX];
     absolute(folder, path, whole);
-    return judge(name, whole, NULL, needs_room);
+    int answer = judge(name, whole, NULL, needs_room);
+    if (answer != FAIL && needs_room) named_here(whole);
+    return answer;
 }
 
 int mkdir(const char *path, mode_t mode) {
     struct stat about;
-    if (!stat(path, &about)) { errno = EEXIST; return -1; } /* which needs no room */
+    if (!REAL(stat)(path, &about)) { errno = EEXIST; return -1; } /* which needs no room */
     return changing("mkdir", AT_FDCWD, path, 1) == FAIL ? -1 : REAL(mkdir)(path, mode);
 }
 

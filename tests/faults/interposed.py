@@ -43,12 +43,18 @@ class Fault:
     kind: str = ""
     lasts: bool = False  # a disk that stays full
     lock: str = ""  # an error's name: what flock says
+    late: Path | None = None  # of which the names that others gave show themselves late
+    late_calls: int = 0  # how often each is missing
+    late_error: str = "ENOENT"  # an error's name: what is said then
 
     def variables(self) -> dict[str, str]:
         """As the library reads them."""
         values = {"FAULT_LOCK": self.lock, "FAULT_LASTS": "1" if self.lasts else ""}
         if self.at:
             values |= {"FAULT_AT": str(self.at), "FAULT_KIND": self.kind}
+        if self.late is not None:
+            values |= {"FAULT_LATE": str(self.late), "FAULT_LATE_CALLS": str(self.late_calls)}
+            values |= {"FAULT_LATE_ERROR": self.late_error}
         return {name: value for name, value in values.items() if value}
 
 

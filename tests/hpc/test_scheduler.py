@@ -84,6 +84,16 @@ def test_a_job_that_did_not_get_through_is_submitted_again(commands: Path, silen
     assert sbatch(b"script", "a") == "8"
 
 
+def test_a_job_that_got_through_late_is_there_once(commands: Path) -> None:
+    """The controller takes the first request only after it has said that it knows of none: the second job goes."""
+    calls = add(commands, "sbatch", f'[ $calls -lt 2 ] && echo "{SILENCE}" >&2 && exit 1; echo 8')
+    add(commands, "squeue", '[ $calls -lt 2 ] && exit 0; for job in 8 7; do echo "$job|N/A|PENDING|0:00||n1|a"; done')
+    add(commands, "scancel", f'echo "$@" > {commands}/cancelled')
+    assert sbatch(b"script", "a") == "7"
+    assert len(calls.read_text().splitlines()) == 2
+    assert (commands / "cancelled").read_text() == "8\n"
+
+
 def test_a_job_that_may_be_in_the_queue_is_not_refused(commands: Path) -> None:
     """squeue cannot tell either: the record of the job must stay."""
     add(commands, "sbatch", f'echo "{SILENCE}" >&2; exit 1')
