@@ -117,7 +117,7 @@ def save_generator(generator: Generator, backbone: BackboneConfig, folder: Path)
 def _save_adapter(generator: Generator, folder: Path) -> None:
     """What peft writes, file by file as everything else: a killed process leaves no half of it behind."""
     with store.writing(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        store.make_folder(folder.parent)
     with store.writing(folder), TemporaryDirectory(prefix=f".adapter{store.TEMPORARY}", dir=folder.parent) as temporary:
         lora = generator.backbone.model.peft_config["default"]
         lora.target_modules = sorted(lora.target_modules)  # of a set; its order would differ from run to run
