@@ -46,5 +46,5 @@ def test_a_broken_network_is_named(images: Evaluate, tmp_path: Path) -> None:
             (copy / path.name).write_bytes(path.read_bytes())
     (copy / "network-0001.safetensors").write_bytes(b"half")
     assert store.is_done(copy)
-    with pytest.raises(neurogen.UserError, match=r"network-0001.safetensors is missing or broken"):
+    with pytest.raises(neurogen.UserError, match=r"network-0001.safetensors is not what its step wrote"):
         neurogen.load_zoo(copy)
