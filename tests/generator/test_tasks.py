@@ -43,7 +43,7 @@ def test_points_together_share_both_stages_and_keep_their_own_zoo(experiment: Co
 def test_seeds_and_recipes_have_generators_of_their_own(experiment: Composed) -> None:
     found = [
         one
-        for overrides in (("seed=0",), ("seed=1",), ("recipe.tune.lr=1e-4",))
+        for overrides in (("seed=0",), ("seed=1",), ("recipe.tune.lr=2e-4",))
         for one in points(experiment, "tasks=together", *overrides)
     ]
     assert len({one.tune.key for one in evaluations_of(found)}) == 3

@@ -20,7 +20,7 @@ from neurogen.training.runtime import Runtime
 from tests.conftest import Composed
 
 SHAPE = ImageShape(1, 8, 8, 10)
-FROM_THREE_BLOCKS = ("target@source=cnn", "recipe.tune.anchor=0")
+FROM_THREE_BLOCKS = ("target@source=cnn", "recipe.tune.anchor=0", "recipe.tune.lr=2e-3")
 
 
 def layout(*channels: int) -> ParameterLayout:
