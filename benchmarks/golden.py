@@ -13,12 +13,10 @@ older version does not know ends with that version's message.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,8 +84,8 @@ def version(given: str) -> Iterator[Path]:
         yield Path(given).resolve()
         return
     archive = subprocess.run(["git", "archive", given], cwd=CHECKOUT, check=True, stdout=subprocess.PIPE).stdout
-    with tempfile.TemporaryDirectory() as name, tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        files.extractall(name, filter="data")
+    with tempfile.TemporaryDirectory() as name:
+        subprocess.run(["tar", "--extract", "--directory", name], input=archive, check=True)
         yield Path(name)
 
 

@@ -96,7 +96,7 @@ def submit(folder: Path, points: int) -> list[Row]:
 def counted(calls: Path) -> Iterator[dict[str, str]]:
     """A running test cluster: the environment of its commands, in which a line is added to `calls` for every sbatch."""
     lab = [sys.executable, str(CHECKOUT / "slurm" / "lab" / "lab.py"), "--folder", str(calls.parent / "lab")]
-    started = subprocess.run([*lab, "start"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    started = subprocess.run([*lab, "start"], check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
     conf = started.strip().removeprefix("export SLURM_CONF=")
     tools, sbatch = calls.parent / "bin", shutil.which("sbatch")
     tools.mkdir()
