@@ -224,7 +224,7 @@ def test_a_controller_that_is_away_at_the_end_of_a_job(
     lab: Lab, sweep: Sweep, tiny_run: FinishedRun, slow: Path, tmp_path: Path
 ) -> None:
     """It stands still while stage 1 ends, and is dead while stage 2 does. Every step is done once."""
-    root = begun(tmp_path, tiny_run, slow)
+    root = begun(tmp_path, tiny_run, slow, flush_ms=200)  # stage 1 is long enough to be met
     for kind, signal_number in (("inject", signal.SIGSTOP), ("tune", signal.SIGKILL)):
         wait_for(f"{kind} to run", lambda kind=kind: attempts(root, kind) == [None])
         with away(lab, "slurmctld", signal_number):
