@@ -22,6 +22,7 @@ import pytest
 
 from slurm.lab.lab import Lab
 from tests.conftest import FinishedRun
+from tests.faults.conftest import FEW, TRIES
 from tests.faults.interposed import library
 from tests.faults.jobs import content_of, differences
 from tests.slurm.conftest import (
@@ -220,6 +221,8 @@ def test_status_while_a_daemon_is_away(lab: Lab, sweep: Sweep, tmp_path: Path, d
     assert "0 submitted" in sweep(*ASLEEP).stdout
 
 
+@pytest.mark.faults
+@pytest.mark.skipif(TRIES <= FEW, reason="SLURM takes minutes to hear of the end again; make test-faults")
 def test_a_controller_that_is_away_at_the_end_of_a_job(
     lab: Lab, sweep: Sweep, tiny_run: FinishedRun, slow: Path, tmp_path: Path
 ) -> None:
