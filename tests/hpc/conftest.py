@@ -33,8 +33,13 @@ def graph(experiment: Composed, *points: str) -> list[Any]:
 
 def sweep_of(experiment: Composed, root: Path, *packages: str) -> Sweep:
     """A sweep of one point that copies the code of these packages."""
+    return sweep_to(steps_of([experiment()]), root, *packages)
+
+
+def sweep_to(last: Any, root: Path, *packages: str) -> Sweep:
+    """The sweep whose last step this is."""
     return Sweep(
-        last=steps_of([experiment()]),
+        last=last,
         root=root,
         program=PROGRAM,
         runtime={},

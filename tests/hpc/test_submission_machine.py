@@ -24,10 +24,8 @@ from hpc.jobs.cluster import Cluster
 from hpc.jobs.graph import identity, in_order
 from hpc.jobs.queue import Queue
 from hpc.jobs.submission import submit
-from hpc.jobs.sweep import Sweep
-from hpc.ranks.zero import Zero
 from tests.hpc.answers import Job, PlainStep, Scheduler, Trouble
-from tests.hpc.conftest import site
+from tests.hpc.conftest import site, sweep_to
 
 ACTIVE = ("PENDING", "RUNNING")
 MOST_STEPS = 6
@@ -57,27 +55,8 @@ class Submission(RuleBasedStateMachine):
             steps.append(PlainStep(self.root, f"{index:012d}", kind, array, needs))
         last = PlainStep(self.root, "f" * 12, "last", None, tuple(steps))
         self.steps = {identity(step): step for step in in_order([last])}
-        self.sweep = Sweep(
-            last=last,
-            root=self.root,
-            program="tests.hpc.answers",
-            runtime={},
-            inputs={},
-            packages=("hpc.errors",),
-            configs=({},),
-            overrides=((),),
-            values=list,
-            commit="abc",
-            zero=Zero(stage=0, offload=False, whole_below=0, rank_timeout_s=300),
-            libraries=(),
-            site_check=site_check,
-            dry_run=False,
-            fetch=dict,
-            stop_after=None,
-            environment={},
-            show_estimates=dict,
-            show=dict,
-        )
+        sweep = sweep_to(last, self.root, "hpc.errors")
+        self.sweep = replace(sweep, program="tests.hpc.answers", libraries=(), site_check=site_check)
         self.scheduler = Scheduler(Queue(self.root))
         self.lines = list[str]()  # what failed submissions said
         self.num_done = dict.fromkeys(self.steps, 0)
