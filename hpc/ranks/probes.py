@@ -7,6 +7,8 @@ out: the GPUs, or ClusterError: what does not work and what to do
 from __future__ import annotations
 
 import os
+import socket
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,6 +17,7 @@ from hpc.ranks.distributed import store_of, use_gpu_of
 from hpc.ranks.placement import FIRST_PORT, NUM_PORTS, Placement
 
 SIDE = 512  # of the matrices
+RETRIES_AFTER_S = 0.5
 LARGEST_ERROR = 0.02  # of a product in bfloat16, relative; its numbers have 8 bits
 
 
@@ -94,16 +97,9 @@ def meet(placement: Placement, has_gpus: bool, timeout_s: float) -> None:
 
     backend = "nccl" if has_gpus else "gloo"
     limit = timedelta(seconds=timeout_s)
-    try:
-        store = store_of(placement, timeout_s)
-    except ClusterError as error:
-        if placement.rank == 0:
-            raise
-        raise ClusterError(
-            f"does not reach rank 0 at {placement.address}:{placement.port} within {timeout_s:.0f} s; let the nodes "
-            f"reach each other at the ports {FIRST_PORT}-{FIRST_PORT + NUM_PORTS - 1}, or let the ranks meet "
-            "elsewhere: +cluster.environment.MASTER_ADDR=…, MASTER_PORT=…"
-        ) from error
+    if placement.rank != 0:
+        _reach_rank_0(placement, timeout_s)
+    store = store_of(placement, timeout_s)
     device = torch.device("cuda", use_gpu_of(placement)) if has_gpus else torch.device("cpu")
     try:
         dist.init_process_group(backend, store=store, rank=placement.rank, world_size=placement.size, timeout=limit)
@@ -120,3 +116,23 @@ def meet(placement: Placement, has_gpus: bool, timeout_s: float) -> None:
     if reached != expected:
         raise ClusterError(f"the ranks' numbers add up to {reached} over {backend}, and not to {expected}")
     dist.destroy_process_group()
+
+
+def _reach_rank_0(placement: Placement, timeout_s: float) -> None:
+    """Open a connection to the store's port. torch tries as well, but may go on for long after its time is over.
+
+    Raises ClusterError if that is not done in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            socket.create_connection((placement.address, placement.port), timeout=left).close()
+        except OSError:  # rank 0 does not listen yet, or there is no way
+            time.sleep(min(RETRIES_AFTER_S, left))
+        else:
+            return
+    raise ClusterError(
+        f"does not reach rank 0 at {placement.address}:{placement.port} within {timeout_s:.0f} s; let the nodes "
+        f"reach each other at the ports {FIRST_PORT}-{FIRST_PORT + NUM_PORTS - 1}, or let the ranks meet "
+        "elsewhere: +cluster.environment.MASTER_ADDR=…, MASTER_PORT=…"
+    )

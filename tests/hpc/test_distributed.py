@@ -9,6 +9,7 @@ import pytest
 
 from hpc.errors import ClusterError
 from hpc.ranks.placement import Placement
+from hpc.ranks.probes import meet
 from tests.conftest import TINY, Program, error_line
 
 
@@ -102,3 +103,13 @@ def test_a_port_in_use_is_named(program: Program) -> None:
         }
         process = program("run", *TINY, "zero=stage3_offload", **meeting)
     assert "is in use; set another one, +cluster.environment.MASTER_PORT" in error_line(process)
+
+
+def test_a_rank_that_does_not_reach_the_first_says_so_itself() -> None:
+    """Rank 0 could only say that somebody is missing. torch's own limit is not exact: a rank may outlast the patience
+    of rank 0, which then reports without it."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # nobody listens there
+        port = closed.getsockname()[1]
+        with pytest.raises(ClusterError, match=f"does not reach rank 0 at 127.0.0.1:{port} within 1 s; let the nodes"):
+            meet(Placement(1, 2, 1, "127.0.0.1", port), has_gpus=False, timeout_s=1)
