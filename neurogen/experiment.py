@@ -29,6 +29,7 @@ from neurogen.config import (
     TokenOrder,
 )
 from neurogen.config.blocks import check_blocks
+from neurogen.config.latent import check_latent
 from neurogen.config.limits import require_limits
 from neurogen.config.named import check_few_shot, check_named
 from neurogen.config.schema import kind_at, mismatched_key, refusal, unknown_key, written
@@ -143,6 +144,7 @@ def validate(experiment: Experiment) -> None:
     check_stage("recipe.adapt", experiment.recipe.adapt)
     check_contexts(experiment.generator, experiment.recipe.tune.batch_size)
     check_blocks(experiment)
+    check_latent(experiment)
     check_without_stage_1(experiment)
     check_source(experiment)
     check_tasks(experiment)

@@ -31,6 +31,7 @@ from neurogen.generator.card import HERE, hub_name
 from neurogen.generator.context import Context
 from neurogen.generator.folder import Description, load_generator, read_description
 from neurogen.generator.generator import Generator
+from neurogen.generator.latent import draw_code
 from neurogen.generator.task import Task
 from neurogen.rng import rng_of
 from neurogen.stages.embed import text_dataset
@@ -163,8 +164,10 @@ class LoadedGenerator:
         for first in range(0, num_networks, at_once):
             rngs = [rng_of(seed, "generate", index) for index in range(first, min(first + at_once, num_networks))]
             contexts = [Context.sample(split, about.class_names, self.module.config, rng) for rng in rngs]
+            codes = [draw_code(self.module.config.latent, rng) for rng in rngs]
+            read = [prompts.Prompt(text, context, code=code) for context, code in zip(contexts, codes, strict=True)]
             with torch.no_grad(), Numerics().applied():
-                generated = self.module(task, [prompts.Prompt(text, context) for context in contexts])
+                generated = self.module(task, read)
             for z, context in zip(generated, contexts, strict=True):
                 prompt = Prompt(about.dataset.name, about.target.name, text, context.labels)
                 network = Classifier(about.network(), self.module.decode(task, z), reader, prompt)

@@ -53,6 +53,8 @@ class GeneratorConfig:
     context_warmup: float = field(metadata=FRACTION)  # fraction of stage 1's steps that have the contexts of stage 2
     # parameter tokens that are read at once, behind instruction and context; null: all of them, which see each other
     block_tokens: int | None = field(default=None, kw_only=True, metadata={"identity": IF_SET, **POSITIVE})
+    # numbers that tell the networks of a generator apart (generator/latent.py); null: they hardly differ
+    latent: int | None = field(default=None, kw_only=True, metadata={"identity": IF_SET, **POSITIVE})
     # Fractions of the contexts in both stages:
     drop_instruction: float = field(metadata=FRACTION)  # without the instruction
     drop_data: float = field(metadata=FRACTION)  # without data

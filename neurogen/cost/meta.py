@@ -112,7 +112,7 @@ def pass_cost(meta: MetaGenerator, num_read: int, num_samples: int) -> PassCost:
     message = Embeddings(torch.empty(num_read, generator.backbone.hidden_size, device=META))
     listed = task.most_listed
     with FlopCounterMode(display=False) as counter, _counted(generator) as saved:
-        sequence = [message, *generator.tokens(task.name, listed)]
+        sequence = [message, *generator.tokens(task.name, listed)[0]]
         hidden = generator.hidden_states([sequence])
         z: Float[Tensor, " params"] = generator.project(task.name, hidden, listed)[0]
         if num_samples:
@@ -126,7 +126,7 @@ def pass_cost(meta: MetaGenerator, num_read: int, num_samples: int) -> PassCost:
     size = generator.config.block_tokens
     if size is not None and is_split(sequence, size):  # on the way back there is one block at a time
         with _counted(generator) as again:
-            generator.hidden_states([[message, ParameterTokens(generator.tokens(task.name)[0].vectors[:size])]])
+            generator.hidden_states([[message, ParameterTokens(generator.tokens(task.name)[0][0].vectors[:size])]])
     return PassCost(int(counter.get_total_flops()), _bytes_in(saved) + _bytes_in(again))
 
 

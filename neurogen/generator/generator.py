@@ -26,6 +26,8 @@ of all rows are the same vectors, so that the name alone tells them apart, and a
 Large targets have so many tokens that they are read in blocks, each behind the same instruction and context
 (generator.block_tokens, blocks.py).
 
+With codes (generator.latent, latent.py) the parameter tokens differ from network to network.
+
 The tokens of the inner layers are read in a sequence of their own, once for all lists of a batch. They come before a
 list, so it could not change them; and what a row needs is the name before it.
 """
@@ -45,6 +47,7 @@ from neurogen.data.preparation import ImageShape
 from neurogen.generator.backbone import Backbone, VisionBackbone, tokenised
 from neurogen.generator.blocks import is_split, read_in_blocks
 from neurogen.generator.context import Context
+from neurogen.generator.latent import Code, LatentTokens
 from neurogen.generator.length import most_list_tokens, most_sample_tokens
 from neurogen.generator.parts import Embeddings, ParameterTokens, Part, Picture, Text, TokenIds
 from neurogen.generator.patches import PatchEmbedding
@@ -73,6 +76,7 @@ class Generator(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_of(seed, "generator"))
             self.parameter_tokens = build_tokens(config.tokens, layouts, width, std)  # P ∈ R^{d1×d}
+            self.latent_tokens = None if config.latent is None else LatentTokens(layouts, width, config.latent)
             self.projection = build_projection(config, layouts, width)  # θ
             shapes = {} if isinstance(backbone, VisionBackbone) else image_shapes(tasks)
             self.patches = PerTask.of(shapes, lambda shape: PatchEmbedding(shape, width, std))
@@ -85,7 +89,7 @@ class Generator(nn.Module):
         All prompts are read as one batch. Equal ones, which have no context, are read once. Prompts that list classes
         list equally many.
         """
-        different = {(prompt.instruction, prompt.context, prompt.listed): prompt for prompt in prompts}
+        different = {(prompt.instruction, prompt.context, prompt.listed, prompt.code): prompt for prompt in prompts}
         hidden = self.hidden_states(self.sequences(task, list(different.values())))
         if num_listed(prompts) is not None:
             instructions = list(dict.fromkeys(prompt.instruction for prompt in prompts))
@@ -94,17 +98,18 @@ class Generator(nn.Module):
             hidden = [torch.cat([inner[prompt.instruction], rows]) for prompt, rows in read]
         z = self.project(task, hidden, num_listed(prompts))
         rows = {key: row for row, key in enumerate(different)}
-        index = [rows[prompt.instruction, prompt.context, prompt.listed] for prompt in prompts]
+        index = [rows[prompt.instruction, prompt.context, prompt.listed, prompt.code] for prompt in prompts]
         return z if len(z) == len(prompts) else z[index]
 
     def sequences(self, task: str, prompts: Sequence[Prompt]) -> list[list[Part]]:
         """Of every prompt the instruction, the samples with their labels, and the parameter tokens, in the order of the
         config; where it lists classes, only the tokens of their rows."""
-        tokens = self.tokens(task, num_listed(prompts))
+        tokens = self.tokens(task, num_listed(prompts), [prompt.code for prompt in prompts])
         contexts = [prompt.context for prompt in prompts]
         samples = iter(self.samples(task, [context for context in contexts if context is not None]))
         return [
-            self._sequence(task, prompt, [] if prompt.context is None else next(samples), tokens) for prompt in prompts
+            self._sequence(task, prompt, [] if prompt.context is None else next(samples), group)
+            for prompt, group in zip(prompts, tokens, strict=True)
         ]
 
     def _sequence(
@@ -125,7 +130,7 @@ class Generator(nn.Module):
 
     def inner_sequences(self, task: str, instructions: Sequence[str]) -> list[list[Part]]:
         """What the inner layers of networks for listed classes are read out of. The lists do not change them."""
-        inner, *_ = self.tokens(task, 1)
+        ((inner, *_),) = self.tokens(task, 1)
         return [self.backbone.message([Text(instruction), inner]) for instruction in instructions]
 
     def hidden_states(self, sequences: Sequence[Sequence[Part]]) -> list[Float[Tensor, "_ hidden"]]:
@@ -146,13 +151,19 @@ class Generator(nn.Module):
         chunks: Float[Tensor, "networks tokens width"] = self.projection(torch.stack(list(hidden)), task, places.index)
         return chunks.flatten(1)[:, places.positions]
 
-    def tokens(self, task: str, num_classes: int | None = None) -> list[ParameterTokens]:
-        """P of the task's target: one group, or for the interleaved order one for the inner layers and one per row."""
+    def tokens(
+        self, task: str, num_classes: int | None = None, codes: Sequence[Code | None] = (None,)
+    ) -> list[list[ParameterTokens]]:
+        """For every code P of the task's target: one group, or for the interleaved order one for the inner layers and
+        one per row. `num_classes` where its classes are listed."""
         tokens: Tensor = self.parameter_tokens(task)
         places = self.places_of(task, num_classes)
         if places.index is not None:
             tokens = tokens[places.index]
-        return [ParameterTokens(group) for group in tokens.split(places.groups)]
+        if self.latent_tokens is None:
+            return [[ParameterTokens(group) for group in tokens.split(places.groups)]] * len(codes)
+        each = tokens + self.latent_tokens(task, codes)
+        return [[ParameterTokens(group) for group in tokens.split(places.groups)] for tokens in each]
 
     def places_of(self, task: str, num_classes: int | None) -> Places:
         """Where the tokens of a target stand, on the backbone's device; `num_classes` where its classes are listed."""

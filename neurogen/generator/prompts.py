@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from neurogen.generator.context import Context
+from neurogen.generator.latent import Code
 
 GENERIC = "Please help generate parameters of neural networks."  # I_s1
 
@@ -19,6 +20,7 @@ class Prompt:
     instruction: str
     context: Context | None
     listed: tuple[str, ...] | None = None  # names of the classes of the network, in the order of its rows
+    code: Code | None = None  # with generator.latent: which of the networks; None: the one in the middle
 
 
 def batches_of(prompts: Sequence[Prompt], at_once: int) -> list[list[int]]:

@@ -21,6 +21,7 @@ from torch import nn
 from neurogen.config import TokenOrder
 from neurogen.errors import UserError
 from neurogen.generator.generator import Generator
+from neurogen.generator.latent import LatentTable
 from neurogen.generator.projection import PlaceEmbedding
 from neurogen.generator.task import Task
 from neurogen.generator.tokens import TokenTable
@@ -40,6 +41,8 @@ def transferred(generator: Generator, task: Task, seed: int) -> Generator:
     before, now = (replace(layout, by_class=by_class) for layout in (known.layout, task.layout))
     rows = rows_by_role(before, now, roles, generator.backbone.hidden_size)
     sources = {"parameter_tokens": known.name, "projection": known.name}
+    if generator.latent_tokens is not None:
+        sources["latent_tokens"] = known.name
     same_images = [name for name in generator.patches if generator.tasks[name].reads_like(task)]
     if same_images:  # images of a new shape get a new patch embedding
         sources["patches"] = same_images[0]
@@ -52,7 +55,7 @@ def transferred(generator: Generator, task: Task, seed: int) -> Generator:
 def _copy(known: nn.Module, new: nn.Module, source: str, rows: list[int], roles: list[int]) -> None:
     """Copy parameters from `known` to `new`: tokens row by row, place embeddings tensor by tensor, others unchanged."""
     for before, module in _counterparts(known, new, source):
-        index = rows if isinstance(module, TokenTable) else slice(None)
+        index = rows if isinstance(module, (TokenTable, LatentTable)) else slice(None)
         for name, value in module.named_parameters(recurse=False):
             value.copy_(before.get_parameter(name)[index])
         if isinstance(module, PlaceEmbedding):

@@ -214,6 +214,7 @@ def summary_of(name: str, by_seed: Sequence[PopulationResult]) -> PopulationSumm
         max_iou=rounded(4, [value for result in by_seed for value in result.max_iou]),
         min_l2=rounded(4, [value for result in by_seed for value in result.min_l2]),
         unseen=rounded(4, unseen),
+        spread=rounded(4, [result.spread for result in by_seed if result.spread is not None]),
     )
 
 

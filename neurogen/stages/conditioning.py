@@ -23,6 +23,7 @@ from neurogen.data.preparation import ImageShape, TokenEmbedding
 from neurogen.errors import Interrupted
 from neurogen.generator.context import Context
 from neurogen.generator.generator import Generator
+from neurogen.generator.latent import draw_code
 from neurogen.generator.prompts import Prompt, task_instruction
 from neurogen.generator.task import Task
 from neurogen.progress import Progress
@@ -115,6 +116,8 @@ def generate_under(
     """
     z: dict[str, list[Tensor]] = {condition.name: [] for condition in conditions}
     at_once = generator.prompts_at_once(runtime.batch_tokens)
+    latent = generator.config.latent
+    codes = [draw_code(latent, rng_of(seed, "code", index)) for index in range(len(contexts))]  # whatever the condition
     with Progress("generated", len(conditions) * len(contexts), unit="networks") as progress:
         for condition in conditions:
             changed = [
@@ -123,7 +126,8 @@ def generate_under(
             for first in range(0, len(changed), at_once):
                 if runtime.stop.is_set():
                     raise Interrupted
-                prompts = [Prompt(condition.instruction, context) for context in changed[first : first + at_once]]
+                pairs = list(zip(changed, codes, strict=True))[first : first + at_once]
+                prompts = [Prompt(condition.instruction, context, code=code) for context, code in pairs]
                 z[condition.name].append(generator(task.name, prompts).cpu())
                 progress.advance(len(prompts))
     return {name: torch.cat(networks) for name, networks in z.items()}

@@ -19,6 +19,7 @@ from neurogen.config import ScaleKind, StageConfig
 from neurogen.data.folders import SplitName
 from neurogen.generator.folder import build_generator, save_generator
 from neurogen.generator.known import KnownRows, rows_in
+from neurogen.generator.latent import Code
 from neurogen.generator.losses import ZooMoments, injection_loss
 from neurogen.generator.prompts import GENERIC, Prompt
 from neurogen.generator.task import Task
@@ -53,19 +54,22 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
         # step_rng decides what is the same for all contexts of a step
         step_rng, rng = (rng_of(step.seed, "inject", step_index, index) for index in (0, context_index))
         chance, _ = (float(torch.rand((), generator=source)) for source in (step_rng, rng))
+        code = _code_of_a_network(data, step.seed, step_index, context_index)
         if chance >= step.generator.context_warmup:
-            return Prompt(GENERIC, None), SameTask(data.task.class_names)
+            return Prompt(GENERIC, None, code=code), SameTask(data.task.class_names)
         index = data.dataset.train.sample(len(data.dataset.train), rng)
         episode = data.draw_episode(rng, step_rng, SplitName.TRAIN)
         context = data.context(index, episode, step.generator)
-        return draw_prompt(step.generator, data, episode, context, tasks, step_rng, rng), episode
+        prompt = draw_prompt(step.generator, data, episode, context, tasks, step_rng, rng)
+        return replace(prompt, code=code), episode
 
     def losses(forward: Forward, step_index: int, contexts: Sequence[int]) -> Float[Tensor, " contexts"]:
         """eq. 1."""
         data = tasks[step_index % len(tasks)]
         prompts, episodes = zip(*(draw(data, step_index, index) for index in contexts), strict=True)
         z = forward(data.task.name, prompts)
-        return torch.stack([injection_loss(row, data.zoo_of(drawn)) for row, drawn in zip(z, episodes, strict=True)])
+        each = zip(z, prompts, episodes, strict=True)
+        return torch.stack([injection_loss(row, data.zoo_of(drawn, prompt.code)) for row, prompt, drawn in each])
 
     at_once = generator.prompts_at_once(runtime.batch_tokens)
     objective = Objective(
@@ -87,6 +91,17 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
     if runtime.is_first:
         _say_how_near(history[-1], mean_accuracies, tasks, step.stage)
     return {"history": history, "zoo_mean_validation_accuracy": accuracies}
+
+
+def _code_of_a_network(data: TaskData, seed: int, step_index: int, context_index: int) -> Code | None:
+    """With codes, that of a reference network; those of a step are different ones, as far as there are so many."""
+    assert data.zoo is not None
+    if data.zoo.components is None:
+        return None
+    codes = data.zoo.components.codes
+    first = context_index - context_index % len(codes)
+    order = torch.randperm(len(codes), generator=rng_of(seed, "inject", "codes", step_index, first))
+    return codes[order[context_index - first]]
 
 
 def _say_how_near(
@@ -116,7 +131,7 @@ def _load(zoo: Zoo, step: Inject, runtime: Runtime) -> tuple[TaskData, float]:
     is_zscore = step.generator.scale == ScaleKind.zscore
     scale = Scale.of_zoo(networks, layout, soft_clip) if is_zscore else Scale.of_fan_in(layout, soft_clip)
     task = Task.of(dataset, zoo.task.dataset, zoo.task.target, scale)
-    moments = ZooMoments.of(scale.encode(networks).to(runtime.device))
+    moments = ZooMoments.of(scale.encode(networks).to(runtime.device), step.generator.latent)
     if task.lists_classes:
         task = replace(task, known=KnownRows(rows_in(moments.mean, layout).cpu(), torch.tensor(1.0)))
     data = TaskData(task, dataset, network, moments)

@@ -1,7 +1,8 @@
 """Populations of networks: how they are measured, and the baselines that are made of a zoo without a language model.
 
 in:  flat parameters [networks, params] of every population, and the zoo W
-out: accuracy; overlap of mistakes with W, |A∩B| / |A∪B|; distance to W, min_i ‖w − w_i‖₂; norms; noise; ensembles
+out: accuracy; overlap of mistakes with W, |A∩B| / |A∪B|; distance to W, min_i ‖w − w_i‖₂; spread, the mean of
+     ‖w_i − w_j‖₂; norms; noise; ensembles
 
 A generator may merely reproduce its zoo, or average it. Baselines that do just that, and are matched in accuracy, show
 which overlap and which distance are then to be expected: a reference with noise, an average of references, a draw from
@@ -81,7 +82,7 @@ def measure(populations: Mapping[str, Networks], zoo: Networks, evaluator: Evalu
     results = {}
     with Progress("evaluated", sum(map(len, populations.values())), unit="networks") as progress:
         for name, networks in populations.items():
-            result = results[name] = PopulationResult(accuracy=[], max_iou=[], min_l2=[])
+            result = results[name] = PopulationResult(accuracy=[], max_iou=[], min_l2=[], spread=spread_of(networks))
             for index, flat in enumerate(networks):
                 mistakes = evaluator.mistakes(flat)
                 result.accuracy.extend(accuracies_of(mistakes.unsqueeze(0)))
@@ -91,6 +92,11 @@ def measure(populations: Mapping[str, Networks], zoo: Networks, evaluator: Evalu
                     result.min_l2.append(min(float((flat - zoo[other]).norm()) for other in others))
                 progress.advance()
     return results
+
+
+def spread_of(networks: Networks) -> float | None:
+    """The mean distance between two of the networks; None where there is only one."""
+    return mean(torch.pdist(networks).tolist()) if len(networks) > 1 else None
 
 
 def ious(mistakes: Bool[Tensor, " samples"], others: Bool[Tensor, "networks samples"]) -> list[float]:

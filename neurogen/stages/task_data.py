@@ -15,6 +15,7 @@ from neurogen.config import GeneratorConfig
 from neurogen.data.dataset import Dataset, Split
 from neurogen.data.folders import SplitName
 from neurogen.generator.context import Context
+from neurogen.generator.latent import Code
 from neurogen.generator.losses import ZooMoments
 from neurogen.generator.task import Task
 from neurogen.stages.episode import Episode, draw_episode, restricted
@@ -57,10 +58,11 @@ class TaskData:
         """As many of these training samples as the generator reads, named as in the episode."""
         return Context.first(self.dataset.train, episode.class_names, index, config)
 
-    def zoo_of(self, episode: Episode) -> ZooMoments:
-        """The moments of the zoo for the labels of the episode."""
+    def zoo_of(self, episode: Episode, code: Code | None = None) -> ZooMoments:
+        """The moments of the zoo for the labels of the episode, around the network with this code."""
         assert self.zoo is not None
-        mean, variance = episode.parameters(self.zoo.mean), episode.parameters(self.zoo.variance)
+        moments = self.zoo.at(code)
+        mean, variance = episode.parameters(moments.mean), episode.parameters(moments.variance)
         if episode.listed_names is None:
             return ZooMoments(mean, variance)
         num_inner = self.task.layout.firsts[self.task.layout.output[0]]

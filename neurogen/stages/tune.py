@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from neurogen.data.dataset import Dataset, require_same
 from neurogen.data.folders import SplitName
 from neurogen.generator.folder import build_generator, load_generator, save_generator
 from neurogen.generator.generator import Generator
+from neurogen.generator.latent import draw_code
 from neurogen.generator.losses import ZooMoments, injection_loss, tuning_loss
 from neurogen.generator.prompts import Prompt
 from neurogen.generator.task import Task
@@ -68,6 +69,7 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
         index = index[episode.includes(data.dataset.train.labels[index])]
         context = data.context(index, episode, step.generator)  # D_sub: the first of the batch (context.py)
         prompt = draw_prompt(step.generator, data, episode, context, tasks, step_rng, rng)
+        prompt = replace(prompt, code=draw_code(step.generator.latent, rng))
         return Draw(prompt, episode, index[: step.stage.batch_size])
 
     def loss_of(z: Float[Tensor, " params"], data: TaskData, drawn: Draw, weight: float) -> Float[Tensor, ""]:
@@ -78,7 +80,7 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
         task_loss = weight * tuning_loss(data.network, tensors, inputs, drawn.episode.labels(classes))
         if not step.stage.anchor or step.inject is None:
             return task_loss
-        return task_loss + step.stage.anchor * injection_loss(z, data.zoo_of(drawn.episode))
+        return task_loss + step.stage.anchor * injection_loss(z, data.zoo_of(drawn.episode, drawn.prompt.code))
 
     def losses(forward: Forward, step_index: int, contexts: Sequence[int]) -> Float[Tensor, " contexts"]:
         data, weight = tasks[step_index % len(tasks)], balance[step_index % len(tasks)]
@@ -114,7 +116,7 @@ def _load(spec: TaskSpec, dataset: Dataset, generator: Generator, step: Tune, ru
     moments = None
     if step.stage.anchor and spec.name in zoos:
         networks = load_zoo(zoos[spec.name], dataset, network)
-        moments = ZooMoments.of(task.scale.encode(networks).to(runtime.device))
+        moments = ZooMoments.of(task.scale.encode(networks).to(runtime.device), step.generator.latent)
     return TaskData(task, dataset, network, moments)
 
 

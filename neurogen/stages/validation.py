@@ -18,6 +18,7 @@ from neurogen.config import Keep
 from neurogen.data.folders import SplitName
 from neurogen.generator.generator import Generator
 from neurogen.generator.known import KnownRows, fitted_variance, rows_in
+from neurogen.generator.latent import draw_code
 from neurogen.generator.prompts import Prompt, batches_of
 from neurogen.rng import rng_of
 from neurogen.stages.episode import Episode
@@ -28,6 +29,7 @@ from neurogen.training.history import Metrics
 from neurogen.training.loop import Validate
 
 NUM_LISTS = 8  # of a task whose prompts list classes; of any other task one context says as much
+NUM_CODES = 4  # where networks have codes
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,13 @@ def validation_of(generator: Generator, tasks: Sequence[TaskData], seed: int, at
 
 def _judged(generator: Generator, data: TaskData, seed: int) -> list[Judged]:
     networks = []
-    for number in range(NUM_LISTS if data.task.lists_classes else 1):
+    latent = generator.config.latent
+    for number in range(NUM_LISTS if data.task.lists_classes else NUM_CODES if latent else 1):
         rng = rng_of(seed, "validation", number) if number else rng_of(seed, "validation")
         index = data.dataset.train.sample(len(data.dataset.train), rng)
         episode = data.draw_episode(rng, rng, SplitName.VALIDATION)
         context = data.context(index, episode, generator.config)
-        prompt = Prompt(data.task.instruction, context, episode.listed_names)
+        prompt = Prompt(data.task.instruction, context, episode.listed_names, draw_code(latent, rng))
         networks.append(Judged(episode, prompt, data.validation(episode)))
     return networks
 

@@ -101,6 +101,7 @@ class PopulationResult:
     max_iou: list[float]  # overlap of its mistakes with those of the zoo network that it resembles most
     min_l2: list[float]  # distance to the nearest zoo network
     unseen: list[float] | None = None  # accuracy on the classes that generator and zoo have never seen
+    spread: float | None = None  # mean distance between two of the networks; None where there is one
 
 
 @dataclass(frozen=True)
@@ -219,6 +220,7 @@ class PopulationSummary:
     max_iou: float | None
     min_l2: float | None
     unseen: float | None = None  # a fraction
+    spread: float | None = None  # mean distance between two networks of a seed
 
 
 @dataclass(frozen=True)

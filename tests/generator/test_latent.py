@@ -1,0 +1,175 @@
+"""Codes: those of a zoo, the networks that they tell apart, and what stays as it is without them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from neurogen.errors import UserError
+from neurogen.generator.context import Context
+from neurogen.generator.folder import load_generator, save_generator
+from neurogen.generator.generator import Generator
+from neurogen.generator.latent import Components, draw_code
+from neurogen.generator.losses import ZooMoments, injection_loss
+from neurogen.generator.prompts import GENERIC, Prompt
+from neurogen.generator.task import Task
+from neurogen.generator.transfer import transferred
+from neurogen.targets.networks import build_network
+from neurogen.targets.parameters import ParameterLayout, Scale
+from neurogen.training.runtime import Runtime
+from tests.conftest import Composed
+from tests.generator.test_batches import generator_for, gradients
+
+LATENT = 2
+
+
+def zoo_of(num_networks: int) -> Tensor:
+    return torch.randn(num_networks, 50, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def coded(experiment: Composed, runtime: Runtime) -> tuple[Generator, str, Context]:
+    """A generator whose codes change the tokens, and a context."""
+    generator, dataset = generator_for(experiment(f"generator.latent={LATENT}"), runtime)
+    with torch.no_grad():
+        for name, value in generator.trainables.items():
+            if name.startswith("latent_tokens"):
+                value.normal_(std=0.1, generator=torch.Generator().manual_seed(0))
+    (task,) = generator.tasks
+    rng = torch.Generator().manual_seed(0)
+    return generator, task, Context.sample(dataset.train, dataset.class_names, generator.config, rng)
+
+
+def test_codes_have_mean_0_and_variance_1() -> None:
+    codes = torch.tensor(Components.of(zoo_of(6), 5).codes)
+    torch.testing.assert_close(codes.mean(0), torch.zeros(5), atol=1e-6, rtol=0)
+    torch.testing.assert_close(codes.T @ codes / 6, torch.eye(5), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("latent", [1, 3, 5])
+def test_with_all_components_a_code_is_a_network_of_the_zoo(latent: int) -> None:
+    """With fewer, what is left is the variance that the loss of stage 1 ends at."""
+    zoo = zoo_of(6)
+    moments = ZooMoments.of(zoo, latent)
+    assert moments.components is not None
+    near = torch.stack([moments.at(code).mean for code in moments.components.codes])
+    torch.testing.assert_close((zoo - near).square().mean(0), moments.variance, atol=1e-5, rtol=1e-4)
+    pairs = zip(near, moments.components.codes, strict=True)
+    losses = torch.stack([injection_loss(flat, moments.at(code)) for flat, code in pairs])
+    torch.testing.assert_close(losses.mean(), (zoo - near).square().mean(), atol=1e-6, rtol=1e-5)
+    assert (latent == 5) == torch.allclose(near, zoo, atol=1e-5)
+
+
+def test_new_codes_differ_as_those_of_the_zoo_do() -> None:
+    """Their networks have the mean and the covariance of the zoo."""
+    zoo, rng = zoo_of(6), torch.Generator().manual_seed(0)
+    components = Components.of(zoo, 5)
+    offsets = torch.stack([components.offset(draw_code(5, rng) or ()) for _ in range(20_000)])
+    torch.testing.assert_close(offsets.mean(0), torch.zeros(50), atol=0.05, rtol=0)
+    torch.testing.assert_close(offsets.T @ offsets / len(offsets), zoo.T.cov(correction=0), atol=0.1, rtol=0)
+
+
+def test_without_codes_nothing_is_drawn() -> None:
+    rng = torch.Generator().manual_seed(0)
+    assert draw_code(None, rng) is None
+    assert torch.equal(torch.randn(3, generator=rng), torch.randn(3, generator=torch.Generator().manual_seed(0)))
+
+
+def test_at_first_codes_change_nothing(experiment: Composed, runtime: Runtime) -> None:
+    plain, coded = (generator_for(experiment(*words), runtime)[0] for words in ([], [f"generator.latent={LATENT}"]))
+    (task,) = plain.tasks
+    with torch.no_grad():
+        before = plain(task, [Prompt(GENERIC, None)])[0]
+        for code in (None, (1.0, -2.0)):
+            assert torch.equal(coded(task, [Prompt(GENERIC, None, code=code)])[0], before)
+
+
+def test_every_code_has_its_network(coded: tuple[Generator, str, Context]) -> None:
+    generator, task, context = coded
+    codes = [(0.0, 0.0), (1.0, 0.0), (-1.0, 2.0), None]
+    prompts = [Prompt(GENERIC, given, code=code) for given in (None, context) for code in codes]
+    with torch.no_grad():
+        z = generator(task, prompts)
+        (alone,) = generator(task, [prompts[2]])
+    torch.testing.assert_close(z[2], alone, atol=1e-5, rtol=0)
+    assert torch.pdist(z[:3]).min() > 0.01
+    torch.testing.assert_close(z[0], z[3], atol=1e-5, rtol=0)  # no code is the middle one
+    torch.testing.assert_close(z[4], z[7], atol=1e-5, rtol=0)
+
+
+def test_equal_codes_are_read_once(coded: tuple[Generator, str, Context]) -> None:
+    generator, task, _ = coded
+    before = generator.backbone.num_tokens_read
+    generator(task, [Prompt(GENERIC, None, code=(1.0, 0.0))] * 3)
+    once = generator.backbone.num_tokens_read - before
+    generator(task, [Prompt(GENERIC, None, code=(float(number), 0.0)) for number in range(3)])
+    assert generator.backbone.num_tokens_read - before == 4 * once
+
+
+def test_codes_in_blocks_of_tokens(experiment: Composed, runtime: Runtime) -> None:
+    words = [f"generator.latent={LATENT}", "generator.context_samples=0"]
+    in_one, in_blocks = (
+        generator_for(experiment(*words, f"generator.block_tokens={size}"), runtime)[0] for size in (10_000, 37)
+    )
+    (task,) = in_one.tasks
+    prompts = [Prompt(GENERIC, None, code=code) for code in ((1.0, 0.0), (0.0, 1.0))]
+    for generator in (in_one, in_blocks):
+        torch.nn.init.constant_(generator.get_parameter(f"latent_tokens.tables.{task}.weight"), 0.1)
+        found = gradients(generator, lambda generator=generator: [generator(task, prompts).square().sum()])
+        assert found[f"latent_tokens.tables.{task}.weight"].norm() > 0
+
+
+def test_a_folder_keeps_the_codes(
+    coded: tuple[Generator, str, Context], experiment: Composed, runtime: Runtime, tmp_path: Path
+) -> None:
+    generator, task, context = coded
+    folder, backbone = tmp_path / "generator", experiment(f"generator.latent={LATENT}").backbone
+    save_generator(generator, backbone, folder)
+    loaded = load_generator(folder, runtime)
+    prompts = [Prompt(GENERIC, context, code=(1.0, 2.0))]
+    with torch.no_grad():
+        assert torch.equal(loaded(task, prompts), generator(task, prompts))
+
+
+def test_a_new_target_takes_over_what_codes_mean(coded: tuple[Generator, str, Context], experiment: Composed) -> None:
+    generator, name, _ = coded
+    known, target = generator.tasks[name], experiment("target=cnn").target
+    layout = ParameterLayout.of(build_network(target, known.shape))
+    task = Task(
+        known.dataset,
+        target,
+        known.class_names,
+        known.shape,
+        known.preparation,
+        known.fingerprint,
+        Scale.of_fan_in(layout, None),
+        known.source_labels,
+        None,
+    )
+    new = transferred(generator, task, seed=0)
+    width = generator.backbone.hidden_size
+    before = generator.get_parameter(f"latent_tokens.tables.{name}.weight")
+    after = new.get_parameter(f"latent_tokens.tables.{task.name}.weight")
+    assert after.shape == (len(layout.chunks(width)), LATENT, width)
+    assert torch.equal(after[0], before[0])
+    assert torch.equal(after[-1], before[-1])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["generator.latent=8"], r"generator.latent=8 needs 9 reference networks, and zoo.num_networks is 3; set"),
+        (["generator.latent=0"], r"generator.latent=0 must be above 0"),
+        (
+            ["recipe.inject.steps=0", "generator.latent=1"],
+            r"generator.latent=1 is learned in stage 1; set recipe.inject",
+        ),
+        (["preset=named", "generator.latent=1"], r"generator.latent=1 tells whole networks apart, and dataset.ways"),
+    ],
+)
+def test_what_codes_cannot_do_is_refused(experiment: Composed, words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        experiment(*words)
