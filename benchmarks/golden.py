@@ -38,8 +38,9 @@ CASES = {
     "rnn": ["target=rnn"],
     "vision": ["backbone=tiny_qwen2_vl"],
     "recompute": ["backbone.gradient_checkpointing=true"],
-    "relabel": ["preset=relabel"],
+    "relabel": ["preset=relabel", "backbone.num_layers=2"],
     "named": ["preset=named", "dataset.ways=[2,4]"],
+    "latent": ["generator.latent=2", "recipe.inject.contexts_per_step=2"],
     "normalised": ["target=resnet8", "generator.soft_clip=1", "generator.block_tokens=256"],
 }
 

@@ -41,7 +41,7 @@ HELP = {
     "needs torch alone; default: %(default)s",
     "num-networks": "that many networks from that many contexts, into FILE-0 … FILE-(N-1); default: %(default)s",
     "task": "which of its tasks, where it knows several and the instruction does not say",
-    "seed": "which samples are drawn; default: %(default)s",
+    "seed": "which samples are drawn, and which code with generator.latent; default: %(default)s",
     "device": "default: %(default)s",
     "num-threads": "of the CPU; default: one per core",
 }

@@ -154,6 +154,33 @@ def test_versions_are_compared_by_losses_and_bits(tiny_run: FinishedRun, tmp_pat
     assert not other.same_bits
 
 
+@pytest.mark.bench
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["golden", str(CHECKOUT), str(CHECKOUT)],
+        ["published_zoo", "--dataset", "mnist5k", "--networks", "2", "--pairs", "1"],
+        ["targets", "--targets", "cnn_small"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_programs_of_their_own(tmp_path: Path, words: list[str]) -> None:
+    environment = os.environ | {"DEVICE": "cpu", "OUT": str(tmp_path)}
+    process = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{words[0]}", *words[1:]],
+        cwd=CHECKOUT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    if words[0] == "golden":
+        assert process.stdout.count(" yes ") == len(golden.CASES)
+    else:
+        assert json.loads((tmp_path / f"{words[0]}.json").read_text())["rows"]
+
+
 def test_rows_are_written_with_what_they_were_measured_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OUT", str(tmp_path))
     monkeypatch.setattr(rows, "DEVICE", "cpu")

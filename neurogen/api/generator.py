@@ -127,7 +127,8 @@ class LoadedGenerator:
                      `network.prompt.readings` says what it took each name for, `.support` what the samples resemble
         instruction  what to generate; left out: the instruction that the generator was tuned with
         task         which of its tasks, where it has learned several and the instruction does not say
-        seed         which of the samples each context holds; it has as many as the generator was tuned with
+        seed         which of the samples each context holds; it has as many as the generator was tuned with. Where its
+                     networks have codes (generator.latent), also which ones
 
         Raises UserError for samples or labels that the task does not have, where the task is not clear, and for a list
         of classes as neurogen/api/names.py says. Warns of doubtful names.

@@ -66,9 +66,7 @@ class LatentTable(nn.Module):
 
 
 class LatentTokens(nn.Module):
-    """A table for every layout."""
-
-    learns_at_token_rate = True
+    """A table for every layout. Unlike the tokens it learns at the plain rate: a greater one moved all networks at once."""
 
     def __init__(self, layouts: Mapping[str, ParameterLayout], width: int, latent: int) -> None:
         super().__init__()
