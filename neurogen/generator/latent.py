@@ -66,7 +66,7 @@ class LatentTable(nn.Module):
 
 
 class LatentTokens(nn.Module):
-    """A table for every layout. Unlike the tokens it learns at the plain rate: a greater one moved all networks at once."""
+    """A table for every layout. It learns at the plain rate: at that of the tokens all networks moved at once."""
 
     def __init__(self, layouts: Mapping[str, ParameterLayout], width: int, latent: int) -> None:
         super().__init__()
