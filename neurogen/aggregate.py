@@ -29,7 +29,7 @@ TABLE = "results.json"
 if TYPE_CHECKING:
     from neurogen.config import Experiment
     from neurogen.study.costs import Ledger
-    from neurogen.study.results import Row
+    from neurogen.study.rows import Row
     from neurogen.training.runtime import Runtime
 
 

@@ -17,7 +17,7 @@ from neurogen.data.dataset import Split
 from neurogen.errors import UserError
 from neurogen.generator.known import rows_in
 from neurogen.generator.task import Task
-from neurogen.study.results import DOUBTFUL
+from neurogen.study.rows import DOUBTFUL
 
 FEWEST = 2
 

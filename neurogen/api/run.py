@@ -16,7 +16,7 @@ from neurogen.report import tables
 from neurogen.report.formats import read_rows
 from neurogen.report.html import data_uri, main_plot, table_html
 from neurogen.report.table import spread
-from neurogen.study.results import COLUMNS, Row
+from neurogen.study.rows import COLUMNS, Row
 
 if TYPE_CHECKING:
     import pandas

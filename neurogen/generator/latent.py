@@ -7,7 +7,10 @@ Without codes, the networks of one task hardly differ, since stage 1 matches all
 codes it matches each reference network by itself:
 
     w_i ≈ w̄ + Σ_k c_ik v_k          v_k: a principal component of the zoo, as long as its standard deviation
-    P(c) = P + Σ_k c_k S_k           S: learned, zero at first
+    P(c) = P + 3 Σ_k c_k S_k         S: learned, zero at first
+
+S learns at the plain rate, three times as fast by its factor. At the rate of P, which is twenty times the plain one, it
+moves all networks at once, and with them their mean (docs/log.md).
 
 Codes of the reference networks have mean 0 and variance 1 in every place. So codes of new networks are drawn from
 N(0, I). A zoo of N networks has N − 1 components; with all of them the codes tell its networks apart.
@@ -26,6 +29,7 @@ from neurogen.targets.parameters import ParameterLayout
 from neurogen.training.groups import PerTask
 
 Code = tuple[float, ...]
+FACTOR = 3.0  # of S
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class LatentTable(nn.Module):
 
 
 class LatentTokens(nn.Module):
-    """A table for every layout. It learns at the plain rate: at that of the tokens all networks moved at once."""
+    """A table for every layout."""
 
     def __init__(self, layouts: Mapping[str, ParameterLayout], width: int, latent: int) -> None:
         super().__init__()
@@ -76,4 +80,4 @@ class LatentTokens(nn.Module):
         """What to add to the tokens of the task's layout. No code is the middle of all codes, and adds zero."""
         weight = self.tables[task].get_parameter("weight")
         rows = [[0.0] * weight.shape[1] if code is None else list(code) for code in codes]
-        return torch.einsum("nk,tkd->ntd", torch.tensor(rows).to(weight), weight)
+        return FACTOR * torch.einsum("nk,tkd->ntd", torch.tensor(rows).to(weight), weight)

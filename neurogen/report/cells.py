@@ -19,22 +19,16 @@ from neurogen.report import paper
 from neurogen.study.execution import in_order
 from neurogen.study.pipeline import Aggregate, Evaluate, Tune
 from neurogen.study.results import (
-    DOUBTFUL,
-    NAMES,
     Environment,
     EvaluationResult,
     FewShotResult,
-    FewShotSummary,
-    NamingSummary,
     Population,
     PopulationResult,
-    PopulationSummary,
-    Row,
-    Status,
     from_json,
     measured,
     to_json,
 )
+from neurogen.study.rows import DOUBTFUL, NAMES, FewShotSummary, NamingSummary, PopulationSummary, Row, Status
 from neurogen.study.step import Step, flat
 
 INDEPENDENT = (Population.CLASSICAL, Population.ZOO)  # networks that are each trained by themselves

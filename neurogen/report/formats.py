@@ -16,7 +16,8 @@ from tabulate import tabulate
 from neurogen import store
 from neurogen.report import tables
 from neurogen.report.table import Table
-from neurogen.study.results import COLUMNS, NAMES, Row, from_json, to_json
+from neurogen.study.results import from_json, to_json
+from neurogen.study.rows import COLUMNS, NAMES, Row
 
 LONGEST_SLUG = 120
 SYMBOLS = str.maketrans({"±": r"$\pm$", "×": r"$\times$", "α": r"$\alpha$", "–": "--"})  # tabulate leaves them

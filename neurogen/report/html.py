@@ -23,7 +23,8 @@ from neurogen.report.table import MISSING, Table, spread
 from neurogen.report.tables import LABELS
 from neurogen.study.costs import Ledger
 from neurogen.study.pipeline import Aggregate, Evaluate
-from neurogen.study.results import Population, Row, from_json
+from neurogen.study.results import Population, from_json
+from neurogen.study.rows import Row
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -33,7 +33,8 @@ from neurogen.report.figures import (
 from neurogen.report.formats import slug
 from neurogen.report.tables import LABELS, heading, varied_names
 from neurogen.study.pipeline import Evaluate
-from neurogen.study.results import Population, Row, measured
+from neurogen.study.results import Population, measured
+from neurogen.study.rows import Row
 
 LINES = ("#d1495b", "#30638e", "#c98a1b", "#3a7d44", "#7b4b94", "#00798c", "#8d5524", "#555555")
 MARKS = {

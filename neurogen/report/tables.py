@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from neurogen.data.report import DataReport
 from neurogen.report.table import MISSING, Table, duration, fixed, grouped, percent, spread
 from neurogen.study.costs import Ledger
-from neurogen.study.results import DOUBTFUL, NAMES, Population, Row
+from neurogen.study.results import Population
+from neurogen.study.rows import DOUBTFUL, NAMES, Row
 
 LABELS = {
     Population.CLASSICAL: "classical training",

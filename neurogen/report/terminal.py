@@ -28,7 +28,8 @@ from neurogen.report.tables import LABELS
 from neurogen.study import costs
 from neurogen.study.costs import Ledger
 from neurogen.study.pipeline import Aggregate
-from neurogen.study.results import Population, Row, from_json
+from neurogen.study.results import Population, from_json
+from neurogen.study.rows import Row
 
 if TYPE_CHECKING:
     from neurogen.config import Experiment, GpuConfig

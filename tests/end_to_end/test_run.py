@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from neurogen.data.dataset import load_images
 from neurogen.data.preparation import ImageShape
-from neurogen.study.results import COLUMNS
+from neurogen.study.rows import COLUMNS
 from neurogen.targets.networks import cnn
 from tests.conftest import TINY, Composed, FinishedRun, Program, folders
 from tests.programs import run_new

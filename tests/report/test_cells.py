@@ -22,7 +22,7 @@ from neurogen.report.tables import of_study
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Aggregate
-from neurogen.study.results import COLUMNS, Row
+from neurogen.study.rows import COLUMNS, Row
 from neurogen.training.runtime import Runtime
 
 

@@ -12,7 +12,8 @@ from neurogen.errors import UserError
 from neurogen.report.formats import read_rows
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
-from neurogen.study.results import EvaluationResult, Row, to_json
+from neurogen.study.results import EvaluationResult, to_json
+from neurogen.study.rows import Row
 from neurogen.training.runtime import Runtime
 
 
