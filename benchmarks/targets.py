@@ -25,7 +25,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.setting import DEVICE, report, reported
+from benchmarks.setting import DEVICE, NUM_THREADS, report, reported
 from benchmarks.timing import seconds_of
 from neurogen import store
 from neurogen.data.dataset import load_images
@@ -113,7 +113,7 @@ def measured(target: str, block_tokens: str, work: str) -> Measurement:
     """The work once, after one warm-up where the target is small."""
     words = TARGETS[target] or [f"target={target}"]
     experiment = compose([*words, "dataset=mnist5k", f"generator.block_tokens={block_tokens}", f"device={DEVICE}"])
-    runtime, dataset = runtime_here(DEVICE), load_images(experiment.dataset)
+    runtime, dataset = runtime_here(DEVICE, NUM_THREADS), load_images(experiment.dataset)
     network = build_network(experiment.target, dataset.shape).to(runtime.device)
     layout = ParameterLayout.of(network)
     task = Task.of(dataset, experiment.dataset, experiment.target, Scale.of_fan_in(layout, None))
@@ -153,7 +153,7 @@ def measured(target: str, block_tokens: str, work: str) -> Measurement:
 
 def publish(rows: Sequence[Measurement], folder: Path) -> None:
     """The table on the terminal, JSON, and the curves."""
-    runtime = runtime_here(DEVICE)
+    runtime = runtime_here(DEVICE, NUM_THREADS)
     table = Table(title=f"python -m benchmarks.targets, {DEVICE}, {runtime.num_threads} threads", title_justify="left")
     for column in ("target", "values", "tokens", "trained", "blocks", "work", "s", "GiB"):
         table.add_column(column)
