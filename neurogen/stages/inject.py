@@ -54,7 +54,8 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
         # step_rng decides what is the same for all contexts of a step
         step_rng, rng = (rng_of(step.seed, "inject", step_index, index) for index in (0, context_index))
         chance, _ = (float(torch.rand((), generator=source)) for source in (step_rng, rng))
-        code = _code_of_a_network(data, step.seed, step_index, context_index)
+        codes = data.zoo.components.codes if data.zoo is not None and data.zoo.components is not None else ()
+        code = code_of_a_network(codes, step.seed, step_index, context_index)
         if chance >= step.generator.context_warmup:
             return Prompt(GENERIC, None, code=code), SameTask(data.task.class_names)
         index = data.dataset.train.sample(len(data.dataset.train), rng)
@@ -93,15 +94,14 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
     return {"history": history, "zoo_mean_validation_accuracy": accuracies}
 
 
-def _code_of_a_network(data: TaskData, seed: int, step_index: int, context_index: int) -> Code | None:
-    """With codes, that of a reference network; those of a step are different ones, as far as there are so many."""
-    assert data.zoo is not None
-    if data.zoo.components is None:
+def code_of_a_network(codes: Sequence[Code], seed: int, step_index: int, context_index: int) -> Code | None:
+    """That of a reference network; the contexts of a step have different ones, as far as there are so many. None where
+    there are no codes."""
+    if not codes:
         return None
-    codes = data.zoo.components.codes
     first = context_index - context_index % len(codes)
     order = torch.randperm(len(codes), generator=rng_of(seed, "inject", "codes", step_index, first))
-    return codes[order[context_index - first]]
+    return codes[int(order[context_index - first])]
 
 
 def _say_how_near(

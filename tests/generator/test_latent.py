@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import neurogen
 from neurogen.errors import UserError
 from neurogen.generator.context import Context
 from neurogen.generator.folder import load_generator, save_generator
@@ -17,6 +18,10 @@ from neurogen.generator.losses import ZooMoments, injection_loss
 from neurogen.generator.prompts import GENERIC, Prompt
 from neurogen.generator.task import Task
 from neurogen.generator.transfer import transferred
+from neurogen.stages.inject import code_of_a_network
+from neurogen.study.execution import in_order, run_here
+from neurogen.study.graph import steps_of
+from neurogen.study.results import Population
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.runtime import Runtime
@@ -156,6 +161,40 @@ def test_a_new_target_takes_over_what_codes_mean(coded: tuple[Generator, str, Co
     assert after.shape == (len(layout.chunks(width)), LATENT, width)
     assert torch.equal(after[0], before[0])
     assert torch.equal(after[-1], before[-1])
+
+
+def test_both_stages_give_networks_that_differ(experiment: Composed, runtime: Runtime) -> None:
+    """Also from equal contexts; the same seed gives the same networks."""
+    words = [f"generator.latent={LATENT}", "recipe.inject.contexts_per_step=3", "recipe.inject.steps=30"]
+    coded, plain = (
+        steps_of([experiment("generator.context_samples=0", "recipe.tune.steps=2", *given)]).evaluations[0]
+        for given in (words, words[2:])
+    )
+    spreads = {}
+    for name, step in (("coded", coded), ("plain", plain)):
+        run_here(in_order(step), runtime)
+        populations = step.result().populations
+        spreads[name] = [populations[key].spread for key in (Population.AFTER_INJECT, Population.GENERATED)]
+    assert min(spread or 0 for spread in spreads["coded"]) > 0.1
+    assert max(spread or 0 for spread in spreads["plain"]) < 1e-4
+    generator = neurogen.load(coded.tune.folder)
+    first, second = generator.generate(num_networks=2)
+    (again,) = generator.generate(num_networks=1)
+    weights = [torch.cat([value.flatten() for value in each.parameters()]) for each in (first, second, again)]
+    assert torch.equal(weights[0], weights[2])
+    assert not torch.allclose(weights[0], weights[1], atol=1e-3)
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(3, {3}), (5, {5}), (7, {5})])
+def test_the_contexts_of_a_step_match_different_networks(count: int, sizes: set[int]) -> None:
+    """As far as there are so many; another step draws another order."""
+    components = ZooMoments.of(zoo_of(5), 4).components
+    assert components is not None
+    for step_index in range(3):
+        drawn = [code_of_a_network(components.codes, 0, step_index, index) for index in range(count)]
+        assert {len(set(drawn))} == sizes
+    orders = {tuple(code_of_a_network(components.codes, 0, step, index) for index in range(5)) for step in range(5)}
+    assert len(orders) > 1
 
 
 @pytest.mark.parametrize(
