@@ -6,11 +6,11 @@ from pathlib import Path
 
 from benchmarks.setting import report
 from benchmarks.stages import runtime_on
-from neurogen import store
+from neurogen.environment import environment
 
 
 def measure(folder: Path, case: str) -> None:
     """What identifies the machine and its software."""
     runtime = runtime_on()
-    about = store.environment(runtime.device, runtime.dtype)
+    about = environment(runtime.device, runtime.dtype)
     report(**{name: value for name, value in about.items() if name != "host"})

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.setting import DEVICE
-from neurogen import store
+from neurogen.environment import environment
 from neurogen.training.runtime import runtime_here
 
 
@@ -55,7 +55,7 @@ def publish(name: str, rows: Sequence[Row], num_threads: int = 0) -> None:
         seconds, against_seconds, ratio = times
         table.add_row(row.what, seconds, row.against, against_seconds, ratio, str(row.n))
     Console().print(table)
-    about = store.environment(runtime.device, runtime.dtype)
+    about = environment(runtime.device, runtime.dtype)
     del about["host"]
     content = {**about, "num_threads": runtime.num_threads, "rows": [asdict(row) for row in rows]}
     folder = Path(os.environ.get("OUT", "bench-results"))

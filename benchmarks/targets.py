@@ -27,8 +27,8 @@ from rich.table import Table
 
 from benchmarks.setting import DEVICE, NUM_THREADS, report, reported
 from benchmarks.timing import seconds_of
-from neurogen import store
 from neurogen.data.dataset import load_images
+from neurogen.environment import environment
 from neurogen.generator.context import Context
 from neurogen.generator.folder import build_generator
 from neurogen.generator.losses import tuning_loss
@@ -161,7 +161,7 @@ def publish(rows: Sequence[Measurement], folder: Path) -> None:
         counts = (f"{number:,}" for number in (row.values, row.tokens, row.trained))
         table.add_row(row.target, *counts, row.block_tokens, row.work, f"{row.seconds:.2f}", f"{row.peak_gib:.2f}")
     Console().print(table)
-    about = store.environment(runtime.device, runtime.dtype)
+    about = environment(runtime.device, runtime.dtype)
     del about["host"]
     content = {**about, "num_threads": runtime.num_threads, "rows": [asdict(row) for row in rows]}
     folder.mkdir(parents=True, exist_ok=True)

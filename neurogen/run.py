@@ -213,8 +213,8 @@ def run_steps(experiment: Experiment, steps: Sequence[Step], stop: Event) -> Non
 def check_nodes(experiment: Experiment) -> None:
     """The site check on this rank of a job. Raises ClusterError with what is wrong, or outside a job."""
     from hpc.jobs.check_here import check_here
+    from neurogen.environment import LIBRARIES
     from neurogen.program import NAME, inputs_of
-    from neurogen.store import LIBRARIES
     from neurogen.study.graph import steps_of
 
     inputs = inputs_of(steps_of([experiment]))

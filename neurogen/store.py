@@ -1,4 +1,4 @@
-"""The files and markers of a step's folder, and the environment in which it ran.
+"""The files and markers of a step's folder.
 
 A step writes into `root/<kind>/<label>-<key>/`. A file appears whole: it is written under a temporary name, flushed to
 the disk and then renamed. DONE is written last, when all else is on the disk, so a folder without it is work in
@@ -12,14 +12,11 @@ import errno
 import hashlib
 import json
 import os
-import platform
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -27,12 +24,10 @@ from typing import TYPE_CHECKING, Any
 from neurogen.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 DONE, DIGESTS = "DONE", "sha256"
 READ_AGAIN = (".json", ".safetensors")  # files of a step that others read
-LIBRARIES = ("torch", "torchvision", "transformers", "peft", "numpy")  # whose versions a result may depend on
 TEMPORARY = ".tmp"
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP)
 ROOT_MARKER = ".neurogen"  # a file in every root, so that data in the same folder are read without the results
@@ -227,86 +222,3 @@ def exclusive(folder: Path, stop: Event) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def environment(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """What a step runs on: versions, commit, host, CPU, GPUs; its own device, None for a CPU, and the backbone's dtype.
-
-    None as well for what a CPU does not need: driver, CUDA, cuDNN, NCCL.
-    """
-    import torch
-
-    on_gpu = device.type == "cuda"
-    return {
-        "python": platform.python_version(),
-        "host": platform.node(),
-        "cpu": _cpu(),
-        "cpu_cores": os.cpu_count(),
-        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
-        "device": torch.cuda.get_device_name(device) if on_gpu else None,
-        "dtype": str(dtype).removeprefix("torch."),
-        "driver": _driver() if on_gpu else None,
-        "cuda": torch.version.cuda if on_gpu else None,
-        "cudnn": torch.backends.cudnn.version() if on_gpu else None,
-        "nccl": _nccl() if on_gpu else None,
-        "commit": commit_here(),
-        "versions": {name: _version(name) for name in ("neurogen", *LIBRARIES, "deepspeed")},
-    }
-
-
-def _nccl() -> str | None:
-    """The version of NCCL; None where torch was built without it."""
-    import torch
-
-    if not torch.distributed.is_nccl_available():
-        return None
-    return ".".join(map(str, torch.cuda.nccl.version()))
-
-
-def _driver() -> str | None:
-    """The version of the GPU's driver; None where nvidia-smi is missing."""
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        printed = subprocess.run(query, capture_output=True, encoding="utf-8", errors="replace", check=False)
-    except FileNotFoundError:
-        return None
-    return printed.stdout.split()[0] if printed.returncode == 0 else None
-
-
-def _cpu() -> str:
-    """The name of the CPU, as far as the system knows it."""
-    source = Path("/proc/cpuinfo")
-    lines = source.read_text(encoding="utf-8").splitlines() if source.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def commit_here() -> str | None:
-    """The commit of this code: that of its repository, or the one noted beside the copy that a sweep's jobs run.
-
-    None where the code was installed, or git is missing.
-    """
-    folder = Path(__file__).parents[1]
-    if (folder / "COMMIT").exists():
-        return (folder / "COMMIT").read_text(encoding="utf-8").strip() or None
-    if not (folder / ".git").exists():  # installed; a repository further up would be another project's
-        return None
-    try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            cwd=folder,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
-    except FileNotFoundError:  # no git on this machine
-        return None
-    return described.stdout.strip() or None

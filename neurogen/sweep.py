@@ -35,8 +35,9 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
     from hpc.jobs.sweep import Sweep
     from hpc.ranks.zero import zero_from
     from neurogen import program
+    from neurogen.environment import LIBRARIES, commit_here
     from neurogen.experiment import experiment_from
-    from neurogen.store import LIBRARIES, commit_here, mark_root
+    from neurogen.store import mark_root
     from neurogen.study.graph import evaluations_of, study_of
 
     experiments = [experiment_from(point) for point in composed]

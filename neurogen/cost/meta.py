@@ -21,9 +21,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from neurogen.config import BackboneConfig, Experiment, GpuConfig, TargetConfig
 from neurogen.data.preparation import DataShape, ImageShape, Normalisation, TokenEmbedding
-from neurogen.generator.backbone import Backbone, with_lora
+from neurogen.generator.backbone import Backbone
 from neurogen.generator.blocks import is_split
 from neurogen.generator.generator import Generator
+from neurogen.generator.loading import with_lora
 from neurogen.generator.losses import ZooMoments, injection_loss, tuning_loss
 from neurogen.generator.parts import Embeddings, ParameterTokens
 from neurogen.generator.pretrained import Pretrained, architecture_of

@@ -26,10 +26,10 @@ from neurogen.data.identity import identity_of_target, require_same_code
 from neurogen.data.preparation import DataShape, ImageShape, Normalisation, TextShape, TokenEmbedding
 from neurogen.errors import UserError
 from neurogen.experiment import typed
-from neurogen.generator.backbone import load_backbone
 from neurogen.generator.card import adapter_card, generator_card
 from neurogen.generator.generator import Generator
 from neurogen.generator.known import KnownRows
+from neurogen.generator.loading import load_backbone
 from neurogen.generator.task import Task
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale

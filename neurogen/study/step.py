@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from neurogen import store
 from neurogen.config import IF_SET, StepKind
+from neurogen.environment import environment
 from neurogen.errors import saying_what_saves_memory
 
 if TYPE_CHECKING:
@@ -117,9 +118,9 @@ class Step(ABC):
                 store.remove_temporaries(self.folder)
                 about = {"kind": self.kind, "key": self.key, **plain(self, identity=False)}
                 store.write_json(self.folder / "config.json", about)
-                environment = store.environment(runtime.device, runtime.dtype)
-                environment |= {"ranks": runtime.ranks.size, "deterministic": runtime.numerics.deterministic}
-                store.write_json(self.folder / "environment.json", environment | {"revisions": self.revisions()})
+                ran_on = environment(runtime.device, runtime.dtype)
+                ran_on |= {"ranks": runtime.ranks.size, "deterministic": runtime.numerics.deterministic}
+                store.write_json(self.folder / "environment.json", ran_on | {"revisions": self.revisions()})
             module, function = self.runs.split(":")
             reset_peak_memory(runtime.device)
             started = time.monotonic()
@@ -128,7 +129,7 @@ class Step(ABC):
             seconds = time.monotonic() - started
             if runtime.is_first:
                 if self.repositories:  # the work may have brought them
-                    store.write_json(self.folder / "environment.json", environment | {"revisions": self.revisions()})
+                    store.write_json(self.folder / "environment.json", ran_on | {"revisions": self.revisions()})
                 cost = {"seconds": seconds, "gpu_hours": seconds / 3600 * runtime.num_gpus}
                 store.write_json(self.folder / "metrics.json", {**metrics, **cost})
                 store.mark_done(self.folder)

@@ -11,9 +11,9 @@ import torch
 from neurogen.cost.room import require_room
 from neurogen.data.dataset import load_images
 from neurogen.errors import UserError
-from neurogen.generator.backbone import load_backbone
 from neurogen.generator.context import Context
 from neurogen.generator.folder import build_generator
+from neurogen.generator.loading import load_backbone
 from neurogen.generator.parts import Embeddings
 from neurogen.generator.task import Task
 from neurogen.stages.conditioning import conditions_of, generate_under

@@ -8,7 +8,8 @@ import transformers
 from torch import Tensor
 
 from neurogen.errors import UserError
-from neurogen.generator.backbone import attention_of, load_backbone, opening_of
+from neurogen.generator.backbone import opening_of
+from neurogen.generator.loading import attention_of, load_backbone
 from neurogen.generator.parts import Embeddings, Text, TokenIds
 from neurogen.generator.pretrained import load_tokenizer
 from neurogen.training.runtime import Runtime

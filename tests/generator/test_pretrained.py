@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from neurogen.errors import UserError
-from neurogen.generator.backbone import load_backbone
+from neurogen.generator.loading import load_backbone
 from neurogen.training.runtime import Runtime
 from tests.conftest import TINY, Composed, Program, error_line
 from tests.outside import language_model, outside, serving

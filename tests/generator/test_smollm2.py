@@ -7,7 +7,8 @@ import torch
 
 from neurogen.cache import cache_folder
 from neurogen.config import NamesConfig
-from neurogen.generator.backbone import Backbone, load_backbone
+from neurogen.generator.backbone import Backbone
+from neurogen.generator.loading import load_backbone
 from neurogen.generator.parts import Text, TokenIds
 from neurogen.generator.pretrained import load_pretrained
 from neurogen.stages.name_baselines import chosen_classes

@@ -13,10 +13,11 @@ from transformers import Qwen2VLProcessor, Qwen2VLVideoProcessor
 from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.errors import UserError
-from neurogen.generator.backbone import VisionBackbone, load_backbone
+from neurogen.generator.backbone import VisionBackbone
 from neurogen.generator.context import Context
 from neurogen.generator.folder import build_generator, load_generator, save_generator
 from neurogen.generator.generator import Generator
+from neurogen.generator.loading import load_backbone
 from neurogen.generator.parts import Embeddings, Part, Picture, Text
 from neurogen.generator.prompts import Prompt
 from neurogen.generator.task import Task

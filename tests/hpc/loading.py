@@ -22,7 +22,7 @@ from hpc.ranks.distributed import runtime_of_ranks
 from hpc.ranks.placement import Placement
 from hpc.ranks.zero import zero_from
 from neurogen.experiment import experiment_from
-from neurogen.generator.backbone import load_backbone
+from neurogen.generator.loading import load_backbone
 from neurogen.generator.usable import require_usable
 from neurogen.program import runtime_from, settings_of
 from neurogen.run import conf_folder

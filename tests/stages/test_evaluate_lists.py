@@ -9,7 +9,8 @@ from torch.func import functional_call
 from neurogen import store
 from neurogen.data.dataset import load_images
 from neurogen.data.folders import SplitName
-from neurogen.generator.backbone import Backbone, load_backbone
+from neurogen.generator.backbone import Backbone
+from neurogen.generator.loading import load_backbone
 from neurogen.report.cells import cells_of, row_of
 from neurogen.report.tables import of_row
 from neurogen.stages.evaluate_lists import LISTS, Naming

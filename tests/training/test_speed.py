@@ -11,8 +11,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from neurogen import store
 from neurogen.config import StepKind
+from neurogen.environment import environment
 from neurogen.run import conf_folder
 from neurogen.study.step import Step
 from neurogen.training import memory
@@ -110,7 +110,7 @@ def test_an_unknown_card_is_named_once(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_the_environment_has_nothing_of_a_gpu_where_there_is_none() -> None:
-    about = store.environment(torch.device("cpu"), torch.float32)
+    about = environment(torch.device("cpu"), torch.float32)
     assert [about[name] for name in ("device", "driver", "cuda", "cudnn", "nccl")] == [None] * 5
     assert about["dtype"] == "float32"
     assert {"torch", "deepspeed"} <= about["versions"].keys()
