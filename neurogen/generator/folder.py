@@ -33,6 +33,7 @@ from neurogen.generator.loading import load_backbone
 from neurogen.generator.task import Task
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
+from neurogen.training.memory import return_freed_memory
 from neurogen.training.runtime import Runtime
 
 ANEW = "copy the folder again, or delete it and train anew"  # what to do about one that is not whole
@@ -99,6 +100,8 @@ def build_generator(
     backbone: BackboneConfig, config: GeneratorConfig, tasks: list[Task], seed: int, runtime: Runtime
 ) -> Generator:
     """An untrained generator on the runtime's device."""
+    if config.block_tokens is not None:
+        return_freed_memory()
     loaded = load_backbone(backbone, runtime, seed)
     return Generator(loaded, {task.name: task for task in tasks}, config, seed).to(runtime.device)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import resource
 from pathlib import Path
 
@@ -12,6 +14,7 @@ STATUS, PEAK = Path("/proc/self/status"), "VmHWM:"  # in kB
 MEMINFO, CGROUP_LIMIT = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
 CLEAR_REFS = Path("/proc/self/clear_refs")
 PEAK_OF_PROCESS = "5"  # what Linux resets when this is written there
+M_MMAP_THRESHOLD, LARGE = -3, 65_536  # of glibc's malloc.h; bytes
 
 
 def peak_memory_gb(device: torch.device) -> float:
@@ -42,3 +45,13 @@ def reset_peak_memory(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
     elif os.access(CLEAR_REFS, os.W_OK):
         CLEAR_REFS.write_text(PEAK_OF_PROCESS, encoding="utf-8")
+
+
+def return_freed_memory() -> None:
+    """From now on large arrays go back to the system as soon as they are freed.
+
+    glibc keeps them otherwise, in pieces that the next arrays may not fit into. Where many blocks are read one after
+    the other, a process then grows with every block. Other C libraries are left as they are.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE)
