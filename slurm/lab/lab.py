@@ -20,14 +20,17 @@ A site may be broken on purpose, to see what is said of it:
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 
@@ -141,7 +144,8 @@ class Lab:
             (self.folder / name).mkdir(parents=True)
         (self.folder / MARK).touch()
         try:
-            self._start_daemons()
+            with one_start_at_a_time():
+                self._start_daemons()
         except BaseException:
             self.stop()
             raise
@@ -335,6 +339,14 @@ def end(pid: int) -> None:
             if not Path(f"/proc/{pid}").exists():
                 return
             time.sleep(0.1)
+
+
+@contextmanager
+def one_start_at_a_time() -> Iterator[None]:
+    """Ports are free until a daemon listens on them, so another lab chooses its own only then."""
+    with (Path(tempfile.gettempdir()) / "neurogen-lab.lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def free_ports(count: int) -> list[int]:
