@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,8 @@ def test_two_labs_that_start_at_once_have_ports_of_their_own(
     try:
         with ThreadPoolExecutor() as pool:
             list(pool.map(Lab.start, both))
+        ports = [re.findall(r"Port=(\d+)", (other.folder / "slurm.conf").read_text()) for other in both]
+        assert set(ports[0]).isdisjoint(ports[1])  # SLURM itself would not notice: it asks whoever answers there
         for other in both:
             process = subprocess.run(
                 ["srun", "-N2", "true"], env=os.environ | other.environment, timeout=60, check=False
