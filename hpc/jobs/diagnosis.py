@@ -20,6 +20,7 @@ from hpc.jobs import scheduler, unheard
 from hpc.jobs.answer import Answer
 from hpc.jobs.attempts import Attempt, attempts_of
 from hpc.jobs.check_report import said
+from hpc.jobs.logs import last_lines
 from hpc.jobs.queue import Queue, Record
 from hpc.jobs.script import log_path
 from hpc.jobs.site_check import KIND as CHECK
@@ -39,7 +40,6 @@ SEVERAL_NODES = "one of {node} failed; run again takes those that are up"
 NEVER_RAN = "cancelled: what it needs failed, or by hand"
 NEEDS_FAILED = "what it needs failed"
 OUT_OF_MEMORY_MESSAGES = ("oom_kill", "oom-kill", "exceeded memory limit")
-LAST_BYTES = 20_000  # of a log
 
 
 def state_of(step: ManifestStep, records: Sequence[Record], answer: Answer, queue: Queue) -> tuple[State, str]:
@@ -100,12 +100,7 @@ def _without_a_reason(word: str, node: str, folder: Path, attempts: Sequence[Att
 
 def _log_shows_out_of_memory(log: Path) -> bool:
     """SLURM writes it to the log even at sites where the job's state does not say so."""
-    if not log.is_file():
-        return False
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - LAST_BYTES))
-        text = file.read().decode(errors="replace")
-    return any(message in text for message in OUT_OF_MEMORY_MESSAGES)
+    return any(message in line for line in last_lines(log) for message in OUT_OF_MEMORY_MESSAGES)
 
 
 def setting_to_raise(kind: str, reason: str) -> str:
