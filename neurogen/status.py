@@ -179,9 +179,9 @@ def failures_of(overview: Overview) -> Iterator[str]:
     causes = first_causes(overview)
     if not causes:
         yield "nothing has failed"
+    dependants_of = Counter(step.cause for step in overview.steps)
     for reason, steps in causes.items():
-        identities = {step.identity for step in steps}
-        dependants = sum(step.cause in identities for step in overview.steps)
+        dependants = sum(dependants_of[step.identity] for step in steps)
         setting = setting_to_raise(steps[0].kind, reason)
         command = overview.command or "the command that submitted this sweep"
         yield f"\n{named(steps)} ({steps[0].label}) failed: {reason}"
