@@ -34,6 +34,7 @@ from tests.hpc.forked import free_port
 pytestmark = MARKS
 NUM_RANKS = 2
 SHORT = ["recipe.inject.steps=2", "recipe.inject.contexts_per_step=2"]
+BUSY = "import os\nos.nice(5)\nwhile True: pass"
 SIGNS = ("terminate", "Traceback", "SIGABRT", "Fatal Python error")
 
 
@@ -69,10 +70,11 @@ class Ranks:
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
-    """Ranks, and beside them as many processes that do nothing but take time as there are cores."""
+    """Ranks, and beside them as many processes that do nothing but take time as there are cores: a share of a quarter,
+    so that the ranks come forward."""
     with ExitStack() as processes:
         for _ in range(os.cpu_count() or 1):
-            busy = processes.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+            busy = processes.enter_context(subprocess.Popen([sys.executable, "-c", BUSY]))
             processes.callback(busy.kill)
         server = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.rank_server"],
