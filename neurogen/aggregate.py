@@ -46,8 +46,9 @@ def aggregate(step: Aggregate, runtime: Runtime) -> dict[str, Any]:
     formats.write_study(rows, step.folder)
     write_hparams(rows, step.folder)
     pictures = study_plots.draw_all(rows, list(cells.values()), step.folder)
-    for row_pictures, evaluations in zip(pictures.of_rows, cells.values(), strict=True):
-        for evaluation in reversed([evaluation for evaluation in evaluations if evaluation.is_done]):
+    drawn = study_plots.drawn(list(cells.values()))
+    for row_pictures, evaluations in zip(pictures.of_rows, drawn, strict=True):
+        for evaluation in reversed(evaluations):
             row_pictures |= plots.draw_all(evaluation, step.folder, runtime)  # the report shows the first seed
     ledger = write_costs(step.folder)
     missing = [why_missing(evaluation) for evaluation in step.evaluations if not evaluation.is_done]

@@ -14,7 +14,7 @@ import argparse
 import shlex
 import subprocess
 import sys
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from rich.table import Table
 
 from hpc.errors import ClusterError
 from hpc.jobs.diagnosis import setting_to_raise
+from hpc.jobs.logs import last_lines
 from hpc.jobs.scheduler import poll_s
 from hpc.jobs.state import State
 from hpc.jobs.status import Cancelled, Overview, StepStatus, cancel, watch
@@ -178,9 +179,9 @@ def failures_of(overview: Overview) -> Iterator[str]:
     causes = first_causes(overview)
     if not causes:
         yield "nothing has failed"
+    dependants_of = Counter(step.cause for step in overview.steps)
     for reason, steps in causes.items():
-        identities = {step.identity for step in steps}
-        dependants = sum(step.cause in identities for step in overview.steps)
+        dependants = sum(dependants_of[step.identity] for step in steps)
         setting = setting_to_raise(steps[0].kind, reason)
         command = overview.command or "the command that submitted this sweep"
         yield f"\n{named(steps)} ({steps[0].label}) failed: {reason}"
@@ -188,8 +189,7 @@ def failures_of(overview: Overview) -> Iterator[str]:
         log = Path(steps[0].log)
         if log.is_file():
             yield f"  the last lines of {log}"
-            with log.open(encoding="utf-8", errors="replace") as file:
-                yield from (f"    {line.rstrip()}" for line in deque(file, LINES_OF_A_LOG))
+            yield from (f"    {line.rstrip()}" for line in last_lines(log)[-LINES_OF_A_LOG:])
         yield "  next, once the cause is mended" if not setting else f"  next, with more than before of {setting}"
         yield f"    {command}{f' {setting}=MORE' if setting else ''}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -43,10 +44,28 @@ class Attempt:
 def attempts_of(folder: Path, index: int) -> list[Attempt]:
     """All attempts at the step `index` of the batch in `folder`, the oldest first.
 
+    Raises ClusterError where a note is broken.
+    """
+    return read_attempts(folder.glob(f"attempt-{index}-*.json"))
+
+
+def notes_in(folder: Path) -> dict[int, list[Path]]:
+    """The notes of all attempts at steps of the batch in `folder`, by the step's index."""
+    notes: dict[int, list[Path]] = {}
+    for path in folder.glob("attempt-*-*.json"):
+        index = path.name.split("-")[1]
+        if index.isdecimal():
+            notes.setdefault(int(index), []).append(path)
+    return notes
+
+
+def read_attempts(notes: Iterable[Path]) -> list[Attempt]:
+    """The attempts in these notes, the oldest first.
+
     Fields that another version of the code wrote are ignored. Raises ClusterError where a note is broken.
     """
     attempts = []
-    for path in folder.glob(f"attempt-{index}-*.json"):
+    for path in notes:
         attempts.append(read_json(path, partial(_attempt, path.stat().st_mtime), "delete it: it is a note of times"))
     return sorted(attempts, key=lambda attempt: attempt.started)
 

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from hpc.jobs.files import read_json, write_json
+from hpc.jobs.logs import last_lines
 from hpc.ranks.probes import Gpu
 from hpc.types import require_types
 
 FILE = "report.json"
 MOST_PROBLEMS = 4  # in one line
 LEAST_SHOWN_S = 0.1  # of a phase
+MOST_BYTES_SAID = 4_000_000  # a line of each of 20,000 ranks
 
 
 class Phase(StrEnum):
@@ -89,10 +91,8 @@ class Report:
 
 def said(log: Path) -> dict[int, tuple[str, str]]:
     """By rank, the node and the error that it has printed; srun puts the rank before every line of the log."""
-    if not log.exists():
-        return {}
     printed: dict[int, tuple[str, str]] = {}
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in last_lines(log, MOST_BYTES_SAID):
         rank, is_error, message = line.lstrip().partition(": error: ")
         node, _, text = message.partition(": ")
         if is_error and rank.isdecimal():

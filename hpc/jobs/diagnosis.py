@@ -17,14 +17,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpc.jobs import scheduler, unheard
-from hpc.jobs.answer import Answer
-from hpc.jobs.attempts import Attempt, attempts_of
+from hpc.jobs.attempts import Attempt
 from hpc.jobs.check_report import said
-from hpc.jobs.queue import Queue, Record
+from hpc.jobs.logs import last_lines
+from hpc.jobs.queue import Record
 from hpc.jobs.script import log_path
 from hpc.jobs.site_check import KIND as CHECK
 from hpc.jobs.state import State
 from hpc.jobs.sweep import ManifestStep
+from hpc.jobs.view import QueueView
 
 # Why jobs end, by SLURM's word for it.
 REASONS = {
@@ -39,52 +40,51 @@ SEVERAL_NODES = "one of {node} failed; run again takes those that are up"
 NEVER_RAN = "cancelled: what it needs failed, or by hand"
 NEEDS_FAILED = "what it needs failed"
 OUT_OF_MEMORY_MESSAGES = ("oom_kill", "oom-kill", "exceeded memory limit")
-LAST_BYTES = 20_000  # of a log
 
 
-def state_of(step: ManifestStep, records: Sequence[Record], answer: Answer, queue: Queue) -> tuple[State, str]:
+def state_of(step: ManifestStep, records: Sequence[Record], view: QueueView) -> tuple[State, str]:
     """The state and its reason. `records` are those of the step, the oldest first."""
     if step.is_done:
         return State.DONE, ""
     if not records:
         return State.MISSING, "never submitted"
-    record = records[-1]
-    index = record.steps.index(step.identity)
-    task = record.states(answer.known).get(step.identity)
+    record, answer = records[-1], view.answer
+    index, task = view.index(record, step.identity), view.task(record, step.identity)
     accounted = [past for past in answer.ended.get(record.name, []) if past.index in (index, None)]
     last = accounted[-1] if accounted else task
     if answer.silence and (last is None or last.may_go_on):
-        return unheard.state_of(record, index, task, answer, queue)
+        return unheard.state_of(record, step.identity, view)
     if task is not None and task.is_stuck:
-        return State.FAILED, queue.cancel_reason(record) or NEEDS_FAILED
+        return State.FAILED, view.queue.cancel_reason(record) or NEEDS_FAILED
     if task is not None and task.is_active and not answer.silence:
         is_pending = task.state in scheduler.PENDING
         return (State.PENDING, task.reason) if is_pending else (State.RUNNING, task.node)
     if last is not None and last.may_go_on:
         return State.UNKNOWN, f"accounting says {last.state}, and squeue does not list it"
-    return _how_it_ended(step, record, index, last, queue)
+    return _how_it_ended(step, record, last, view)
 
 
 def _how_it_ended(
-    step: ManifestStep, record: Record, index: int, last: scheduler.TaskState | None, queue: Queue
+    step: ManifestStep, record: Record, last: scheduler.TaskState | None, view: QueueView
 ) -> tuple[State, str]:
     """Of a step that is over and not done: SLURM's reason if it has one, else that of the job's own notes."""
     word, node = (last.state, last.node) if last is not None else ("", "")
-    folder = queue.batch_folder(record.name)
-    attempts = attempts_of(folder, index)
+    folder = view.queue.batch_folder(record.name)
+    log = log_path(record, folder, view.index(record, step.identity))
+    attempts = view.attempts(record, step.identity)
     if word in REASONS:
         is_several = word in scheduler.NODE_FAILURE and bool(re.search(r"[\[,]", node))
         reason = SEVERAL_NODES if is_several else REASONS[word]
         return State.FAILED, reason.format(kind=step.kind, node=node)
     if attempts and attempts[-1].exit_status is not None:
         return State.FAILED, attempts[-1].message
-    printed = said(log_path(record, folder, index)) if step.kind == CHECK else {}
+    printed = said(log) if step.kind == CHECK else {}
     if printed:  # by ranks whose rank 0 could not sum it up
         return State.FAILED, "; ".join(dict.fromkeys(f"{node}: {problem}" for node, problem in printed.values()))
-    if word != "COMPLETED" and _log_shows_out_of_memory(log_path(record, folder, index)):
+    if word != "COMPLETED" and _log_shows_out_of_memory(log):
         return State.FAILED, REASONS["OUT_OF_MEMORY"].format(kind=step.kind)
     if word == "CANCELLED":
-        return State.FAILED, queue.cancel_reason(record) or ("cancelled" if attempts else NEVER_RAN)
+        return State.FAILED, view.queue.cancel_reason(record) or ("cancelled" if attempts else NEVER_RAN)
     return _without_a_reason(word, node, folder, attempts)
 
 
@@ -100,12 +100,7 @@ def _without_a_reason(word: str, node: str, folder: Path, attempts: Sequence[Att
 
 def _log_shows_out_of_memory(log: Path) -> bool:
     """SLURM writes it to the log even at sites where the job's state does not say so."""
-    if not log.is_file():
-        return False
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - LAST_BYTES))
-        text = file.read().decode(errors="replace")
-    return any(message in text for message in OUT_OF_MEMORY_MESSAGES)
+    return any(message in line for line in last_lines(log) for message in OUT_OF_MEMORY_MESSAGES)
 
 
 def setting_to_raise(kind: str, reason: str) -> str:

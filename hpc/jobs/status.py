@@ -16,7 +16,7 @@ from pathlib import Path
 from hpc.errors import Unanswered
 from hpc.jobs import scheduler
 from hpc.jobs.answer import Answer, answer_now
-from hpc.jobs.attempts import STOPPED, attempts_of
+from hpc.jobs.attempts import STOPPED
 from hpc.jobs.diagnosis import NEEDS_FAILED, NEVER_RAN, state_of
 from hpc.jobs.queue import Queue, Record
 from hpc.jobs.reconcile import in_flight
@@ -24,6 +24,7 @@ from hpc.jobs.script import log_path
 from hpc.jobs.site_check import KIND as CHECK
 from hpc.jobs.state import State
 from hpc.jobs.sweep import MANIFEST, Manifest, ManifestStep
+from hpc.jobs.view import QueueView
 
 NEEDS = "needs "  # then the identity of a step; hpc.jobs.queue notes it
 
@@ -72,7 +73,8 @@ class Overview:
             for record in newest
             if not answer.silence and any(task.is_stuck for task in record.states(answer.known).values())
         }
-        steps = [_status(step, by_step[step.identity], answer, queue) for step in manifest.steps]
+        view = QueueView(queue, answer)
+        steps = [_status(step, by_step[step.identity], view) for step in manifest.steps]
         steps = _with_causes(manifest.steps, steps)
         return Overview(folder, manifest.command, tuple(steps), tuple(sorted(stuck)), answer.as_of, answer.silence)
 
@@ -170,35 +172,36 @@ def _with_causes(steps: Sequence[ManifestStep], states: Sequence[StepStatus]) ->
     A site check comes first, and whatever was not begun needs it.
     """
     causes: dict[str, str] = {}  # by failed step: the first cause
+    checks: list[str] = []  # that failed
     explained = []
     for step, status in zip(steps, states, strict=True):
         is_mute = status.reason in (NEVER_RAN, NEEDS_FAILED) or status.reason.startswith(NEEDS)
-        checks = [failed for failed in causes if failed.startswith(f"{CHECK}-")]
         needs = [status.reason.removeprefix(NEEDS), *step.needs, *checks] if is_mute else step.needs
         cause = next((causes[needed] for needed in needs if needed in causes), "")
         if status.state == State.FAILED:
             causes[step.identity] = cause or step.identity
+            checks += [step.identity] if step.kind == CHECK else []
             if cause:
                 status = replace(status, cause=cause, reason=f"{NEEDS}{cause}" if is_mute else status.reason)
         explained.append(status)
     return explained
 
 
-def _status(step: ManifestStep, records: Sequence[Record], answer: Answer, queue: Queue) -> StepStatus:
-    state, reason = state_of(step, records, answer, queue)
+def _status(step: ManifestStep, records: Sequence[Record], view: QueueView) -> StepStatus:
+    state, reason = state_of(step, records, view)
     elapsed = gpu_hours = wasted = 0.0
     for record in records:
-        attempts = attempts_of(queue.batch_folder(record.name), record.steps.index(step.identity))
+        attempts = view.attempts(record, step.identity)
         for attempt in attempts:
             is_running = state == State.RUNNING and record is records[-1] and attempt is attempts[-1]
-            seconds = time.time() - attempt.started if is_running and not answer.silence else attempt.seconds
+            seconds = time.time() - attempt.started if is_running and not view.answer.silence else attempt.seconds
             elapsed += seconds
             gpu_hours += seconds / 3600 * record.gpus
             wasted += seconds / 3600 * record.gpus * (attempt.exit_status not in (0, STOPPED) and not is_running)
     job = log = ""
     if records:
         newest = records[-1]
-        index = newest.steps.index(step.identity)
+        index = view.index(newest, step.identity)
         job = f"{newest.job_id}_{index}" if newest.is_array else str(newest.job_id)
-        log = str(log_path(newest, queue.batch_folder(newest.name), index))
+        log = str(log_path(newest, view.queue.batch_folder(newest.name), index))
     return StepStatus(step.identity, step.kind, step.label, state, reason, elapsed, gpu_hours, wasted, job, log)

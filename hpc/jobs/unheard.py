@@ -10,22 +10,23 @@ import time
 
 from hpc.jobs import scheduler
 from hpc.jobs.answer import Answer
-from hpc.jobs.attempts import HEARTBEAT_S, STOPPED, Attempt, attempts_of
-from hpc.jobs.queue import Queue, Record
+from hpc.jobs.attempts import HEARTBEAT_S, STOPPED, Attempt
+from hpc.jobs.queue import Record
 from hpc.jobs.scheduler import TaskState
 from hpc.jobs.state import State
+from hpc.jobs.view import QueueView
 
 MISSED_S = 8 * HEARTBEAT_S  # without a sign of life for so long, a job need not run any more
 
 
-def state_of(record: Record, index: int, task: TaskState | None, answer: Answer, queue: Queue) -> tuple[State, str]:
-    """The state and its reason of the step `index` of a batch. `task` is what squeue said of it last."""
-    attempts = attempts_of(queue.batch_folder(record.name), index)
+def state_of(record: Record, step: str, view: QueueView) -> tuple[State, str]:
+    """The state and its reason of a step of a batch."""
+    attempts, task, answer = view.attempts(record, step), view.task(record, step), view.answer
     newest = attempts[-1] if attempts else None
     as_of = f"as of {age(answer.as_of)} ago" if answer.as_of is not None else ""
     if newest is not None and newest.exit_status not in (None, 0, STOPPED):
         return State.FAILED, newest.message
-    if reason := queue.cancel_reason(record):
+    if reason := view.queue.cancel_reason(record):
         return State.FAILED, reason
     is_alive = newest is not None and newest.exit_status is None and time.time() - newest.ended < MISSED_S
     if newest is not None and is_alive and not _is_known_to_wait(task, newest, answer):

@@ -75,17 +75,21 @@ class Watchdog:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Inside, the ranks are watched."""
-        over = threading.Event()
-        threads = [threading.Thread(target=run, args=(over,), daemon=True) for run in (self._watch, self._guard)]
+        over, unguarded = threading.Event(), threading.Event()
+        watch = threading.Thread(target=self._watch, args=(over,), daemon=True)
+        guard = threading.Thread(target=self._guard, args=(unguarded,), daemon=True)
         self.answered = time.monotonic()
-        for thread in threads:
-            thread.start()
+        watch.start()
+        guard.start()
         try:
             yield
         finally:
             over.set()
-            for thread in threads:
-                thread.join(timeout=2 * self.beat_s)
+            # It may wait for an answer of rank 0, and be guarded as long. If it came back from C++ while Python ends,
+            # Python would end the thread inside a destructor, and C++ the process: "terminate called without an …".
+            watch.join()
+            unguarded.set()
+            guard.join()
 
     def tick(self) -> None:
         """Tell that the rank has moved, even if it stands at the same place whenever it is looked at."""

@@ -93,6 +93,7 @@ def write_report(
         data=tables.data(reports) if (reports := data_reports(cells)) else None,
         costs=tables.costs(ledger) if ledger is not None else None,
         pictures=pictures.of_study,
+        num_drawn=sum(bool(of_row) for of_row in pictures.of_rows),
         tiles=tiles(rows),
         missing=missing,
         files=[name for name in RESULTS if (study.folder / name).exists()],

@@ -58,12 +58,15 @@ MARKS = {
     Population.GENERATED_RECALIBRATED: (GENERATED, "P"),
     Population.GENERATED: (GENERATED, "^"),
 }
+# What is drawn of very large studies: a picture of thousands of rows is too large for the eye, and each takes seconds.
+MOST_ROWS, MOST_POINTS, MOST_GROUPS = 100, 100, 20
 COMPARED = (Population.CLASSICAL, Population.ZOO_MEAN, Population.AFTER_INJECT, Population.GENERATED)
 
 
 def draw_all(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]], folder: Path) -> StudyPictures:
-    """Draw every plot for which there are finished evaluations."""
-    done = [[evaluation for evaluation in cell if evaluation.is_done] for cell in cells]
+    """Draw every plot for which there are finished evaluations; of very many rows the first."""
+    num_rows, rows = len(rows), rows[:MOST_ROWS]
+    done = [[evaluation for evaluation in cell if evaluation.is_done] for cell in cells[:MOST_ROWS]]
     plots: dict[str, Callable[[Screen], Figure]] = {}
     if len(rows) > 1 and any(done):
         plots["comparison"] = partial(comparison, rows)
@@ -78,7 +81,19 @@ def draw_all(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]], folder: P
         for name, draw in (drawn | {"conditioning": conditioning}).items() if evaluations else ():
             path = folder / f"{name}-{slug(row)}"
             of_rows[-1][name], _ = picture_of(partial(draw, row, evaluations), path)
-    return StudyPictures(of_study, of_rows)
+    return StudyPictures(of_study, of_rows + [{} for _ in range(num_rows - len(rows))])
+
+
+def drawn(cells: Sequence[Sequence[Evaluate]]) -> list[list[Evaluate]]:
+    """Of every cell the finished evaluations that have plots of their own: all of them, or of very many the first seeds
+    of the first cells."""
+    done = [[evaluation for evaluation in cell if evaluation.is_done] for cell in cells]
+    places = [(seed, cell) for cell, evaluations in enumerate(done[:MOST_ROWS]) for seed in range(len(evaluations))]
+    chosen = set(sorted(places)[:MOST_POINTS])
+    return [
+        [evaluation for seed, evaluation in enumerate(evaluations) if (seed, cell) in chosen]
+        for cell, evaluations in enumerate(done)
+    ]
 
 
 def comparison(rows: Sequence[Row], screen: Screen) -> Figure:
@@ -150,7 +165,7 @@ class Group:
 
 def learning(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]], screen: Screen) -> Figure:
     """Loss and accuracy on validation over passes through the training data: mean and spread over seeds."""
-    groups = groups_of(rows, cells)
+    groups = groups_of(rows, cells)[:MOST_GROUPS]
     figure, axes = panels(screen, 2 * len(groups), height=3.4)
     for loss_axes, accuracy_axes, group in zip(axes[::2], axes[1::2], groups, strict=True):
         group.draw(loss_axes, "loss")

@@ -126,8 +126,8 @@ class Log:
             for name, value in history[-1].items():
                 if name != "step":
                     writer.add_scalar(name, value, round(history[-1]["step"]))
-        validated = [row["validation_accuracy"] for row in history if "validation_accuracy" in row]
-        accuracy = f", val. acc. {100 * validated[-1]:.1f} %" if validated else ""
+        newest = next((row for row in reversed(history) if "validation_accuracy" in row), None)  # a few rows back
+        accuracy = "" if newest is None else f", val. acc. {100 * newest['validation_accuracy']:.1f} %"
         self.progress.advance(1, f"loss {history[-1]['loss']:.3f}{accuracy}")
 
 

@@ -17,6 +17,7 @@ from hpc.jobs.attempts import AttemptLog
 from hpc.jobs.queue import Queue, new_record
 from hpc.jobs.state import State
 from hpc.jobs.unheard import state_of
+from hpc.jobs.view import QueueView
 from tests.conftest import TINY, FinishedRun, Program, StartProgram, error_line
 from tests.faults.conftest import MARKS, TRIES, Undisturbed
 from tests.faults.interposed import Fault, Server
@@ -103,6 +104,6 @@ def test_a_sign_of_life_by_another_clock_is_no_end(tmp_path: Path, minutes: int)
     log.write(log.attempt)
     (note,) = queue.batch_folder("batch").glob("attempt-*.json")
     os.utime(note, (time.time() + 60 * minutes,) * 2)
-    state, reason = state_of(record, 0, None, Answer({}, {}, None, "silence"), queue)
+    state, reason = state_of(record, "tune-1", QueueView(queue, Answer({}, {}, None, "silence")))
     assert state == (State.RUNNING if minutes > 0 else State.UNKNOWN), reason
     assert "-" not in reason.partition("ago")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from hpc.ranks.watchdog import LOST, Report, Watchdog
+from tests.faults.interposed import REPOSITORY
 from tests.hpc.forked import run_ranks
 
 
@@ -40,7 +42,7 @@ def test_a_rank_with_an_open_collective_waits_wherever_it_stands(tmp_path: Path)
     assert re.search(
         r"^error: rank 1 on \S+ has stood still for \d s in .*asynchronous.py", process.stderr, re.MULTILINE
     )
-    assert "error: rank 0" not in process.stderr
+    assert "error: rank 0 on" not in process.stderr  # that it is gone is true, once it has found out first
 
 
 def test_rank_0_keeps_the_store_until_all_have_left() -> None:
@@ -75,6 +77,46 @@ def test_a_rank_that_is_done_does_not_fail_because_rank_0_is_gone() -> None:
     with pytest.raises(RuntimeError):
         watchdog.store.check(["key"])
     watchdog.leave()
+
+
+LEAVE = """
+import sys, time, torch
+from hpc.ranks.watchdog import Watchdog
+
+class Last:
+    def __del__(self, sleep=time.sleep):
+        sleep(6)  # while Python ends
+
+last = Last()
+store = torch.distributed.TCPStore("127.0.0.1", int(sys.argv[1]), is_master=False)
+watchdog = Watchdog(store, 1, 2, timeout_s=20.0, when_lost=lambda message: None)
+with watchdog.watching():
+    print("watching", flush=True)
+    input()
+"""
+TWO_BEATS_S = 2.0
+
+
+def test_no_thread_is_left_in_the_store_when_a_rank_ends() -> None:
+    """Rank 0 stands still while rank 1 ends, and answers later. A thread that comes back from C++ while Python ends is
+    ended there, and that aborts the process: "terminate called without an active exception"."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+    with subprocess.Popen([sys.executable, "-c", KEEP_A_STORE], **pipes) as rank_0:
+        assert rank_0.stdout
+        port = rank_0.stdout.readline().strip()
+        with subprocess.Popen([sys.executable, "-c", LEAVE, port], cwd=REPOSITORY, **pipes) as rank_1:
+            assert rank_1.stdin
+            assert rank_1.stdout
+            assert rank_1.stdout.readline() == "watching\n"
+            rank_0.send_signal(signal.SIGSTOP)
+            time.sleep(TWO_BEATS_S)  # so that it is asked
+            rank_1.stdin.write("\n")
+            rank_1.stdin.flush()
+            time.sleep(2 * TWO_BEATS_S)
+            rank_0.send_signal(signal.SIGCONT)
+            _, errors = rank_1.communicate(timeout=300)
+        rank_0.kill()
+    assert (rank_1.returncode, errors) == (0, "")
 
 
 class Accumulator:
