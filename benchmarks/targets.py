@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -39,6 +38,7 @@ from neurogen.run import compose
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.groups import optimizer_of
+from neurogen.training.memory import peak_memory_gb
 from neurogen.training.runtime import runtime_here
 
 TARGETS = {
@@ -74,10 +74,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS))
     parser.add_argument("--limit-s", type=float, default=900)
-    parser.add_argument("--one", nargs=3, metavar=("TARGET", "BLOCK_TOKENS", "WORK"), help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=3, metavar=("TARGET", "BLOCK_TOKENS", "WORK"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one:
-        report(**asdict(measured(*arguments.one)))
+    if arguments.measure:
+        report(**asdict(measured(*arguments.measure)))
         return
     rows: list[Measurement] = []
     for target in arguments.targets:
@@ -90,7 +90,7 @@ def main() -> None:
 
 def in_a_process(target: str, block_tokens: str, work: str, limit_s: float) -> Measurement | None:
     """The measurement, or None where there is none; a line says why."""
-    words = [sys.executable, "-m", "benchmarks.targets", "--one", target, block_tokens, work]
+    words = [sys.executable, "-m", "benchmarks.targets", "--measure", target, block_tokens, work]
     named = f"{target}, block_tokens={block_tokens}, {work}"
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     try:
@@ -144,7 +144,7 @@ def measured(target: str, block_tokens: str, work: str) -> Measurement:
         block_tokens,
         work,
         seconds,
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        peak_memory_gb(runtime.device),
     )
 
 
@@ -174,8 +174,8 @@ def plot(rows: Sequence[Measurement], path: Path) -> None:
             for style, block_tokens in zip(("-", "--"), BLOCKS, strict=True):
                 points = [(row.values, getattr(row, quantity)) for row in rows if is_of(row, work, block_tokens)]
                 way = "all tokens at once" if block_tokens == "null" else f"blocks of {block_tokens} tokens"
-                values, measured = zip(*points, strict=True) if points else ((), ())
-                axes.plot(values, measured, style, color=color, marker="o", label=f"{work}, {way}")
+                values, quantities = zip(*points, strict=True) if points else ((), ())
+                axes.plot(values, quantities, style, color=color, marker="o", label=f"{work}, {way}")
         axes.set(xlabel="values of the target", ylabel=label, xscale="log")
         axes.grid(alpha=0.3)
     figure.axes[0].set_yscale("log")

@@ -81,13 +81,15 @@ class Watchdog:
         self.answered = time.monotonic()
         watch.start()
         guard.start()
+        patience_s: float | None = 2 * self.beat_s  # an error of this rank is not to wait for another rank
         try:
             yield
+            patience_s = None
         finally:
             over.set()
             # It may wait for an answer of rank 0, and be guarded as long. If it came back from C++ while Python ends,
             # Python would end the thread inside a destructor, and C++ the process: "terminate called without an …".
-            watch.join()
+            watch.join(patience_s)
             unguarded.set()
             guard.join()
 

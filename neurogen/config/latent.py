@@ -17,9 +17,10 @@ def check_latent(e: Experiment) -> None:
         return
     given = f"generator.latent={latent}"
     if latent >= e.zoo.num_networks:
+        most = e.zoo.num_networks - 1
         raise UserError(
             f"{given} needs {latent + 1} reference networks, and zoo.num_networks is {e.zoo.num_networks}; set "
-            f"generator.latent={max(1, e.zoo.num_networks - 1)} at most, or zoo.num_networks={latent + 1}"
+            f"generator.latent={most or 'null'}{' at most' if most else ''}, or zoo.num_networks={latent + 1}"
         )
     if e.recipe.inject.steps == 0:
         raise UserError(f"{given} is learned in stage 1; set recipe.inject.steps, or generator.latent=null")

@@ -85,13 +85,14 @@ class TrainedParameters:
 
     lora: int
     parameter_tokens: int
+    latent_tokens: int
     projection: int
     patch_embedding: int
 
     @property
     def total(self) -> int:
         """Of all parts."""
-        return self.lora + self.parameter_tokens + self.projection + self.patch_embedding
+        return self.lora + self.parameter_tokens + self.latent_tokens + self.projection + self.patch_embedding
 
 
 @dataclass(frozen=True)
@@ -224,12 +225,13 @@ def _checkpointed(cost: PassCost, backbone: Backbone, num_tokens: int) -> PassCo
 
 
 def _trained_parameters(generator: Generator) -> TrainedParameters:
-    def count(module: nn.Module) -> int:
-        return sum(value.numel() for value in module.parameters() if value.requires_grad)
+    def count(module: nn.Module | None) -> int:
+        return sum(value.numel() for value in module.parameters() if value.requires_grad) if module is not None else 0
 
     return TrainedParameters(
         lora=count(generator.backbone),
         parameter_tokens=count(generator.parameter_tokens),
+        latent_tokens=count(generator.latent_tokens),
         projection=count(generator.projection),
         patch_embedding=count(generator.patches),
     )

@@ -228,7 +228,7 @@ class Generator(nn.Module):
 
     @property
     def trainables(self) -> dict[str, nn.Parameter]:
-        """{P, φ, θ} and the patch embedding, where there is one, by name."""
+        """{P, φ, θ}, and where there are any the patch embedding and the tokens of codes, by name."""
         return trainables_of(self)
 
 

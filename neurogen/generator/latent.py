@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from neurogen.targets.parameters import ParameterLayout
@@ -30,6 +30,7 @@ from neurogen.training.groups import PerTask
 
 Code = tuple[float, ...]
 FACTOR = 3.0  # of S
+SLICE = 2**20  # parameters that are read at once
 
 
 @dataclass(frozen=True)
@@ -41,19 +42,29 @@ class Components:
 
     @staticmethod
     def of(zoo: Float[Tensor, "networks params"], latent: int) -> Components:
-        """`latent` is less than the number of networks. Their inner products suffice, so this costs little more than
-        to read them."""
-        centred = zoo.double() - zoo.double().mean(0)
-        _, directions = torch.linalg.eigh(centred @ centred.T)  # variances ascend
-        kept = slice(len(zoo) - latent, None)
-        codes = directions[:, kept].flip(1) * len(zoo) ** 0.5
-        codes = codes * codes.gather(0, codes.abs().argmax(0, keepdim=True)).sign()  # eigenvectors have no sign
-        vectors = codes.T @ centred / len(zoo)
-        return Components(vectors.to(zoo), tuple(tuple(code) for code in codes.tolist()))
+        """`latent` is less than the number of networks.
+
+        Computed on the CPU from inner products in double precision, so that both stages find the same codes.
+        """
+        centred = (zoo - zoo.mean(0)).cpu()
+        products = torch.zeros(len(zoo), len(zoo), dtype=torch.float64)
+        for part in centred.split(SLICE, 1):
+            products += part.double() @ part.double().T
+        _, directions = torch.linalg.eigh(products)  # variances ascend
+        codes = directions[:, -latent:].flip(1) * len(zoo) ** 0.5
+        codes = codes * _signs(codes)
+        vectors = codes.T.to(centred) @ centred / len(zoo)
+        return Components(vectors.to(zoo.device), tuple(tuple(code) for code in codes.tolist()))
 
     def offset(self, code: Code) -> Float[Tensor, " params"]:
         """What a code adds to the mean of the zoo."""
         return torch.tensor(code).to(self.vectors) @ self.vectors
+
+
+def _signs(codes: Float64[Tensor, "networks latent"]) -> Float64[Tensor, " latent"]:
+    """Eigenvectors have no sign: the first large entry of each becomes positive. Two may be the largest."""
+    is_large = codes.abs() > codes.abs().amax(0) / 2
+    return codes.gather(0, is_large.int().argmax(0, keepdim=True))[0].sign()
 
 
 def draw_code(latent: int | None, rng: torch.Generator) -> Code | None:
@@ -68,16 +79,21 @@ class LatentTable(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(num_tokens, latent, width))
 
+    def forward(self, codes: Float[Tensor, "codes latent"]) -> Float[Tensor, "codes tokens hidden"]:
+        """3 Σ_k c_k S_k for every code."""
+        return FACTOR * torch.einsum("nk,tkd->ntd", codes.to(self.weight), self.weight)
+
 
 class LatentTokens(nn.Module):
     """A table for every layout."""
 
     def __init__(self, layouts: Mapping[str, ParameterLayout], width: int, latent: int) -> None:
         super().__init__()
+        self.latent = latent
         self.tables = PerTask.of(layouts, lambda layout: LatentTable(len(layout.chunks(width)), latent, width))
 
     def forward(self, task: str, codes: Sequence[Code | None]) -> Float[Tensor, "codes tokens hidden"]:
         """What to add to the tokens of the task's layout. No code is the middle of all codes, and adds zero."""
-        weight = self.tables[task].get_parameter("weight")
-        rows = [[0.0] * weight.shape[1] if code is None else list(code) for code in codes]
-        return FACTOR * torch.einsum("nk,tkd->ntd", torch.tensor(rows).to(weight), weight)
+        rows = [(0.0,) * self.latent if code is None else code for code in codes]
+        added: Tensor = self.tables[task](torch.tensor(rows))
+        return added

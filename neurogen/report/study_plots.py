@@ -77,8 +77,8 @@ def draw_all(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]], folder: P
     for row, evaluations in zip(rows, done, strict=True):
         of_rows.append({})
         compares = any(summary.max_iou is not None for summary in row.populations.values())
-        drawn = {"memorisation": memorisation} if compares else {}
-        for name, draw in (drawn | {"conditioning": conditioning}).items() if evaluations else ():
+        kinds = {"memorisation": memorisation} if compares else {}
+        for name, draw in (kinds | {"conditioning": conditioning}).items() if evaluations else ():
             path = folder / f"{name}-{slug(row)}"
             of_rows[-1][name], _ = picture_of(partial(draw, row, evaluations), path)
     return StudyPictures(of_study, of_rows + [{} for _ in range(num_rows - len(rows))])

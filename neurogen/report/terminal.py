@@ -150,6 +150,7 @@ def show_estimate(experiment: Experiment, estimate: Estimate, plans: Sequence[Pl
     trained = {
         "LoRA": estimate.trained_parameters.lora,
         "parameter tokens": estimate.trained_parameters.parameter_tokens,
+        "tokens of codes": estimate.trained_parameters.latent_tokens,
         "projection": estimate.trained_parameters.projection,
         "patch embedding": estimate.trained_parameters.patch_embedding,
     }

@@ -23,6 +23,7 @@ from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.runtime import Runtime
 from tests.conftest import Composed, Program, error_line, tiny
+from tests.generator.test_batches import generator_for
 
 pytestmark = pytest.mark.xdist_group("estimates")  # in one process, which makes each of them once
 
@@ -64,6 +65,14 @@ def test_flops_and_tokens_of_a_step_are_those_of_the_real_step(
     stage = estimate(point, torch.float32).tune
     assert stage.tokens_per_step == generator.backbone.num_tokens_read
     assert stage.flops_per_step == pytest.approx(counter.get_total_flops(), rel=0.05)
+
+
+@pytest.mark.parametrize("words", [[], ["generator.latent=2"], ["generator.tokens=composed"]])
+def test_everything_that_is_trained_is_counted(experiment: Composed, runtime: Runtime, words: list[str]) -> None:
+    point = experiment(*words)
+    generator, _ = generator_for(point, runtime)
+    counted = sum(value.numel() for value in generator.trainables.values())
+    assert estimate(point, torch.float32).trained_parameters.total == counted
 
 
 def test_flops_are_near_the_rule_of_thumb() -> None:

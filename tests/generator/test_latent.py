@@ -114,17 +114,30 @@ def test_equal_codes_are_read_once(coded: tuple[Generator, str, Context]) -> Non
     assert generator.backbone.num_tokens_read - before == 4 * once
 
 
-def test_codes_in_blocks_of_tokens(experiment: Composed, runtime: Runtime) -> None:
-    words = [f"generator.latent={LATENT}", "generator.context_samples=0"]
-    in_one, in_blocks = (
-        generator_for(experiment(*words, f"generator.block_tokens={size}"), runtime)[0] for size in (10_000, 37)
-    )
-    (task,) = in_one.tasks
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["generator.block_tokens=37"],
+        ["generator.order=interleaved", "generator.context_samples=10"],
+        ["generator.order=tokens_first"],
+        ["preset=relabel", "backbone.num_layers=2"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_batch_reads_each_network_under_its_own_code(
+    experiment: Composed, runtime: Runtime, words: list[str]
+) -> None:
+    generator, _ = generator_for(experiment(f"generator.latent={LATENT}", *words), runtime)
+    (task,) = generator.tasks
+    table = f"latent_tokens.tables.{task}.weight"
+    torch.nn.init.normal_(generator.get_parameter(table), std=0.1)
     prompts = [Prompt(GENERIC, None, code=code) for code in ((1.0, 0.0), (0.0, 1.0))]
-    for generator in (in_one, in_blocks):
-        torch.nn.init.constant_(generator.get_parameter(f"latent_tokens.tables.{task}.weight"), 0.1)
-        found = gradients(generator, lambda generator=generator: [generator(task, prompts).square().sum()])
-        assert found[f"latent_tokens.tables.{task}.weight"].norm() > 0
+    with torch.no_grad():
+        together = generator(task, prompts)
+        alone = torch.cat([generator(task, [prompt]) for prompt in prompts])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    assert (together[0] - together[1]).norm() > 0.01
+    assert gradients(generator, lambda: [generator(task, prompts).square().sum()])[table].norm() > 0
 
 
 def test_a_folder_keeps_the_codes(
@@ -201,6 +214,7 @@ def test_the_contexts_of_a_step_match_different_networks(count: int, sizes: set[
     ("words", "message"),
     [
         (["generator.latent=8"], r"generator.latent=8 needs 9 reference networks, and zoo.num_networks is 3; set"),
+        (["generator.latent=1", "zoo.num_networks=1"], r"zoo.num_networks is 1; set generator.latent=null, or zoo.num"),
         (["generator.latent=0"], r"generator.latent=0 must be above 0"),
         (
             ["recipe.inject.steps=0", "generator.latent=1"],

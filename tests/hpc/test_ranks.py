@@ -99,16 +99,18 @@ def test_two_ranks_do_what_one_process_does(one_process: Path, tmp_path: Path, z
     assert process.stderr.count("tune: 20/20 steps") == 1  # rank 0 alone shows progress
 
 
-def test_blocks_that_are_computed_again_do_on_two_ranks_what_they_do_on_one(one_process: Path, tmp_path: Path) -> None:
-    """With shards of everything, which the second computation gathers again."""
-    steps = ["generator.block_tokens=40", "recipe.inject.steps=4", "recipe.tune.steps=4", "checkpoint_every=4"]
+@pytest.mark.parametrize("setting", ["generator.block_tokens=40", "generator.latent=2"])
+def test_blocks_and_codes_do_on_two_ranks_what_they_do_on_one(one_process: Path, tmp_path: Path, setting: str) -> None:
+    """With shards of everything, which the second computation of a block gathers again."""
+    steps = [setting, "recipe.inject.steps=4", "recipe.tune.steps=4", "checkpoint_every=4"]
     steps += ["recipe.inject.token_lr_scale=1", "recipe.tune.token_lr_scale=1"]  # as in SEVERAL
     roots = [with_zoo_of(one_process, tmp_path / str(ranks)) for ranks in (1, 2)]
     for root, zero in zip(roots, (["zero=none"], ["zero=stage3", "zero.whole_below=0"]), strict=True):
         process = run(root, roots.index(root) + 1, *steps, *zero)
         assert process.returncode == 0, process.stdout + process.stderr
     for kind in ("inject", "tune"):
-        assert_same(*roots, kind, checkpoint="checkpoints/step-000004.safetensors")
+        # the table of codes begins at zero, where AdamW makes much of small gradients and so of their rounding
+        assert_same(*roots, kind, of_moments=1e-2, checkpoint="checkpoints/step-000004.safetensors")
 
 
 @pytest.mark.parametrize("zero", ["stage1", "stage2", "stage3"])

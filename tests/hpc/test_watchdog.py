@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import weakref
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -101,21 +102,23 @@ def test_no_thread_is_left_in_the_store_when_a_rank_ends() -> None:
     """Rank 0 stands still while rank 1 ends, and answers later. A thread that comes back from C++ while Python ends is
     ended there, and that aborts the process: "terminate called without an active exception"."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
-    with subprocess.Popen([sys.executable, "-c", KEEP_A_STORE], **pipes) as rank_0:
+    with ExitStack() as processes:
+        rank_0 = processes.enter_context(subprocess.Popen([sys.executable, "-c", KEEP_A_STORE], **pipes))
+        processes.callback(rank_0.kill)  # also one that stands still
         assert rank_0.stdout
-        port = rank_0.stdout.readline().strip()
-        with subprocess.Popen([sys.executable, "-c", LEAVE, port], cwd=REPOSITORY, **pipes) as rank_1:
-            assert rank_1.stdin
-            assert rank_1.stdout
-            assert rank_1.stdout.readline() == "watching\n"
-            rank_0.send_signal(signal.SIGSTOP)
-            time.sleep(TWO_BEATS_S)  # so that it is asked
-            rank_1.stdin.write("\n")
-            rank_1.stdin.flush()
-            time.sleep(2 * TWO_BEATS_S)
-            rank_0.send_signal(signal.SIGCONT)
-            _, errors = rank_1.communicate(timeout=300)
-        rank_0.kill()
+        command = [sys.executable, "-c", LEAVE, rank_0.stdout.readline().strip()]
+        rank_1 = processes.enter_context(subprocess.Popen(command, cwd=REPOSITORY, **pipes))
+        processes.callback(rank_1.kill)
+        assert rank_1.stdin
+        assert rank_1.stdout
+        assert rank_1.stdout.readline() == "watching\n"
+        rank_0.send_signal(signal.SIGSTOP)
+        time.sleep(TWO_BEATS_S)  # so that it is asked
+        rank_1.stdin.write("\n")
+        rank_1.stdin.flush()
+        time.sleep(2 * TWO_BEATS_S)
+        rank_0.send_signal(signal.SIGCONT)
+        _, errors = rank_1.communicate(timeout=300)
     assert (rank_1.returncode, errors) == (0, "")
 
 
