@@ -94,7 +94,9 @@ def in_a_process(target: str, block_tokens: str, work: str, limit_s: float) -> M
     named = f"{target}, block_tokens={block_tokens}, {work}"
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     try:
-        process = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=limit_s, check=False)
+        process = subprocess.run(
+            words, env=environment, capture_output=True, encoding="utf-8", timeout=limit_s, check=False
+        )
     except subprocess.TimeoutExpired:
         print(f"{named}: not done after {limit_s:.0f} s", flush=True)
         return None

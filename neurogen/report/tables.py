@@ -45,8 +45,7 @@ DEVIATION = (
 )
 IOU = (
     "IoU: the largest overlap of a network's wrong predictions with those of a zoo network, |A∩B| / |A∪B|. L2: "
-    "distance to the nearest zoo network. Zoo networks are compared with each other. Spread: mean distance between two "
-    "networks of the row."
+    "distance to the nearest zoo network. Zoo networks are compared with each other."
 )
 MATCHED = (
     "Matched baselines are made of the zoo without a language model. On validation they are as accurate as the "
@@ -65,14 +64,14 @@ def networks(row: Row) -> Table:
     """Accuracy of every population, and how near it is to the zoo."""
     has_unseen = any(summary.unseen is not None for summary in row.populations.values())
     has_zoo = any(summary.min_l2 is not None for summary in row.populations.values())
-    header = ("network", "test accuracy", *["unseen classes"] * has_unseen, "n", *["IoU", "L2", "spread"] * has_zoo)
+    header = ("network", "test accuracy", *["unseen classes"] * has_unseen, "n", *["IoU", "L2"] * has_zoo)
     lines = []
     for name, summary in row.populations.items():
         strength = row.matched_strengths.get(name)
         label = label_of(name) + ("" if strength is None else f" ({strength:.2g})")
         accuracy = f"{spread(summary.accuracy, summary.std)} %"
         unseen = [percent(summary.unseen)] if has_unseen else []
-        near = [fixed(summary.max_iou, 2), fixed(summary.min_l2, 2), fixed(summary.spread, 2)] if has_zoo else []
+        near = [fixed(summary.max_iou, 2), fixed(summary.min_l2, 2)] if has_zoo else []
         lines.append((label, accuracy, *unseen, str(summary.n), *near))
     notes = [*[IOU] * has_zoo, *[MATCHED] * bool(row.matched_strengths), DEVIATION]
     return Table("networks", header, lines, " ".join(notes))
@@ -109,10 +108,14 @@ def ensembles(row: Row) -> Table:
     """Accuracy of several networks together."""
     lines = []
     for name, ensemble in row.ensembles.items():
-        single = f"{row.populations[name].accuracy:.2f} %"
-        lines.append((label_of(name), f"{ensemble.members:.0f}", percent(ensemble.accuracy), single))
-    note = "An ensemble averages the probabilities of its members."
-    return Table("ensembles", ("networks", "members", "test accuracy", "single network"), lines, note)
+        summary = row.populations[name]
+        of_members = f"{summary.accuracy:.2f} %", fixed(summary.spread, 2)
+        lines.append((label_of(name), f"{ensemble.members:.0f}", percent(ensemble.accuracy), *of_members))
+    note = (
+        "An ensemble averages the probabilities of its members. Spread: mean L2 distance between two networks, over "
+        "all of their parameters."
+    )
+    return Table("ensembles", ("networks", "members", "test accuracy", "single network", "spread"), lines, note)
 
 
 def naming(row: Row) -> Table:
