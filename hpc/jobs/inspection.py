@@ -44,6 +44,7 @@ LIMITS = {
     Phase.waiting: 220.0,
     Phase.meeting: 25.0,
     Phase.inputs: 300.0,
+    Phase.over: GRACE_S,  # only to write that
 }
 
 
@@ -81,17 +82,21 @@ class Rank:
         self.began = time.monotonic()
 
     def work(self) -> None:
-        """Go through the phases until one fails, takes too long, or a signal comes. Then `report` says how it ended."""
+        """Go through the phases until one fails, takes too long, or a signal comes. Then `report` says how it ended.
+
+        So does its file: a process that left earlier would end the thread that writes it.
+        """
         thread = Thread(target=self._phases, daemon=True)
         thread.start()
-        while thread.is_alive() and not self.report.has_ended:
+        while thread.is_alive():
             thread.join(POLL_S)
             if self.station.stop.is_set():
                 raise self.station.stopped
             phase, seconds = self.report.phase, time.monotonic() - self.began
-            if seconds > LIMITS.get(phase, seconds) + 2 * GRACE_S:  # torch's own limits are not exact
-                self._fail(f"has stood in the phase {phase} for {seconds:.0f} s")
+            if seconds > LIMITS[phase] + 2 * GRACE_S:  # torch's own limits are not exact
+                self._fail(self.report.error or f"has stood in the phase {phase} for {seconds:.0f} s")
                 _leave_even_if_a_thread_hangs()
+                return
 
     def conclude(self) -> None:
         """Wait for the other ranks, and report on all. Raises ClusterError with everything that is wrong."""

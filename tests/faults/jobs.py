@@ -69,10 +69,16 @@ class Jobs:
 
 
 def content_of(root: Path, left_out: Path | None = None) -> dict[str, Any]:
-    """By its path below the root, what every file of finished steps holds; without times and TensorBoard's events."""
+    """By its path below the root, what every file of finished steps holds; without times and TensorBoard's events.
+
+    Of checkpoints only the last counts: one that was written because of a stop may stand before it.
+    """
     content = {}
+    earlier = {path for folder in root.glob("*/*/checkpoints") for path in sorted(folder.glob("step-*"))[:-1]}
     for path in (path for done in sorted(root.glob("*/*/DONE")) for path in done.parent.rglob("*") if path.is_file()):
-        if path.name not in VARYING and "tfevents" not in path.name and path != left_out and path.suffix not in NOTED:
+        if path.name in VARYING or "tfevents" in path.name or path.suffix in NOTED:
+            continue
+        if path != left_out and path not in earlier:
             is_plain = path.suffix in (".json", ".jsonl")
             lines = [_timeless(json.loads(line)) for line in _values(path)] if is_plain else path.read_bytes()
             content[str(path.relative_to(root))] = lines

@@ -23,7 +23,8 @@ from hpc.errors import ClusterError
 from hpc.jobs.check_report import Phase, RankReport, Report, problem_of, rows, said, unseen_gpus
 from hpc.jobs.cluster import Cluster
 from hpc.jobs.graph import identity
-from hpc.jobs.inspection import Station, inspect
+from hpc.jobs.files import write_json
+from hpc.jobs.inspection import Rank, Station, inspect
 from hpc.jobs.payload import Payload
 from hpc.jobs.script import BEFORE_PYTHON
 from hpc.jobs.site_check import SiteCheck, passed, site_checks, versions_here
@@ -162,6 +163,25 @@ def test_what_is_wrong_with_a_node_is_said(tmp_path: Path, changes: dict[str, An
     report = Report.read(check.folder)
     assert report is not None
     assert re.search(message, report.problem)
+
+
+@pytest.mark.parametrize(("versions", "phase"), [({}, "over"), ({"torch": "0.0.1"}, "versions")])
+def test_a_rank_leaves_after_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], phase: str
+) -> None:
+    """However slow the file system is. Rank 0 would wait for a rank that has passed, and not know where one failed."""
+
+    def write_slowly(path: Path, value: Any) -> None:
+        if value["error"] or value["phase"] == Phase.over:
+            time.sleep(0.5)
+        write_json(path, value)
+
+    monkeypatch.setattr("hpc.jobs.inspection.write_json", write_slowly)
+    (tmp_path / "rank-0-0.begun").touch()
+    station = Station(Placement(0, 1, 0, "127.0.0.1", 0), tmp_path, Event(), KeyboardInterrupt, PROGRAM)
+    Rank(check_of(tmp_path, versions=versions_here([]) | versions), station).work()
+    written = json.loads((tmp_path / "rank-0-0.json").read_text())
+    assert (written["phase"], bool(written["error"])) == (phase, bool(versions))
 
 
 def ranks_of(check: SiteCheck, folder: Path, *environments: dict[str, str], program: str = PROGRAM) -> list[int]:
