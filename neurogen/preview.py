@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from neurogen.config import DatasetConfig
-    from neurogen.data.dataset import RawSplits
+    from neurogen.data.raw import RawSplits
 
 TEXTS_PER_CLASS, MOST_CLASSES = 3, 24
 USAGE = """\
@@ -81,7 +81,7 @@ def show(request: Request) -> None:
     dataset = compose(request.overrides).dataset
     if dataset.text is not None and request.out is not None:
         raise UserError(f"out={request.out} is for pictures; {dataset.name} has texts, which are printed")
-    from neurogen.data.dataset import load_raw
+    from neurogen.data.raw import load_raw
     from neurogen.data.report import DataReport
     from neurogen.report.tables import data
     from neurogen.report.terminal import console_here, rich_table

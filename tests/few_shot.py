@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from neurogen.data.arrays import store_splits
-from neurogen.data.dataset import Labelled
+from neurogen.data.raw import Labelled
 
 SIDE = 8
 MARKS = ("corner", "middle", "frame")

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from neurogen.data.arrays import as_bytes, as_list, store_splits
-from neurogen.data.dataset import Labelled
 from neurogen.data.labels import indices_in_memory
+from neurogen.data.raw import Labelled
 from neurogen.data.texts import has_half_a_sign
 from neurogen.errors import UserError
 

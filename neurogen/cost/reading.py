@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 from neurogen.config import DatasetConfig, Experiment, SizeConfig
-from neurogen.data.dataset import load_raw
 from neurogen.data.preparation import DataShape, ImageShape, TextShape
+from neurogen.data.raw import load_raw
 from neurogen.errors import UserError
 from neurogen.generator.backbone import Backbone, VisionBackbone, opening_of
 from neurogen.generator.length import PATCHES_PER_TOKEN, most_list_tokens, most_sample_tokens, patches_of

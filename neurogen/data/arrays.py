@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from neurogen import store
 from neurogen.config import DatasetConfig
-from neurogen.data.dataset import Labelled, RawSplits, split_off_test
 from neurogen.data.images import resized
+from neurogen.data.raw import Labelled, RawSplits, split_off_test
 from neurogen.errors import UserError
 
 SPLITS = ("train", "validation", "test")

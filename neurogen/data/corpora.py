@@ -17,7 +17,7 @@ from pathlib import Path
 
 from neurogen.config import DatasetConfig
 from neurogen.data.corpus_files import corpus_files
-from neurogen.data.dataset import RawSplits
+from neurogen.data.raw import RawSplits
 from neurogen.data.separated import read_separated
 from neurogen.data.texts import Table, splits_of, table_of
 from neurogen.errors import UserError, one_line

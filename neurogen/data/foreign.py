@@ -13,8 +13,8 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from neurogen.data.dataset import Labelled
 from neurogen.data.preparation import ImageShape
+from neurogen.data.raw import Labelled
 
 PHOTOGRAPHS = ("temple", "flower")
 TABLES = ("irises", "wines", "cells")

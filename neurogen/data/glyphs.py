@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from neurogen import store
 from neurogen.cache import cache_folder
 from neurogen.config import DatasetConfig, GlyphsConfig
-from neurogen.data.dataset import Labelled, RawSplits, split_off_test
 from neurogen.data.images import resized
+from neurogen.data.raw import Labelled, RawSplits, split_off_test
 from neurogen.data.strokes import Stroke, kanjivg, read_strokes, written
 from neurogen.errors import UserError, one_line
 from neurogen.progress import when_slow

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from neurogen.config import DatasetConfig
-from neurogen.data.dataset import Labelled, RawSplits, split_off_test
 from neurogen.data.folders import SplitName, list_labelled, list_pictures
 from neurogen.data.pictures import read_all
+from neurogen.data.raw import Labelled, RawSplits, split_off_test
 from neurogen.errors import UserError
 
 DIGIT_NAMES = tuple(str(digit) for digit in range(10))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from neurogen.config import DatasetConfig
-from neurogen.data.dataset import Labelled, RawSplits
+from neurogen.data.raw import Labelled, RawSplits
 from neurogen.errors import UserError
 from neurogen.experiment import named_function
 

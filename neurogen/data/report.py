@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from neurogen.data.dataset import Dataset, RawSplits
+    from neurogen.data.dataset import Dataset
+    from neurogen.data.raw import RawSplits
 
 FILE = "data.json"  # in the folder of a step
 MOST_CLASSES_IN_A_LINE = 10

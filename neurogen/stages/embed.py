@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neurogen.config import DatasetConfig
-from neurogen.data.dataset import Dataset, Split, load_raw
+from neurogen.data.dataset import Dataset, Split
 from neurogen.data.preparation import Texts, TokenEmbedding
+from neurogen.data.raw import load_raw
 from neurogen.data.tokenised import save_texts
 from neurogen.errors import UserError
 from neurogen.generator.backbone import tokenised

@@ -16,7 +16,7 @@ import neurogen
 from neurogen import Data
 from neurogen.data import identity
 from neurogen.data.arrays import arrays
-from neurogen.data.dataset import RawSplits
+from neurogen.data.raw import RawSplits
 from neurogen.run import compose
 
 RNG = np.random.default_rng(0)

@@ -10,8 +10,8 @@ import pytest
 
 from neurogen.config import DatasetConfig
 from neurogen.data.corpus_files import FOLDER, PACKAGE
-from neurogen.data.dataset import RawSplits, load_raw
 from neurogen.data.identity import identity
+from neurogen.data.raw import RawSplits, load_raw
 from neurogen.errors import UserError
 from tests.conftest import Composed
 

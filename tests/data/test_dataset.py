@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from neurogen.data.dataset import Dataset, load_images, load_raw
+from neurogen.data.dataset import Dataset, load_images
+from neurogen.data.raw import load_raw
 from neurogen.errors import UserError
 from tests.conftest import Composed
 from tests.data.test_texts import load

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neurogen.config import Duplicates
-from neurogen.data.dataset import Labelled, RawSplits, load_raw, split_off_test
 from neurogen.data.duplicates import groups_of, stratified
+from neurogen.data.raw import Labelled, RawSplits, load_raw, split_off_test
 from neurogen.errors import UserError
 from tests.conftest import Composed
 

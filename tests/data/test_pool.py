@@ -11,8 +11,9 @@ import torch
 
 from neurogen.config import DatasetConfig, PartConfig
 from neurogen.data.arrays import store_splits
-from neurogen.data.dataset import Labelled, load_images
+from neurogen.data.dataset import load_images
 from neurogen.data.identity import identity
+from neurogen.data.raw import Labelled
 from neurogen.errors import UserError
 from neurogen.fetch import dataset_sources
 from tests.conftest import Composed

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from neurogen import store
-from neurogen.data.dataset import Labelled, RawSplits, load_raw
+from neurogen.data.raw import Labelled, RawSplits, load_raw
 from neurogen.data.report import FILE, DataReport
 from neurogen.report import tables
 from neurogen.stages.data_report import note_what_was_read, say_what_was_read

@@ -12,7 +12,7 @@ import numpy as np
 import pandas
 import pytest
 
-from neurogen.data.dataset import RawSplits, load_raw
+from neurogen.data.raw import RawSplits, load_raw
 from neurogen.errors import UserError
 from tests.conftest import Composed
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from neurogen.config import BackboneConfig, DatasetConfig
-from neurogen.data.dataset import load_raw
 from neurogen.data.hub_dataset import part_of
 from neurogen.data.hub_dataset import repository_of as dataset_repository
+from neurogen.data.raw import load_raw
 from neurogen.downloads.fetch import fetch
 from neurogen.downloads.hub import HubSource, Part
 from neurogen.downloads.models import repository_of, weights, whole_model

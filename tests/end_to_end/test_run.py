@@ -72,7 +72,7 @@ def test_tensorboard_shows_scalars_histograms_text_and_figures(tiny_run: Finishe
 
 OWN = """
 import numpy as np
-from neurogen.data.dataset import Labelled, RawSplits
+from neurogen.data.raw import Labelled, RawSplits
 from torch import nn
 
 def stripes(config):

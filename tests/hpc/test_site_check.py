@@ -22,8 +22,8 @@ import hpc
 from hpc.errors import ClusterError
 from hpc.jobs.check_report import Phase, RankReport, Report, problem_of, rows, said, unseen_gpus
 from hpc.jobs.cluster import Cluster
-from hpc.jobs.graph import identity
 from hpc.jobs.files import write_json
+from hpc.jobs.graph import identity
 from hpc.jobs.inspection import Rank, Station, inspect
 from hpc.jobs.payload import Payload
 from hpc.jobs.script import BEFORE_PYTHON
