@@ -31,7 +31,7 @@ from neurogen.stages.populations import (
     Evaluator,
     Networks,
     baselines_of,
-    matching_strength,
+    matching_strengths,
     mean,
     measure,
     norms,
@@ -70,7 +70,7 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
 
     accuracy = mean(validation.accuracies(generated))
     baselines = baselines_of(zoo, inputs.scale, len(generated), step.seed)
-    strengths = {name: matching_strength(baseline, accuracy, validation) for name, baseline in baselines.items()}
+    strengths = matching_strengths(baselines, accuracy, validation)
     after_inject = _after_inject(step, inputs.dataset, contexts, runtime)
     recalibrated = partial(recalibrated_networks, step.evaluate.recalibrate, inputs, contexts)
     populations: dict[str, Networks] = {

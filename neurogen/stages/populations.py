@@ -12,9 +12,10 @@ their Gaussian.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from jaxtyping import Bool, Float
@@ -140,13 +141,37 @@ def baselines_of(zoo: Networks, scale: Scale, count: int, seed: int) -> dict[str
     }
 
 
-def matching_strength(baseline: Baseline, accuracy: float, validation: Evaluator) -> float:
-    """The strength whose networks come nearest to this accuracy on validation; of equally near ones the greatest."""
+def matching_strengths(baselines: Mapping[str, Baseline], accuracy: float, validation: Evaluator) -> dict[str, float]:
+    """By baseline, the strength whose networks come nearest to this accuracy on validation."""
+    most = {name: 2 + len(baseline.strengths).bit_length() for name, baseline in baselines.items()}
+    matching = {}
+    with Progress("matched", sum(most.values()), unit="strengths") as progress:
+        for name, baseline in baselines.items():
+            matching[name], num_tried = _matching_strength(baseline, accuracy, validation, progress)
+            progress.advance(most[name] - num_tried)
+    return matching
 
-    def distance(strength: float) -> float:
-        return abs(mean(validation.accuracies(baseline.make(strength))) - accuracy)
 
-    return min(reversed(baseline.strengths), key=distance)
+def _matching_strength(
+    baseline: Baseline, accuracy: float, validation: Evaluator, progress: Progress
+) -> tuple[float, int]:
+    """(the strength, how many were tried). Accuracy rises or falls with the strength, so the search halves the rest."""
+    strengths = baseline.strengths
+
+    @cache
+    def accuracy_at(index: int) -> float:
+        achieved = mean(validation.accuracies(baseline.make(strengths[index])))
+        progress.advance()
+        return achieved
+
+    def is_beyond(index: int) -> bool:
+        return accuracy_at(index) >= accuracy if rises else accuracy_at(index) <= accuracy
+
+    last = len(strengths) - 1
+    rises = accuracy_at(last) > accuracy_at(0)
+    crossing = bisect_left(range(last), True, key=is_beyond)
+    nearest = min((crossing, max(0, crossing - 1)), key=lambda index: abs(accuracy_at(index) - accuracy))
+    return strengths[nearest], accuracy_at.cache_info().currsize
 
 
 def with_noise(networks: Networks, scale: Scale, strength: float, seed: int) -> Networks:

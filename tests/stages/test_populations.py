@@ -11,7 +11,7 @@ from neurogen.stages.populations import (
     Networks,
     baselines_of,
     ious,
-    matching_strength,
+    matching_strengths,
     mean,
     measure,
     norms,
@@ -70,17 +70,13 @@ def test_baselines_match_the_accuracy_that_is_asked_for(
     zoo, scale, _, validation = zoo_and_evaluators
     baselines = baselines_of(zoo, scale, count=4, seed=0)
     best = max(validation.accuracies(zoo))
-    good, bad = (
-        {name: matching_strength(baseline, accuracy, validation) for name, baseline in baselines.items()}
-        for accuracy in (best, 0.3)
-    )
+    good, bad = (matching_strengths(baselines, accuracy, validation) for accuracy in (best, 0.3))
     assert bad["noisy_zoo"] > good["noisy_zoo"]
     assert bad["drawn_zoo"] == max(baselines["drawn_zoo"].strengths)
     for name, baseline in baselines.items():
         accuracies = {strength: mean(validation.accuracies(baseline.make(strength))) for strength in baseline.strengths}
         distances = {strength: abs(accuracy - best) for strength, accuracy in accuracies.items()}
-        nearest = min(distances.values())
-        assert good[name] == max(strength for strength, distance in distances.items() if distance == nearest)
+        assert distances[good[name]] == min(distances.values())
     assert abs(mean(validation.accuracies(baselines["noisy_zoo"].make(bad["noisy_zoo"]))) - 0.3) < 0.15
 
 
