@@ -11,27 +11,26 @@ from neurogen.run import compose
 
 
 @pytest.mark.parametrize(
-    ("words", "shared", "further"),
+    ("words", "epochs"),
     [
-        (["dataset=mnist5k"], 5, 15),  # 4,000 training samples
-        (["dataset=digits"], 5, 15),  # fewer
-        (["dataset=mnist"], 2, 4),  # 60,000: 15 times as many
-        (["dataset=mnist", "dataset.limit=16000"], 3, 8),
-        (["dataset=mnist", "dataset.limit=500"], 5, 15),
-        (["dataset=image_folder", "dataset.path=anywhere"], 5, 15),  # of unknown size
-        (["dataset=mnist", "zoo.shared_epochs=7", "zoo.training.epochs=9"], 7, 9),
-        (["dataset=mnist", "target=cnn_small"], 2, 4),
+        (["dataset=mnist5k"], 15),  # 4,000 training samples
+        (["dataset=digits"], 15),  # fewer
+        (["dataset=mnist"], 4),  # 60,000: 15 times as many
+        (["dataset=mnist", "dataset.limit=16000"], 8),
+        (["dataset=mnist", "dataset.limit=500"], 15),
+        (["dataset=image_folder", "dataset.path=anywhere"], 15),  # of unknown size
+        (["dataset=mnist", "zoo.training.epochs=9"], 9),
+        (["dataset=mnist", "target=cnn_small"], 4),
     ],
 )
-def test_a_zoo_sees_large_data_less_often(words: list[str], shared: int, further: int) -> None:
-    zoo = compose(words).zoo
-    assert (zoo.shared_epochs, zoo.training.epochs) == (shared, further)
+def test_every_network_of_a_zoo_sees_large_data_less_often(words: list[str], epochs: int) -> None:
+    assert compose(words).zoo.training.epochs == epochs
 
 
 def test_data_from_python_say_how_many_they_are() -> None:
     images, labels = np.zeros((16_000, 2, 2), dtype=np.uint8), np.arange(16_000) % 2
     data = neurogen.Data.from_arrays((images, labels), test=(images[:9] + 1, labels[:9]))
     experiment = experiment_of(data, None, None, None, "runs", [])
-    assert (experiment.zoo.shared_epochs, experiment.zoo.training.epochs) == (3, 8)
+    assert experiment.zoo.training.epochs == 8
     assert experiment.dataset.size is not None
     assert experiment.dataset.size.validation_is_cut

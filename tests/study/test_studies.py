@@ -102,7 +102,8 @@ def test_a_study_gives_the_experiments_that_it_promises(name: str) -> None:
     backbones = {e.dataset.modality: e.backbone.name for e in experiments}
     assert backbones.items() <= (small if name.endswith(("_small", "_mnist")) else large).items()
     for e in experiments if name not in ("names_small", "few_shot_small") else ():  # fitted as its target is
-        assert e.zoo.training.lr == {"mlp": 8e-3, "rnn": 1e-3}.get(e.target.name, 4e-3)
+        assert e.zoo.training.lr == {"rnn": 1e-3}.get(e.target.name, 4e-3)
+        assert (e.classical.training.epochs == 20) is (e.dataset.modality == "text")
 
 
 def test_what_variants_change() -> None:
