@@ -23,6 +23,7 @@ from neurogen.data.dataset import Dataset, Split, require_same
 from neurogen.generator.folder import load_generator
 from neurogen.generator.generator import Generator
 from neurogen.generator.task import Task
+from neurogen.progress import Progress
 from neurogen.stages.conditioning import RIGHT, Condition, change_from, conditions_of, generate_under
 from neurogen.stages.contexts import EvaluationContext, evaluation_contexts
 from neurogen.stages.evaluate_lists import evaluate_lists
@@ -91,7 +92,7 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
     result = EvaluationResult(
         populations=_measured(populations, step.task.dataset.unseen, inputs),
         matched_strengths=strengths,
-        conditions={name: _condition(decode(networks), networks, z[RIGHT], test) for name, networks in z.items()},
+        conditions=_under_conditions(z, decode, test),
         norms=norms(zoo, generated, layout),
         noise=under_noise(zoo, generated, inputs.scale, test, step.seed),
         ensembles=_ensembles(populations, step.evaluate.num_in_ensemble, test),
@@ -189,5 +190,11 @@ def _ensembles(populations: Mapping[str, Networks], size: int, test: Evaluator) 
     return {name: test.ensemble(populations[name][:size]) for name in names}
 
 
-def _condition(networks: Networks, z: Networks, right: Networks, test: Evaluator) -> ConditionResult:
-    return ConditionResult(test.accuracies(networks), change_from(right, z).tolist())
+def _under_conditions(z: Mapping[str, Networks], decode: Decode, test: Evaluator) -> dict[str, ConditionResult]:
+    results = {}
+    with Progress("compared", len(z), unit="conditions") as progress:
+        for name, networks in z.items():
+            accuracies = test.accuracies(decode(networks))
+            results[name] = ConditionResult(accuracies, change_from(z[RIGHT], networks).tolist())
+            progress.advance()
+    return results

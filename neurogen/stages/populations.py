@@ -192,9 +192,12 @@ def under_noise(
     """By strength, the mean accuracy of the networks with that much noise."""
 
     def accuracy(networks: Networks, strength: float) -> float:
-        return mean(evaluator.accuracies(with_noise(networks, scale, strength, seed)))
+        achieved = mean(evaluator.accuracies(with_noise(networks, scale, strength, seed)))
+        progress.advance()
+        return achieved
 
-    return {str(strength): NoiseResult(accuracy(zoo, strength), accuracy(generated, strength)) for strength in NOISES}
+    with Progress("under noise", 2 * len(NOISES), unit="strengths") as progress:
+        return {str(noise): NoiseResult(accuracy(zoo, noise), accuracy(generated, noise)) for noise in NOISES}
 
 
 def mean(values: Sequence[float]) -> float:
