@@ -84,7 +84,7 @@ class Rank:
     def work(self) -> None:
         """Go through the phases until one fails, takes too long, or a signal comes. Then `report` says how it ended.
 
-        So does its file: a process that left earlier would end the thread that writes it.
+        Its file says so too: to leave earlier would end the thread that writes it.
         """
         thread = Thread(target=self._phases, daemon=True)
         thread.start()
@@ -273,9 +273,9 @@ class Rank:
         if report is None:
             error = f"rank {rank} has not been heard of for {LIMITS[Phase.root]:.0f} s; see the log"
             return RankReport(rank, node_of(rank, self.check.resources.tasks_per_node), Phase.begin, error=error)
-        return (
-            report if self.report.error else replace(report, error=f"stands in the phase {report.phase}; see the log")
-        )
+        if self.report.error:
+            return report
+        return replace(report, error=f"stands in the phase {report.phase}; see the log")
 
     def _wait_until(self, condition: Callable[[], object], patience_s: float) -> bool:
         """Whether it comes true in time. Writing now and then makes a network file system show the files of others."""
