@@ -33,6 +33,7 @@ TINY = [
     "target=cnn_small",
     "backbone=tiny_llama",
     "zoo.num_networks=3",
+    "zoo.shared_epochs=5",
     "zoo.training.epochs=3",
     "classical.num_networks=2",
     "classical.training.epochs=3",
