@@ -75,7 +75,7 @@ def losses(root: Path, kind: str) -> list[float]:
 
 
 def assert_same(expected: Path, root: Path, kind: str, of_moments: float = 1e-3, checkpoint: str = CHECKPOINT) -> None:
-    """The first loss of all in all digits that float32 has; losses, values and moments after 20 steps within its rounding."""
+    """The very first loss in all digits of float32; losses, values and moments after 20 steps within its rounding."""
     of_first = 1e-6 if kind == "inject" else 1e-5  # stage 2 begins with what stage 1 has rounded
     assert losses(root, kind)[0] == pytest.approx(losses(expected, kind)[0], rel=of_first)
     assert losses(root, kind) == pytest.approx(losses(expected, kind), rel=1e-4)
