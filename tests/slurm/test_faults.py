@@ -143,7 +143,7 @@ def test_preempted_twice_in_a_row_it_ends_in_the_same_bits(
 ) -> None:
     """Each time during a save, which SLURM may kill before it ends."""
     root = begun(tmp_path, tiny_run, slow, "+cluster.additional.nodelist=n2")
-    urgent = ["sbatch", "--partition=high", "--nodelist=n2", "--exclusive", "--wait", "--output=/dev/null"]
+    urgent = ["sbatch", "--partition=high", "--nodelist=n2", "--exclusive", "--output=/dev/null"]
     for count in (1, 2):
         before = half_written(root)
         wait_for("a save", lambda before=before: half_written(root) - before)
