@@ -161,8 +161,9 @@ def test_both_stages_over_two_nodes_do_what_one_process_does(
 
 def test_preempted_and_requeued_it_goes_on(undisturbed: Path, disturbed: Callable[..., Path]) -> None:
     root = disturbed()
-    urgent = ["sbatch", "--partition=high", "--nodes=2", "--exclusive", "--wait", "--output=/dev/null", "--wrap=true"]
+    urgent = ["sbatch", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=true"]
     subprocess.run(urgent, check=True, capture_output=True, timeout=300)
+    wait_for("the next attempt", lambda: len(attempts(root)) > 1)
     wait_for_progress(root)
     subprocess.run(["scontrol", "requeue", *jobs_of(root, "inject")], check=True)
     wait_for("stage 1", lambda: attempts(root)[-1] == 0)
