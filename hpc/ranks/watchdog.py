@@ -10,17 +10,18 @@ rank to blame can be named, and all ranks end long before a collective's own tim
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
+import re
 import socket
 import sys
+import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from types import FrameType
 from typing import Any
 
 BEATS_PER_TIMEOUT = 20
@@ -29,6 +30,10 @@ LOST = 70  # exit status
 COLLECTIVES = ("torch/distributed/", "deepspeed/comm/", "hpc/ranks/distributed.py")
 OUTSIDE = ("/filelock/", "/huggingface_hub/", "/httpx", "/urllib3/")  # another process's work, or a download
 LEFT = "left"  # the report of a rank that is done
+THREAD = re.compile(r"^(?:Current t|T)hread 0x([0-9a-f]+).*$", re.MULTILINE)  # faulthandler's headings, and their lines
+PLACE = re.compile(r'^  File "(.*)", line (\d+) in ', re.MULTILINE)
+
+Stack = list[str]  # FILE:LINE, the innermost first
 
 
 @dataclass(frozen=True)
@@ -166,16 +171,11 @@ class Watchdog:
                 self._end(message)
 
     def _look(self) -> tuple[str, str]:
-        """Where all other threads stand, which changes when one moves; and in words, where the watched one stands.
-
-        No frame outlives this call, since frames keep local variables alive. During a backward pass DeepSpeed's hold
-        gradient accumulators of sharded parameters, which the next forward pass would take up in the wrong shape.
-        """
-        here = threading.get_ident()  # this frame must not hold itself
-        frames = {thread: frame for thread, frame in sys._current_frames().items() if thread != here}
-        places = [place_of(frames[thread]) for thread in sorted(frames)]
-        where = describe(frames.get(self.watched or 0), self.has_open_collective())
-        return " ".join([str(self.ticks), *places]), where
+        """Where all other threads stand, which changes when one moves; and in words, where the watched one stands."""
+        stacks = stacks_of_threads()
+        where = describe(stacks.get(self.watched or 0, []), self.has_open_collective())
+        others = [place for thread, stack in stacks.items() if thread != threading.get_ident() for place in stack]
+        return " ".join([str(self.ticks), *others]), where
 
     def _guard(self, over: threading.Event) -> None:
         """The thread that notices if rank 0, which keeps the store, is frozen: then `_watch` waits for an answer."""
@@ -196,29 +196,36 @@ class Watchdog:
 
     def _end(self, message: str) -> None:
         print(f"error: {message}", file=sys.stderr, flush=True)
-        frame = sys._current_frames().get(self.watched or 0)
-        print(f"rank {self.rank} stands here:", "".join(traceback.format_stack(frame)), file=sys.stderr, flush=True)
+        print(f"rank {self.rank} stands here:", file=sys.stderr, flush=True)
+        faulthandler.dump_traceback(sys.stderr)
         try:
             self.when_lost(message)
         finally:
             os._exit(LOST)  # the main thread waits inside a collective and cannot be reached
 
 
-def place_of(frame: FrameType | None) -> str:
-    """Every line on a thread's stack, and the instruction in it."""
-    return " ".join(f"{frame.f_code.co_filename}:{frame.f_lasti}" for frame, _ in stack_of(frame))
+def stacks_of_threads() -> dict[int, Stack]:
+    """Where the threads of this process stand, without Python's objects for frames.
+
+    Such an object keeps local variables alive: during a backward pass gradient accumulators of sharded parameters,
+    which the next forward pass would take up in the wrong shape. And if a look met DeepSpeed while it set up stage 3,
+    the backbone sometimes stayed in memory after its stage.
+    """
+    is_linux = hasattr(os, "memfd_create")  # in memory: a full disk must not look like threads that stand still
+    with open(os.memfd_create("stacks"), "w+b", 0) if is_linux else tempfile.TemporaryFile("w+b", 0) as file:
+        faulthandler.dump_traceback(file)
+        file.seek(0)
+        _, *parts = THREAD.split(file.read().decode())
+    return {
+        int(thread, 16): [f"{path}:{line}" for path, line in PLACE.findall(stack)]
+        for thread, stack in zip(parts[::2], parts[1::2], strict=True)
+    }
 
 
-def describe(frame: FrameType | None, has_open_collective: bool) -> str:
+def describe(stack: Stack, has_open_collective: bool) -> str:
     """'waiting for others …', 'outside …' or 'in …', with the innermost line that is not in a library."""
-    lines = [f"{frame.f_code.co_filename}:{line}" for frame, line in stack_of(frame)]
     kinds = {"outside": OUTSIDE, "waiting for others": COLLECTIVES}
-    matching = [kind for kind, parts in kinds.items() if any(part in line for line in lines[:12] for part in parts)]
-    ours = [line for line in lines if "/site-packages/" not in line]
+    matching = [kind for kind, parts in kinds.items() if any(part in line for line in stack[:12] for part in parts)]
+    ours = [line for line in stack if "/site-packages/" not in line]
     elsewhere = "waiting for others" if has_open_collective else "in"
     return f"{matching[0] if matching else elsewhere} {ours[0] if ours else 'no code of ours'}"
-
-
-def stack_of(frame: FrameType | None) -> list[tuple[FrameType, int]]:
-    """The frames of a thread with their lines, the innermost first."""
-    return list(traceback.walk_stack(frame)) if frame else []
