@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from neurogen.errors import Incomplete, UserError, errors_in_one_line
 from neurogen.parser import Parser
+from neurogen.progress import when_slow
 from neurogen.store import is_done, mark_done, write_json
 from neurogen.streams import make_lasting
 from neurogen.study import costs
@@ -46,10 +47,10 @@ def aggregate(step: Aggregate, runtime: Runtime) -> dict[str, Any]:
     formats.write_study(rows, step.folder)
     write_hparams(rows, step.folder)
     pictures = study_plots.draw_all(rows, list(cells.values()), step.folder)
-    drawn = study_plots.drawn(list(cells.values()))
-    for row_pictures, evaluations in zip(pictures.of_rows, drawn, strict=True):
-        for evaluation in reversed(evaluations):
-            row_pictures |= plots.draw_all(evaluation, step.folder, runtime)  # the report shows the first seed
+    drawn = zip(pictures.of_rows, study_plots.drawn(list(cells.values())), strict=True)
+    with_row = [(of_row, evaluation) for of_row, evaluations in drawn for evaluation in reversed(evaluations)]
+    for of_row, evaluation in when_slow(with_row, "drawn", "evaluations"):
+        of_row.update(plots.draw_all(evaluation, step.folder, runtime))  # the report shows the first seed
     ledger = write_costs(step.folder)
     missing = [why_missing(evaluation) for evaluation in step.evaluations if not evaluation.is_done]
     html.write_report(step, rows, list(cells.values()), pictures, missing, ledger)

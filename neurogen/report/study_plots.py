@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neurogen.progress import when_slow
 from neurogen.report.canvas import Axes, Figure
 from neurogen.report.figures import (
     CLASSICAL,
@@ -74,7 +75,7 @@ def draw_all(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]], folder: P
         plots["learning"] = partial(learning, rows, done)
     of_study = {name: picture_of(draw, folder / name)[0] for name, draw in plots.items()}
     of_rows: list[dict[str, Picture]] = []
-    for row, evaluations in zip(rows, done, strict=True):
+    for row, evaluations in when_slow(list(zip(rows, done, strict=True)), "drawn", "rows"):
         of_rows.append({})
         compares = any(summary.max_iou is not None for summary in row.populations.values())
         kinds = {"memorisation": memorisation} if compares else {}
