@@ -92,6 +92,7 @@ def main() -> None:
         except KeyboardInterrupt:  # of a sweep, whose processes got the signal too
             _say_stopped()
             sys.exit(INTERRUPTED)
+        _leave_as_rank()
 
 
 def compose(overrides: Sequence[str] = ()) -> Experiment:
@@ -262,6 +263,17 @@ def runtime_of(experiment: Experiment, placement: Placement, stop: Event) -> Abs
 
     zero = among(zero_from(experiment.zero), placement.size)
     return runtime_of_ranks(partial(runtime_from, settings_of(experiment)), zero, placement, stop)
+
+
+def _leave_as_rank() -> None:
+    """End this process here and now if it has done steps as one rank of several."""
+    if "hpc.ranks.distributed" not in sys.modules:
+        return
+    from hpc.ranks.distributed import leave
+    from hpc.ranks.placement import Placement
+
+    if Placement.from_environment(os.environ).size > 1:
+        leave(0)
 
 
 def _stop_on_signals(stop: Event) -> None:

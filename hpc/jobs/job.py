@@ -33,7 +33,7 @@ from hpc.jobs.payload import Payload, program_named
 from hpc.jobs.queue import Queue
 from hpc.jobs.script import PUT_BACK
 from hpc.jobs.site_check import SiteCheck
-from hpc.ranks.distributed import runtime_of_ranks
+from hpc.ranks.distributed import leave, runtime_of_ranks
 from hpc.ranks.placement import Placement
 from hpc.ranks.signals import end_at_once, hear
 from hpc.ranks.zero import among, single_process
@@ -115,7 +115,7 @@ def main() -> None:
     if task.placement.rank != 0:
         status = run(task, log, signals).status
         # with another status srun would end rank 0, which still has to put the job back into the queue
-        sys.exit(0 if status in (STOPPED, OUT_OF_TIME) else status)
+        leave(0 if status in (STOPPED, OUT_OF_TIME) else status)
     outcome = Outcome(1)
     try:
         outcome = run(task, log, signals)
@@ -125,6 +125,8 @@ def main() -> None:
             described = f"{type(error).__name__}: {' '.join(str(error).split())[:200]} (traceback in its log)"
             outcome = Outcome(1, described)
         status = _end(task, log, outcome)
+    if task.placement.size > 1:
+        leave(status)
     sys.exit(status)
 
 
