@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ from tests.hpc.forked import free_port
 
 pytestmark = MARKS
 NUM_RANKS = 2
-SHORT = ["recipe.inject.steps=2", "recipe.inject.contexts_per_step=2"]
+SHORT = [f"recipe.{stage}.{field}=2" for stage in ("inject", "tune") for field in ("steps", "contexts_per_step")]
 BUSY = "import os\nos.nice(5)\nwhile True: pass"
 SIGNS = ("terminate", "Traceback", "SIGABRT", "Fatal Python error")
 
@@ -92,8 +93,8 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
         yield Ranks(server, tmp_path_factory.mktemp("ranks"))
 
 
-def commands(zero: str, root: Path) -> list[list[str]]:
-    """Stage 1 as a user's command, and as a job."""
+def programs(zero: str, root: Path) -> list[tuple[str, list[str]]]:
+    """Stage 1 and stage 2, with the arguments of Python: as a user's commands, then as jobs."""
     experiment = replace(tiny(root, *SHORT, f"zero={zero}"), root=str(root))
     steps = in_order(steps_of([experiment]))
     sweep = replace(
@@ -104,9 +105,13 @@ def commands(zero: str, root: Path) -> list[list[str]]:
     batch = root / "queue" / "batch"
     batch.mkdir(parents=True)
     Payload.of(sweep, steps, max_requeues=0).write(batch)
-    (index,) = (index for index, step in enumerate(steps) if step.kind == "inject")
-    command = ["neurogen.run", *TINY, *SHORT, f"zero={zero}", f"root={root}", "only=[inject]"]
-    return [command, ["hpc", program.NAME, str(batch), str(index)]]
+    command = ["neurogen.run", *TINY, *SHORT, f"zero={zero}", f"root={root}"]
+    index = {step.kind: str(index) for index, step in enumerate(steps)}
+    stages = ("inject", "tune")
+    return [
+        *((stage, [*command, f"only=[{stage}]"]) for stage in stages),
+        *((stage, ["hpc", program.NAME, str(batch), index[stage]]) for stage in stages),
+    ]
 
 
 @pytest.mark.parametrize("zero", sorted(path.stem for path in (REPOSITORY / "conf" / "zero").glob("stage*.yaml")))
@@ -114,14 +119,14 @@ def test_two_ranks_end_well(ranks: Ranks, tiny_run: FinishedRun, tmp_path: Path,
     root = tmp_path / "runs"
     for finished in ("reference", "classical"):
         shutil.copytree(tiny_run.folder / "runs" / finished, root / finished)
-    words = commands(zero, root)
     began = time.monotonic()
-    for count in range(TRIES):
-        ended = ranks.run(words[count % len(words)])
+    for count, (stage, words) in zip(range(TRIES), cycle(programs(zero, root)), strict=False):
+        if stage in folders(root):
+            shutil.rmtree(folders(root)[stage])
+        ended = ranks.run(words)
         assert ended.statuses == [0] * NUM_RANKS, f"start {count}: {ended}"
         assert not [sign for sign in SIGNS if sign in ended.printed], f"start {count}: {ended.printed}"
-        step = folders(root)["inject"]
+        step = folders(root)[stage]
         assert (step / "DONE").exists()
         assert json.loads((step / "environment.json").read_text(encoding="utf-8"))["ranks"] == NUM_RANKS
-        shutil.rmtree(step)
     print(f"{zero}: {TRIES} starts and ends of {NUM_RANKS} ranks in {time.monotonic() - began:.0f} s")
