@@ -40,7 +40,9 @@ from tests.slurm.conftest import (
     wrapped,
 )
 
+pytestmark = pytest.mark.faults
 LONGER_THAN_AN_ANSWER_S = 12  # SLURM's commands wait 10 s for one
+LONGER_THAN_A_MINUTE_S = 75
 SLOWER_FLUSH_MS = 4000  # so all saves of stage 1 take longer than a minute
 SLOW_FLUSH_MS = 1500  # so a save takes longer than SLURM waits before it kills
 SHORT_OF_TIME = [
@@ -48,6 +50,7 @@ SHORT_OF_TIME = [
     *("cluster.partition=high", "+cluster.additional.nodelist=n1"),  # nothing preempts it
 ]
 MOST_COMMANDS = 5
+SELDOM = pytest.mark.skipif(TRIES <= FEW, reason="takes minutes, in which SLURM stands still; make test-faults")
 KINDS = ["evaluate", "inject", "reference", "sweeps", "tune"]  # a job each
 
 
@@ -170,9 +173,10 @@ def test_out_of_time_during_a_save_it_ends_in_the_same_bits(short_of_time: Path,
     assert set(attempts(root, "inject")) <= {130, None, 0}
 
 
+@pytest.mark.parametrize("away_s", [LONGER_THAN_AN_ANSWER_S, pytest.param(LONGER_THAN_A_MINUTE_S, marks=SELDOM)])
 @pytest.mark.parametrize("signal_number", [signal.SIGSTOP, signal.SIGKILL])
 def test_a_controller_that_is_away_during_a_submission(
-    lab: Lab, sweep: Sweep, tmp_path: Path, signal_number: int
+    lab: Lab, sweep: Sweep, tmp_path: Path, signal_number: int, away_s: float
 ) -> None:
     """It goes when the second job comes, and returns later than SLURM's commands wait. Every job is there once."""
     calls = tmp_path / "calls"
@@ -182,7 +186,7 @@ def test_a_controller_that_is_away_during_a_submission(
     )  # fmt: skip
     with subprocess.Popen(**submission(tmp_path, *ASLEEP, PATH=path)) as submitting:
         wait_for("the second job", lambda: calls.exists() and len(calls.read_text().splitlines()) >= 2)
-        time.sleep(LONGER_THAN_AN_ANSWER_S)
+        time.sleep(away_s)
         back(lab, "slurmctld", signal_number)
         _, errors = submitting.communicate(timeout=300)
     assert "Traceback" not in errors
@@ -221,8 +225,28 @@ def test_status_while_a_daemon_is_away(lab: Lab, sweep: Sweep, tmp_path: Path, d
     assert "0 submitted" in sweep(*ASLEEP).stdout
 
 
-@pytest.mark.faults
-@pytest.mark.skipif(TRIES <= FEW, reason="SLURM takes minutes to hear of the end again; make test-faults")
+@pytest.mark.parametrize("signal_number", [signal.SIGSTOP, pytest.param(signal.SIGKILL, marks=SELDOM)])
+def test_accounting_that_is_away_from_submission_to_the_table(
+    lab: Lab, sweep: Sweep, tiny_run: FinishedRun, tmp_path: Path, signal_number: int
+) -> None:
+    """Jobs are submitted, begin and end without slurmdbd. When it is back, nothing is left to do."""
+    if not lab.accounting:
+        pytest.skip("this lab has no accounting")
+    root = tmp_path / "runs"
+    for finished in ("reference", "classical"):
+        shutil.copytree(tiny_run.folder / "runs" / finished, root / finished)
+    with away(lab, "slurmdbd", signal_number):
+        process = sweep()
+        assert process.returncode == 0, process.stderr
+        assert "Traceback" not in process.stderr
+        assert_ends_as_undisturbed(root, tiny_run)
+        (folder,) = (root / "sweeps").iterdir()
+        assert set(states(folder).values()) == {"done"}
+    assert set(states(folder).values()) == {"done"}
+    assert "0 submitted" in sweep().stdout
+
+
+@SELDOM
 def test_a_controller_that_is_away_at_the_end_of_a_job(
     lab: Lab, sweep: Sweep, tiny_run: FinishedRun, slow: Path, tmp_path: Path
 ) -> None:
