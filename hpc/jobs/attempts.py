@@ -34,6 +34,7 @@ class Attempt:
     exit_status: int | None  # None: it runs, or was killed
     message: str
     requeued: bool = False  # it ran out of time, and the job was put back into the queue
+    number: int = 0  # how many came before; the clocks of nodes do not tell
 
     @property
     def seconds(self) -> float:
@@ -67,7 +68,7 @@ def read_attempts(notes: Iterable[Path]) -> list[Attempt]:
     attempts = []
     for path in notes:
         attempts.append(read_json(path, partial(_attempt, path.stat().st_mtime), "delete it: it is a note of times"))
-    return sorted(attempts, key=lambda attempt: attempt.started)
+    return sorted(attempts, key=lambda attempt: (attempt.number, attempt.started))
 
 
 def _attempt(last_change: float, values: Any) -> Attempt:
@@ -83,8 +84,10 @@ class AttemptLog:
 
     def __init__(self, folder: Path, index: int) -> None:
         self.folder, self.index = folder, index
-        self.num_requeued = sum(attempt.requeued for attempt in attempts_of(folder, index))
-        self.attempt, self._ended = Attempt(time.time(), 0.0, None, ""), Event()
+        before = attempts_of(folder, index)
+        self.num_requeued = sum(attempt.requeued for attempt in before)
+        number = max((attempt.number + 1 for attempt in before), default=0)
+        self.attempt, self._ended = Attempt(time.time(), 0.0, None, "", number=number), Event()
 
     def begin(self) -> None:
         """Write the start, and keep the file's time current until the end."""

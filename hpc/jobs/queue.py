@@ -48,6 +48,7 @@ class Record:
     job_id: str | None = None
     needs: tuple[str, ...] = ()  # identities of the steps that must be done before it may run
     code: str = ""  # the snapshot that it runs
+    submission: int = 0  # how many submissions to this root came before; the clocks of login nodes do not tell
 
     def states(self, known: States) -> dict[str, TaskState]:
         """By step identity, what squeue says."""
@@ -95,7 +96,7 @@ class Queue:
     def records(self) -> list[Record]:
         """All of them, the oldest first. Raises ClusterError where a record is broken."""
         records = [self._read(path) for path in self.folder.glob(f"*/{RECORD}")]
-        return sorted(records, key=lambda record: record.submitted)
+        return sorted(records, key=lambda record: (record.submission, record.submitted))
 
     def batch_folder(self, name: str) -> Path:
         """The folder of a batch: its record, script, payload, logs and attempts."""
@@ -167,6 +168,7 @@ def new_record(
     needs: Sequence[str] = (),
     gpus: int = 0,
     code: str = "",
+    submission: int = 0,
 ) -> Record:
     """The record of a batch that this account submits now; `steps` are (identity, label, folder)."""
     return Record(
@@ -182,4 +184,5 @@ def new_record(
         by=os.environ.get("USER") or str(os.getuid()),
         needs=tuple(needs),
         code=code,
+        submission=submission,
     )

@@ -194,7 +194,8 @@ def _status(step: ManifestStep, records: Sequence[Record], view: QueueView) -> S
         attempts = view.attempts(record, step.identity)
         for attempt in attempts:
             is_running = state == State.RUNNING and record is records[-1] and attempt is attempts[-1]
-            seconds = time.time() - attempt.started if is_running and not view.answer.silence else attempt.seconds
+            is_timed = is_running and not view.answer.silence
+            seconds = max(0.0, time.time() - attempt.started) if is_timed else attempt.seconds
             elapsed += seconds
             gpu_hours += seconds / 3600 * record.gpus
             wasted += seconds / 3600 * record.gpus * (attempt.exit_status not in (0, STOPPED) and not is_running)

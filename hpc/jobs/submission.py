@@ -64,7 +64,9 @@ def submit(sweep: Sweep, cluster: Cluster, tried: Collection[str] = (), only_che
         waiting = {step: job for step, job in in_flight(records, known).items() if step not in done}
         _cancel(take_out_hopeless(waiting, known, done, identities) + stuck(records, known, identities))
         before = {step: record for step, (record, _) in waiting.items() if step in identities}
-        submission = _Submission(sweep, cluster, queue, code, waiting, failed_nodes(records, known, identities))
+        number = max((record.submission + 1 for record in records), default=0)
+        bad_nodes = failed_nodes(records, known, identities)
+        submission = _Submission(sweep, cluster, queue, number, code, waiting, bad_nodes)
         missing, last = missing_steps(steps[:-1], {*done, *waiting}, tried), identity(sweep.last)
         is_in_vain, refusal = last in tried and not missing, ""
         try:
@@ -128,6 +130,7 @@ class _Submission:
     sweep: Sweep
     cluster: Cluster
     queue: Queue
+    number: int
     code: Path
     waiting: InFlight
     bad_nodes: list[str]
@@ -187,6 +190,7 @@ class _Submission:
             needs=[*waited_for, *needed] if dependency == "afterok" else waited_for,
             gpus=resources.gpus_per_node * resources.nodes,
             code=self.code.name,
+            submission=self.number,
         )
         self._payload(batch).write(folder)
         if batch.kind == KIND:

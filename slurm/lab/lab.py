@@ -34,7 +34,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from string import Template
 
-PACKAGES = ["slurm-wlm", "munge"]
+PACKAGES = ["slurm-wlm", "munge", "faketime"]
 ACCOUNTING_PACKAGES = ["slurmdbd", "slurm-wlm-mysql-plugin", "mariadb-server"]
 NEEDED = ("slurmctld", "slurmd", "sbatch", "munged")
 FOR_ACCOUNTING = ("slurmdbd", "mariadbd")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from hpc.jobs.answer import Answer
-from hpc.jobs.attempts import Attempt, AttemptLog, attempts_of
+from hpc.jobs.attempts import STOPPED, Attempt, AttemptLog, attempts_of
 from hpc.jobs.queue import Queue, new_record
 from hpc.jobs.view import QueueView
 
@@ -27,6 +28,17 @@ def test_the_first_rank_that_notices_notes_why_an_attempt_ended(tmp_path: Path) 
     assert not log.write_lost("rank 2 is gone")
     (attempt,) = attempts_of(tmp_path, 0)
     assert (attempt.exit_status, attempt.message) == (1, "rank 1 is gone")
+
+
+def test_the_newest_attempt_is_known_though_clocks_differ(tmp_path: Path) -> None:
+    """The first one ran on a node whose clock is ten minutes ahead."""
+    ahead = AttemptLog(tmp_path, 0)
+    ahead.write(replace(ahead.attempt, started=ahead.attempt.started + 600, exit_status=STOPPED))
+    right = AttemptLog(tmp_path, 0)
+    right.write(right.attempt)
+    assert [attempt.exit_status for attempt in attempts_of(tmp_path, 0)] == [STOPPED, None]
+    assert right.write_lost("rank 1 is gone")
+    assert [attempt.exit_status for attempt in attempts_of(tmp_path, 0)] == [STOPPED, 1]
 
 
 def test_the_steps_of_an_array_have_their_own_notes(tmp_path: Path) -> None:

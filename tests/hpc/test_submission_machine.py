@@ -10,9 +10,11 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hpc.errors import ClusterError
+from hpc.jobs import queue
 from hpc.jobs.cluster import Cluster
 from hpc.jobs.graph import identity, in_order
 from hpc.jobs.queue import Queue
@@ -68,25 +71,27 @@ class Submission(RuleBasedStateMachine):
             finally:
                 shutil.rmtree(self.root)
 
-    def submit(self) -> bool:
-        """Whether everything was submitted; all other ends are errors in one line."""
-        before = subprocess.run, shutil.which, os.environ.get("NEUROGEN_POLL_S")
-        subprocess.run, shutil.which = self.scheduler.run, lambda name, *_, **__: name  # type: ignore[assignment]
-        os.environ["NEUROGEN_POLL_S"] = "0.0005"
-        try:
-            return not submit(self.sweep, small_site()).refusal
-        except ClusterError as error:
-            self.lines.append(str(error))
-            return False
-        finally:
-            subprocess.run, shutil.which = before[:2]
-            os.environ.pop("NEUROGEN_POLL_S")
+    def submit(self, clock_s: float = 0.0) -> bool:
+        """Whether everything was submitted; all other ends are errors in one line. The clock is so much ahead."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(subprocess, "run", self.scheduler.run)
+            patch.setattr(shutil, "which", lambda name, *_, **__: name)
+            patch.setattr(queue, "time", SimpleNamespace(time=lambda: time.time() + clock_s))
+            patch.setenv("NEUROGEN_POLL_S", "0.0005")
+            try:
+                return not submit(self.sweep, small_site()).refusal
+            except ClusterError as error:
+                self.lines.append(str(error))
+                return False
 
-    @rule(troubles=st.lists(st.tuples(st.sampled_from(Trouble), st.integers(1, 8)), max_size=8))
-    def submit_in_trouble(self, troubles: list[tuple[Trouble, int]]) -> None:
-        """Every trouble for as many answers; a submission gives up after six."""
+    @rule(
+        troubles=st.lists(st.tuples(st.sampled_from(Trouble), st.integers(1, 8)), max_size=8),
+        clock_s=st.sampled_from([-600.0, 0.0, 600.0]),
+    )
+    def submit_in_trouble(self, troubles: list[tuple[Trouble, int]], clock_s: float) -> None:
+        """Every trouble for as many answers; a submission gives up after six. Login nodes have clocks of their own."""
         self.scheduler.troubles = [trouble for trouble, count in troubles for _ in range(count)]
-        self.submit()
+        self.submit(clock_s)
         self.scheduler.troubles = []
 
     @precondition(lambda self: self.scheduler.may_begin())
@@ -135,6 +140,13 @@ class Submission(RuleBasedStateMachine):
         ]
         names = [name for name, _ in active]
         assert len(names) == len(set(names)), active
+
+    @invariant()
+    def records_are_in_the_order_of_their_submissions(self) -> None:
+        if hasattr(self, "root"):
+            names = [record.name for record in Queue(self.root).records()]
+            given = list(dict.fromkeys(job.name for job in self.scheduler.jobs))
+            assert [name for name in names if name in given] == [name for name in given if name in names]
 
     def bring_to_its_end(self) -> None:
         """Submit with right answers, let everything run, until the last step is done."""

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from hpc.jobs.attempts import STOPPED, attempts_of
 from slurm.lab.lab import Lab
 from tests.conftest import FinishedRun
 from tests.faults.conftest import FEW, TRIES
@@ -35,6 +36,7 @@ from tests.slurm.conftest import (
     queue,
     states,
     status,
+    steps,
     submission,
     wait_for,
     wrapped,
@@ -107,17 +109,20 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def begun(folder: Path, tiny_run: FinishedRun, slow: Path, *arguments: str, flush_ms: int = SLOW_FLUSH_MS) -> Path:
+def begun(
+    folder: Path, tiny_run: FinishedRun, slow: Path, *arguments: str, flush_ms: int = SLOW_FLUSH_MS, first: str = "true"
+) -> Path:
     """The root of a submitted sweep that has the steps before stage 1 from the undisturbed run.
 
-    Saves of stage 1 are slow in jobs that begin before the file `fast` is in the folder.
+    Saves of stage 1 are slow in jobs that begin before the file `fast` is in the folder. `first` is a line of their
+    setup.
     """
     root, count = folder / "runs", folder / "count"
     count.write_bytes(bytes(8))
     for finished in ("reference", "classical"):
         shutil.copytree(tiny_run.folder / "runs" / finished, root / finished)
-    variables = f"FAULT_ROOT={root}/inject FAULT_COUNT={count} FAULT_SLOW={flush_ms} LD_PRELOAD={slow}"
-    setup = f"cluster.setup=['test -e {folder}/fast || export {variables}']"  # which later submissions leave out
+    variables = f"FAULT_ROOT={root}/inject FAULT_COUNT={count} FAULT_SLOW={flush_ms} LD_PRELOAD=$LD_PRELOAD:{slow}"
+    setup = f"cluster.setup=['{first}','test -e {folder}/fast || export {variables}']"  # not of later submissions
     process = subprocess.run(**submission(folder, setup, *arguments), timeout=300, check=False)
     assert process.returncode == 0, process.stderr
     return root
@@ -171,6 +176,33 @@ def test_out_of_time_during_a_save_it_ends_in_the_same_bits(short_of_time: Path,
             subprocess.run(**submission(root.parent, *SHORT_OF_TIME), timeout=300, check=False)
     assert_ends_as_undisturbed(root, tiny_run)
     assert set(attempts(root, "inject")) <= {130, None, 0}
+
+
+def test_an_attempt_on_a_node_whose_clock_is_ten_minutes_ahead(
+    lab: Lab, tiny_run: FinishedRun, slow: Path, tmp_path: Path
+) -> None:
+    """It is preempted, and stage 1 goes on where the clock is right: the second attempt, although it began earlier."""
+    clock = next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
+    if clock is None:
+        pytest.skip("libfaketime is not installed, so no clock can be wrong")
+    ahead = f"LD_PRELOAD={clock} FAKETIME=+600s FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1"
+    first = f'test -n "$SLURM_RESTART_COUNT" || export {ahead}'
+    root = begun(tmp_path, tiny_run, slow, "+cluster.additional.nodelist=n2", first=first)
+    (folder,) = (root / "sweeps").iterdir()
+    wait_for("a save", lambda: half_written(root))
+    urgent = ["sbatch", "--partition=high", "--nodelist=n2", "--exclusive", "--output=/dev/null"]
+    subprocess.run([*urgent, "--wrap=true"], check=True, capture_output=True, timeout=300)
+    (queued,) = root.glob("queue/ng-inject*")
+    wait_for("the next attempt", lambda: len(attempts_of(queued, 0)) > 1)
+    before, now = attempts_of(queued, 0)
+    assert before.started > time.time() > now.started
+    assert before.exit_status in (STOPPED, None)
+    (stage,) = (step for step in steps(folder) if step["kind"] == "inject")
+    assert stage["state"] == "running"
+    assert 0 <= stage["elapsed_s"] < 600
+    (tmp_path / "fast").touch()
+    assert_ends_as_undisturbed(root, tiny_run)
+    assert [attempt.exit_status for attempt in attempts_of(queued, 0)] == [before.exit_status, 0]
 
 
 @pytest.mark.parametrize("away_s", [LONGER_THAN_AN_ANSWER_S, pytest.param(LONGER_THAN_A_MINUTE_S, marks=SELDOM)])
