@@ -32,6 +32,7 @@ from neurogen.config.blocks import check_blocks
 from neurogen.config.latent import check_latent
 from neurogen.config.limits import require_limits
 from neurogen.config.named import check_few_shot, check_named
+from neurogen.config.places import check_names, check_places
 from neurogen.config.schema import kind_at, mismatched_key, refusal, unknown_key, written
 from neurogen.errors import UserError
 from neurogen.secrets import require_no_secret_names, require_no_secrets
@@ -151,32 +152,6 @@ def validate(experiment: Experiment) -> None:
     check_named(experiment)
     check_few_shot(experiment)
     check_labels(experiment)
-
-
-def check_names(e: Experiment) -> None:
-    """Names become parts of folders' names."""
-    names = {
-        "dataset.name": e.dataset.name,
-        "target.name": e.target.name,
-        "source.name": e.source.name if e.source else None,
-        "backbone.name": e.backbone.name,
-        "recipe.name": e.recipe.name,
-        "name": e.name,  # by default made of those above
-        "study_name": e.study_name,
-    }
-    for key, name in names.items():
-        if name is not None and not re.fullmatch(r"[\w-]+", name):
-            raise UserError(f"{key}={name} becomes part of a folder's name; use letters, digits, _ and -")
-
-
-def check_places(e: Experiment) -> None:
-    """Folders and files are given in full: an empty name would be the folder one stands in."""
-    places = {"root": e.root, "dataset.path": e.dataset.path, "backbone.model": e.backbone.model}
-    for key, place in places.items():
-        if place is not None and not place.strip():
-            raise UserError(f"{key}= is empty; give a name, or . for the folder you are in")
-        if place is not None and (place == "~" or place.startswith("~/")):
-            raise UserError(f"{key}={place}: ~ is not expanded here; give the whole path, as in {key}=$HOME/…")
 
 
 def check_modality(e: Experiment) -> None:

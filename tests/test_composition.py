@@ -54,6 +54,11 @@ INTERNAL = (
         ("root=null", "root=null must be a text"),
         ("root=", "root= is empty; give a name, or . for the folder you are in"),
         ("root='~/runs'", "root=~/runs: ~ is not expanded here; give the whole path"),
+        ("dataset=mnist_fashion dataset.parts.0.path='~/x'", "dataset.parts.0.path=~/x: ~ is not expanded here"),
+        (
+            "dataset=mnist_fashion dataset.path=here",
+            "joins mnist, fashion_mnist; give the place of each that is elsewhere: dataset.parts.0.path=FOLDER",
+        ),
         ("dataset=image_folder dataset.path=", "dataset.path= is empty"),
         ("dataset=image_folder", "config dataset.path is missing; set dataset.path=VALUE"),
         ("backbone=causal_lm", "config backbone.model is missing; set backbone.model=VALUE"),
