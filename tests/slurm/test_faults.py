@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -282,7 +281,10 @@ def test_accounting_that_is_away_from_submission_to_the_table(
 def test_a_controller_that_is_away_at_the_end_of_a_job(
     lab: Lab, sweep: Sweep, tiny_run: FinishedRun, slow: Path, tmp_path: Path
 ) -> None:
-    """It stands still while stage 1 ends, and is dead while stage 2 does. Every step is done once."""
+    """It stands still while stage 1 ends, and is dead while stage 2 does.
+
+    What it has forgotten then, or has not heard, it may run again: the job finds its step done.
+    """
     root = begun(tmp_path, tiny_run, slow, flush_ms=200)  # stage 1 is long enough to be met
     for kind, signal_number in (("inject", signal.SIGSTOP), ("tune", signal.SIGKILL)):
         wait_for(f"{kind} to run", lambda kind=kind: attempts(root, kind) == [None])
@@ -291,6 +293,10 @@ def test_a_controller_that_is_away_at_the_end_of_a_job(
             time.sleep(LONGER_THAN_AN_ANSWER_S)
     assert_ends_as_undisturbed(root, tiny_run)
     wait_for("an empty queue", lambda: not jobs_of(root))
-    assert Counter(path.parent.name.split("-")[1] for path in root.glob("queue/*/attempt-*.json")) == {
-        kind: 1 for kind in KINDS if kind != "reference"
-    }
+    for kind in ("inject", "tune"):
+        (marker,), (queued,) = root.glob(f"{kind}/*/DONE"), root.glob(f"queue/ng-{kind}*")
+        finished = json.loads(marker.read_text())["finished"]
+        first, *again = attempts_of(queued, 0)
+        assert first.started < finished < first.ended
+        assert all(attempt.started > finished for attempt in again)
+        assert {attempt.exit_status for attempt in (first, *again)} == {0}
