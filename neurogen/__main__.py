@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from importlib.metadata import version
 
 from neurogen.streams import make_lasting
 
@@ -27,6 +28,18 @@ MODULES = {
     "fetch": "run",
     "check": "run",
 }  # where a command's module has another name
+USAGE = {
+    "fetch": """\
+usage: neurogen fetch [-m] [GROUP=NAME ...] [KEY=VALUE ...]
+
+Bring here the data and models that a run or a study reads from outside, say where they lie, and do nothing else.
+Interrupted, the same command goes on. Arguments are those of neurogen run.""",
+    "check": """\
+usage: neurogen check [GROUP=NAME ...] [KEY=VALUE ...] hydra/launcher=slurm
+
+Submit the site check alone, wait for it, and say what the nodes lack. Exit status 0: they have all that a study with
+these arguments needs; 1: they do not. Arguments are those of neurogen run.""",
+}
 WORDS = {"fetch": ["stop_after=fetch"], "check": ["-m", "stop_after=check"]}  # what such a command adds
 
 
@@ -34,12 +47,18 @@ def main() -> None:
     """Hand the rest of the command line to the entry point that its first word names."""
     make_lasting()
     command, *arguments = sys.argv[1:] or [""]
+    if command == "--version":
+        print(f"neurogen {version('neurogen')}")
+        return
     if command not in COMMANDS:
         is_help = command in ("-h", "--help")
         print(usage(), file=sys.stdout if is_help else sys.stderr)
         if not is_help:
             print(f"error: {command or 'nothing'} is no command", file=sys.stderr)
         sys.exit(0 if is_help else 2)
+    if command in USAGE and {"-h", "--help"} & set(arguments):
+        print(USAGE[command])
+        return
     sys.argv = [f"neurogen {command}", *arguments, *WORDS.get(command, [])]
     import_module(f"neurogen.{MODULES.get(command, command)}").main()
 
@@ -47,7 +66,8 @@ def main() -> None:
 def usage() -> str:
     """The commands, one a line."""
     lines = [f"  neurogen {name:10} {purpose}" for name, purpose in COMMANDS.items()]
-    return "\n".join(["usage: neurogen COMMAND ...", "", *lines, "", "neurogen COMMAND --help says the rest"])
+    end = "neurogen COMMAND --help says the rest, neurogen --version the version"
+    return "\n".join(["usage: neurogen COMMAND ...", "", *lines, "", end])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ FLAGS: dict[str, tuple[str, ...]] = {  # Hydra's, with the values that each take
 }
 SHOWING = {"-h", "--help", "-c", "--cfg", "-i", "--info"}  # what runs nothing
 VALUE_LEFT_OUT = ("--info", "-i")  # in this case they mean the first
-SLURM = "hydra/launcher=slurm"
+SLURM, LOCAL = "hydra/launcher=slurm", "hydra/launcher=local"
+FETCHES_ONLY = {"stop_after=fetch"}
 CHOOSERS = {"point=": "points", "variant=": "variants"}  # of a study, by their keys below hydra.sweeper.only
 
 REMOVED = {
@@ -43,10 +44,20 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
     if is_sweep and any(word == "-c" or word.startswith("--cfg") for word in flags):
         raise UserError("--cfg shows the config of one point; leave out -m and give every key one value")
     words = with_study(last_of_each(overrides), is_sweep)
+    shows_only = bool({word.partition("=")[0] for word in flags} & SHOWING)
+    if not is_sweep and not shows_only and not FETCHES_ONLY & set(words):
+        refuse_launcher(words)
     studies = [word for word in words if word.startswith("+study=")]
-    if studies and not is_sweep and not {word.partition("=")[0] for word in flags} & SHOWING:
+    if studies and not is_sweep and not shows_only:
         print(f"  {studies[0]} without -m is a single run in its settings; add -m for its experiments", file=sys.stderr)
     return [*arguments[:1], *flags, *with_cluster(with_launcher(words) if is_sweep else words)]
+
+
+def refuse_launcher(arguments: Sequence[str]) -> None:
+    """Hydra does not ask a launcher for a single run, which would go on here: on a login node. Raises UserError."""
+    for word in arguments:
+        if word.startswith("hydra/launcher=") and word != LOCAL:
+            raise UserError(f"{word} needs -m, for a single experiment too: without -m a run is done here, at once")
 
 
 def asks_for_sweep(flags: Sequence[str]) -> bool:
@@ -119,7 +130,7 @@ def with_study(arguments: Sequence[str], is_sweep: bool) -> list[str]:
 def with_launcher(arguments: Sequence[str]) -> list[str]:
     """A sweep is one graph with one table; Hydra's own launcher would run one point after the other."""
     is_named = any(word.startswith("hydra/launcher=") for word in arguments)
-    return list(arguments) if is_named else ["hydra/launcher=local", *arguments]
+    return list(arguments) if is_named else [LOCAL, *arguments]
 
 
 def with_cluster(arguments: Sequence[str]) -> list[str]:

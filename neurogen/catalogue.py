@@ -27,7 +27,7 @@ USAGE = """\
 usage: neurogen targets [KEY=VALUE ...]
 
 List the target networks with their parameters, the values of their buffers (statistics of normalisation layers) and
-their parameter tokens, and say which of them can be generated, and why the others cannot. It takes the words of
+their parameter tokens, and say which of them can be generated, and why the others cannot. It takes the arguments of
 `neurogen run`; data, backbone and generator.block_tokens decide.
 
   neurogen targets                                         for MNIST digits and SmolLM2-135M

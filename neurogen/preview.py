@@ -27,8 +27,8 @@ TEXTS_PER_CLASS, MOST_CLASSES = 3, 24
 USAGE = """\
 usage: neurogen data [KEY=VALUE ...] [out=FILE.png]
 
-Read a dataset as `neurogen run` does with the same words, train nothing, and show what was read: samples of each class
-and split, what was left out or changed, and some pictures (as a contact sheet) or texts of every class.
+Read a dataset as `neurogen run` does with the same arguments, train nothing, and show what was read: samples of each
+class and split, what was left out or changed, and some pictures (as a contact sheet) or texts of every class.
 
   neurogen data dataset=image_folder dataset.path=PATH dataset.resize=64
   neurogen data dataset=text_table dataset.path=reviews.csv

@@ -13,15 +13,15 @@ WIDTH = 110  # columns
 INTRODUCTION = """\
 usage: neurogen run [-m] [GROUP=NAME ...] [KEY=VALUE ...]
 
-A language model generates the parameters of a small neural network. Without words: SmolLM2-135M generates a LeNet for
-MNIST digits.
+A language model generates the parameters of a small neural network. Without arguments: SmolLM2-135M generates a
+LeNet for MNIST digits.
 
-  python -m neurogen.run dataset=rotten_tomatoes                           an MLP for film reviews; target=rnn: an RNN
+  python -m neurogen.run dataset=rotten_tomatoes                         # an MLP for film reviews; target=rnn: an RNN
   python -m neurogen.run dataset=digits target=cnn_small seed=1
-  python -m neurogen.run -m dataset=digits,mnist5k dataset.resize=28       two experiments, one table
-  python -m neurogen.run -m +study=table1_small                            a study: the experiments that its file lists
-  python -m neurogen.run dataset=sst2 backbone=llama3_8b dry_run=true      memory and time; runs nothing
-  python -m neurogen.run --cfg job                                         every key with its value; runs nothing
+  python -m neurogen.run -m dataset=digits,mnist5k dataset.resize=28     # two experiments, one table
+  python -m neurogen.run -m +study=table1_small                          # a study: the experiments that its file lists
+  python -m neurogen.run dataset=sst2 backbone=llama3_8b dry_run=true    # memory and time; runs nothing
+  python -m neurogen.run --cfg job --resolve                             # every key with its value; runs nothing
 
 An experiment takes one file of every group of conf/; that of a study takes a + before it:
 """
@@ -31,8 +31,8 @@ END = """
 
 options:
   -m, --multirun  a sweep: values with commas between them give an experiment each
-  --cfg job       show the experiment that the other words describe
-  --hydra-help    the flags of Hydra, which reads the words
+  --cfg job       show the experiment that the other arguments describe
+  --hydra-help    the flags of Hydra, which reads the arguments
   -h, --help      show this
 
 python -m neurogen.generate --help says how to use a finished generator."""

@@ -21,7 +21,9 @@ from neurogen.errors import UserError
         ("run --config-dir=more -m +study=x", "run --config-dir=more -m hydra/launcher=local +study=x"),
         ("run -m", "run -m hydra/launcher=local"),
         ("run -m hydra/launcher=slurm", "run -m cluster=a100 hydra/launcher=slurm"),
-        ("run hydra/launcher=slurm cluster=here", "run hydra/launcher=slurm cluster=here"),
+        ("run --cfg job hydra/launcher=slurm", "run --cfg job cluster=a100 hydra/launcher=slurm"),
+        ("run hydra/launcher=slurm stop_after=fetch", "run cluster=a100 hydra/launcher=slurm stop_after=fetch"),
+        ("run hydra/launcher=local", "run hydra/launcher=local"),
     ],
 )
 def test_a_sweep_is_one_graph_unless_asked_otherwise(words: str, expected: str) -> None:
@@ -41,6 +43,7 @@ def test_older_spellings_mean_the_same_or_say_what_to_write() -> None:
         (["-m", "cell=mnist5k_cnn", "seed=0,1"], "cell=mnist5k_cnn: .* point=NAME"),
         (["-m", "scale=large"], "backbone=smollm2_135m, or qwen2_vl_7b"),
         (["study=mine"], "study_name=NAME"),
+        (["hydra/launcher=slurm", "cluster=here"], "hydra/launcher=slurm needs -m"),
         (["variant=full"], r"add -m and \+study=NAME"),
         (["-m", "--cfg", "job"], "--cfg shows the config of one point"),
     ):

@@ -110,7 +110,7 @@ def test_the_target_of_stage_1_leaves_classical_training_alone(experiment: Calla
     ],
 )
 def test_the_launcher_and_the_dataset_decide_the_default_backbone(words: str, backbone: str, cluster: str) -> None:
-    overrides = [word for word in for_hydra(["run", *words.split()])[1:] if not word.startswith("hydra/")]
+    overrides = [word for word in for_hydra(["run", "-m", *words.split()])[2:] if not word.startswith("hydra/")]
     with initialize_config_dir(conf_folder(), version_base="1.3"):
         composed = compose("config", overrides)
     assert (composed.backbone.name, composed.cluster.name) == (backbone, cluster)

@@ -100,6 +100,8 @@ def split_files(path: Path) -> SplitFiles:
             raise UserError(f"dataset.path={path} has {listed} for the split {split}; leave only one of them there")
         if candidates:
             paths[split] = candidates[0]
+    if not path.exists():
+        raise UserError(f"dataset.path={path} does not exist; give one table ({ENDINGS}), or a folder with train.*")
     if "train" not in paths:
         listed = ", ".join(file.name for file in names[:MOST_LISTED]) or "nothing"
         raise UserError(

@@ -234,8 +234,9 @@ def costs(ledger: Ledger) -> Table:
         lines.append((kind.kind, str(kind.num_steps), str(kind.num_done), *past, *to_come))
     header = ("step", "steps", "done", "took", "estimated", "to come", "source")
     note = (
-        f"Estimates are for one {ledger.gpu}, at a utilisation that the config gpu assumes. Where a step like it is "
-        "done under this root, a step to come is expected to take as long. Tables and plots are not counted."
+        f"Estimates are for one {ledger.gpu}, at a utilisation that the config gpu assumes; a CPU takes far longer. "
+        "Where a step like it is done under this root, a step to come is expected to take as long. Tables and plots "
+        "are not counted."
     )
     if any(kind.num_done < kind.num_steps for kind in ledger.kinds):
         return Table("costs", header, lines, f"In all {duration(ledger.to_come)} to come. {note}")

@@ -193,7 +193,7 @@ def test_bad_tables_are_named(experiment: Composed, tmp_path: Path) -> None:
     refused(REVIEWS.assign(stars=[7, *[0, 1] * 29, 1]), r"label '7'; allowed: 0, 1", "dataset.text.class_names=[a,b]")
     many = pandas.concat([REVIEWS] * 20)
     refused(many.assign(stars=[f"name {n}" for n in range(1200)]), r"1,200 different labels; is dataset.text.label")
-    with pytest.raises(UserError, match=r"a folder with train.\* and maybe .*; it has no train"):
+    with pytest.raises(UserError, match=r"/nowhere does not exist; give one table .*, or a folder with train"):
         load(experiment, "text_table", f"dataset.path={tmp_path}/nowhere", *TABLE)
 
 
