@@ -44,7 +44,7 @@ def source_digest(function: Callable[..., Any]) -> str | None:
     if function.__module__ != MAIN:
         return None
     digest = hashlib.sha256()
-    for part in _parts(function, set()):
+    for part in _parts(function, {}):
         digest.update(part.encode())
     return digest.hexdigest()[:16]
 
@@ -60,14 +60,14 @@ def require_same_source(target: TargetConfig) -> None:
         raise UserError(f"this was trained with the target {target.build}, which {state}; define it as it was")
 
 
-def _parts(value: Any, seen: set[int]) -> Iterator[str]:
+def _parts(value: Any, seen: dict[int, object]) -> Iterator[str]:
     """What `value` consists of, as texts in a fixed order: sources of __main__, plain values, names of all else."""
     if id(value) in seen:
         return
     if isinstance(value, PLAIN):
         yield repr(value)
         return
-    seen.add(id(value))
+    seen[id(value)] = value  # kept alive, since Python gives the place of what is gone to the next object
     if isinstance(value, (list, tuple, set, frozenset, dict)):
         members = value.items() if isinstance(value, dict) else value
         yield type(value).__name__
@@ -103,7 +103,7 @@ def _pickled(value: Any) -> str:
         ) from error
 
 
-def _parts_of_function(function: FunctionType, seen: set[int]) -> Iterator[str]:
+def _parts_of_function(function: FunctionType, seen: dict[int, object]) -> Iterator[str]:
     try:
         yield inspect.getsource(function)
     except OSError as error:

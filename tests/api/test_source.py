@@ -18,22 +18,39 @@ from math import pi
 from neurogen.api.source import dotted_name, source_digest
 
 WIDTHS = [8, 4]
+SIZES = {"first": 8, "second": 16, "third": 32, "fourth": 64}
+HEIGHT = 7
+DEPTHS = [1]
 
 class Layer:
     scale = 2
     def size(self):
         return helper() * self.scale
+    @property
+    def height(self):
+        return HEIGHT
+    @property
+    def depth(self):
+        return DEPTHS
 
+def deep(function):
+    depth = DEPTHS[0]
+    def inner(*arguments):
+        return function(*arguments), depth
+    return inner
+
+@deep
 def helper():
     return 3
 
 def target(shape, width=5):
     def inner():
-        return WIDTHS, Layer, pi
+        return WIDTHS, SIZES, Layer, pi
     return inner()
 
 print(dotted_name(target), source_digest(target))
 """
+NAMES = ("first", "second", "third", "fourth")
 UNUSED = "\nOTHER = 5\n\ndef unused():\n    return OTHER\n"
 
 
@@ -51,6 +68,10 @@ def test_whatever_the_function_uses_counts_and_nothing_else(tmp_path: Path) -> N
     for old, new in (
         ("[8, 4]", "[8, 5]"),
         ("scale = 2", "scale = 3"),
+        *((f'"{name}": {size}', f'"{name}": 5') for name, size in zip(NAMES, (8, 16, 32, 64), strict=True)),
+        ("HEIGHT = 7", "HEIGHT = 8"),
+        ("DEPTHS = [1]", "DEPTHS = [2]"),
+        ("depth = DEPTHS[0]", "depth = DEPTHS[0] + 1"),
         ("return 3", "return 4"),
         ("width=5", "width=6"),
         ("* self.scale", "+ self.scale"),
