@@ -20,6 +20,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import torch
+
 from neurogen.api.data import Data
 from neurogen.api.run import Run
 from neurogen.api.source import dotted_name, source_digest
@@ -64,7 +66,7 @@ def fit(
     what is needed to go on and raises KeyboardInterrupt.
     """
     experiment = experiment_of(data, target, backbone, recipe, root, overrides)
-    with user_errors(), saving_when_interrupted() as stop:
+    with user_errors(), same_threads_afterwards(), saving_when_interrupted() as stop:
         try:
             run_experiment(experiment, stop)
         except Interrupted:
@@ -85,8 +87,10 @@ def experiment_of(
         raise UserError(f"overrides={overrides!r} is one string; give a list of words: overrides=[{overrides!r}]")
     words = [f"root={in_quotes(str(root))}"]
     if isinstance(data, Data):
-        words += [f"dataset={LOADERS[data.modality]}", f"dataset.name={data.name}", "dataset.path=null"]
-        words.append(f"dataset.size={data.size}")
+        refuse_overrides(overrides, ("dataset.load", "dataset.path"), "data=…")
+        names = (("name", data.name), ("title", data.title))
+        words += [f"dataset={LOADERS[data.modality]}", *(f"dataset.{key}={in_quotes(name)}" for key, name in names)]
+        words += ["dataset.path=null", f"dataset.size={data.size}"]
     elif isinstance(data, str):
         words.append(f"dataset={data}")
     else:
@@ -97,16 +101,26 @@ def experiment_of(
     if isinstance(target, str):
         words.append(f"target={target}")
     elif target is not None:
-        words.append(f"target.name={dotted_name(target).rpartition('.')[2]}")
+        refuse_overrides(overrides, ("target.build", "target.options", "target.version"), "target=…")
+        name = dotted_name(target).rpartition(".")[2]
+        title = re.sub(r"[_\W]+", " ", name).strip()
+        words += [f"target.name={in_quotes(name)}", f"target.title={in_quotes(title)}"]
     words += [f"{group}={choice}" for group, choice in (("backbone", backbone), ("recipe", recipe)) if choice]
     experiment = compose([*words, *overrides])
     if isinstance(data, Data):
         path = str(data.save(experiment.root))
-        experiment = replace(experiment, dataset=replace(experiment.dataset, title=data.title, path=path))
+        experiment = replace(experiment, dataset=replace(experiment.dataset, path=path))
     if target is not None and not isinstance(target, str):
         experiment = replace(experiment, target=target_config(target, experiment.target))
     validate(experiment)
     return experiment
+
+
+def refuse_overrides(overrides: Sequence[str], keys: Sequence[str], argument: str) -> None:
+    """Raises UserError for an override of what an argument of `fit` has given."""
+    for word in overrides:
+        if any(word.partition("=")[0].lstrip("+").startswith(key) for key in keys):
+            raise UserError(f"overrides has {word}, and {argument} says that already; leave one of them out")
 
 
 def target_config(function: Callable[..., Any], composed: TargetConfig) -> TargetConfig:
@@ -117,8 +131,17 @@ def target_config(function: Callable[..., Any], composed: TargetConfig) -> Targe
             f"target={function.__name__} has the parameters {', '.join(named) or 'none'} without a default; it is "
             "called with the shape of the data alone, so give all others a default"
         )
-    title = re.sub(r"[_\W]+", " ", function.__name__).strip()
-    return replace(composed, title=title, build=dotted_name(function), options={}, version=source_digest(function))
+    return replace(composed, build=dotted_name(function), options={}, version=source_digest(function))
+
+
+@contextmanager
+def same_threads_afterwards() -> Iterator[None]:
+    """What follows in a notebook has as many of torch's threads as before."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

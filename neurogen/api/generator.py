@@ -47,7 +47,7 @@ def load(
     source       a folder, or OWNER/NAME on the Hub
     revision     of what is on the Hub: a branch, a tag or a commit
     device       auto, cpu or cuda
-    num_threads  of the CPU; 0 leaves torch's choice
+    num_threads  of the CPU, for everything that torch does in this process; 0 leaves them as they are
 
     Raises UserError where there is no generator, its backbone cannot be had, or the device is not there.
     """

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from neurogen import store
 from neurogen.config import DatasetConfig
 from neurogen.data.images import resized
+from neurogen.data.pictures import pixels_in_memory
 from neurogen.data.raw import Labelled, RawSplits, split_off_test
 from neurogen.errors import UserError
 
@@ -104,13 +105,12 @@ def as_list(labels: Any) -> list[Any]:
 
 
 def _array(images: Any, what: str) -> NDArray[Any]:
-    """One array of all images; pictures of Pillow with their channels first."""
+    """One array of all images. Pictures of Pillow are read as files with them would be."""
     if isinstance(images, (list, tuple)):
-        parts = [np.asarray(image) for image in images]
-        parts = [
-            part.transpose(2, 0, 1) if hasattr(image, "getbands") and part.ndim == 3 else part
-            for image, part in zip(images, parts, strict=True)
-        ]
+        if images and all(hasattr(image, "getbands") for image in images):
+            parts: list[NDArray[Any]] = list(pixels_in_memory(images))
+        else:
+            parts = [np.asarray(image) for image in images]
         shapes = sorted({part.shape for part in parts})
         if len(shapes) != 1:
             listed = " and ".join(str(list(shape)) for shape in shapes[:2]) or "nothing"

@@ -120,7 +120,7 @@ def indices_in_memory(
         raise UserError(f"{where} has the label {odd[0]!r}; a label is a whole number or a word")
     present = {label for part in labels for label in part}
     if class_names is not None and all(isinstance(label, int) for label in present):
-        return [[int(label) for label in part] for part in labels], tuple(class_names)
+        return [[int(label) for label in part] for part in labels], tuple(str(name) for name in class_names)
     in_order = sorted(present, key=lambda label: (isinstance(label, str), label))
     classes = in_order if class_names is None else [*class_names]
     _refuse_many(len(classes), where)

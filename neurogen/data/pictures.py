@@ -86,6 +86,21 @@ def read_all(
     return pixels, (f"pictures: {', '.join(parts)}",) if parts else ()
 
 
+def pixels_in_memory(pictures: Sequence[Any]) -> list[NDArray[np.uint8]]:
+    """Pictures of Pillow → [channels, height, width] each: grey where all of them are, else RGB.
+
+    Raises UserError for values whose meaning is not known.
+    """
+    remarks: list[Remark] = []
+    try:
+        plain = [_opaque(_in_8_bits(picture, picture, remarks), remarks) for picture in pictures]
+    except UnknownValues as error:
+        raise UserError(f"a picture {error}") from error
+    mode = "L" if all(picture.mode in ("1", "L") for picture in plain) else "RGB"
+    arrays = [np.asarray(picture.convert(mode)) for picture in plain]
+    return [array.reshape(*array.shape[:2], -1).transpose(2, 0, 1) for array in arrays]
+
+
 def read_picture(path: str | PathLike[str], channels: int, size: tuple[int, int]) -> Picture:
     """Grey for one channel, RGB for three, resized to `size`, (height, width) in pixels.
 

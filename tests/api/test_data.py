@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -16,6 +17,7 @@ import neurogen
 from neurogen import Data
 from neurogen.data import identity
 from neurogen.data.arrays import arrays
+from neurogen.data.pictures import read_picture
 from neurogen.data.raw import RawSplits
 from neurogen.run import compose
 
@@ -112,6 +114,35 @@ def test_a_torch_dataset_gives_pictures_or_tensors() -> None:
     assert (pictures.splits["train"].samples == expected).all()
     assert (tensors.splits["train"].samples == expected).all()
     assert (pictures.class_names, tensors.class_names) == (("a", "b", "c"), ("x", "y", "z"))
+
+
+@pytest.mark.parametrize("mode", ["P", "1", "LA", "RGBA", "CMYK", "I;16"])
+def test_pictures_in_memory_are_read_as_files_with_them(tmp_path: Path, mode: str) -> None:
+    """Whatever their mode: indices of a palette are no brightness."""
+    grey = RNG.integers(0, 2, (12, 6, 6), dtype=np.uint8) * 200 + 20
+    if mode == "I;16":
+        pictures = [Image.fromarray(part.astype(np.uint16) * 257) for part in grey]
+    else:
+        plain = [Image.fromarray(part) for part in grey]
+        pictures = [(part.convert("RGB") if mode in ("RGBA", "CMYK") else part).convert(mode) for part in plain]
+    samples = Data.from_torch(Pairs(pictures)).splits["train"].samples
+    for index, picture in enumerate(pictures):
+        path = tmp_path / f"{index}.tif"
+        picture.save(path)
+        assert (samples[index] == read_picture(path, samples.shape[1], (6, 6)).pixels).all()
+
+
+@pytest.mark.parametrize("names", [range(3), np.arange(3)])
+def test_names_of_classes_are_texts(names: Any) -> None:
+    assert Data.from_arrays((PIXELS[:, 0], LABELS), class_names=names).class_names == ("0", "1", "2")
+
+
+def test_what_becomes_test_data_does_not_count_as_training_data() -> None:
+    images, labels = np.zeros((1000, 4, 4), np.uint8), np.arange(1000) % 2
+    images[:, 0, 0] = labels
+    whole = Data.from_arrays((images, labels))
+    assert "num_train:800," in whole.size
+    assert "num_train:1000," in Data.from_arrays((images, labels), test=(images[:10], labels[:10])).size
 
 
 def test_a_dataset_of_hugging_face_brings_splits_and_names() -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
 import neurogen
 from neurogen import Data, Run
-from neurogen.api.fit import experiment_of, saving_when_interrupted
+from neurogen.api.fit import experiment_of, same_threads_afterwards, saving_when_interrupted
 from neurogen.data.preparation import ImageShape, TextShape
 from neurogen.errors import one_line
 from neurogen.overrides import in_quotes
@@ -161,6 +162,10 @@ def recurrent(shape: TextShape) -> nn.Module:
             "the config has no key sed; did you mean seed? allowed: name, ",
         ),
         (("digits", None, None, None, "runs", ["seed=0,1"]), "seed"),
+        (
+            (Data.from_arrays((IMAGES, LABELS)), None, None, None, "runs", ["dataset.path=x"]),
+            "overrides has dataset.path=x, and data=… says that already",
+        ),
     ],
 )
 def test_what_fit_cannot_do_is_refused_in_one_line(arguments: tuple[object, ...], message: str) -> None:
@@ -175,6 +180,22 @@ def test_fit_takes_whatever_the_command_line_takes() -> None:
     assert experiment == compose(
         ["dataset=digits", "target=cnn_small", "backbone=tiny_llama", "recipe=paper", "root='else where'", "seed=3"]
     )
+
+
+def test_a_notebook_keeps_its_threads() -> None:
+    before = torch.get_num_threads()
+    with same_threads_afterwards():
+        torch.set_num_threads(before + 1)
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("title", ["Müllsorten", "1e3", "null", "it's ${odd}, [really]"])
+def test_titles_are_texts_whatever_they_look_like(tmp_path: Path, title: str) -> None:
+    data = Data.from_arrays((IMAGES, LABELS), title=title, name="1e3")
+    dataset = experiment_of(data, "cnn_small", "tiny_llama", None, tmp_path, []).dataset
+    assert (dataset.title, dataset.name) == (title, "1e3")
+    overridden = experiment_of(data, "cnn_small", "tiny_llama", None, tmp_path, ["dataset.title=sonar"])
+    assert overridden.dataset.title == "sonar"
 
 
 @pytest.fixture
