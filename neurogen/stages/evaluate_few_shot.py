@@ -96,7 +96,7 @@ def evaluate_few_shot(
     """
     if step.few_shot is None:
         return []
-    novel = _readable(inputs.dataset, step.few_shot.task.load()).to(runtime.device)
+    novel = _readable(_seen(step, inputs.dataset), step.few_shot.task.load()).to(runtime.device)
     zoo = inputs.layout.tensors(inputs.zoo.mean(0).to(runtime.device))
     generated = [
         inputs.layout.with_rows(len(episode.classes)).tensors(flat.to(runtime.device))
@@ -128,18 +128,26 @@ def evaluate_few_shot(
     return results
 
 
-def _readable(dataset: Dataset, novel: Dataset) -> Dataset:
-    """The data of the novel classes, prepared as networks for the other data read it.
+def _seen(step: Evaluate, dataset: Dataset) -> list[Dataset]:
+    """What the networks were trained on: the data with names, and those of the zoo's episodes."""
+    episodes = [reference.few_shot.task for reference in step.zoo.references[:1] if reference.few_shot is not None]
+    return [dataset, *(task.load() for task in episodes)]
+
+
+def _readable(seen: Sequence[Dataset], novel: Dataset) -> Dataset:
+    """The data of the novel classes, prepared as networks for the first of the data that they have seen read it.
 
     Raises UserError for images of another shape, and for classes that the networks were trained on.
     """
+    dataset = seen[0]
     require_alike(dataset, novel)
-    both = sorted(set(dataset.class_names) & set(novel.class_names))
-    if both:
-        raise UserError(
-            f"few_shot.test shows classes that training has not seen, and {', '.join(both[:3])} of {novel.name} are in "
-            f"{dataset.name} too; take other data"
-        )
+    for known in seen:
+        both = sorted(set(known.class_names) & set(novel.class_names))
+        if both:
+            raise UserError(
+                f"few_shot.test shows classes that training has not seen, and {', '.join(both[:3])} of {novel.name} "
+                f"are in {known.name} too; take other data"
+            )
     train, test = (replace(split, preparation=dataset.preparation) for split in (novel.train, novel.test))
     return replace(novel, train=train, test=test)
 

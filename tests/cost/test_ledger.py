@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,3 +122,8 @@ def test_the_table_says_what_is_to_come_and_how_that_is_known(tiny_run: Finished
     assert table.note.startswith("In all ")
     finished = tables.costs(ledger_of([e], known(e)))
     assert finished.header == ("step", "steps", "done", "took", "estimated")
+
+
+@pytest.mark.parametrize("word", ["zoo.num_networks=7", "recipe.tune.optimizer=sgd", "recipe.tune.keep=best"])
+def test_what_costs_differently_has_another_estimate(experiment: Callable[..., Experiment], word: str) -> None:
+    assert experiment(word).cost_key != experiment().cost_key

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import linecache
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +20,7 @@ from neurogen.data.identity import all_files, identity_of_model
 from neurogen.data.published_files import PUBLISHED
 from neurogen.errors import UserError
 from neurogen.store import mark_root
+from neurogen.sweep import importable_functions
 from tests.conftest import Composed
 from tests.data.test_images import pictures
 from tests.data.test_texts import REVIEWS, write
@@ -83,6 +87,23 @@ def test_links_are_followed(own: DatasetConfig, tmp_path: Path) -> None:
     before = identity(linked)
     edit(first_picture(own))
     assert identity(linked) != before
+
+
+def test_the_code_of_a_part_of_a_pool_counts(
+    experiment: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    words = ["dataset.load=pool", "dataset.parts=[{name: a, load: own_part.load, path: null}]"]
+    seen = []
+    for value in (1, 2):
+        (tmp_path / "own_part.py").write_text(f"VALUE = {value}\n\ndef load(config):\n    return {value}\n")
+        sys.modules.pop("own_part", None)
+        importlib.invalidate_caches()
+        linecache.clearcache()
+        pooled = experiment(*words)
+        seen.append(identity(pooled.dataset))
+        assert "own_part.load" in importable_functions([pooled])
+    assert seen[0] != seen[1]
 
 
 def test_of_a_loader_of_the_users_all_files_count(own: DatasetConfig, tmp_path: Path) -> None:

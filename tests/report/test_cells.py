@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from neurogen.config import Experiment
-from neurogen.report import paper
+from neurogen.report import paper, tables
 from neurogen.report.cells import averaged, cells_of, row_of
 from neurogen.report.figures import save
 from neurogen.report.formats import latex, markdown, slug
@@ -22,8 +22,9 @@ from neurogen.report.tables import of_study
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Aggregate
-from neurogen.study.rows import COLUMNS, Row
+from neurogen.study.rows import COLUMNS, Comparison, Row
 from neurogen.training.runtime import Runtime
+from tests.few_shot import words_for
 
 
 def test_what_differs_but_for_seeds_is_a_row_of_its_own(experiment: Callable[..., Experiment]) -> None:
@@ -47,6 +48,18 @@ def test_what_differs_but_for_seeds_is_a_row_of_its_own(experiment: Callable[...
             "recipe.inject.steps=8 recipe.inject.lr=0.002 zoo.shared_epochs=0",
         )
     ]
+
+
+@pytest.mark.parametrize(
+    "words", ["few_shot.episodes.ways=3", "few_shot.test_shots=[1]", "few_shot.data.glyphs.num_parts=0"]
+)
+def test_other_episodes_are_a_row_of_their_own(
+    experiment: Callable[..., Experiment], tmp_path: Path, words: str
+) -> None:
+    few = words_for(tmp_path)
+    cells = cells_of(steps_of([experiment(*few), experiment(*few, words)]))
+    assert len(cells) == 2
+    assert all(words.partition("=")[0] in settings for *_, settings in cells)
 
 
 def test_a_variant_is_called_by_its_name_and_what_else_differs(experiment: Callable[..., Experiment]) -> None:
@@ -91,6 +104,12 @@ def unmeasured(experiment: Experiment) -> Row:
     """The row of an experiment of which nothing has run."""
     ((cell, evaluations),) = cells_of(steps_of([experiment])).items()
     return row_of(cell, evaluations)
+
+
+def test_a_tensor_of_zeros_has_no_ratio(experiment: Callable[..., Experiment]) -> None:
+    norms = {"offset": Comparison(0.0, 0.0), "weight": Comparison(2.0, 1.0)}
+    table = tables.tensors(replace(unmeasured(experiment()), norms=norms))
+    assert [line[-1] for line in table.rows] == ["–", "0.50"]
 
 
 SETTINGS = ("recipe.tune.lr=0.001", "recipe.tune.lr=0.002", *("recipe.tune.lr=0.1 " * 20 + end for end in "ab"))
