@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from neurogen.study.pipeline import Aggregate, Evaluate
 
 
+# What is asked of a sweep, not of its points
+OF_ALL_POINTS = (
+    *("device", "num_threads", "batch_tokens", "deterministic", "zero", "cluster"),
+    *("dry_run", "fetch", "site_check", "stop_after"),
+)
 NEEDED_BY_JOBS = ("tokenizers", "safetensors", "huggingface-hub", "datasets", "deepspeed")  # beside store.LIBRARIES
 
 
@@ -44,6 +49,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
     first = experiments[0]
     site = cluster_from(first.cluster)
     share_places(site.environment)
+    require_one_runtime(experiments)
     for experiment in experiments:
         require_whole(experiment)
         require_equal_shares(experiment, site)
@@ -125,6 +131,19 @@ def say_equal_points(
             print(f"  {differing}: the same experiment, which is run once and has one row")
 
 
+def require_one_runtime(experiments: Sequence[Experiment]) -> None:
+    """The jobs of a sweep share what says how they run. Raises UserError where points differ in it."""
+    first = experiments[0]
+    for name in OF_ALL_POINTS:
+        for e in experiments[1:]:
+            values = [getattr(point, name) for point in (first, e)]
+            if values[0] != values[1]:
+                given = "" if isinstance(values[0], dict) else f" ({written(values[0])} and {written(values[1])})"
+                raise UserError(
+                    f"{name} differs between points of this sweep{given}; give it one value, or make two sweeps"
+                )
+
+
 def require_whole(e: Experiment) -> None:
     """A sweep runs all steps. Raises UserError where an experiment asks for a part of them."""
     if e.only is not None or e.num_parts != 1:
@@ -136,7 +155,9 @@ def importable_functions(experiments: Sequence[Experiment]) -> set[str]:
     """The loaders and builders of all experiments. Raises UserError for one that no job could import either."""
     from neurogen.experiment import BUILT_INS, named_function
 
-    functions = {e.dataset.load: "dataset.load" for e in experiments} | {
+    read = [e.dataset for e in experiments]
+    read += [data for e in experiments if e.few_shot is not None for data in (e.few_shot.data, e.few_shot.test)]
+    functions = {load: "dataset.load" for data in read for load in (data.load, *(part.load for part in data.parts))} | {
         target.build: "target.build" for e in experiments for target in (e.target, e.source) if target is not None
     }
     for name, key in functions.items():

@@ -33,14 +33,15 @@ def check_alone(sweep: Sweep, site: Cluster) -> None:
     for overview in watch(sweep.last.folder, scheduler.poll_s()):
         steps = [step for step in overview.steps if step.identity in checks]
         line = ", ".join(f"{step.label} {step.state} {step.reason}".strip() for step in steps)
-        if line == before and not any(step.state in (State.PENDING, State.RUNNING) for step in steps):
+        going_on = {State.PENDING, State.RUNNING, *([State.UNKNOWN] if overview.silence else [])}
+        if line == before and not any(step.state in going_on for step in steps):
             break  # looked at twice, since a marker may take a moment to become visible here
         if line != before:
             print(f"  {line}", flush=True)
         before = line
     for check in checks.values():
         show_report(check)
-    refuse(failed_checks(steps))
+    refuse([step for step in failed_checks(overview) if step.identity in checks])
     print("the site has what this sweep needs; that counts for a day")
 
 

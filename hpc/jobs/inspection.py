@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Event, Thread, Timer
 
-from hpc.errors import ClusterError
+from hpc.errors import ClusterError, Unwritable
 from hpc.jobs.check_report import Phase, RankReport, Report, problem_of, said, unseen_gpus
 from hpc.jobs.files import write_json
 from hpc.jobs.nodes import node_here, node_of
@@ -113,8 +113,8 @@ class Rank:
             report.write(self.check.folder)
             if not problem:
                 write_json(self.check.marker, {"finished": report.finished})
-        except OSError as error:
-            problem = problem or f"{self.report.node}: {self._unwritable(error)}"
+        except Unwritable as error:
+            problem = problem or f"{self.report.node}: {error}"
         if problem:
             raise ClusterError(problem)
 
@@ -222,10 +222,7 @@ class Rank:
             print(f"{self.report.node}: {error}", file=sys.stderr, flush=True)
 
     def _tell(self) -> None:
-        try:
-            write_json(self._path(self.placement.rank, "json"), asdict(self.report))
-        except OSError as error:
-            raise ClusterError(self._unwritable(error)) from error
+        write_json(self._path(self.placement.rank, "json"), asdict(self.report))
 
     def _unwritable(self, error: OSError) -> str:
         return (

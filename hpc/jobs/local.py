@@ -36,8 +36,8 @@ def run_locally(sweep: Sweep, num_parallel: int) -> None:
     folder = Queue(sweep.root).batch_folder(f"local-{sweep.last.key}")
     folder.mkdir(parents=True, exist_ok=True)
     sweep.write_manifest()
-    steps = [step for step in sweep.steps if not step.is_done]
-    Payload.of(sweep, steps, max_requeues=0).write(folder)
+    steps = {index: step for index, step in enumerate(sweep.steps) if not step.is_done}
+    Payload.of(sweep, sweep.steps, max_requeues=0).write(folder)  # all: the same for a second command beside this one
     print(f"{len(sweep.configs)} points, {len(sweep.steps)} steps: {len(sweep.steps) - len(steps)} done", flush=True)
     with (
         ThreadPoolExecutor(num_parallel) as pool,
@@ -52,13 +52,13 @@ def run_locally(sweep: Sweep, num_parallel: int) -> None:
 
 
 def _run_graph(
-    steps: list[Step], sweep: Sweep, folder: Path, pool: ThreadPoolExecutor, bar: Any, processes: Processes
+    steps: Mapping[int, Step], sweep: Sweep, folder: Path, pool: ThreadPoolExecutor, bar: Any, processes: Processes
 ) -> None:
     """Run every step as soon as what it needs is done; skip it if that has failed. The last step runs in any case."""
-    indices = {identity(step): index for index, step in enumerate(steps)}
+    indices = {identity(step): index for index, step in steps.items()}
     needs = {
         index: {indices[identity(needed)] for needed in step.needs if identity(needed) in indices}
-        for index, step in enumerate(steps)
+        for index, step in steps.items()
     }
     last_index = indices.get(identity(sweep.last))
     if last_index is not None:

@@ -26,11 +26,11 @@ def wait_until_over(sweep: Sweep, cluster: Cluster, submitted: Submitted) -> Non
     """
     waves = Waves(sweep, cluster, submitted)
     while True:
-        before, failed = "", failed_checks(())
+        before, failed = "", list[StepStatus]()
         for overview in watch(sweep.last.folder, scheduler.poll_s()):
-            if failed and failed == failed_checks(overview.steps):  # twice: its marker may become visible late
+            if failed and failed == failed_checks(overview):  # twice: its marker may become visible late
                 refuse(failed)
-            failed = failed_checks(overview.steps)
+            failed = failed_checks(overview)
             if not overview.is_over and not overview.silence:
                 scheduler.cancel(overview.stuck)  # else they, and the last step behind them, would wait for ever
             if overview.line() != before:
@@ -41,9 +41,10 @@ def wait_until_over(sweep: Sweep, cluster: Cluster, submitted: Submitted) -> Non
             return
 
 
-def failed_checks(steps: Sequence[StepStatus]) -> list[StepStatus]:
-    """The site checks among these steps that have failed."""
-    return [step for step in steps if step.kind == KIND and step.state in (State.FAILED, State.UNKNOWN)]
+def failed_checks(overview: Overview) -> list[StepStatus]:
+    """The site checks that have failed. While the scheduler is silent, one of unknown state may only wait."""
+    failed = {State.FAILED} if overview.silence else {State.FAILED, State.UNKNOWN}
+    return [step for step in overview.steps if step.kind == KIND and step.state in failed]
 
 
 def refuse(checks: Sequence[StepStatus]) -> None:

@@ -12,8 +12,14 @@ import pytest
 
 from hpc.jobs.launcher import launch, show
 from hpc.jobs.queue import new_record
+from hpc.jobs.site_check import KIND
+from hpc.jobs.state import State
+from hpc.jobs.status import Overview, StepStatus
 from hpc.jobs.submission import Submitted
 from hpc.jobs.sweep import Sweep
+from hpc.jobs.waiting import failed_checks
+from neurogen.errors import UserError
+from neurogen.sweep import require_one_runtime
 from tests.conftest import TINY, Program, error_line, tiny
 from tests.hpc.conftest import Composed, site, sweep_of
 
@@ -125,3 +131,18 @@ assert "torch" not in sys.modules
 def test_planning_a_sweep_imports_no_torch() -> None:
     """So that a submission takes a second, and not five."""
     subprocess.run([sys.executable, "-c", PLANNING], check=True)
+
+
+def test_points_cannot_run_in_different_ways(experiment: Composed) -> None:
+    """Their jobs share what says how; nothing of it is dropped without a word."""
+    for name, values in (("batch_tokens", (2048, 256)), ("deterministic", ("true", "false")), ("num_threads", (0, 1))):
+        points = [experiment(f"{name}={value}") for value in values]
+        with pytest.raises(UserError, match=f"{name} differs between points of this sweep .*; give it one value"):
+            require_one_runtime(points)
+        require_one_runtime(points[:1] * 2)
+
+
+@pytest.mark.parametrize(("silence", "is_failed"), [("squeue: no answer", False), ("", True)])
+def test_a_check_that_nobody_can_ask_for_has_not_failed(tmp_path: Path, silence: str, is_failed: bool) -> None:
+    unknown = StepStatus("check-1", KIND, "1 node", State.UNKNOWN, "", 0.0, 0.0, 0.0, "7", "")
+    assert bool(failed_checks(Overview(tmp_path, "", (unknown,), (), None, silence))) is is_failed

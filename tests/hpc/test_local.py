@@ -142,6 +142,21 @@ def test_a_local_sweep_that_fails_whole_says_so(
     assert (row["status"], row["generated_mean"]) == ("incomplete", None)
 
 
+def test_the_same_command_twice_at_a_time_does_every_step_once(
+    swept: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """The second begins when a step of the first is done."""
+    with_steps_of(swept[0], tmp_path, "reference", "classical")
+    first = start("run", tmp_path, "-m", *TINY)
+    while not list((tmp_path / "runs").glob("inject/*/DONE")):
+        assert first.poll() is None
+        time.sleep(0.01)
+    second = run("run", tmp_path, "-m", *TINY)
+    _, errors = first.communicate(timeout=600)
+    assert (first.returncode, second.returncode) == (0, 0), errors + second.stderr
+    assert "failed" not in errors + second.stderr
+
+
 def ctrl_c(process: subprocess.Popen[str]) -> None:
     """As a terminal does, to all its processes."""
     os.killpg(process.pid, signal.SIGINT)

@@ -165,6 +165,14 @@ def test_what_is_wrong_with_a_node_is_said(tmp_path: Path, changes: dict[str, An
     assert re.search(message, report.problem)
 
 
+def test_what_is_wrong_is_said_though_no_report_can_be_written(tmp_path: Path) -> None:
+    check = check_of(tmp_path, versions=versions_here([]) | {"torch": "0.0.1"})
+    check.folder.parent.mkdir(parents=True)
+    check.folder.write_text("a file where the folder would be")
+    with pytest.raises(ClusterError, match=r"submitted with 0.0.1"):
+        checked(check, tmp_path)
+
+
 @pytest.mark.parametrize(("versions", "phase"), [({}, "over"), ({"torch": "0.0.1"}, "versions")])
 def test_a_rank_leaves_after_its_last_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], phase: str
