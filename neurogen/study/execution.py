@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from neurogen.config import StepKind
-from neurogen.errors import Interrupted
+from neurogen.errors import Interrupted, UserError
 from neurogen.study.step import Step
 
 if TYPE_CHECKING:
@@ -37,8 +37,13 @@ def in_order(last: Step) -> list[Step]:
 
 
 def chosen(last: Step, only: Sequence[str] | None, part: int, num_parts: int) -> list[Step]:
-    """The steps of these kinds (None: all), every `num_parts`-th of them from `part` on, each after what it needs."""
+    """The steps of these kinds (None: all), every `num_parts`-th of them from `part` on, each after what it needs.
+
+    Raises UserError for a part of all steps, which would need each other.
+    """
     if only is None:
+        if num_parts > 1:
+            raise UserError(f"num_parts={num_parts} divides the steps that only= names; set only=[reference]")
         return in_order(last)
     steps = [step for step in in_order(last) if step.kind in only][part::num_parts]
     with_needs = [needed for step in steps if step.kind != StepKind.sweeps for needed in in_order(step)]

@@ -35,6 +35,12 @@ def test_packaged_datasets_are_split_by_class_without_overlap(
     assert abs(float(inputs.std()) - 1) < 1e-3
 
 
+def test_a_place_that_is_not_read_is_named(experiment: Composed) -> None:
+    """It is no error: a sweep may give one place for datasets of which some come in a package."""
+    plain, placed = (load_raw(experiment("dataset=digits", *words).dataset) for words in ([], ["dataset.path=/x"]))
+    assert placed.notes == ("dataset.path=/x is not read: these data come in a package", *plain.notes)
+
+
 def test_the_split_seed_moves_validation_but_never_test(experiment: Composed) -> None:
     first, second = (load_images(experiment(f"dataset.split_seed={seed}").dataset) for seed in (0, 1))
     assert rows(first, "test") == rows(second, "test")

@@ -32,6 +32,8 @@ def test_rotten_tomatoes_has_no_text_twice(experiment: Composed) -> None:
     assert len(set(texts)) == sum(sizes)
     assert all(text.strip() for text in texts)
     assert raw.class_names == ("rotten", "fresh")
+    with pytest.raises(UserError, match=r"classes rotten and fresh; leave out dataset.text.class_names=\[bad,good\]"):
+        load(experiment, "rotten_tomatoes", "dataset.text.class_names=[bad,good]")
     for split in splits:
         assert split.labels.mean() == pytest.approx(0.578, abs=0.001)
 
