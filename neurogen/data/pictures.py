@@ -93,7 +93,7 @@ def pixels_in_memory(pictures: Sequence[Any]) -> list[NDArray[np.uint8]]:
     """
     remarks: list[Remark] = []
     try:
-        plain = [_opaque(_in_8_bits(picture, picture, remarks), remarks) for picture in pictures]
+        plain = [_opaque(_in_8_bits(_upright(picture, remarks), picture, remarks), remarks) for picture in pictures]
     except UnknownValues as error:
         raise UserError(f"a picture {error}") from error
     mode = "L" if all(picture.mode in ("1", "L") for picture in plain) else "RGB"

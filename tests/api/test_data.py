@@ -11,7 +11,7 @@ import datasets
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 import neurogen
 from neurogen import Data
@@ -130,6 +130,18 @@ def test_pictures_in_memory_are_read_as_files_with_them(tmp_path: Path, mode: st
         path = tmp_path / f"{index}.tif"
         picture.save(path)
         assert (samples[index] == read_picture(path, samples.shape[1], (6, 6)).pixels).all()
+
+
+def test_pictures_in_memory_are_turned_as_their_exif_data_say(tmp_path: Path) -> None:
+    about = Image.Exif()
+    about[ExifTags.Base.Orientation] = 6  # a quarter turn
+    paths = [tmp_path / f"{index}.png" for index in range(12)]
+    for path, pixels in zip(paths, PIXELS[:, 0], strict=True):
+        Image.fromarray(pixels).save(path, exif=about)
+    samples = Data.from_torch(Pairs([Image.open(path) for path in paths])).splits["train"].samples
+    assert samples.shape == (12, 1, 7, 5)
+    for sample, path in zip(samples, paths, strict=True):
+        assert (sample == read_picture(path, 1, (7, 5)).pixels).all()
 
 
 @pytest.mark.parametrize("names", [range(3), np.arange(3)])
