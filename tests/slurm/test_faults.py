@@ -50,6 +50,7 @@ SHORT_OF_TIME = [
     *("+cluster.steps.inject.timeout_min=2", "cluster.signal_delay_s=60", "cluster.max_requeues=40"),
     *("cluster.partition=high", "+cluster.additional.nodelist=n1"),  # nothing preempts it
 ]
+PREEMPTING = "sbatch --partition=high --nodelist=n2 --exclusive --output=/dev/null --wrap=true".split()
 MOST_COMMANDS = 5
 SELDOM = pytest.mark.skipif(TRIES <= FEW, reason="takes minutes, in which SLURM stands still; make test-faults")
 KINDS = ["evaluate", "inject", "reference", "sweeps", "tune"]  # a job each
@@ -150,11 +151,10 @@ def test_preempted_twice_in_a_row_it_ends_in_the_same_bits(
 ) -> None:
     """Each time during a save, which SLURM may kill before it ends."""
     root = begun(tmp_path, tiny_run, slow, "+cluster.additional.nodelist=n2")
-    urgent = ["sbatch", "--partition=high", "--nodelist=n2", "--exclusive", "--output=/dev/null"]
     for count in (1, 2):
         before = half_written(root)
         wait_for("a save", lambda before=before: half_written(root) - before)
-        subprocess.run([*urgent, "--wrap=true"], check=True, capture_output=True, timeout=300)
+        subprocess.run(PREEMPTING, check=True, capture_output=True, timeout=300)
         wait_for("the next attempt", lambda count=count: len(attempts(root, "inject")) > count)
     (tmp_path / "fast").touch()
     assert_ends_as_undisturbed(root, tiny_run)
@@ -189,8 +189,7 @@ def test_an_attempt_on_a_node_whose_clock_is_ten_minutes_ahead(
     root = begun(tmp_path, tiny_run, slow, "+cluster.additional.nodelist=n2", first=first)
     (folder,) = (root / "sweeps").iterdir()
     wait_for("a save", lambda: half_written(root))
-    urgent = ["sbatch", "--partition=high", "--nodelist=n2", "--exclusive", "--output=/dev/null"]
-    subprocess.run([*urgent, "--wrap=true"], check=True, capture_output=True, timeout=300)
+    subprocess.run(PREEMPTING, check=True, capture_output=True, timeout=300)
     (queued,) = root.glob("queue/ng-inject*")
     wait_for("the next attempt", lambda: len(attempts_of(queued, 0)) > 1)
     before, now = attempts_of(queued, 0)
