@@ -25,6 +25,7 @@ TRIES, SEED = int(os.environ.get("FAULT_TRIES", FEW)), int(os.environ.get("FAULT
 
 # The zoo; checkpoints and generators; results; tables, which take so long that the few tries leave them out.
 STEPS = ("reference", "inject", "tune", "evaluate", *(["sweeps"] if TRIES > FEW else []))
+SELDOM = pytest.mark.skipif(TRIES <= FEW, reason="takes minutes; make test-faults has it")
 MARKS = [pytest.mark.faults, pytest.mark.xdist_group("faults")]  # one worker, since all share what is undisturbed
 
 

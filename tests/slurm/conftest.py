@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from slurm.lab.lab import Lab
-from tests.conftest import PLANTED, TINY
+from tests.conftest import PLANTED, TINY, FinishedRun
+from tests.faults.jobs import content_of, differences
 
 REPOSITORY = Path(__file__).parents[2]
 PLUGINS = Path(__file__).parent / "plugins"
@@ -133,6 +134,12 @@ def done(root: Path, kind: str = "sweeps") -> bool:
     return bool(list(root.glob(f"{kind}/*/DONE")))
 
 
+def differing_steps(root: Path, tiny_run: FinishedRun) -> list[str]:
+    """The files of a sweep's steps that differ from those of the run that nothing disturbed; without tables."""
+    differing = differences(content_of(root), content_of(tiny_run.folder / "runs"))
+    return [name for name in differing if not name.startswith("sweeps")]
+
+
 def queue() -> list[str]:
     """Job, name, state, reason, node."""
     command = ["squeue", "--noheader", "--all", "--format=%i %j %T %r %N"]
@@ -147,7 +154,8 @@ def jobs_of(root: Path, kind: str = "*") -> set[str]:
 
 def clear_queue() -> None:
     """Cancel all jobs and wait until they have ended."""
-    subprocess.run(["scancel", "--quiet", *{line.split()[0].split("_")[0] for line in queue()}], check=False)
+    if jobs := {line.split()[0].split("_")[0] for line in queue()}:
+        subprocess.run(["scancel", "--quiet", *jobs], check=False)
     wait_for("an empty queue", lambda: not active())
 
 

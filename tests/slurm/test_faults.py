@@ -22,14 +22,14 @@ import pytest
 from hpc.jobs.attempts import STOPPED, attempts_of
 from slurm.lab.lab import Lab
 from tests.conftest import FinishedRun
-from tests.faults.conftest import FEW, TRIES
+from tests.faults.conftest import SELDOM
 from tests.faults.interposed import library
-from tests.faults.jobs import content_of, differences
 from tests.slurm.conftest import (
     ASLEEP,
     Sweep,
     active,
     clear_queue,
+    differing_steps,
     done,
     jobs_of,
     queue,
@@ -52,7 +52,6 @@ SHORT_OF_TIME = [
 ]
 PREEMPTING = "sbatch --partition=high --nodelist=n2 --exclusive --output=/dev/null --wrap=true".split()
 MOST_COMMANDS = 5
-SELDOM = pytest.mark.skipif(TRIES <= FEW, reason="takes minutes, in which SLURM stands still; make test-faults")
 KINDS = ["evaluate", "inject", "reference", "sweeps", "tune"]  # a job each
 
 
@@ -130,9 +129,7 @@ def begun(
 
 def assert_ends_as_undisturbed(root: Path, tiny_run: FinishedRun) -> None:
     wait_for("the table", lambda: done(root))
-    undisturbed = content_of(tiny_run.folder / "runs")
-    differing = differences(content_of(root), undisturbed)
-    assert [name for name in differing if not name.startswith("sweeps")] == []
+    assert differing_steps(root, tiny_run) == []
     assert attempts(root, "evaluate")[-1:] == [0]
 
 

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from slurm.lab.lab import Lab
+from tests.faults.conftest import SELDOM
 from tests.slurm.conftest import (
+    Sweep,
     clear_queue,
     jobs_of,
     queue,
@@ -96,3 +99,18 @@ def test_out_of_time_puts_back_a_step_in_a_container_without_slurm(limited: dict
     (path,) = {path.parent for path in root.glob("queue/ng-reference*/attempt-0-*")}
     attempts = sorted(path.glob("attempt-0-*"))
     assert [json.loads(attempt.read_text())["exit_status"] for attempt in attempts] == [130, 124]
+
+
+@pytest.mark.faults
+@SELDOM
+def test_a_log_of_a_gigabyte(sweep: Sweep, tmp_path: Path) -> None:
+    """A job writes it before its step fails. Status gives the reason, in less memory than that."""
+    log = f"test -e {tmp_path}/long || {{ touch {tmp_path}/long; yes of a gigabyte | head -c 1G; }}"
+    assert sweep(f"cluster.setup=['{log}']", "zoo.training.lr=1e30").returncode == 0
+    root = tmp_path / "runs"
+    wait_for("the end", lambda: not jobs_of(root))
+    assert max(path.stat().st_size for path in root.glob("queue/*/*_log.out")) > 2**30
+    limited = ["sh", "-c", 'ulimit -v 600000 && exec "$@"', "sh", sys.executable, "-m", "neurogen.status"]
+    process = subprocess.run([*limited, sweep_in(tmp_path)], capture_output=True, text=True, timeout=60, check=False)
+    assert process.returncode == 0, process.stderr
+    assert "is nan; lower zoo.training.lr" in " ".join(process.stdout.split()), process.stdout
