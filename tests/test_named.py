@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +67,18 @@ def test_a_dataset_without_names_says_what_to_do(experiment: Composed) -> None:
 def test_what_does_not_go_with_lists(experiment: Composed, words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         experiment(NAMED, *words)
+
+
+def test_a_sentence_encoder_needs_names_to_read_and_its_package(
+    experiment: Composed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["evaluate.sentence_encoder=wordllama"]
+    chosen = experiment(NAMED, *words)
+    with pytest.raises(UserError, match=r"reads names, and dataset\.ways=null lists none"):
+        experiment(*words)
+    monkeypatch.setitem(sys.modules, "wordllama", None)  # as if it were not installed
+    with pytest.raises(UserError, match=r"needs this package; pip install 'neurogen\[names\]', or set it to null"):
+        validate(chosen)
 
 
 @pytest.mark.parametrize(

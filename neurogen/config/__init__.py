@@ -22,7 +22,16 @@ from neurogen.config.experiment import (
 from neurogen.config.few_shot import EpisodesConfig, FewShotConfig
 from neurogen.config.generator import GeneratorConfig, ProjectionKind, ScaleKind, TokenKind, TokenOrder
 from neurogen.config.limits import IF_SET
-from neurogen.config.stages import EvaluateConfig, Keep, Optimizer, RecipeConfig, StageConfig, StageSchedule, TuneConfig
+from neurogen.config.stages import (
+    EvaluateConfig,
+    Keep,
+    Optimizer,
+    RecipeConfig,
+    SentenceEncoder,
+    StageConfig,
+    StageSchedule,
+    TuneConfig,
+)
 from neurogen.config.task import (
     DatasetConfig,
     Duplicates,
@@ -77,6 +86,7 @@ __all__ = [
     "Relabel",
     "ReutersTopics",
     "ScaleKind",
+    "SentenceEncoder",
     "SizeConfig",
     "StageConfig",
     "StageSchedule",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 
 from neurogen.config.experiment import Experiment
 from neurogen.config.generator import TokenOrder
@@ -13,7 +14,13 @@ from neurogen.errors import UserError
 
 def check_named(e: Experiment) -> None:
     """Lists of named classes need names, and tokens that stand behind the names. Raises UserError."""
-    dataset, generator = e.dataset, e.generator
+    dataset, generator, encoder = e.dataset, e.generator, e.evaluate.sentence_encoder
+    if encoder is not None and dataset.ways is None:
+        raise UserError(f"evaluate.sentence_encoder={encoder} reads names, and dataset.ways=null lists none")
+    if encoder is not None and find_spec(encoder) is None:
+        raise UserError(
+            f"evaluate.sentence_encoder={encoder} needs this package; pip install 'neurogen[names]', or set it to null"
+        )
     if dataset.parts and dataset.load != "pool":
         raise UserError(
             f"dataset.parts joins datasets for dataset.load=pool, and it is {dataset.load}; set one of them"

@@ -67,6 +67,12 @@ class RecipeConfig:
     adapt: TuneConfig  # stage 2 of tasks that `held_out` names, from the generator of the others
 
 
+class SentenceEncoder(StrEnum):
+    """A package that brings an encoder of short texts, with its weights."""
+
+    wordllama = "wordllama"
+
+
 @dataclass
 class EvaluateConfig:
     """How many networks are generated for the table."""
@@ -75,3 +81,5 @@ class EvaluateConfig:
     num_in_ensemble: int = field(metadata=POSITIVE)  # networks whose probabilities are averaged
     # so many samples, those of the context first, by which running statistics are computed anew; null: they are not
     recalibrate: int | None = field(default=None, metadata={"identity": IF_SET, **POSITIVE})
+    # of named classes (dataset.ways): what else reads the names that are new, as a baseline
+    sentence_encoder: SentenceEncoder | None = field(default=None, metadata={"identity": IF_SET})

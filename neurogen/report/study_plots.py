@@ -52,6 +52,7 @@ MARKS = {
     Population.LABELS_INFERRED: ("#00798c", "P"),
     Population.NEAREST_EMBEDDING: ("#9db4c0", "D"),
     Population.NEAREST_STATE: ("#00798c", "v"),
+    Population.NEAREST_SENTENCE: ("#8d5524", "P"),
     Population.ASKED: ("#3a7d44", "s"),
     Population.AFTER_INJECT: (INJECT, "^"),
     Population.AFTER_INJECT_RECALIBRATED: (INJECT, "P"),

@@ -31,6 +31,7 @@ LABELS = {
     Population.LABELS_INFERRED: "zoo network, labels inferred",
     Population.NEAREST_EMBEDDING: "new names: nearest by embedding",
     Population.NEAREST_STATE: "new names: nearest by hidden state",
+    Population.NEAREST_SENTENCE: "new names: nearest by sentence encoder",
     Population.ASKED: "new names: the language model asked",
     Population.AFTER_INJECT: "generated, after stage 1",
     Population.AFTER_INJECT_RECALIBRATED: "generated, after stage 1, recalibrated",

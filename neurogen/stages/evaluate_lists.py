@@ -111,7 +111,13 @@ def evaluate_lists(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
     generator = _load(step.tune, step, inputs, runtime)
     tuned = Generated.by(generator, step, contexts, list(Naming), runtime)
     new_names = [name for context in contexts for name in context.names[Naming.NEW]]
-    chosen = chosen_classes(generator.backbone, inputs.dataset.class_names, step.task.dataset.names, new_names)
+    chosen = chosen_classes(
+        generator.backbone,
+        inputs.dataset.class_names,
+        step.task.dataset.names,
+        new_names,
+        step.evaluate.sentence_encoder,
+    )
     task = generator.tasks[step.task.name]
     del generator  # it is not in memory while networks are evaluated
     for index, (context, flat) in enumerate(zip(contexts, tuned.networks[Naming.KNOWN], strict=True)):

@@ -5,6 +5,7 @@ out: for every name the class that each baseline takes it for
 
 nearest_embedding  the known name with the most similar mean of the model's input embeddings (cosine, less the mean)
 nearest_state      the same with the mean of its last hidden states
+nearest_sentence   the same with another model, an encoder of sentences (evaluate.sentence_encoder)
 asked              the class whose words the model finds likelier after "NAME is a kind of" than after "it is a kind
                    of"; of several such wordings the one that is best on validation names
 """
@@ -13,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from neurogen.config import NamesConfig
+from neurogen.config import NamesConfig, SentenceEncoder
 from neurogen.data.folders import SplitName
 from neurogen.generator.backbone import Backbone, tokenised
 from neurogen.generator.parts import TokenIds
@@ -51,7 +54,11 @@ Chosen = dict[Population, dict[str, int]]  # by baseline, the class of every nam
 
 @torch.no_grad()
 def chosen_classes(
-    backbone: Backbone, class_names: Sequence[str], names: dict[str, NamesConfig], asked: Sequence[str]
+    backbone: Backbone,
+    class_names: Sequence[str],
+    names: dict[str, NamesConfig],
+    asked: Sequence[str],
+    sentence_encoder: SentenceEncoder | None = None,
 ) -> Chosen:
     """The class that each baseline takes every name of `asked` for. A model whose output is not its input embedding
     cannot be asked, since it is loaded without its output layer."""
@@ -59,9 +66,11 @@ def chosen_classes(
     asked = list(dict.fromkeys(asked))
     with backbone.model.disable_adapter():
         chosen = {
-            Population.NEAREST_EMBEDDING: _nearest(_mean_embeddings, backbone, known, asked),
-            Population.NEAREST_STATE: _nearest(_mean_states, backbone, known, asked),
+            Population.NEAREST_EMBEDDING: _nearest(partial(_mean_embeddings, backbone), known, asked),
+            Population.NEAREST_STATE: _nearest(partial(_mean_states, backbone), known, asked),
         }
+        if sentence_encoder is not None:
+            chosen[Population.NEAREST_SENTENCE] = _nearest(_sentences, known, asked)
         if backbone.model.config.get_text_config().tie_word_embeddings:
             validation = KnownNames.of(class_names, names, SplitName.VALIDATION)
             wording = _best_wording(backbone, class_names, validation)
@@ -71,13 +80,10 @@ def chosen_classes(
 
 
 def _nearest(
-    encode: Callable[[Backbone, Sequence[str]], Float[Tensor, "names hidden"]],
-    backbone: Backbone,
-    known: KnownNames,
-    asked: Sequence[str],
+    encode: Callable[[Sequence[str]], Float[Tensor, "names hidden"]], known: KnownNames, asked: Sequence[str]
 ) -> Int64[Tensor, " asked"]:
     """The class of the known name that is most similar, once the mean of all known names is taken away."""
-    vectors, others = (torch.nn.functional.normalize(encode(backbone, texts)) for texts in (known.texts, asked))
+    vectors, others = (torch.nn.functional.normalize(encode(texts)) for texts in (known.texts, asked))
     centre = vectors.mean(0)
     similar = torch.nn.functional.cosine_similarity((others - centre)[:, None], (vectors - centre)[None], dim=2)
     return known.classes[similar.argmax(1)]
@@ -91,6 +97,14 @@ def _mean_embeddings(backbone: Backbone, texts: Sequence[str]) -> Float[Tensor, 
 def _mean_states(backbone: Backbone, texts: Sequence[str]) -> Float[Tensor, "names hidden"]:
     ids = tokenised(list(texts), backbone.tokenizer)
     return torch.stack([states.mean(0) for states in _states(backbone, ids)]).cpu()
+
+
+def _sentences(texts: Sequence[str]) -> Float[Tensor, "names hidden"]:
+    import wordllama
+
+    folder = Path(wordllama.__file__).parent  # of the weights and the tokenizer, which it would download again
+    encoder = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
+    return torch.from_numpy(encoder.embed(list(texts)))
 
 
 def _states(backbone: Backbone, ids: Sequence[list[int]]) -> list[Float[Tensor, "_ hidden"]]:

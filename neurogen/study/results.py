@@ -39,6 +39,7 @@ class Population(StrEnum):
     LABELS_INFERRED = "labels_inferred"
     NEAREST_EMBEDDING = "nearest_embedding"
     NEAREST_STATE = "nearest_state"
+    NEAREST_SENTENCE = "nearest_sentence"
     ASKED = "asked"
     AFTER_INJECT = "after_inject"
     AFTER_INJECT_RECALIBRATED = "after_inject_recalibrated"

@@ -7,6 +7,7 @@ import torch
 from torch.func import functional_call
 
 from neurogen import store
+from neurogen.config import SentenceEncoder
 from neurogen.data.dataset import load_images
 from neurogen.data.folders import SplitName
 from neurogen.generator.backbone import Backbone
@@ -26,6 +27,8 @@ from neurogen.targets.zoo import load_network, network_path
 from neurogen.training.runtime import Runtime
 from tests.conftest import Composed
 from tests.generator.test_lists import NAMED
+
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 @pytest.fixture
@@ -80,8 +83,18 @@ def backbone(experiment: Composed, runtime: Runtime) -> Backbone:
 def test_baselines_take_a_known_name_for_its_class(experiment: Composed, backbone: Backbone) -> None:
     names = experiment(*NAMED).dataset.names
     known = KnownNames.of(list(names), names, SplitName.TRAIN)
-    chosen = chosen_classes(backbone, list(names), names, known.texts)
-    for baseline in (Population.NEAREST_EMBEDDING, Population.NEAREST_STATE):
+    chosen = chosen_classes(backbone, list(names), names, known.texts, SentenceEncoder.wordllama)
+    for baseline in (Population.NEAREST_EMBEDDING, Population.NEAREST_STATE, Population.NEAREST_SENTENCE):
         by_name = dict(zip(known.texts, known.classes.tolist(), strict=True))
         assert chosen[baseline] == by_name
     assert Population.ASKED not in chosen  # this Llama's output layer is not its embedding
+
+
+def test_a_sentence_encoder_knows_names_that_no_training_reads(experiment: Composed, backbone: Backbone) -> None:
+    """The backbone's weights are random here, so only what the encoder brings along can tell names apart."""
+    names = experiment(*NAMED).dataset.names
+    asked = {f"number {word}": index for index, word in enumerate(WORDS)}
+    chosen = chosen_classes(backbone, list(names), names, list(asked), SentenceEncoder.wordllama)
+    right = [chosen[Population.NEAREST_SENTENCE][name] == index for name, index in asked.items()]
+    assert sum(right) >= 8
+    assert Population.NEAREST_SENTENCE not in chosen_classes(backbone, list(names), names, list(asked))
