@@ -1,13 +1,13 @@
 """What conf/ offers: its folders of choices, and what classes may be called.
 
 in:  the files of conf/, beside this package or inside it
-out: names of files; names of classes, which a config asks for as ${names_of:DATASET}; epochs that suit a dataset
+out: names of files; what a config asks for as ${NAME:…}: names of classes, epochs that suit a dataset, one of several
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +46,12 @@ def epochs_of(epochs: int, size: Mapping[str, Any] | None, limit: int | None) ->
     `size` is None for a dataset that does not say how large it is."""
     num_samples = min(CHOSEN_FOR if size is None else size["num_train"], limit or math.inf)
     return math.ceil(epochs * min(1.0, math.sqrt(CHOSEN_FOR / num_samples)))
+
+
+def choose(key: str, options: Mapping[str, Any]) -> Any:
+    """The option of this name; where there is none, that of the name "other"."""
+    return options[key if key in options else "other"]
+
+
+# What conf/ calls as ${NAME:…}.
+RESOLVERS: dict[str, Callable[..., Any]] = {"choose": choose, "names_of": names_of, "epochs_of": epochs_of}

@@ -36,8 +36,8 @@ from hpc.errors import ClusterError
 from hpc.jobs.cluster import Cluster
 from hpc.ranks.zero import Zero
 from neurogen.arguments import asks_for_sweep, for_hydra, split, with_study
+from neurogen.choices import RESOLVERS
 from neurogen.choices import conf_folder as conf_folder
-from neurogen.choices import epochs_of, names_of
 from neurogen.choices import groups as groups
 from neurogen.composition import explained
 from neurogen.errors import Interrupted, UserError, errors_in_one_line
@@ -67,9 +67,8 @@ def _register() -> None:
 
     for plugin in (StudySlurmLauncher, StudyLocalLauncher, StudySweeper):
         plugins.register(plugin)
-    OmegaConf.register_new_resolver("choose", lambda key, options: options[key], replace=True)
-    OmegaConf.register_new_resolver("names_of", names_of, replace=True)
-    OmegaConf.register_new_resolver("epochs_of", epochs_of, replace=True)
+    for name, function in RESOLVERS.items():
+        OmegaConf.register_new_resolver(name, function, replace=True)
 
 
 _register()

@@ -201,6 +201,17 @@ def test_stage_2_of_the_fast_recipe_follows_the_zoo(experiment: Callable[..., Ex
     assert tune_of("zoo.init=independent", "recipe.tune.steps=7").steps == 7
 
 
+def test_stage_1_of_the_fast_recipe_is_longer_for_networks_with_normalisation() -> None:
+    def lengths(*overrides: str) -> tuple[int | None, int | None]:
+        with initialize_config_dir(conf_folder(), version_base="1.3"):
+            recipe = experiment_from(compose("config", list(overrides))).recipe
+        return recipe.inject.steps, recipe.tune.steps
+
+    assert lengths() == lengths("dataset=reuters", "target=rnn") == (60, 60)
+    assert lengths("target=resnet8") == lengths("target=torchvision") == (150, 60)
+    assert lengths("target=resnet8", "recipe.inject.steps=7") == (7, 60)
+
+
 def test_stage_2_alone_needs_a_scale_of_its_own(experiment: Callable[..., Experiment]) -> None:
     alone = ["recipe.inject.steps=0", "recipe.tune.anchor=0"]
     with pytest.raises(UserError, match=r"add generator.scale=fan_in"):
