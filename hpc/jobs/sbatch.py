@@ -80,6 +80,10 @@ def _only_job(name: str) -> str | None:
 def advice_on(message: str, cluster: Cluster) -> str:
     """What to change when sbatch refuses a job with this message; empty where there is no advice."""
     for part, advice in (
+        (
+            "account/partition combination",
+            f"set cluster.account (now {cluster.account}) and cluster.partition (now {cluster.partition}); ",
+        ),
         ("partition", f"set cluster.partition (now {cluster.partition}); `sinfo` lists them; "),
         ("array", f"lower cluster.max_array (now {cluster.max_array}); "),
         ("time limit", "lower cluster.steps.default.timeout_min, or that of the step; "),
