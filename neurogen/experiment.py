@@ -221,9 +221,9 @@ def check_contexts(generator: GeneratorConfig, batch_size: int) -> None:
 
 def check_without_stage_1(e: Experiment) -> None:
     """Stage 2 alone has no zoo."""
-    if e.recipe.inject.steps != 0:
+    if not e.recipe.inject.is_left_out:
         return
-    given = "recipe.inject.steps=0 leaves stage 1 out"
+    given = f"recipe.inject.{e.recipe.inject.length[0]}=0 leaves stage 1 out"
     if e.recipe.tune.anchor:
         raise UserError(f"{given}, so there is no zoo to hold on to; set recipe.tune.anchor=0")
     if e.generator.scale == ScaleKind.zscore:
@@ -243,8 +243,11 @@ def check_source(e: Experiment) -> None:
             f"{given} classifies {e.source.modality}, and target {e.target.name} {e.target.modality}; use two targets "
             "for the same kind of data"
         )
-    if e.recipe.inject.steps == 0:
-        raise UserError(f"{given} is the target of stage 1, which recipe.inject.steps=0 leaves out; drop one of them")
+    if e.recipe.inject.is_left_out:
+        length, _ = e.recipe.inject.length
+        raise UserError(
+            f"{given} is the target of stage 1, which recipe.inject.{length}=0 leaves out; drop one of them"
+        )
     if e.recipe.tune.anchor:
         raise UserError(f"{given} has a zoo of other networks, to which stage 2 cannot hold; set recipe.tune.anchor=0")
     if e.generator.projection != ProjectionKind.shared:
@@ -281,7 +284,7 @@ def check_labels(e: Experiment) -> None:
             f"{given} is revealed by the context alone; set generator.order=interleaved generator.drop_data=0 "
             "generator.foreign_data=0"
         )
-    if e.recipe.inject.steps != 0 and e.generator.context_warmup < 1:
+    if not e.recipe.inject.is_left_out and e.generator.context_warmup < 1:
         raise UserError(
             f"{given} is revealed by the context, and only {e.generator.context_warmup:.0%} of stage 1 has one; set "
             "generator.context_warmup=1"

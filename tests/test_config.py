@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from hpc.ranks.zero import zero_from
 from neurogen import config
 from neurogen.arguments import for_hydra
-from neurogen.config import Experiment, GeneratorConfig, TuneConfig, ZooInit
+from neurogen.config import Experiment, GeneratorConfig, StepKind, TuneConfig, ZooInit
 from neurogen.errors import UserError
 from neurogen.experiment import experiment_from, typed
 from neurogen.run import compose as experiment_of
@@ -210,6 +210,16 @@ def test_stage_1_of_the_fast_recipe_is_longer_for_networks_with_normalisation() 
     assert lengths() == lengths("dataset=reuters", "target=rnn") == (60, 60)
     assert lengths("target=resnet8") == lengths("target=torchvision") == (150, 60)
     assert lengths("target=resnet8", "recipe.inject.steps=7") == (7, 60)
+
+
+@pytest.mark.parametrize("length", ["steps=0", "epochs=0 recipe.inject.steps=null"])
+def test_a_stage_1_of_no_steps_or_no_epochs_is_left_out(experiment: Callable[..., Experiment], length: str) -> None:
+    words = f"recipe.inject.{length}".split()
+    key = length.partition("=")[0]
+    with pytest.raises(UserError, match=rf"recipe\.inject\.{key}=0 leaves stage 1 out.*set recipe\.tune\.anchor=0"):
+        experiment(*words, "recipe.tune.anchor=1")
+    alone = experiment(*words, "recipe.tune.anchor=0", "generator.scale=fan_in")
+    assert not any(step.kind == StepKind.inject for step in in_order(steps_of([alone])))
 
 
 def test_stage_2_alone_needs_a_scale_of_its_own(experiment: Callable[..., Experiment]) -> None:

@@ -22,7 +22,7 @@ def check_latent(e: Experiment) -> None:
             f"{given} needs {latent + 1} reference networks, and zoo.num_networks is {e.zoo.num_networks}; set "
             f"generator.latent={most or 'null'}{' at most' if most else ''}, or zoo.num_networks={latent + 1}"
         )
-    if e.recipe.inject.steps == 0:
+    if e.recipe.inject.is_left_out:
         raise UserError(f"{given} is learned in stage 1; set recipe.inject.steps, or generator.latent=null")
     if e.dataset.ways is not None:
         raise UserError(

@@ -44,7 +44,7 @@ def check_named(e: Experiment) -> None:
         )
     if generator.drop_instruction or generator.drop_data or generator.foreign_data:
         raise UserError(f"{given} leaves nothing out of a context; set generator.drop_instruction=0 and the like")
-    if e.recipe.inject.steps == 0 or e.source is not None or e.held_out:
+    if e.recipe.inject.is_left_out or e.source is not None or e.held_out:
         raise UserError(f"{given} learns names in stage 1, from a zoo of the same target; leave stage 1 as it is")
     require_different_names(dataset)
 

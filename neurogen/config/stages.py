@@ -48,6 +48,16 @@ class StageConfig:
     validate_every: int = field(metadata=POSITIVE)  # steps
     keep: Keep
 
+    @property
+    def length(self) -> tuple[str, int | None]:
+        """The setting that says how long it is, and its value."""
+        return ("epochs", self.epochs) if self.steps is None else ("steps", self.steps)
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether it has no step at all."""
+        return self.length[1] == 0
+
 
 @dataclass
 class TuneConfig(StageConfig):

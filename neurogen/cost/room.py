@@ -87,7 +87,7 @@ def _require_memory(e: Experiment, target: TargetConfig, shape: DataShape, memor
         "trained values": cost.trained_bytes,
         "zoo": FLOAT_BYTES
         * num_values
-        * (e.zoo.num_networks + (e.generator.latent or 0) if e.recipe.inject.steps != 0 else 0),
+        * (e.zoo.num_networks + (e.generator.latent or 0) if not e.recipe.inject.is_left_out else 0),
         "activations": cost.activation_bytes,
     }
     if sum(parts.values()) > memory.free_bytes:

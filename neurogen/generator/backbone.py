@@ -195,6 +195,8 @@ class VisionBackbone(Backbone):
                 for part, vectors in zip(parts, embedded, strict=True)
             ]
         )[None]
+        if not is_image.numel():  # the model's own function expects a token
+            return torch.zeros(3, 0, dtype=torch.int64)
         grids = [part.grid for part in parts if isinstance(part, SeenPicture)]
         positions, _ = self.base.get_rope_index(
             is_image.long(), mm_token_type_ids=is_image, image_grid_thw=torch.stack(grids) if grids else None

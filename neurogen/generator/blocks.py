@@ -40,14 +40,16 @@ def read_in_blocks(
     from transformers import DynamicCache
 
     placed, cache = backbone.placed([sequence[:-1] for sequence in sequences]), DynamicCache()
-    backbone.decode(placed.vectors, placed.positions, cache)
+    if placed.num_tokens:
+        backbone.decode(placed.vectors, placed.positions, cache)
     backbone.num_tokens_read += placed.num_tokens
     states = []
     for index, (sequence, vectors) in enumerate(zip(sequences, placed.vectors, strict=True)):
         kept = [layer for layer in cache.layers if layer.is_initialized]
         row, length = slice(index, index + 1), len(vectors)
         layers = [(layer.keys[row, :, :length], layer.values[row, :, :length]) for layer in kept]
-        first = None if placed.positions is None else int(placed.positions[index].max()) + 1
+        before = None if placed.positions is None else placed.positions[index]
+        first = None if before is None else int(before.max()) + 1 if before.numel() else 0
         tokens = backbone.embed([[sequence[-1]]])[0][0]
         read = partial(_read_block, backbone, first)
         states.append(torch.cat([_again_later(read, block, layers) for block in tokens.split(block_tokens)]))

@@ -5,6 +5,8 @@ out: a Row per dataset × target × backbone × recipe × whatever else the stud
 
 Classical networks are each trained from a seed of their own, those of a zoo each in an order of their own: their
 deviation is over networks. That of all others is over the means of the seeds, or over networks where there is one seed.
+Where networks are for lists of classes, there is a value per list, and some lists are harder than others: the deviation
+of every kind of network is over the means of the seeds, or over lists where there is one seed.
 """
 
 from __future__ import annotations
@@ -198,14 +200,15 @@ def summaries_of(results: Sequence[EvaluationResult]) -> dict[str, PopulationSum
     """Every population over all seeds."""
     names = dict.fromkeys(name for result in results for name in result.populations)
     by_name = {name: [r.populations[name] for r in results if name in r.populations] for name in names}
-    return {name: summary_of(name, by_seed) for name, by_seed in by_name.items()}
+    of_lists = any(result.naming for result in results)
+    return {name: summary_of(name, by_seed, of_lists) for name, by_seed in by_name.items()}
 
 
-def summary_of(name: str, by_seed: Sequence[PopulationResult]) -> PopulationSummary:
-    """Means over all networks; the deviation as the head of this file says."""
+def summary_of(name: str, by_seed: Sequence[PopulationResult], of_lists: bool) -> PopulationSummary:
+    """Means over all networks, or over all lists of classes; the deviation as the head of this file says."""
     percent = [[100 * accuracy for accuracy in result.accuracy] for result in by_seed]
     pooled = [accuracy for networks in percent for accuracy in networks]
-    is_over_networks = name in INDEPENDENT or len(percent) == 1
+    is_over_networks = (name in INDEPENDENT and not of_lists) or len(percent) == 1
     varied = pooled if is_over_networks else [statistics.fmean(networks) for networks in percent]
     unseen = [accuracy for result in by_seed for accuracy in result.unseen or ()]
     return PopulationSummary(
@@ -246,19 +249,36 @@ def few_shot_of(results: Sequence[EvaluationResult]) -> list[FewShotSummary]:
         }
         gains = [a - b for a, b in zip(pooled["generated"], pooled["zoo"], strict=True)]
         means = {name: round(statistics.fmean(values), 2) for name, values in pooled.items()}
-        n, several = len(gains), len(gains) > 1
+        n, errors = len(gains), _over_seeds([(each.generated, each.zoo) for each in by_seed])
         summaries.append(
             FewShotSummary(
                 shots=shots,
                 n=n,
                 many=round(100 * statistics.fmean(each.many for each in by_seed), 2),
-                generated_std=round(statistics.stdev(pooled["generated"]), 2) if several else None,
+                generated_std=errors[0],
                 gain=round(statistics.fmean(gains), 2),
-                gain_error=round(statistics.stdev(gains) / n**0.5, 2) if several else None,
+                gain_error=errors[1],
                 **means,
             )
         )
     return summaries
+
+
+def _over_seeds(
+    pairs: Sequence[tuple[Sequence[float], Sequence[float]]],
+) -> tuple[float | None, float | None]:
+    """(deviation of the first, standard error of the paired difference), in points.
+
+    Over the means of the seeds, since the contexts of a seed share a generator; over contexts where there is one seed.
+    """
+    generated = [[100 * value for value in ours] for ours, _ in pairs]
+    gains = [[100 * (a - b) for a, b in zip(ours, zoo, strict=True)] for ours, zoo in pairs]
+    values, differences = (
+        parts[0] if len(parts) == 1 else [statistics.fmean(part) for part in parts] for parts in (generated, gains)
+    )
+    if len(values) < 2:
+        return None, None
+    return round(statistics.stdev(values), 2), round(statistics.stdev(differences) / len(differences) ** 0.5, 2)
 
 
 def averaged(parts: Sequence[Any]) -> Any:

@@ -152,9 +152,10 @@ def tiles(rows: Sequence[Row]) -> list[Tile]:
         f"{spread(mean, std)} %"
         for mean, std in ((row.generated_mean, row.generated_std), (row.classical_mean, row.classical_std))
     )
+    counted = "lists of classes" if row.naming else "networks"
     return [
-        Tile("generated", generated, f"{row.n_ok} networks"),
-        Tile("classical training", classical, f"{row.n_classical} networks"),
+        Tile("generated", generated, f"{row.n_ok} {counted}"),
+        Tile("classical training", classical, f"{row.n_classical} {counted}"),
         Tile("difference", f"{row.generated_mean - row.classical_mean:+.2f}", "points, generated − classical"),
         Tile("zoo mean network", f"{spread(row.zoo_mean_network, None)} %", "what stage 1 aims at"),
     ]

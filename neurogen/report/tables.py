@@ -44,6 +44,9 @@ DEVIATION = (
     "±: standard deviation. Of classical and zoo networks it is over networks, of all others over the means of the "
     "seeds, or over networks where there is one seed."
 )
+DEVIATION_OF_LISTS = (
+    "n: lists of classes. ±: standard deviation over the means of the seeds, or over lists where there is one seed."
+)
 IOU = (
     "IoU: the largest overlap of a network's wrong predictions with those of a zoo network, |A∩B| / |A∪B|. L2: "
     "distance to the nearest zoo network. Zoo networks are compared with each other."
@@ -74,7 +77,8 @@ def networks(row: Row) -> Table:
         unseen = [percent(summary.unseen)] if has_unseen else []
         near = [fixed(summary.max_iou, 2), fixed(summary.min_l2, 2)] if has_zoo else []
         lines.append((label, accuracy, *unseen, str(summary.n), *near))
-    notes = [*[IOU] * has_zoo, *[MATCHED] * bool(row.matched_strengths), DEVIATION]
+    notes = [*[IOU] * has_zoo, *[MATCHED] * bool(row.matched_strengths)]
+    notes.append(DEVIATION_OF_LISTS if row.naming else DEVIATION)
     return Table("networks", header, lines, " ".join(notes))
 
 
@@ -157,10 +161,11 @@ def few_shot(row: Row) -> Table:
     ]
     note = (
         "Test accuracy in percent on classes that no training has seen, of which so many samples are shown: the "
-        "generated network with a row for each, ± the deviation between contexts; rows of the same samples on the "
-        "zoo's mean network, and the paired difference ± its standard error; a network trained on these samples alone; "
-        "rows of all training samples. Then lists of as many named classes as shown ones: the samples of either. n: "
-        "contexts."
+        "generated network with a row for each, ± its deviation; rows of the same samples on the zoo's mean network, "
+        "and the paired difference ± its standard error; a network trained on these samples alone; rows of all "
+        "training samples of these classes. Then lists of as many named classes as shown ones: the samples of either. "
+        "± is over the means of the seeds, or over contexts where there is one seed, and then of this one generator. "
+        "n: contexts."
     )
     header = ("samples", "generated", "zoo's body", "difference", "trained", "all samples", "named", "novel", "n")
     return Table("few_shot", header, lines, note)
@@ -270,6 +275,8 @@ def of_study(rows: Sequence[Row]) -> Table:
         "generated networks on the samples by which settings may be chosen. Steps to 90 %: of stage 2, until nine "
         f"tenths of the last accuracy on validation. {DEVIATION}"
     )
+    if any(row.naming for row in rows):
+        note += " Of networks for lists of classes all are counted, and vary, by list."
     if any(row.n_seeds for row in rows):
         note += f" {_origin([row for row in rows if row.n_seeds])}"
     if has_paper:

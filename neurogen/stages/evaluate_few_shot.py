@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from neurogen.config import TargetConfig
 from neurogen.data.dataset import Dataset, Split, require_alike
 from neurogen.data.distortion import distorted
 from neurogen.errors import Interrupted, UserError
@@ -27,7 +29,7 @@ from neurogen.stages.evaluated import Inputs
 from neurogen.stages.listed import Listed
 from neurogen.study.pipeline import Evaluate
 from neurogen.study.results import FewShotResult
-from neurogen.targets.fitting import initialised
+from neurogen.targets.fitting import in_training_mode, initialised
 from neurogen.targets.prediction import EVALUATION_BATCH, accuracy_of
 from neurogen.targets.prototypes import features, output_rows
 from neurogen.training.runtime import Runtime
@@ -105,11 +107,10 @@ def evaluate_few_shot(
     tests = inputs.test.split.to(runtime.device), novel.test
     bodies = [Body.of(inputs.network, tensors, tests) for tensors in (generated[0], zoo)]
     train = read_all(inputs.network, zoo, novel.train)
-    prototype_rows, _ = support_rows(task, train, novel.train.labels, len(novel.class_names))
-    many = accuracy_of((bodies[1].novel @ prototype_rows.T).argmax(1), novel.test.labels)
+    every_row, _ = support_rows(task, train, novel.train.labels, len(novel.class_names))
     results = []
     for shots in step.few_shot.shots:
-        result = FewShotResult(shots, many)
+        result, many = FewShotResult(shots, 0.0), list[float]()
         with Progress(f"shown by {shots}", len(lists), unit="contexts") as progress:
             for number, (named, tensors) in enumerate(zip(lists, generated, strict=True)):
                 if runtime.stop.is_set():
@@ -117,14 +118,17 @@ def evaluate_few_shot(
                 context = SupportSet.draw(novel, shots, rng_of(step.seed, "shown", shots, number))
                 for accuracies, body in zip((result.generated, result.zoo), bodies, strict=True):
                     accuracies.append(_accuracy(task, body, context, novel.test))
+                kept, labels = _of_classes(novel.test, context.classes)
+                rows_of_many = every_row[context.classes.to(every_row.device)]
+                many.append(accuracy_of((bodies[1].novel[kept] @ rows_of_many.T).argmax(1), labels))
                 seed = seed_of(step.seed, "trained on few", shots, number)
-                result.trained.append(_accuracy_trained(step, inputs, novel, context, seed))
+                result.trained.append(_accuracy_trained(step.task.target, novel, context, seed))
                 rows = output_rows(inputs.network, tensors)
                 of_named, of_novel = _accuracies_mixed(task, bodies[0], named, rows, context, tests)
                 result.mixed_named.append(of_named)
                 result.mixed_novel.append(of_novel)
                 progress.advance()
-        results.append(result)
+        results.append(replace(result, many=fmean(many)))
     return results
 
 
@@ -200,20 +204,26 @@ def _of_classes(split: Split, classes: Int64[Tensor, " ways"]) -> tuple[Int64[Te
     return kept, places[labels[kept]]
 
 
-def _accuracy_trained(step: Evaluate, inputs: Inputs, novel: Dataset, context: SupportSet, seed: int) -> float:
-    """Of a network of the same target that is trained on the shown samples alone, under changing hands."""
+def trained_on(target: TargetConfig, novel: Dataset, context: SupportSet, seed: int) -> nn.Module:
+    """A network of this target that is trained on the shown samples alone, under changing hands."""
     names = tuple(novel.class_names[index] for index in context.classes.tolist())
-    network, rng = initialised(step.task.target, replace(novel, class_names=names), seed), rng_of(seed)
+    network, rng = initialised(target, replace(novel, class_names=names), seed), rng_of(seed)
     samples = context.samples
     network.to(samples.labels.device)
     assert isinstance(samples.samples, Tensor)
     pictures = samples.samples.float() / 255
     optimizer = torch.optim.AdamW(network.parameters(), LR)
-    for _ in range(UPDATES):
-        optimizer.zero_grad()
-        drawn = samples.preparation((255 * distorted(pictures, rng)).round().byte())
-        nn.functional.cross_entropy(network(drawn), samples.labels).backward()
-        optimizer.step()
+    with in_training_mode([network], samples, seed):
+        for _ in range(UPDATES):
+            optimizer.zero_grad()
+            drawn = samples.preparation((255 * distorted(pictures, rng)).round().byte())
+            nn.functional.cross_entropy(network(drawn), samples.labels).backward()
+            optimizer.step()
+    return network
+
+
+def _accuracy_trained(target: TargetConfig, novel: Dataset, context: SupportSet, seed: int) -> float:
+    network = trained_on(target, novel, context, seed)
     kept, labels = _of_classes(novel.test, context.classes)
     test = novel.test.subset(kept)
     with torch.no_grad():

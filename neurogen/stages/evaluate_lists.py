@@ -71,6 +71,7 @@ class ListContext:
 
     episode: Listed
     names: dict[Naming, tuple[str, ...]]
+    validation_names: tuple[str, ...]
 
     @staticmethod
     def draw(step: Evaluate, inputs: Inputs, number: int) -> ListContext:
@@ -90,7 +91,9 @@ class ListContext:
             Naming.MOVED: (*known[1:], known[0]),
             Naming.NONSENSE: tuple(nonsense),
         }
-        return ListContext(episode, names)
+        by_class = [names_of(all_names[c], config.names, SplitName.VALIDATION) for c in episode.classes.tolist()]
+        validation = (options[int(torch.randint(len(options), (), generator=rng))] for options in by_class)
+        return ListContext(episode, names, tuple(validation))
 
     def described(self) -> dict[str, list[Any]]:
         """For lists.json: the classes and the names that training does not read."""
@@ -110,6 +113,7 @@ def evaluate_lists(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
         after_inject = {Population.AFTER_INJECT: injected.networks[Naming.KNOWN]}
     generator = _load(step.tune, step, inputs, runtime)
     tuned = Generated.by(generator, step, contexts, list(Naming), runtime)
+    for_choices = _generated_for_validation(generator, step, contexts, runtime)
     new_names = [name for context in contexts for name in context.names[Naming.NEW]]
     chosen = chosen_classes(
         generator.backbone,
@@ -137,7 +141,7 @@ def evaluate_lists(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
     accuracies = _accuracies(populations | others, contexts, inputs.test)
     accuracies |= {Naming.KNOWN: accuracies[Population.GENERATED], Naming.NEW: accuracies[Population.NEW_NAMES]}
     episodes = [context.episode for context in contexts]
-    validation = _accuracies({Population.GENERATED: populations[Population.GENERATED]}, contexts, inputs.validation)
+    validation = _accuracies({Population.GENERATED: for_choices}, contexts, inputs.validation)
     result = EvaluationResult(
         populations={name: PopulationResult(accuracies[name], max_iou=[], min_l2=[]) for name in populations},
         matched_strengths={},
@@ -210,6 +214,15 @@ class Generated:
             },
             naming={str(naming): _naming(rows, contexts, task) for naming, rows in z.items()},
         )
+
+
+def _generated_for_validation(
+    generator: Generator, step: Evaluate, contexts: Sequence[ListContext], runtime: Runtime
+) -> Networks:
+    """A network for every list under the names by which settings may be chosen."""
+    task = generator.tasks[step.task.name]
+    rows = generate_lists(generator, task, [context.validation_names for context in contexts], runtime)
+    return [task.scale.with_rows(len(c.validation_names)).decode(row) for c, row in zip(contexts, rows, strict=True)]
 
 
 @torch.no_grad()

@@ -114,7 +114,7 @@ def _say_how_near(
     floor = fmean(float(injection_loss(data.zoo.mean, data.zoo)) for data in tasks if data.zoo is not None)
     kept = any(data.zoo.components is not None for data in tasks if data.zoo is not None)
     within = "what the codes leave of the variance within the zoo" if kept else "the variance within the zoo"
-    key, length = ("steps", stage.steps) if stage.steps is not None else ("epochs", stage.epochs)
+    key, length = stage.length
     print(
         f"  stage 1 is not at its end: its networks reach {100 * generated:.1f} % on validation, the mean of the zoo "
         f"{100 * mean:.1f} %; its loss is {last['loss']:.3f}, and {floor:.3f} of it is {within}. "

@@ -10,8 +10,11 @@ out independently of that: training reads each class's names for training, valid
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -24,6 +27,7 @@ from neurogen.targets.parameters import ParameterLayout
 
 Names = Mapping[str, NamesConfig]  # by class
 MIN_CLASSES_TO_HOLD_OUT = 4  # of all classes of the data; fewer have too few sets
+MOST_SETS = 100  # of classes, among which a hash may hold out none
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,12 @@ class Listed:
 
         Raises UserError for a class without such names.
         """
+        can_choose = len(class_names) >= MIN_CLASSES_TO_HOLD_OUT and ways < len(class_names)
+        held_out = few_held_out(len(class_names), ways) if can_choose else None
         while True:
             classes = torch.randperm(len(class_names), generator=rng)[:ways]
-            can_choose = len(class_names) >= MIN_CLASSES_TO_HOLD_OUT and ways < len(class_names)
-            if not can_choose or is_held_out(classes) == (split != SplitName.TRAIN):
+            is_rare = is_held_out(classes) if held_out is None else tuple(sorted(classes.tolist())) in held_out
+            if not can_choose or is_rare == (split != SplitName.TRAIN):
                 break
         chosen = [names_of(class_names[index], names, split) for index in classes.tolist()]
         drawn = (options[int(torch.randint(len(options), (), generator=rng))] for options in chosen)
@@ -78,6 +84,17 @@ class Listed:
         """
         self.layout.require_rows(self.layout.num_rows, "dataset.ways")
         return self.layout.choose_rows(flat, self.classes.tolist())
+
+
+@cache
+def few_held_out(num_classes: int, ways: int) -> frozenset[tuple[int, ...]] | None:
+    """The sets of classes that are held out where there are few of them: at least one; None where there are many, of
+    which a hash holds out some for sure."""
+    if math.comb(num_classes, ways) > MOST_SETS:
+        return None
+    sets = list(itertools.combinations(range(num_classes), ways))
+    chosen = [classes for classes in sets if is_held_out(torch.tensor(classes))]
+    return frozenset(chosen or sets[:1])
 
 
 def is_held_out(classes: Int64[Tensor, " ways"]) -> bool:

@@ -147,7 +147,7 @@ def evaluation_of(experiment: Experiment, zoo: Zoo, learned: Learned, identities
     if not learned:
         raise UserError(f"held_out={written(e.held_out)} leaves no task to learn; add points that are not held out")
     inject, model = None, identities.of_model(e.backbone)
-    if e.recipe.inject.steps != 0:
+    if not e.recipe.inject.is_left_out:
         zoos = tuple(learned.values()) if e.source is None else (zoo_of(replace(e, target=e.source), identities),)
         inject = Inject(root, zoos, e.backbone, model, e.generator, e.recipe.inject, e.seed, e.checkpoint_interval)
     tasks = tuple(member.task for member in learned.values())

@@ -212,7 +212,7 @@ def label_of(tasks: Sequence[TaskSpec]) -> str:
 class Evaluate(Step):
     """Test accuracy of generated networks beside all baselines."""
 
-    kind, version, runs = StepKind.evaluate, 6, "neurogen.stages.evaluate:evaluate"
+    kind, version, runs = StepKind.evaluate, 7, "neurogen.stages.evaluate:evaluate"
     to_save_memory = f"take a smaller backbone, or lower {SMALLER_PASSES}"
 
     zoo: Zoo
@@ -262,7 +262,7 @@ class Evaluate(Step):
 class Aggregate(Step):
     """Tables and plots over evaluations."""
 
-    kind, version, runs = StepKind.sweeps, 5, "neurogen.aggregate:aggregate"
+    kind, version, runs = StepKind.sweeps, 6, "neurogen.aggregate:aggregate"
 
     name: str
     evaluations: tuple[Evaluate, ...]

@@ -78,8 +78,9 @@ def train_networks(
     Progress counts an epoch of each network. Raises UserError when a loss is no longer finite, Interrupted when the
     stop flag is set.
     """
+    memory_format = torch.channels_last if takes_channels_last(networks[0], train) else torch.preserve_format
     for network in networks:
-        network.to(runtime.device).to(memory_format=torch.channels_last)  # max pooling is faster so
+        network.to(runtime.device).to(memory_format=memory_format)  # max pooling is faster with the channels last
     if episodes is None:
         lockstep = Lockstep(networks, train, training, as_graph if runtime.device.type == "cuda" else None)
     else:  # an episode is drawn anew in every update, which a graph cannot do
@@ -129,6 +130,19 @@ def in_training_mode(networks: Sequence[nn.Module], train: Split, seed: int) -> 
         finally:
             for network in networks:
                 network.eval()
+
+
+@torch.no_grad()
+def takes_channels_last(network: nn.Module, train: Split) -> bool:
+    """Whether a network runs with this layout: one that flattens with `view`, or has parameters of five axes, does
+    not."""
+    trial, (inputs, _) = copy.deepcopy(network).cpu().eval(), train.batch(torch.arange(min(2, len(train))))
+    try:
+        with torch.random.fork_rng(devices=[]):
+            trial.to(memory_format=torch.channels_last)(inputs.cpu())
+    except RuntimeError:  # of torch; where it has another reason, training meets it too and says so
+        return False
+    return True
 
 
 @torch.no_grad()

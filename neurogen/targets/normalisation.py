@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.overrides import TorchFunctionMode
 
 from neurogen.targets.values import fill, values_of
@@ -41,6 +42,8 @@ class _WrittenOut(TorchFunctionMode):
     ) -> Any:
         if function is nn.functional.batch_norm:
             return _batch_norm(*args, **(kwargs or {}))
+        if function is nn.functional.instance_norm:
+            return _instance_norm(*args, **(kwargs or {}))
         return function(*args, **(kwargs or {}))
 
 
@@ -65,11 +68,27 @@ def _batch_norm(
     return torch.addcmul(offset.view(per_channel), inputs, factor.view(per_channel))
 
 
+def _instance_norm(
+    inputs: Float[Tensor, "batch channels ..."],
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Float[Tensor, "batch channels ..."]:
+    """nn.functional.instance_norm: with running statistics it is what batch_norm is."""
+    if use_input_stats:
+        return nn.functional.instance_norm(inputs, running_mean, running_var, weight, bias, True, momentum, eps)
+    return _batch_norm(inputs, running_mean, running_var, weight, bias, False, momentum, eps)
+
+
 @torch.no_grad()
 def recalibrated(
     network: nn.Module, values: Mapping[str, Tensor], inputs: Float[Tensor, "batch ..."]
 ) -> dict[str, Tensor]:
-    """The values of a network with mean and variance of these inputs in its batch normalisations.
+    """The values of a network with mean and variance of these inputs in its normalisations.
 
     Every layer sees what the layers before it give once they are recalibrated themselves.
     """
@@ -77,7 +96,7 @@ def recalibrated(
     new = copy.deepcopy(network).to(device).eval()
     fill(new, values)
     for module in new.modules():
-        if isinstance(module, _BatchNorm) and module.track_running_stats:
+        if isinstance(module, (_BatchNorm, _InstanceNorm)) and module.track_running_stats:
             module.train()
             module.momentum = 1.0  # the last batch alone counts
     new(inputs)

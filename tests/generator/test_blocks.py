@@ -11,9 +11,10 @@ from torch import Tensor
 
 from neurogen.errors import UserError
 from neurogen.generator import blocks
+from neurogen.generator.blocks import read_in_blocks
 from neurogen.generator.folder import load_generator, save_generator
 from neurogen.generator.generator import Generator
-from neurogen.generator.parts import ParameterTokens
+from neurogen.generator.parts import ParameterTokens, TokenIds
 from neurogen.generator.prompts import Prompt
 from neurogen.training.runtime import Runtime
 from tests.conftest import TINY_TEXT, Composed
@@ -54,6 +55,21 @@ def test_every_block_stands_directly_behind_the_prefix(experiment: Composed, run
             assert len(parts) > 1
             expected = [generator.backbone([[*prefix, ParameterTokens(part)]])[0][-1] for part in parts]
             torch.testing.assert_close(states, torch.cat(expected), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", ["llama", "vision", "gpt2"])
+def test_blocks_behind_nothing(experiment: Composed, runtime: Runtime, backbone: str) -> None:
+    """A prompt without an instruction, samples and a chat's opening has no token before the parameters'."""
+    generator, _ = in_blocks(experiment, runtime, *BACKBONES[backbone])
+    tokens = ParameterTokens(torch.randn(2 * SIZE + 5, generator.backbone.hidden_size))
+    nothing, something = (TokenIds(torch.tensor(ids, dtype=torch.int64)) for ids in ([], [5, 6, 7]))
+    for prefixes in ([nothing], [nothing, something], [nothing, nothing]):
+        with torch.no_grad():
+            read = read_in_blocks(generator.backbone, [[prefix, tokens] for prefix in prefixes], SIZE)
+            for states, prefix in zip(read, prefixes, strict=True):
+                parts = tokens.vectors.split(SIZE)
+                expected = [generator.backbone([[prefix, ParameterTokens(part)]])[0][-1] for part in parts]
+                torch.testing.assert_close(states, torch.cat(expected), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("backbone", ["llama", "vision"])

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from neurogen.config import Experiment
 from neurogen.report import paper, tables
-from neurogen.report.cells import averaged, cells_of, row_of
+from neurogen.report.cells import averaged, cells_of, few_shot_of, row_of, summaries_of
 from neurogen.report.figures import save
 from neurogen.report.formats import latex, markdown, slug
 from neurogen.report.table import Table
@@ -22,6 +22,7 @@ from neurogen.report.tables import of_study
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Aggregate
+from neurogen.study.results import EvaluationResult, FewShotResult, NamingResult, PopulationResult
 from neurogen.study.rows import COLUMNS, Comparison, Row
 from neurogen.training.runtime import Runtime
 from tests.few_shot import words_for
@@ -176,3 +177,39 @@ def test_special_characters_in_tables() -> None:
     assert r"50 \% \& \#1 & x|y $\pm$ 1 \\" in latex(table)
     assert r"a\_b" in latex(table)
     assert "| 50 % & #1 | x\\|y ± 1 |" in markdown(table)
+
+
+def result_of(accuracies: dict[str, list[float]], few_shot: list[FewShotResult], num_names: int) -> EvaluationResult:
+    return EvaluationResult(
+        populations={name: PopulationResult(values, [], []) for name, values in accuracies.items()},
+        matched_strengths={},
+        conditions={},
+        norms={},
+        noise={},
+        ensembles={},
+        validation_accuracy=0.5,
+        num_test=1,
+        num_train=1,
+        naming={"new names": NamingResult([True] * num_names)} if num_names else {},
+        few_shot=few_shot,
+    )
+
+
+@pytest.mark.parametrize(("num_names", "classical_std"), [(0, 11.55), (2, 0.0)])
+def test_lists_of_classes_are_no_networks(num_names: int, classical_std: float) -> None:
+    """What lists differ by is no deviation between the networks of one population and not of the other."""
+    by_list = {"classical": [0.8, 1.0], "generated": [0.8, 1.0]}
+    summaries = summaries_of([result_of(by_list, [], num_names) for _ in range(2)])
+    assert summaries["classical"].std == classical_std
+    assert summaries["generated"].std == 0.0
+    assert {summary.n for summary in summaries.values()} == {4}
+
+
+def test_the_error_of_shown_classes_is_over_seeds() -> None:
+    """The contexts of a seed share its generator."""
+    rest = {"zoo": [0.5, 0.69], "trained": [0.5], "mixed_named": [1.0], "mixed_novel": [1.0]}
+    shown = [FewShotResult(2, 0.9, [0.5 + gain, 0.7 + gain], **rest) for gain in (0.01, 0.03)]
+    (one,) = few_shot_of([result_of({}, shown[:1], 2)])
+    (both,) = few_shot_of([result_of({}, [part], 2) for part in shown])
+    assert (one.gain, one.gain_error, one.generated_std) == (1.5, 0.5, 14.14)
+    assert (both.gain, both.gain_error, both.generated_std) == (2.5, 1.0, 1.41)

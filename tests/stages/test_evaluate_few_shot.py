@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from neurogen.data.dataset import load_images
+from neurogen.data.dataset import Dataset, load_images
 from neurogen.errors import UserError
+from neurogen.generator.folder import load_generator
 from neurogen.report.cells import cells_of, row_of
 from neurogen.report.tables import of_row
 from neurogen.rng import rng_of
-from neurogen.stages.evaluate_few_shot import SupportSet
+from neurogen.stages.evaluate_few_shot import SupportSet, evaluate_few_shot, trained_on
+from neurogen.stages.evaluate_lists import ListContext, Naming, generate_lists
+from neurogen.stages.evaluated import Inputs
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Aggregate, tasks_read
@@ -44,6 +48,53 @@ def test_novel_classes_are_told_apart(study: Aggregate) -> None:
     assert [line[0] for line in tables["few_shot"].rows] == ["1", "3"]
     assert [line[-1] for line in tables["few_shot"].rows] == ["3", "3"]
     assert (study.folder / "report.html").read_text(encoding="utf-8").count('data-table="few_shot"') == 1
+
+
+def test_all_samples_are_those_of_the_classes_of_a_context(
+    study: Aggregate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of three marks are easier to tell apart than all; what all samples give is as easy as what few give."""
+    (evaluation,) = study.evaluations
+    inputs = Inputs.of(evaluation, runtime)
+    contexts = [ListContext.draw(evaluation, inputs, number) for number in range(2)]
+    generator = load_generator(evaluation.tune.folder, runtime)
+    (task,) = generator.tasks.values()
+    names = [context.names[Naming.KNOWN] for context in contexts]
+    networks = [
+        task.scale.with_rows(len(listed)).decode(z)
+        for listed, z in zip(names, generate_lists(generator, task, names, runtime), strict=True)
+    ]
+    drawn: list[int] = []
+
+    def draw(novel: Dataset, shots: int, rng: torch.Generator) -> SupportSet:
+        every = torch.arange(len(novel.train.labels))
+        classes = torch.tensor([2, 0])
+        chosen = every[torch.isin(novel.train.labels, classes)]  # all samples of two classes
+        places = (novel.train.labels[chosen] == 0).long()
+        drawn.append(shots)
+        return SupportSet(classes, replace(novel.train.subset(chosen), labels=places))
+
+    monkeypatch.setattr(SupportSet, "draw", draw)
+    lists = [context.episode for context in contexts]
+    for result in evaluate_few_shot(evaluation, inputs, task, lists, networks, runtime):
+        assert result.zoo == pytest.approx([result.many] * 2)
+    assert drawn == [1, 1, 3, 3]
+
+
+def test_a_network_of_the_shown_samples_alone_is_trained_in_training_mode(
+    experiment: Composed, runtime: Runtime, tmp_path: Path
+) -> None:
+    """Its normalisation takes the statistics of these samples."""
+    words = [*words_for(tmp_path), "target=resnet8"]
+    (evaluation,) = steps_of([experiment(*words)]).evaluations
+    assert evaluation.few_shot is not None
+    novel = load_images(evaluation.few_shot.task.dataset)
+    context = SupportSet.draw(novel, 3, rng_of(0))
+    network = trained_on(evaluation.task.target, novel, context, seed=0)
+    statistics = [value for name, value in network.state_dict().items() if name.endswith("running_mean")]
+    assert statistics
+    assert all(float(value.abs().sum()) > 0 for value in statistics)
+    assert not network.training
 
 
 def test_only_the_zoo_and_the_evaluation_read_what_is_shown(study: Aggregate) -> None:

@@ -11,10 +11,13 @@ from neurogen.config import SentenceEncoder
 from neurogen.data.dataset import load_images
 from neurogen.data.folders import SplitName
 from neurogen.generator.backbone import Backbone
+from neurogen.generator.folder import load_generator
 from neurogen.generator.loading import load_backbone
 from neurogen.report.cells import cells_of, row_of
 from neurogen.report.tables import of_row
-from neurogen.stages.evaluate_lists import LISTS, Naming
+from neurogen.stages.episode import restricted
+from neurogen.stages.evaluate_lists import LISTS, ListContext, Naming, generate_lists
+from neurogen.stages.evaluated import Inputs
 from neurogen.stages.listed import names_of
 from neurogen.stages.name_baselines import KnownNames, chosen_classes
 from neurogen.study.execution import in_order
@@ -55,6 +58,27 @@ def test_networks_are_judged_on_the_samples_of_their_lists(study: Aggregate) -> 
         answers = torch.tensor(classes)[logits.argmax(1)]
         expected = float((answers == dataset.test.labels[belongs]).double().mean())
         assert result.populations[Population.GENERATED].accuracy[index] == pytest.approx(expected)
+
+
+def test_settings_are_chosen_by_names_for_validation(study: Aggregate, runtime: Runtime) -> None:
+    """Neither by those that training reads nor by those for the table, and on samples for validation."""
+    (evaluation,) = study.evaluations
+    inputs = Inputs.of(evaluation, runtime)
+    contexts = [ListContext.draw(evaluation, inputs, number) for number in range(3)]
+    generator = load_generator(evaluation.tune.folder, runtime)
+    (task,) = generator.tasks.values()
+    rows = generate_lists(generator, task, [context.validation_names for context in contexts], runtime)
+    accuracies = []
+    for context, z in zip(contexts, rows, strict=True):
+        classes = context.episode.classes
+        for index, name in zip(classes.tolist(), context.validation_names, strict=True):
+            assert name in names_of(str(index), evaluation.task.dataset.names, SplitName.VALIDATION)
+        layout = inputs.layout.with_rows(len(classes))
+        split = restricted(inputs.dataset.validation, context.episode)
+        flat = task.scale.with_rows(len(classes)).decode(z)
+        logits = functional_call(inputs.network, layout.tensors(flat), (split.batch(torch.arange(len(split)))[0],))
+        accuracies.append(float((logits.argmax(1) == split.labels).double().mean()))
+    assert evaluation.result().validation_accuracy == pytest.approx(sum(accuracies) / 3)
 
 
 def test_every_name_has_a_row_in_every_table(study: Aggregate) -> None:

@@ -71,6 +71,22 @@ def test_sets_of_classes_of_training_and_evaluation_never_meet() -> None:
     assert not seen & (validation | test)
 
 
+@pytest.mark.parametrize(
+    ("num_classes", "ways"), [(size, ways) for size in range(4, 10) for ways in range(2, size)] + [(20, 2)]
+)
+def test_there_are_lists_for_every_split(num_classes: int, ways: int) -> None:
+    """Of few sets of classes a hash may hold out none. Those of training are never drawn later."""
+    rng, classes = torch.Generator().manual_seed(0), tuple("abcdefghijklmnopqrst"[:num_classes])
+    names = {name: NamesConfig([name], [f"{name}2"], [f"{name}3"]) for name in classes}
+    layout = ParameterLayout(("weight", "bias"), ((num_classes, 3), (num_classes,)))
+    seen, *judged = (
+        {tuple(sorted(Listed.draw(classes, names, ways, layout, rng, split).classes.tolist())) for _ in range(30)}
+        for split in (TRAIN, VALIDATION, TEST)
+    )
+    assert seen
+    assert all(drawn and not drawn & seen for drawn in judged)
+
+
 def test_every_split_has_names_of_its_own() -> None:
     for split in SplitName:
         allowed = {name for names in NAMES.values() for name in getattr(names, split)}

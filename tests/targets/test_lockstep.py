@@ -175,3 +175,41 @@ def test_want_of_memory_is_no_reason_to_go_on(training: TrainingConfig) -> None:
 
     with pytest.raises(RuntimeError, match="out of memory"):
         recorded_updates("cnn", training, refuse)
+
+
+class Viewed(nn.Module):
+    """It flattens as tutorials do, which fails where the channels lie last in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4 * 36, NUM_CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        hidden = self.convolution(images).relu()
+        logits: Tensor = self.head(hidden.view(len(hidden), -1))
+        return logits
+
+
+class Voluminous(nn.Module):
+    """A convolution of three dimensions, whose weight has five axes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.head = nn.Conv3d(1, 2, 3, padding=1), nn.Linear(2 * 64, NUM_CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits."""
+        logits: Tensor = self.head(self.convolution(images[:, None]).relu().flatten(1))
+        return logits
+
+
+@pytest.mark.parametrize("build", [Viewed, Voluminous])
+def test_networks_that_need_the_channels_first_are_trained(
+    training: TrainingConfig, runtime: Runtime, build: type[nn.Module]
+) -> None:
+    split, networks = images(), [build(), build()]
+    before = [copy.deepcopy(network.state_dict()) for network in networks]
+    trained(networks, split, training, runtime)
+    for network, old in zip(networks, before, strict=True):
+        assert not torch.equal(network.state_dict()["head.weight"], old["head.weight"])

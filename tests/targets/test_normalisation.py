@@ -74,3 +74,39 @@ def test_recalibrated_statistics_are_those_of_the_samples_layer_by_layer(network
         torch.testing.assert_close(
             functional_call(network.eval(), values, (images(200),)), logits, rtol=1e-2, atol=1e-2
         )
+
+
+class ByInstance(nn.Module):
+    """Normalised by instances in training, and by running statistics afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 4, 3), nn.InstanceNorm2d(4, affine=True, track_running_stats=True)
+        self.head = nn.Linear(4, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        logits: torch.Tensor = self.head(self.norm(self.stem(images)).relu().mean((2, 3)))
+        return logits
+
+
+def test_statistics_of_instances_are_generated_and_recalibrated_too() -> None:
+    torch.manual_seed(0)
+    network = ByInstance()
+    network(images(20))
+    network.eval()
+    values = values_of(network)
+    assert {"norm.running_mean", "norm.running_var"} < values.keys()
+    leaves = {name: value.detach().clone().requires_grad_() for name, value in values.items()}
+    with gradients_reach_statistics(leaves):
+        logits = functional_call(network, leaves, (images(),))
+    torch.testing.assert_close(logits, network(images()), rtol=1e-5, atol=1e-5)
+    logits.square().sum().backward()
+    for name in ("norm.running_mean", "norm.running_var"):
+        gradient = leaves[name].grad
+        assert gradient is not None
+        assert gradient.abs().sum() > 0
+    new = recalibrated(network, {name: value.detach().clone() for name, value in values.items()}, images(200))
+    hidden = network.stem(images(200))
+    torch.testing.assert_close(new["norm.running_mean"], hidden.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(new["norm.running_var"], hidden.var((2, 3)).mean(0), rtol=1e-4, atol=1e-5)
