@@ -12,6 +12,7 @@ asked              the class whose words the model finds likelier after "NAME is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +32,7 @@ from neurogen.study.results import Population
 
 WORDINGS = ("{} is a kind of", "{} means the same as", "Another word for {} is", "Question: what is {}? Answer:")
 WITHOUT_NAME = "it"
+MOST_ASKED = 80  # names for validation, by which a wording is chosen; each is a question per class and wording
 BATCH = 64  # sequences
 
 
@@ -47,6 +49,11 @@ class KnownNames:
         by_class = [names_of(name, names, split) for name in class_names]
         classes = [index for index, options in enumerate(by_class) for _ in options]
         return KnownNames([text for options in by_class for text in options], torch.tensor(classes))
+
+    def some(self, most: int) -> KnownNames:
+        """At most so many of them, evenly from the first to the last."""
+        step = math.ceil(len(self.texts) / most)
+        return KnownNames(self.texts[::step], self.classes[::step])
 
 
 Chosen = dict[Population, dict[str, int]]  # by baseline, the class of every name
@@ -72,7 +79,7 @@ def chosen_classes(
         if sentence_encoder is not None:
             chosen[Population.NEAREST_SENTENCE] = _nearest(_sentences, known, asked)
         if backbone.model.config.get_text_config().tie_word_embeddings:
-            validation = KnownNames.of(class_names, names, SplitName.VALIDATION)
+            validation = KnownNames.of(class_names, names, SplitName.VALIDATION).some(MOST_ASKED)
             wording = _best_wording(backbone, class_names, validation)
             scores = _scores(backbone, class_names, asked, wording)
             chosen[Population.ASKED] = scores.argmax(1)

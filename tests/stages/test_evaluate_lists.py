@@ -114,6 +114,15 @@ def test_baselines_take_a_known_name_for_its_class(experiment: Composed, backbon
     assert Population.ASKED not in chosen  # this Llama's output layer is not its embedding
 
 
+def test_a_wording_is_chosen_by_some_names_of_every_class() -> None:
+    known = KnownNames([str(number) for number in range(220)], torch.arange(20).repeat_interleave(11))
+    some = known.some(80)
+    assert 40 < len(some.texts) <= 80
+    assert set(some.classes.tolist()) == set(range(20))
+    assert [known.texts.index(text) // 11 for text in some.texts] == some.classes.tolist()
+    assert known.some(220).texts == known.texts
+
+
 def test_a_sentence_encoder_knows_names_that_no_training_reads(experiment: Composed, backbone: Backbone) -> None:
     """The backbone's weights are random here, so only what the encoder brings along can tell names apart."""
     names = experiment(*NAMED).dataset.names
