@@ -30,7 +30,8 @@ from tests.slurm.conftest import (
 )
 
 pytestmark = pytest.mark.faults
-LONGEST_S = 12.0  # from the first job to the kill
+KINDS = ("reference", "classical", "inject", "tune", "evaluate", "sweeps")
+LONGEST_S = 12.0  # from the beginning of a job to the kill
 
 
 def processes_of(root: Path) -> dict[int, str]:
@@ -48,18 +49,23 @@ def processes_of(root: Path) -> dict[int, str]:
 
 
 def kill_a_process(root: Path, rng: random.Random) -> str:
-    """Of some job of this root, at a random moment. Returns its program and step; "" if all jobs ended before."""
-    wait_for("a job", lambda: processes_of(root) or not jobs_of(root))
+    """Of a job that does some step which is not done yet, at a random moment. Returns its program and step; "" where
+    none was left."""
+    chosen = rng.choice([kind for kind in KINDS if not done(root, kind)])
+
+    def of_chosen() -> list[int]:
+        return sorted(pid for pid, kind in processes_of(root).items() if kind == chosen)
+
+    wait_for("a job", lambda: of_chosen() or not jobs_of(root))
     time.sleep(rng.uniform(0, LONGEST_S))
-    wait_for("a job", lambda: processes_of(root) or not jobs_of(root))
-    processes = processes_of(root)
-    for pid in rng.sample(sorted(processes), len(processes)):
+    pids = of_chosen()
+    for pid in rng.sample(pids, len(pids)):
         with suppress(OSError):  # it has ended
             process = os.pidfd_open(pid)
             program = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
             signal.pidfd_send_signal(process, signal.SIGKILL)
             os.close(process)
-            return f"{program} of {processes[pid]}"
+            return f"{program} of {chosen}"
     return ""
 
 
