@@ -21,6 +21,7 @@ from tests.slurm.conftest import clear_queue, differing_steps, jobs_of, submissi
 
 OTHER = "nobody"  # an account that every machine has
 AT_ONCE = 4 if TRIES <= FEW else 20
+STEPS = (8, 8, 9, 10)  # of stage 2: both accounts want the first experiment, and each has one of its own
 
 
 @pytest.fixture
@@ -50,7 +51,9 @@ def test_two_accounts_submit_at_the_same_moment(open_to_all: Path, tiny_run: Fin
     before = ["runuser", "-u", OTHER, "--"]
     environment = {"HOME": f"{open_to_all}/home"}
     hows = [
-        submission(open_to_all, setup, f"recipe.tune.steps={8 + index % 3}", before=before * (index % 2), **environment)
+        submission(
+            open_to_all, setup, f"recipe.tune.steps={STEPS[index % 4]}", before=before * (index % 2), **environment
+        )
         for index in range(AT_ONCE)
     ]
     running = [subprocess.Popen(**how, umask=0o002) for how in hows]
@@ -61,7 +64,7 @@ def test_two_accounts_submit_at_the_same_moment(open_to_all: Path, tiny_run: Fin
     assert set(Counter(step for record in records for step in record["steps"]).values()) == {1}
     assert {path.owner() for path in root.glob("queue/*/record.json")} == {"root", OTHER}
     assert [name for name in differing_steps(root, tiny_run) if not name.startswith(("tune", "evaluate"))] == []
-    for how in hows[:6]:
+    for how in hows[:4]:
         again = subprocess.run(**how, timeout=300, check=False, umask=0o002)
         assert again.returncode == 0, again.stderr
         assert "submitted" not in again.stdout.replace("0 submitted", ""), again.stdout
