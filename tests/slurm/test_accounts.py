@@ -16,11 +16,12 @@ import pytest
 
 from slurm.lab.lab import Lab
 from tests.conftest import FinishedRun
-from tests.faults.conftest import FEW, TRIES
+from tests.faults.conftest import SELDOM
 from tests.slurm.conftest import clear_queue, differing_steps, jobs_of, submission, wait_for
 
+pytestmark = [pytest.mark.faults, SELDOM]
 OTHER = "nobody"  # an account that every machine has
-AT_ONCE = 4 if TRIES <= FEW else 20
+AT_ONCE = 20
 STEPS = (8, 8, 9, 10)  # of stage 2: both accounts want the first experiment, and each has one of its own
 
 
