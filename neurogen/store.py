@@ -166,8 +166,14 @@ def _digest(path: Path) -> str:
 
 def mark_root(root: Path) -> None:
     """Write the marker of a root. Raises UserError where that is not possible."""
-    if not (root / ROOT_MARKER).exists():
-        write_text(root / ROOT_MARKER, "results of neurogen\n")
+    marker = root / ROOT_MARKER
+    if marker.exists():
+        return
+    try:
+        write_text(marker, "results of neurogen\n")
+    except UserError:
+        if not marker.exists():  # else another account was faster, whose file cannot be replaced where others write too
+            raise
 
 
 def is_done(folder: Path) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from threading import Event
@@ -14,6 +16,8 @@ import torch
 
 from neurogen import store
 from neurogen.errors import Interrupted, UserError
+
+STRANGER = 65534  # the number of another account
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -28,6 +32,30 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
         store.write_file(path, fail)
     assert store.read_json(path) == {"a": 1}
     assert [item.name for item in tmp_path.iterdir()] == ["value.json"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another account for a moment")
+def test_two_accounts_mark_a_shared_root_at_the_same_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a sticky folder the later one cannot replace the marker of the earlier one, and need not."""
+    root, written = Path(tempfile.mkdtemp()), store.write_text
+    root.chmod(0o3777)
+
+    def written_late(path: Path, text: str) -> None:
+        os.seteuid(0)
+        written(path, text)
+        os.seteuid(STRANGER)
+        written(path, text)
+
+    monkeypatch.setattr(store, "write_text", written_late)
+    try:
+        os.seteuid(STRANGER)
+        with pytest.raises(UserError):
+            written_late(root / "other", "")  # so it is refused
+        store.mark_root(root)
+        assert {path.name for path in root.iterdir()} == {"other", store.ROOT_MARKER}
+    finally:
+        os.seteuid(0)
+        shutil.rmtree(root)
 
 
 def test_a_full_disk_is_named_and_keeps_what_was_there(tmp_path: Path) -> None:
