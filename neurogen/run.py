@@ -21,7 +21,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
 import hydra
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from neurogen.training.runtime import Runtime
 
 INTERRUPTED = 130
+_HYDRA = Lock()  # it has one state for all threads
 VERSION_BASE = "1.3"  # of Hydra's behaviour
 MENDABLE = (HydraException, YAMLError, ClusterError)
 
@@ -103,13 +104,14 @@ def compose(overrides: Sequence[str] = ()) -> Experiment:
     from neurogen.experiment import experiment_from
 
     require_readable(overrides, groups(), is_sweep=False, typed=repr)
-    outer, outer_base = GlobalHydra.instance().hydra, VersionBase.instance().version_base
-    GlobalHydra.instance().clear()
-    try:
-        with user_errors(), hydra.initialize_config_dir(conf_folder(), version_base=VERSION_BASE):
-            composed = hydra.compose("config", with_study(overrides, is_sweep=False))
-    finally:
-        GlobalHydra.instance().hydra, VersionBase.instance().version_base = outer, outer_base
+    with _HYDRA:
+        outer, outer_base = GlobalHydra.instance().hydra, VersionBase.instance().version_base
+        GlobalHydra.instance().clear()
+        try:
+            with user_errors(), hydra.initialize_config_dir(conf_folder(), version_base=VERSION_BASE):
+                composed = hydra.compose("config", with_study(overrides, is_sweep=False))
+        finally:
+            GlobalHydra.instance().hydra, VersionBase.instance().version_base = outer, outer_base
     return experiment_from(composed)
 
 

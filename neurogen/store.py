@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from neurogen.errors import Interrupted, UserError
 
@@ -52,7 +53,7 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     It outlasts a loss of power. Raises UserError where it cannot be written.
     """
     _require_possible(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{TEMPORARY}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{uuid4().hex[:12]}{TEMPORARY}{path.suffix}")  # nodes share process ids
     with writing(path):
         make_folder(path.parent)
         try:

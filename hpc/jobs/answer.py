@@ -40,8 +40,9 @@ def answer_now(queue: Queue, names: Sequence[str], ended: Sequence[str]) -> Answ
     """Ask squeue about the jobs with these names, and accounting about those with the ids `ended`."""
     with ThreadPoolExecutor(1) as pool:
         history = pool.submit(scheduler.history, ended, PATIENCE_S)
+        as_of = time.time()  # before squeue is asked: later signs of life are news
         try:
-            answer = Answer(scheduler.query(names, attempts=1, patience_s=PATIENCE_S), history.result(), time.time())
+            answer = Answer(scheduler.query(names, attempts=1, patience_s=PATIENCE_S), history.result(), as_of)
         except ClusterError as error:
             return _kept(queue.folder / FILE, str(error), history.result())
     _keep(queue.folder / FILE, answer)

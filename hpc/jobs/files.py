@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from hpc.errors import ClusterError, Unwritable
 
@@ -34,7 +35,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
     Raises Unwritable.
     """
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary = path.with_suffix(f".{uuid4().hex[:12]}.tmp")  # nodes share process ids
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from uuid import uuid4
 
 from hpc.errors import ClusterError
 from hpc.jobs.files import put_in_place, writing
@@ -24,9 +25,8 @@ def write_owned(path: Path, content: bytes) -> None:
 
     Raises Unwritable.
     """
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary = path.with_suffix(f".{uuid4().hex[:12]}.tmp")
     with writing(path):
-        temporary.unlink(missing_ok=True)
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
             with open(descriptor, "wb") as file:

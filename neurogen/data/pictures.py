@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from os import PathLike
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,7 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM")  # of Pill
 FULL_RANGE = 65535  # of 16 bits
 TIFF_PHOTOMETRY, WHITE_IS_0 = 262, 0  # a tag and its value, which Pillow minds in grey of 8 bits alone
 WIDE_GREY = ("I;16", "I;16B", "I;16L", "I;16N", "I")  # more than 8 bits
+_WARNINGS = Lock()  # who catches them does so for all threads
 SCALED_BY_PILLOW = ("PNG", "PPM")  # formats whose mode I is grey of 16 bits in any case
 
 
@@ -110,6 +112,7 @@ def read_picture(path: str | PathLike[str], channels: int, size: tuple[int, int]
     remarks: list[Remark] = []
     try:
         with (
+            _WARNINGS,
             warnings.catch_warnings(record=True, action="always") as caught,
             _opened(path) as source,
         ):
@@ -125,7 +128,7 @@ def read_picture(path: str | PathLike[str], channels: int, size: tuple[int, int]
     except BROKEN as error:
         reason = one_line(error) or type(error).__name__
         raise UserError(f"{path} is no readable picture ({reason}); repair or remove it") from error
-    if caught:
+    if any(not issubclass(warning.category, ResourceWarning) for warning in caught):  # those are of other code
         remarks.append(Remark.ODD)
     return Picture(np.asarray(picture).reshape(*size, channels).transpose(2, 0, 1), tuple(remarks))
 

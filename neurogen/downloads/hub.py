@@ -128,15 +128,24 @@ class Part:
 
     def folder_unverified(self) -> Path | None:
         """The folder that is here, if what lies in it is enough to be read; None otherwise."""
+        return self.repository.snapshot if self._unverified() else None
+
+    def accept(self) -> None:
+        """Take what is here, which another program may have brought, for all that is read."""
+        snapshot, names = self.repository.snapshot, self._unverified()
+        assert snapshot is not None
+        store.write_json(self._note, {"revision": snapshot.name, "files": names})
+
+    def _unverified(self) -> list[str]:
+        """The names of those files of the folder here that are read; none where they are not enough."""
         snapshot = self.repository.snapshot
         if snapshot is None:
-            return None
+            return []
         names = [str(path.relative_to(snapshot)) for path in snapshot.rglob("*") if path.is_file()]
         try:
-            self.choose(names, lambda name: snapshot / name)
+            return self.choose(names, lambda name: snapshot / name)
         except UserError:
-            return None
-        return snapshot
+            return []
 
     def missing(self) -> Missing:
         """What the Hub has to give. Raises NotOnHub."""
@@ -296,6 +305,7 @@ class HubSource(Source):
         except NotOnHub:
             if not self._is_readable():
                 raise
+            self.part.accept()  # other ranks wait for it
 
     def _is_readable(self) -> bool:
         """Whether what is here is enough to be read. Other programs may have brought it."""

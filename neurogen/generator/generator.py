@@ -56,7 +56,7 @@ from neurogen.generator.projection import build_projection
 from neurogen.generator.prompts import Prompt, item_of
 from neurogen.generator.task import Task, image_shapes
 from neurogen.generator.tokens import build_tokens
-from neurogen.rng import seed_of
+from neurogen.rng import global_generator, seed_of
 from neurogen.training.groups import PerTask, trainables_of
 
 
@@ -73,8 +73,7 @@ class Generator(nn.Module):
             layouts[name].require_rows(len(task.class_names), "generator.order=interleaved")
             if task.lists_classes:
                 layouts[name] = layouts[name].with_rows(1)  # all rows share its tokens
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_of(seed, "generator"))
+        with global_generator(seed_of(seed, "generator")):
             self.parameter_tokens = build_tokens(config.tokens, layouts, width, std)  # P ∈ R^{d1×d}
             self.latent_tokens = None if config.latent is None else LatentTokens(layouts, width, config.latent)
             self.projection = build_projection(config, layouts, width)  # θ

@@ -19,7 +19,7 @@ from neurogen.errors import UserError
 from neurogen.generator.backbone import Backbone, VisionBackbone
 from neurogen.generator.pretrained import Pretrained, load_pretrained, with_random_weights
 from neurogen.generator.usable import require_usable
-from neurogen.rng import seed_of
+from neurogen.rng import global_generator, seed_of
 from neurogen.training.runtime import Runtime
 
 
@@ -54,11 +54,10 @@ def with_lora(pretrained: Pretrained, config: BackboneConfig, seed: int) -> Back
     )
     if config.num_layers is not None:
         _keep_layers(pretrained.model, config.num_layers)
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with global_generator(seed_of(seed, "lora")), warnings.catch_warnings():
         # peft asks transformers for an attribute under its old name; checkpointing was renamed late in version 5
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
         warnings.filterwarnings("ignore", message="fan_in_fan_out")  # of GPT-2's layers; peft sets it as it must be
-        torch.manual_seed(seed_of(seed, "lora"))
         try:
             adapted = get_peft_model(pretrained.model, lora)
         except ValueError as error:

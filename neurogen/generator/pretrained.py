@@ -21,6 +21,7 @@ from neurogen.config import ModelConfig
 from neurogen.downloads.models import description_of, repository_of, whole_model
 from neurogen.errors import UserError, one_line
 from neurogen.generator.packaged import local_folder
+from neurogen.rng import global_generator
 
 CPU = torch.device("cpu")
 
@@ -147,8 +148,7 @@ def _random(
     from transformers import AutoModel, Qwen2VLImageProcessor
 
     architecture = architecture_of(config)
-    with torch.random.fork_rng(devices=[drawn_on] if drawn_on.type == "cuda" else []), drawn_on:
-        torch.manual_seed(config.random_seed or 0)
+    with global_generator(config.random_seed or 0, [drawn_on] if drawn_on.type == "cuda" else []), drawn_on:
         dtype = torch.float32 if dtype == "auto" else dtype
         model = AutoModel.from_config(architecture, dtype=dtype, attn_implementation=attention).eval()
     return Pretrained(model, byte_tokenizer(architecture), Qwen2VLImageProcessor() if vision else None)
@@ -158,8 +158,7 @@ def with_random_weights(pretrained: Pretrained, seed: int, dtype: torch.dtype | 
     """A model of the same shape that has learned nothing, with the same tokenizer."""
     from transformers import AutoModel
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with global_generator(seed):
         model = AutoModel.from_config(pretrained.model.config, dtype=dtype, attn_implementation=attention).eval()
     return replace(pretrained, model=model)
 

@@ -16,7 +16,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from threading import Lock
 from typing import TypeVar
 
 import torch
@@ -26,6 +25,7 @@ from neurogen.config import NetworkSchedule, TargetConfig, TrainingConfig
 from neurogen.data.dataset import Dataset, Split
 from neurogen.errors import Interrupted, UserError
 from neurogen.progress import Progress
+from neurogen.rng import global_generator
 from neurogen.study.results import Curve
 from neurogen.targets.episodes import Episodes
 from neurogen.targets.lockstep import Lockstep, as_graph
@@ -35,8 +35,6 @@ from neurogen.targets.values import buffers_of
 from neurogen.training.runtime import Runtime
 
 Result = TypeVar("Result")
-
-_GENERATOR_LOCK = Lock()  # torch has one global generator for all threads
 
 
 def side_by_side(work: Callable[[list[int]], list[Result]], indices: Sequence[int], runtime: Runtime) -> list[Result]:
@@ -57,8 +55,7 @@ def side_by_side(work: Callable[[list[int]], list[Result]], indices: Sequence[in
 
 def initialised(target: TargetConfig, dataset: Dataset, seed: int) -> nn.Module:
     """A target network with the initial weights that torch draws from this seed. The global rng stays untouched."""
-    with _global_generator():
-        torch.manual_seed(seed)
+    with global_generator(seed):
         return build_network(target, dataset.shape)
 
 
@@ -116,22 +113,10 @@ def train_networks(
 
 
 @contextmanager
-def _global_generator(*, every_device: bool = False) -> Iterator[None]:
-    """Inside, no other thread of this module draws from torch's global generator, and the end restores its state.
-
-    Without the lock, the end would also take back what another thread has drawn in the meantime.
-    """
-    with _GENERATOR_LOCK, torch.random.fork_rng(None if every_device else []):
-        yield
-
-
-@contextmanager
 def in_training_mode(networks: Sequence[nn.Module], train: Split, seed: int) -> Iterator[None]:
     """Inside, the networks are in training mode, and where they draw random numbers, these come from the seed."""
     is_random = draws_at_random(networks[0], train)
-    with _global_generator(every_device=True) if is_random else nullcontext():
-        if is_random:
-            torch.manual_seed(seed)
+    with global_generator(seed, devices=None) if is_random else nullcontext():
         for network in networks:
             network.train()
         try:
@@ -147,7 +132,7 @@ def takes_channels_last(network: nn.Module, train: Split) -> bool:
     not."""
     trial, (inputs, _) = copy.deepcopy(network).cpu().eval(), train.batch(torch.arange(min(2, len(train))))
     try:
-        with _global_generator():
+        with global_generator():
             trial.to(memory_format=torch.channels_last)(inputs.cpu())
     except RuntimeError:  # of torch; where it has another reason, training meets it too and says so
         return False
@@ -158,7 +143,7 @@ def takes_channels_last(network: nn.Module, train: Split) -> bool:
 def draws_at_random(network: nn.Module, train: Split) -> bool:
     """Whether a pass in training mode draws random numbers, as dropout does. The global generator stays untouched."""
     trial, (inputs, _) = copy.deepcopy(network).cpu().train(), train.batch(torch.arange(min(2, len(train))))
-    with _global_generator():
+    with global_generator():
         before = torch.get_rng_state()
         trial(inputs.cpu())
         return not torch.equal(before, torch.get_rng_state())

@@ -3,6 +3,9 @@
 in:  whether two runs must give the same bits
 out: a context in which torch computes so; after it torch has the settings that it had before
 
+These settings are those of the whole process. Where threads compute at the same time, those of the newest context that
+has not ended count for all, and the end of the last one restores what was there before the first.
+
 float32 means float32 here. By default torch lets a GPU round the inputs of convolutions and RNNs to 10 bits (TF32); it
 does not do so with matrix products.
 
@@ -15,7 +18,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Any
 
 import torch
@@ -35,21 +39,59 @@ class Numerics:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Inside, torch computes so. As a decorator: whenever the function is called."""
-        cudnn: Any = torch.backends.cudnn
-        kinds = cudnn.conv, cudnn.rnn
-        precisions = [kind.fp32_precision for kind in kinds]
-        deterministic = torch.are_deterministic_algorithms_enabled()
-        warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+        with _LOCK:
+            if not _CONTEXTS:
+                _CONTEXTS.append(_Settings.now())
+            settings = self._on_top_of(_CONTEXTS[-1])
+            _CONTEXTS.append(settings)
+            settings.apply()
         try:
-            for kind in kinds:
-                kind.fp32_precision = "tf32" if self.tf32 else "ieee"
-            if self.deterministic:
-                torch.use_deterministic_algorithms(True)  # of cuDNN too
             yield
         finally:
-            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
-            for kind, precision in zip(kinds, precisions, strict=True):
-                kind.fp32_precision = precision
+            with _LOCK:
+                _CONTEXTS[:] = [context for context in _CONTEXTS if context is not settings]
+                _CONTEXTS[-1].apply()
+                if len(_CONTEXTS) == 1:
+                    _CONTEXTS.clear()
+
+    def _on_top_of(self, outside: _Settings) -> _Settings:
+        """Where deterministic algorithms were asked for outside, they are used here too."""
+        precisions = ("tf32" if self.tf32 else "ieee",) * len(outside.precisions)
+        if self.deterministic:
+            return _Settings(precisions, deterministic=True, warn_only=False)
+        return replace(outside, precisions=precisions)
+
+
+@dataclass(frozen=True, eq=False)
+class _Settings:
+    """Those of torch for the process."""
+
+    precisions: tuple[str, ...]
+    deterministic: bool  # of cuDNN too
+    warn_only: bool
+
+    @staticmethod
+    def now() -> _Settings:
+        return _Settings(
+            tuple(kind.fp32_precision for kind in _kinds()),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        )
+
+    def apply(self) -> None:
+        for kind, precision in zip(_kinds(), self.precisions, strict=True):
+            kind.fp32_precision = precision
+        torch.use_deterministic_algorithms(self.deterministic, warn_only=self.warn_only)
+
+
+def _kinds() -> tuple[Any, ...]:
+    """What torch lets round its inputs: convolutions and RNNs."""
+    cudnn: Any = torch.backends.cudnn
+    return cudnn.conv, cudnn.rnn
+
+
+_LOCK = Lock()
+_CONTEXTS: list[_Settings] = []  # what was there before the first, then all that have not ended
 
 
 def prepare_cublas() -> None:

@@ -12,7 +12,7 @@ from neurogen.config import BackboneConfig, DatasetConfig
 from neurogen.data.hub_dataset import part_of
 from neurogen.data.hub_dataset import repository_of as dataset_repository
 from neurogen.data.raw import load_raw
-from neurogen.downloads.fetch import fetch
+from neurogen.downloads.fetch import fetch, wait_for
 from neurogen.downloads.hub import HubSource, Part
 from neurogen.downloads.models import repository_of, weights, whole_model
 from neurogen.errors import UserError
@@ -119,6 +119,7 @@ def test_without_the_note_what_is_in_the_cache_is_read(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", is_offline)
     web.hub.clear()
     fetch(sources)
+    wait_for(sources)  # as ranks do while the first one fetches
     require_usable(backbone)
     assert load_pretrained(backbone, torch.float32).tokenizer.chat_template
     assert len(load_raw(reviews).test) == 60

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from neurogen.data.dataset import Dataset, load_images
 from neurogen.data.preparation import ImageShape
+from neurogen.rng import global_generator
 from neurogen.targets.fitting import draws_at_random, in_training_mode, initialised, takes_channels_last
 from tests.conftest import Composed
 
@@ -78,3 +79,13 @@ def test_no_thread_takes_back_what_another_one_drew(
             second = torch.rand(1)
         running.result()
     assert torch.equal(torch.cat([first, second]), alone)
+
+
+def test_a_builder_may_draw_from_the_global_generator_inside_of_it() -> None:
+    with global_generator(1):
+        alone = torch.rand(2)
+        with global_generator(2):
+            torch.rand(1)
+        rest = torch.rand(1)
+    with global_generator(1):
+        assert torch.equal(torch.rand(3), torch.cat([alone, rest]))

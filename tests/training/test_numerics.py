@@ -66,6 +66,18 @@ def test_what_the_user_asked_of_torch_stays() -> None:
         torch.use_deterministic_algorithms(before)
 
 
+def test_the_last_of_overlapping_threads_puts_the_settings_back() -> None:
+    before = settings()
+    first, second = Numerics(tf32=True).applied(), Numerics(deterministic=True).applied()
+    first.__enter__()
+    second.__enter__()
+    inside = settings()
+    first.__exit__(None, None, None)
+    assert settings() == inside == (True, "ieee", "ieee")
+    second.__exit__(None, None, None)
+    assert settings() == before
+
+
 def test_cublas_is_prepared_before_the_gpu_is_used_or_never(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(CUBLAS_KEY, raising=False)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
