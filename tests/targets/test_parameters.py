@@ -22,6 +22,7 @@ def layout_of(shapes: tuple[tuple[int, ...], ...]) -> ParameterLayout:
     return ParameterLayout(tuple(f"t{index}" for index in range(len(shapes))), shapes)
 
 
+@settings(deadline=None)
 @given(shapes, st.integers(1, 40))
 def test_a_token_belongs_to_one_tensor_and_all_values_fit(shapes: tuple[tuple[int, ...], ...], width: int) -> None:
     layout = layout_of(shapes)
@@ -32,6 +33,7 @@ def test_a_token_belongs_to_one_tensor_and_all_values_fit(shapes: tuple[tuple[in
     assert [chunks[position // width][0] for position in positions.tolist()] == owner.tolist()
 
 
+@settings(deadline=None)
 @given(shapes, st.integers(1, 40))
 def test_chunks_to_tensors_and_back_loses_nothing(shapes: tuple[tuple[int, ...], ...], width: int) -> None:
     layout = layout_of(shapes)
@@ -66,6 +68,7 @@ def test_gradients_reach_every_parameter_exactly(inputs: int, hidden: list[int],
     assert chunks.grad[padding].abs().sum() == 0
 
 
+@settings(deadline=None)
 @given(shapes, st.integers(2, 5))
 def test_zscores_of_a_zoo_have_mean_zero_and_deviation_one_and_decode_back(
     shapes: tuple[tuple[int, ...], ...], networks: int
