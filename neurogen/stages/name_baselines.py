@@ -32,6 +32,7 @@ from neurogen.study.results import Population
 
 WORDINGS = ("{} is a kind of", "{} means the same as", "Another word for {} is", "Question: what is {}? Answer:")
 WITHOUT_NAME = "it"
+MOST_CLASSES_ASKED = 50  # the number of questions grows with that of classes
 MOST_ASKED = 80  # names for validation, by which a wording is chosen; each is a question per class and wording
 BATCH = 64  # sequences
 
@@ -68,7 +69,7 @@ def chosen_classes(
     sentence_encoder: SentenceEncoder | None = None,
 ) -> Chosen:
     """The class that each baseline takes every name of `asked` for. A model whose output is not its input embedding
-    cannot be asked, since it is loaded without its output layer."""
+    cannot be asked, since it is loaded without its output layer; nor is any about more than MOST_CLASSES_ASKED."""
     known = KnownNames.of(class_names, names, SplitName.TRAIN)
     asked = list(dict.fromkeys(asked))
     with backbone.model.disable_adapter():
@@ -78,7 +79,7 @@ def chosen_classes(
         }
         if sentence_encoder is not None:
             chosen[Population.NEAREST_SENTENCE] = _nearest(_sentences, known, asked)
-        if backbone.model.config.get_text_config().tie_word_embeddings:
+        if backbone.model.config.get_text_config().tie_word_embeddings and len(class_names) <= MOST_CLASSES_ASKED:
             validation = KnownNames.of(class_names, names, SplitName.VALIDATION).some(MOST_ASKED)
             wording = _best_wording(backbone, class_names, validation)
             scores = _scores(backbone, class_names, asked, wording)
@@ -92,7 +93,7 @@ def _nearest(
     """The class of the known name that is most similar, once the mean of all known names is taken away."""
     vectors, others = (torch.nn.functional.normalize(encode(texts)) for texts in (known.texts, asked))
     centre = vectors.mean(0)
-    similar = torch.nn.functional.cosine_similarity((others - centre)[:, None], (vectors - centre)[None], dim=2)
+    similar = torch.nn.functional.normalize(others - centre) @ torch.nn.functional.normalize(vectors - centre).T
     return known.classes[similar.argmax(1)]
 
 
