@@ -68,6 +68,9 @@ SMALL = [
 ASLEEP = ["cluster.setup=['sleep 600']"]
 
 
+HELD = "+cluster.additional.hold=true"  # no job begins before `release`
+
+
 def submission(folder: Path, *arguments: str, before: Sequence[str] = (), **environment: str) -> dict[str, Any]:
     """What subprocess needs to run `python -m neurogen.run -m …` on the lab, with its root in `folder`."""
     return {
@@ -163,6 +166,12 @@ def active() -> list[str]:
     """The lines of jobs that still wait or run; a job that waits for a failed one does neither."""
     ended = ("DependencyNeverSatisfied", "CANCELLED", "COMPLETED", "FAILED", "TIMEOUT", "NODE_FAIL")
     return [line for line in queue() if not any(word in line for word in ended)]
+
+
+def release() -> None:
+    """Let the jobs begin that were submitted with HELD."""
+    ids = subprocess.run(["squeue", "--noheader", "--format=%A"], capture_output=True, text=True, check=True).stdout
+    subprocess.run(["scontrol", "release", *dict.fromkeys(ids.split())], check=True)
 
 
 def status(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

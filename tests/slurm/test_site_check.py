@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from slurm.lab.lab import Lab
-from tests.slurm.conftest import active, clear_queue, reasons, steps, submission, wait_for
+from tests.slurm.conftest import HELD, active, clear_queue, reasons, release, steps, submission, wait_for
 from tests.slurm.test_ranks import NODES
 
 TWO_NODES = [*NODES, "zero=stage2", "recipe.inject.contexts_per_step=2", "recipe.tune.contexts_per_step=2"]
@@ -119,9 +119,10 @@ def test_gpus_that_torch_does_not_see(broken: BrokenSite, tmp_path: Path) -> Non
 
 def test_a_disk_that_is_full(broken: BrokenSite) -> None:
     """It is, between the submission and the check, which says so all the same."""
-    assert run(broken.small, *CHECKED, "+cluster.additional.begin=now+3").returncode == 0
+    assert run(broken.small, *CHECKED, HELD).returncode == 0
     subprocess.run(["dd", "if=/dev/zero", f"of={broken.small}/filler", "bs=4k"], capture_output=True, check=False)
     assert shutil.disk_usage(broken.small).free == 0
+    release()
     root = broken.small / "runs"
     assert re.match(rf"n\d: cannot write below {root} \(No space left on device\); free space", refused(root))
 

@@ -12,11 +12,13 @@ import pytest
 
 from slurm.lab.lab import Lab
 from tests.slurm.conftest import (
+    HELD,
     Finished,
     Sweep,
     active,
     queue,
     reasons,
+    release,
     results,
     wait_for,
 )
@@ -87,10 +89,11 @@ def test_what_cannot_work_is_said_in_one_line(sweep: Sweep, tmp_path: Path, argu
 
 def test_a_folder_that_nodes_do_not_see_is_named(sweep: Sweep, tmp_path: Path) -> None:
     """What sbatch cannot know: nobody wrote a log, or a sign of life."""
-    assert sweep("zoo.training.epochs=4", "+cluster.additional.begin=now+5").returncode == 0
+    assert sweep("zoo.training.epochs=4", HELD).returncode == 0
     (folder,) = (tmp_path / "runs" / "sweeps").iterdir()
     queued = tmp_path / "runs" / "queue"
     queued.rename(tmp_path / "elsewhere")
+    release()
     wait_for("the end", lambda: not active())
     (tmp_path / "elsewhere").rename(queued)
     assert re.search(r"before it began: does n\d see .*, and this Python", reasons(folder)["reference"])
@@ -98,10 +101,11 @@ def test_a_folder_that_nodes_do_not_see_is_named(sweep: Sweep, tmp_path: Path) -
 
 def test_what_another_account_wrote_is_not_run(sweep: Sweep, tmp_path: Path) -> None:
     """The root is shared, and somebody has put a payload in the place of ours."""
-    assert sweep("zoo.training.epochs=4", "+cluster.additional.begin=now+5").returncode == 0
+    assert sweep("zoo.training.epochs=4", HELD).returncode == 0
     (folder,) = (tmp_path / "runs" / "sweeps").iterdir()
     for payload in (tmp_path / "runs" / "queue").glob("*/payload.json"):
         os.chown(payload, 4711, -1)
+    release()
     wait_for("the end", lambda: not active())
     assert "belongs to the account 4711, and this is 0; a job runs nothing of others" in reasons(folder)["reference"]
     assert not (tmp_path / "runs" / "reference").exists()
