@@ -132,6 +132,14 @@ def test_the_last_answer_is_kept_for_a_status_that_gets_none(sweep: Sweep, squeu
     assert by_kind(sweep)["inject"].state == "pending"
 
 
+def test_an_answer_is_as_old_as_the_question(sweep: Sweep, squeue: Squeue, tmp_path: Path) -> None:
+    """What a job has noted since then is news."""
+    squeue(f"date +%s.%N > {tmp_path}/asked; sleep 0.3; {line(1, 'reference', 'PENDING', 'Resources', '')}")
+    as_of = Overview.of(sweep.last.folder).as_of
+    assert as_of is not None
+    assert as_of <= float((tmp_path / "asked").read_text(encoding="utf-8"))
+
+
 def test_a_status_is_not_kept_where_it_may_not_be(sweep: Sweep, squeue: Squeue) -> None:
     """It is shown all the same: the file is a folder here, since root may write everywhere."""
     squeue(line(1, "reference", "RUNNING"))
