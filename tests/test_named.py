@@ -13,6 +13,7 @@ from neurogen.config.task import NamesConfig
 from neurogen.data.images import CIFAR10_NAMES, DIGIT_NAMES
 from neurogen.errors import UserError
 from neurogen.experiment import validate
+from neurogen.stages.listed import MEANINGLESS
 from tests.conftest import Composed
 
 NAMED = "preset=named"
@@ -36,10 +37,12 @@ def test_every_file_of_names_belongs_to_a_dataset() -> None:
 def test_every_class_has_names_enough_and_no_name_is_there_twice(experiment: Composed, dataset: str) -> None:
     names = {key: NamesConfig(**options) for key, options in names_of(dataset).items()}
     assert tuple(names) == tuple(CLASSES[dataset])
+    meaningless = {word for words in MEANINGLESS.values() for word in words}
     for options in names.values():
         assert len(options.train) >= 4
         assert len(options.validation) >= 2
         assert len(options.test) >= 4
+        assert not {name.casefold() for name in options.train + options.validation + options.test} & meaningless
     text = ["target=mlp"] if dataset == "ag_news" else []
     assert experiment(f"dataset={dataset}", NAMED, *text).dataset.names == names  # no name is refused
 

@@ -172,7 +172,7 @@ def _tensors_of(generator: Generator) -> dict[str, Tensor]:
             value = getattr(task.preparation, item.name)
             tensors[f"{name}/preparation.{item.name}"] = value.clone()  # tasks may share it
         if task.known is not None:
-            tensors |= {f"{name}/known.rows": task.known.rows, f"{name}/known.variance": task.known.variance}
+            tensors |= {f"{name}/known.{item.name}": getattr(task.known, item.name) for item in fields(KnownRows)}
     return tensors
 
 
@@ -186,7 +186,8 @@ def _task(name: str, description: TaskDescription, tensors: dict[str, Tensor], c
     preparation = kind(**{item.name: tensors.pop(f"{name}/preparation.{item.name}") for item in fields(kind)})
     known = None
     if d.dataset.ways is not None:
-        known = KnownRows(tensors.pop(f"{name}/known.rows"), tensors.pop(f"{name}/known.variance"))
+        limit = tensors.pop(f"{name}/known.limit", torch.tensor(torch.inf))  # of older generators it is not known
+        known = KnownRows(tensors.pop(f"{name}/known.rows"), tensors.pop(f"{name}/known.variance"), limit)
     return Task(d.dataset, d.target, d.class_names, d.shape, preparation, d.fingerprint, scale, d.source_labels, known)
 
 

@@ -1,10 +1,11 @@
 """The rows that a generator has learned to give for known classes, and for which of them it takes a name.
 
 in:  rows of the output layer of generated networks, as z-scores
-out: for every row the probability of each known class
+out: for every row the probability of each known class; what is left is the probability of none of them
 
-A generated row is taken as the row of some class with Gaussian noise, of one variance for all values. The variance is
-fitted on names that training does not read.
+A generated row is taken as the row of some class with Gaussian noise, of one variance for all values. Where all known
+rows are farther away than a limit, none of them is likelier than any. Variance and limit are fitted on names that
+training does not read and on words that mean nothing.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ from torch import Tensor
 
 from neurogen.targets.parameters import ParameterLayout
 
-VARIANCES = torch.logspace(-3, 4, 141)  # among which the fit chooses
+GRID = torch.logspace(-3, 4, 141)  # among whose values the fit chooses variance and limit
 
 
 @dataclass(frozen=True)
 class KnownRows:
-    """The rows of the zoo's mean network, and the variance of generated rows around them."""
+    """The rows of the zoo's mean network, and how far generated rows may lie from them."""
 
     rows: Float[Tensor, "classes row"]
     variance: Float[Tensor, ""]
+    limit: Float[Tensor, ""]  # a squared distance
 
     def distances(self, rows: Float[Tensor, "listed row"]) -> Float[Tensor, "listed classes"]:
         """Squared distances of generated rows from all known ones."""
@@ -33,20 +35,33 @@ class KnownRows:
 
     def probabilities(self, rows: Float[Tensor, "listed row"]) -> Float[Tensor, "listed classes"]:
         """How likely each class is to be meant."""
-        return probabilities_of(self.distances(rows), self.variance)
+        distances = self.distances(rows)
+        none = self.limit.expand(len(distances), 1)
+        return (-torch.cat([distances, none], 1) / (2 * self.variance)).softmax(1)[:, :-1]
 
 
-def probabilities_of(
-    distances: Float[Tensor, "listed classes"], variance: Float[Tensor, "*n"]
-) -> Float[Tensor, "*n listed classes"]:
-    """Of each class, from squared distances; for every variance."""
-    return (-distances / (2 * variance[..., None, None])).softmax(-1)
+def fitted(
+    rows: Float[Tensor, "classes row"],
+    named: Float[Tensor, "names row"],
+    classes: Int64[Tensor, " names"],
+    meaningless: Float[Tensor, "words row"],
+) -> KnownRows:
+    """Variance and limit under which it is likeliest that a name means its class where it has the nearest row, and that
+    other names, and words that mean nothing, mean none. Names and words weigh the same."""
+    known = KnownRows(rows, torch.tensor(1.0), torch.tensor(torch.inf))
+    of_names, of_words = known.distances(named), known.distances(meaningless)
+    variances, limits = GRID[:, None, None], GRID[:, None]  # tensors are (variances, limits, names or words)
+    none = -limits / (2 * variances)
 
+    def log_all(distances: Float[Tensor, "words classes"]) -> Float[Tensor, "variances limits words"]:
+        """What the probabilities of all classes and of none are divided by."""
+        return torch.logaddexp((-distances / (2 * variances)).logsumexp(2)[:, None], none)
 
-def fitted_variance(distances: Float[Tensor, "listed classes"], classes: Int64[Tensor, " listed"]) -> Float[Tensor, ""]:
-    """The variance under which the classes that are meant are most likely."""
-    likely = probabilities_of(distances, VARIANCES)[:, torch.arange(len(classes)), classes]
-    return VARIANCES[likely.clamp(min=1e-12).log().mean(1).argmax()]
+    nearest, is_right = of_names.min(1).values, of_names.argmin(1) == classes
+    log_likely = torch.where(is_right, -nearest / (2 * variances), none) - log_all(of_names)
+    likelihood = log_likely.mean(2) + (none - log_all(of_words)).mean(2)
+    variance, limit = divmod(int(likelihood.argmax()), len(GRID))
+    return KnownRows(rows, GRID[variance], GRID[limit])
 
 
 def rows_in(flat: Float[Tensor, " params"], layout: ParameterLayout) -> Float[Tensor, "classes row"]:

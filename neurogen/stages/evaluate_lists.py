@@ -34,7 +34,7 @@ from neurogen.stages.conditioning import change_from
 from neurogen.stages.episode import draw_episode, restricted
 from neurogen.stages.evaluate_few_shot import evaluate_few_shot
 from neurogen.stages.evaluated import Inputs, classical_networks, random_networks
-from neurogen.stages.listed import Listed, names_of
+from neurogen.stages.listed import Listed, meaningless_words, names_of
 from neurogen.stages.name_baselines import Chosen, chosen_classes
 from neurogen.stages.populations import Evaluator, mean
 from neurogen.study.pipeline import Evaluate, Inject, Tune
@@ -51,7 +51,6 @@ from neurogen.training.runtime import Runtime
 
 LISTS = "lists.json"
 NEW_NAMES = "new_names"  # the folder of the networks for names that training does not read
-PSEUDO_WORDS = ("blorp", "snidge", "quaffle", "wubbit", "dremming", "flazzet", "grendix", "tormale", "vashil", "ploon")
 
 Networks = list[Float[Tensor, " _"]]  # one per list, of as many rows as it has classes
 
@@ -83,13 +82,11 @@ class ListContext:
         for index in episode.classes.tolist():
             options = names_of(all_names[index], config.names, SplitName.TRAIN)
             known.append(options[int(torch.randint(len(options), (), generator=rng))])
-        order = torch.randperm(len(PSEUDO_WORDS), generator=rng).tolist()
-        nonsense = [PSEUDO_WORDS[order[place % len(order)]] for place in range(len(known))]
         names = {
             Naming.KNOWN: tuple(known),
             Naming.NEW: episode.class_names,
             Naming.MOVED: (*known[1:], known[0]),
-            Naming.NONSENSE: tuple(nonsense),
+            Naming.NONSENSE: meaningless_words(len(known), SplitName.TEST, rng),
         }
         by_class = [names_of(all_names[c], config.names, SplitName.VALIDATION) for c in episode.classes.tolist()]
         validation = (options[int(torch.randint(len(options), (), generator=rng))] for options in by_class)

@@ -28,7 +28,7 @@ from neurogen.stages.data_report import say_what_was_read
 from neurogen.stages.episode import Episode, SameTask
 from neurogen.stages.prompt import draw_prompt
 from neurogen.stages.task_data import TaskData
-from neurogen.stages.validation import note_variance, validation_of
+from neurogen.stages.validation import note_known, validation_of
 from neurogen.study.pipeline import Inject, Zoo
 from neurogen.study.task_spec import require_same_model
 from neurogen.targets.networks import build_network
@@ -85,7 +85,7 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
         steps_per_epoch=sum(reference.num_networks for zoo in step.zoos for reference in zoo.references),
     )
     history = train(objective, step.stage, step.folder, step.checkpoint_interval, runtime)
-    note_variance(generator, history, step.stage.keep)
+    note_known(generator, history, step.stage.keep)
     if runtime.is_first:
         save_generator(generator, step.backbone, step.folder)
     accuracies = dict(zip(generator.tasks, mean_accuracies, strict=True))
@@ -135,7 +135,9 @@ def _load(zoo: Zoo, step: Inject, runtime: Runtime) -> tuple[TaskData, float]:
     task = Task.of(dataset, zoo.task.dataset, zoo.task.target, scale)
     moments = ZooMoments.of(scale.encode(networks).to(runtime.device), step.generator.latent)
     if task.lists_classes:
-        task = replace(task, known=KnownRows(rows_in(moments.mean, layout).cpu(), torch.tensor(1.0)))
+        task = replace(
+            task, known=KnownRows(rows_in(moments.mean, layout).cpu(), torch.tensor(1.0), torch.tensor(torch.inf))
+        )
     data = TaskData(task, dataset, network, moments)
     validation = data.validation(SameTask(task.class_names))
     _, accuracy = evaluate_network(network, layout.tensors(networks.mean(0)), validation)

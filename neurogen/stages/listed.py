@@ -28,6 +28,15 @@ from neurogen.targets.parameters import ParameterLayout
 Names = Mapping[str, NamesConfig]  # by class
 MIN_CLASSES_TO_HOLD_OUT = 4  # of all classes of the data; fewer have too few sets
 MOST_SETS = 100  # of classes, among which a hash may hold out none
+MEANINGLESS = {  # words that no class is called; those of one split say nothing of those of the other
+    SplitName.VALIDATION: (
+        *("brimdle", "vocksy", "tarmish", "plunter", "oddrick", "swimble", "crelth", "nafter"),
+        *("gloomick", "zeffer", "yabbic", "hentrill", "mupple", "dorvane", "quist", "farbel"),
+    ),
+    SplitName.TEST: (
+        *("blorp", "snidge", "quaffle", "wubbit", "dremming", "flazzet", "grendix", "tormale", "vashil", "ploon"),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,13 @@ def few_held_out(num_classes: int, ways: int) -> frozenset[tuple[int, ...]] | No
 def is_held_out(classes: Int64[Tensor, " ways"]) -> bool:
     """Whether training never draws this set of classes; decided by a hash."""
     return hashlib.sha256(repr(sorted(classes.tolist())).encode()).digest()[0] % 5 == 0
+
+
+def meaningless_words(count: int, split: SplitName, rng: torch.Generator) -> tuple[str, ...]:
+    """So many words of this split; all of them come once before any comes again."""
+    words = MEANINGLESS[split]
+    order = torch.randperm(len(words), generator=rng).tolist()
+    return tuple(words[order[place % len(words)]] for place in range(count))
 
 
 def names_of(class_name: str, names: Names, split: SplitName) -> list[str]:

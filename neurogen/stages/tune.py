@@ -29,7 +29,7 @@ from neurogen.stages.data_report import say_what_was_read
 from neurogen.stages.episode import Episode
 from neurogen.stages.prompt import draw_prompt
 from neurogen.stages.task_data import TaskData, balance_of
-from neurogen.stages.validation import note_variance, validation_of
+from neurogen.stages.validation import note_known, validation_of
 from neurogen.study.pipeline import Tune
 from neurogen.study.task_spec import TaskSpec, require_same_model
 from neurogen.targets.networks import build_network
@@ -101,7 +101,7 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
         steps_per_epoch=sum(math.ceil(len(dataset.train) / step.stage.batch_size) for dataset in datasets),
     )
     history = train(objective, step.stage, step.folder, step.checkpoint_interval, runtime)
-    note_variance(generator, history, step.stage.keep)
+    note_known(generator, history, step.stage.keep)
     if runtime.is_first:
         save_generator(generator, step.backbone, step.folder)
     return {"history": history}

@@ -2,7 +2,7 @@
 
 in:  the generator, its tasks
 out: loss and accuracy, averaged over the tasks; of lists of named classes also how many rows are those of the classes
-     that are meant, and how far generated rows lie from them (known.py)
+     that are meant, and what tells names from words that mean nothing (known.py)
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ from torch import Tensor
 from neurogen.config import Keep
 from neurogen.data.folders import SplitName
 from neurogen.generator.generator import Generator
-from neurogen.generator.known import KnownRows, fitted_variance, rows_in
+from neurogen.generator.known import KnownRows, fitted, rows_in
 from neurogen.generator.latent import draw_code
 from neurogen.generator.prompts import Prompt, batches_of
+from neurogen.generator.task import Task
 from neurogen.rng import rng_of
 from neurogen.stages.episode import Episode
-from neurogen.stages.listed import Listed
+from neurogen.stages.listed import Listed, meaningless_words
 from neurogen.stages.task_data import TaskData
 from neurogen.targets.prediction import Batches, judge
 from neurogen.training.history import Metrics
 from neurogen.training.loop import Validate
 
 NUM_LISTS = 8  # of a task whose prompts list classes; of any other task one context says as much
+NUM_MEANINGLESS = 4  # lists of words that mean nothing
 NUM_CODES = 4  # where networks have codes
 
 
@@ -45,17 +47,20 @@ def validation_of(generator: Generator, tasks: Sequence[TaskData], seed: int, at
     """A function that measures validation_loss and validation_accuracy, averaged over the tasks. With several tasks its
     row also has the accuracy of each. Every call uses the same contexts, of which it reads at most so many at once."""
     judged = [_judged(generator, data, seed) for data in tasks]
+    meaningless = [_meaningless(data, seed) for data in tasks]
 
     @torch.no_grad()
     def validate() -> Metrics:
         losses: dict[str, float] = {}
         accuracies: dict[str, float] = {}
         rows: Metrics = {}
-        for data, networks in zip(tasks, judged, strict=True):
-            name, z = data.task.name, _generated(generator, data, networks, at_once)
-            figures = [_judge(generator, data, network, row) for network, row in zip(networks, z, strict=True)]
+        for data, networks, words in zip(tasks, judged, meaningless, strict=True):
+            name = data.task.name
+            prompts = [network.prompt for network in networks] + words
+            z = _generated(generator, name, prompts, at_once)
+            figures = [_judge(generator, data, network, row) for network, row in zip(networks, z, strict=False)]
             losses[name], accuracies[name] = (sum(column) / len(column) for column in torch.stack(figures).T.tolist())
-            rows |= _rows_of(data, networks, z)
+            rows |= _rows_of(data.task, networks, prompts, z) if words else {}
         row = {
             "validation_loss": sum(losses.values()) / len(tasks),
             "validation_accuracy": sum(accuracies.values()) / len(tasks),
@@ -80,13 +85,21 @@ def _judged(generator: Generator, data: TaskData, seed: int) -> list[Judged]:
     return networks
 
 
-def _generated(generator: Generator, data: TaskData, networks: Sequence[Judged], at_once: int) -> list[Tensor]:
-    """Z-scores of every network."""
-    prompts = [network.prompt for network in networks]
+def _meaningless(data: TaskData, seed: int) -> list[Prompt]:
+    """Lists of words that mean nothing, as long as training's lists are at most; none where prompts list no classes."""
+    if data.task.most_listed is None:
+        return []
+    rng = rng_of(seed, "validation", "meaningless")
+    words = [meaningless_words(data.task.most_listed, SplitName.VALIDATION, rng) for _ in range(NUM_MEANINGLESS)]
+    return [Prompt(data.task.instruction, None, listed) for listed in words]
+
+
+def _generated(generator: Generator, name: str, prompts: Sequence[Prompt], at_once: int) -> list[Tensor]:
+    """Z-scores of a network for every prompt."""
     z: dict[int, Tensor] = {}
     for batch in batches_of(prompts, at_once):
-        z |= dict(zip(batch, generator(data.task.name, [prompts[index] for index in batch]), strict=True))
-    return [z[index] for index in range(len(networks))]
+        z |= dict(zip(batch, generator(name, [prompts[index] for index in batch]), strict=True))
+    return [z[index] for index in range(len(prompts))]
 
 
 def _judge(generator: Generator, data: TaskData, network: Judged, z: Float[Tensor, " _"]) -> Float64[Tensor, " 2"]:
@@ -95,28 +108,31 @@ def _judge(generator: Generator, data: TaskData, network: Judged, z: Float[Tenso
     return judge(data.network, tensors, network.samples)
 
 
-def _rows_of(data: TaskData, networks: Sequence[Judged], z: Sequence[Float[Tensor, " _"]]) -> Metrics:
-    """Of networks for lists of named classes: the share of rows that are those of the class that is meant, and the
-    variance of rows around these."""
-    known = data.task.known
-    lists = [network.episode for network in networks if isinstance(network.episode, Listed)]
-    if known is None or not lists:
+def _rows_of(
+    task: Task, networks: Sequence[Judged], prompts: Sequence[Prompt], z: Sequence[Float[Tensor, " _"]]
+) -> Metrics:
+    """Of lists of classes, and after them of words that mean nothing: the share of names whose rows are those of the
+    class that is meant, and what tells names from words (known.py)."""
+    if task.known is None:
         return {}
-    layouts = [data.task.layout.with_rows(len(episode.classes)) for episode in lists]
-    rows = [rows_in(row, layout) for row, layout in zip(z, layouts, strict=True)]
-    distances, classes = known.distances(torch.cat(rows)), torch.cat([episode.classes for episode in lists])
-    right = (distances.argmin(1) == classes).double().mean()
-    variance = fitted_variance(distances, classes)
-    return {f"right_rows/{data.task.name}": float(right), f"row_variance/{data.task.name}": float(variance)}
+    layouts = [task.layout.with_rows(len(prompt.listed or ())) for prompt in prompts]
+    rows = [rows_in(row, layout).cpu() for row, layout in zip(z, layouts, strict=True)]
+    named, words = torch.cat(rows[: len(networks)]), torch.cat(rows[len(networks) :])
+    classes = torch.cat([network.episode.classes for network in networks if isinstance(network.episode, Listed)])
+    right = (task.known.distances(named).argmin(1) == classes).double().mean()
+    known = fitted(task.known.rows, named, classes, words)
+    figures = {"right_rows": right, "row_variance": known.variance, "row_limit": known.limit}
+    return {f"{figure}/{task.name}": float(value) for figure, value in figures.items()}
 
 
-def note_variance(generator: Generator, history: Sequence[Metrics], keep: Keep) -> None:
-    """Note in the tasks that list classes the variance of rows at the step whose values the generator has."""
+def note_known(generator: Generator, history: Sequence[Metrics], keep: Keep) -> None:
+    """Note in the tasks that list classes what tells known rows from others, at the step whose values the generator
+    has."""
     validated = [row for row in history if "validation_accuracy" in row]
     kept = validated[-1] if keep == Keep.last else max(reversed(validated), key=lambda row: row["validation_accuracy"])
     tasks = dict(generator.tasks)
     for name, task in tasks.items():
         if task.known is not None:
-            variance = torch.tensor(kept[f"row_variance/{name}"])
-            tasks[name] = replace(task, known=KnownRows(task.known.rows, variance))
+            variance, limit = (torch.tensor(kept[f"{figure}/{name}"]) for figure in ("row_variance", "row_limit"))
+            tasks[name] = replace(task, known=KnownRows(task.known.rows, variance, limit))
     generator.tasks = tasks

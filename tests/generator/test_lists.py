@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
+from safetensors.torch import load_file
 
+from neurogen import store
 from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.generator.folder import build_generator, load_generator, save_generator
 from neurogen.generator.generator import Generator
-from neurogen.generator.known import KnownRows, fitted_variance, rows_in
+from neurogen.generator.known import KnownRows, fitted, rows_in
 from neurogen.generator.prompts import Prompt
 from neurogen.generator.task import Task
 from neurogen.targets.networks import build_network
@@ -28,7 +31,7 @@ def generator_of(experiment: Experiment, runtime: Runtime) -> Generator:
     layout = ParameterLayout.of(build_network(experiment.target, dataset.shape))
     task = Task.of(dataset, experiment.dataset, experiment.target, Scale.of_fan_in(layout, None))
     if task.lists_classes:
-        task = replace(task, known=KnownRows(torch.randn(10, 33), torch.tensor(2.0)))
+        task = replace(task, known=KnownRows(torch.randn(10, 33), torch.tensor(2.0), torch.tensor(9.0)))
     return build_generator(experiment.backbone, experiment.generator, [task], 0, runtime)
 
 
@@ -83,22 +86,72 @@ def test_saved_and_loaded_it_gives_the_same(experiment: Composed, runtime: Runti
     assert before is not None
     assert after is not None
     assert torch.equal(after.rows, before.rows)
-    assert float(after.variance) == 2.0
+    assert (float(after.variance), float(after.limit)) == (2.0, 9.0)
+
+
+def test_a_generator_of_an_earlier_version_has_no_limit(experiment: Composed, runtime: Runtime, tmp_path: Path) -> None:
+    chosen = experiment(*NAMED)
+    save_generator(generator_of(chosen, runtime), chosen.backbone, tmp_path)
+    tensors = load_file(tmp_path / "generator.safetensors")
+    del tensors[f"{TASK}/known.limit"]
+    store.write_tensors(tmp_path / "generator.safetensors", tensors)
+    known = load_generator(tmp_path, runtime).tasks[TASK].known
+    assert known is not None
+    torch.testing.assert_close(known.probabilities(torch.randn(3, 33)).sum(1), torch.ones(3))
 
 
 def test_a_row_near_a_known_one_is_taken_for_it() -> None:
-    known = KnownRows(torch.eye(4), torch.tensor(0.01))
-    rows = torch.tensor([[0.0, 0.9, 0.1, 0.0], [0.5, 0.5, 0.0, 0.0]])
+    known = KnownRows(torch.eye(4), torch.tensor(0.01), torch.tensor(1.0))
+    rows = torch.tensor([[0.0, 0.9, 0.1, 0.0], [0.5, 0.5, 0.0, 0.0], [3.0, -1.0, 0.0, 0.0]])
     probabilities = known.probabilities(rows)
     assert int(probabilities[0].argmax()) == 1
     assert float(probabilities[0].max()) > 0.99
     torch.testing.assert_close(probabilities[1, :2], torch.tensor([0.5, 0.5]))
+    assert float(probabilities[2].sum()) < 0.01  # it is far from all of them
 
 
-def test_the_variance_is_the_greater_the_more_names_are_taken_wrongly() -> None:
-    known, rng = KnownRows(10 * torch.eye(5), torch.tensor(1.0)), torch.Generator().manual_seed(0)
-    classes = torch.arange(5).repeat(20)
-    rows = known.rows[classes] + torch.randn(100, 5, generator=rng)
-    right = fitted_variance(known.distances(rows), classes)
-    half_wrong = torch.where(torch.arange(100) % 2 == 0, classes, (classes + 1) % 5)
-    assert float(fitted_variance(known.distances(rows), half_wrong)) > 5 * float(right)
+ROWS, CLASSES = 10 * torch.eye(5), torch.arange(5).repeat(20)
+
+
+def test_the_more_names_are_taken_wrongly_the_less_sure_is_any() -> None:
+    rng = torch.Generator().manual_seed(0)
+    near = ROWS[CLASSES] + torch.randn(100, 5, generator=rng)
+    between = 4 * torch.ones(40, 5) + torch.randn(40, 5, generator=rng)
+    half_wrong = torch.where(torch.arange(100) % 2 == 0, CLASSES, (CLASSES + 1) % 5)
+    sure = fitted(ROWS, near, CLASSES, between).probabilities(near).amax(1)
+    unsure = fitted(ROWS, near, half_wrong, between).probabilities(near).amax(1)
+    assert float(sure.mean()) > 0.95
+    assert 0.3 < float(unsure.mean()) < 0.7
+
+
+def test_words_that_mean_nothing_are_taken_for_none() -> None:
+    """Even where all names are right and every row is nearer to one known row than to the others."""
+    rng = torch.Generator().manual_seed(0)
+    near = ROWS[CLASSES] + torch.randn(100, 5, generator=rng)
+    far = ROWS[CLASSES] + 3 * torch.randn(100, 5, generator=rng)
+    known = fitted(ROWS, near, CLASSES, far[:50])
+    assert float((known.probabilities(near).amax(1) > 0.5).double().mean()) > 0.95
+    assert float((known.probabilities(far[50:]).amax(1) < 0.5).double().mean()) > 0.9
+
+
+def test_the_fit_maximises_what_it_says() -> None:
+    rng = torch.Generator().manual_seed(0)
+    rows, named, words = (torch.randn(n, 3, generator=rng) for n in (4, 12, 5))
+    classes = torch.randint(4, (12,), generator=rng)
+
+    def likelihood(known: KnownRows) -> float:
+        probabilities, nearest = known.probabilities(named), known.distances(named).argmin(1)
+        meant = probabilities[torch.arange(12), classes]
+        of_names = torch.where(nearest == classes, meant, 1 - probabilities.sum(1))
+        return float(of_names.log().mean() + (1 - known.probabilities(words).sum(1)).log().mean())
+
+    best = fitted(rows, named, classes, words)
+    others = [KnownRows(rows, v * best.variance, t * best.limit) for v in (0.5, 1, 2) for t in (0.5, 1, 2)]
+    assert likelihood(best) >= max(likelihood(other) for other in others) - 1e-4
+
+
+@pytest.mark.parametrize("nearest_is", ["always meant", "never meant"])
+def test_a_fit_where_all_names_are_right_or_wrong_is_finite(nearest_is: str) -> None:
+    classes = CLASSES if nearest_is == "always meant" else (CLASSES + 1) % 5
+    known = fitted(ROWS, ROWS[CLASSES], classes, torch.zeros(4, 5))
+    assert torch.isfinite(known.probabilities(ROWS)).all()

@@ -15,7 +15,7 @@ from neurogen.data.folders import SplitName
 from neurogen.errors import UserError
 from neurogen.generator.losses import ZooMoments, injection_loss
 from neurogen.stages.episode import restricted
-from neurogen.stages.listed import Listed, is_held_out
+from neurogen.stages.listed import MEANINGLESS, Listed, is_held_out, meaningless_words
 from neurogen.targets.parameters import ParameterLayout, Scale
 from tests.conftest import Composed
 from tests.stages.test_relabel import EVERY_TARGET
@@ -115,3 +115,10 @@ def test_rows_weigh_as_much_as_all_other_parameters() -> None:
     moments = ZooMoments.of(zoo)
     assert float(injection_loss(z, moments)) == 7.0
     assert float(injection_loss(z, replace(moments, parts=(3, 1)))) == 13.0
+
+
+def test_words_that_mean_nothing_say_nothing_of_those_for_test() -> None:
+    assert not set(MEANINGLESS[VALIDATION]) & set(MEANINGLESS[TEST])
+    rng = torch.Generator().manual_seed(0)
+    words = meaningless_words(24, TEST, rng)
+    assert set(words[:10]) == set(words[10:20]) == set(MEANINGLESS[TEST])
