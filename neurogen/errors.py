@@ -3,7 +3,7 @@
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -41,6 +41,12 @@ class Interrupted(Exception):
 def one_line(error: BaseException) -> str:
     """The message of an error, with its line breaks replaced by spaces."""
     return " ".join(str(error).split())
+
+
+def some_of(items: Sequence[object], most: int = 20) -> str:
+    """The first of many items, and how many more there are, for a message."""
+    more = len(items) - most
+    return ", ".join(map(str, items[:most])) + (f" and {more:,} more" if more > 0 else "")
 
 
 def one_of(key: str, given: str, allowed: tuple[str, ...]) -> None:

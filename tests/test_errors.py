@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from neurogen.errors import UserError, errors_in_one_line, saying_what_saves_memory
+from neurogen.errors import UserError, errors_in_one_line, saying_what_saves_memory, some_of
 
 TOO_MUCH = 2**55  # bytes, more than any address space has
 
@@ -56,3 +56,9 @@ def test_want_of_memory_comes_with_advice(error: Exception, said: str) -> None:
 def test_a_defect_comes_without_advice() -> None:
     with pytest.raises(RuntimeError, match="a defect"), saying_what_saves_memory("tune x", "lower y"):
         raise RuntimeError("a defect")
+
+
+def test_of_many_items_a_message_names_some() -> None:
+    assert some_of(["a", "b"]) == "a, b"
+    assert some_of(range(1600), most=3) == "0, 1, 2 and 1,597 more"
+    assert some_of([]) == ""

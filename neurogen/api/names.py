@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neurogen.data.dataset import Split
-from neurogen.errors import UserError
+from neurogen.errors import UserError, some_of
 from neurogen.generator.known import rows_in
 from neurogen.generator.task import Task
 from neurogen.study.rows import DOUBTFUL
@@ -50,13 +50,13 @@ def listed(given: str | Sequence[str] | None, task: Task) -> tuple[str, ...]:
     if given is None:
         raise UserError(
             "this generator makes networks for lists of classes: give classes=NAME,NAME,… with other names for "
-            f"{', '.join(task.class_names)}, or with samples of any others"
+            f"{some_of(task.class_names)}, or with samples of any others"
         )
     names = tuple(name.strip() for name in (given.split(",") if isinstance(given, str) else given))
     if len(names) < FEWEST or not all(names):
         raise UserError(
             f"classes={', '.join(names)!r} must be at least {FEWEST} names, none of them empty, with commas between "
-            f"them; it knows {', '.join(task.class_names)}, and other names for these"
+            f"them; it knows {some_of(task.class_names)}, and other names for these"
         )
     seen: dict[str, str] = {}
     for name in names:
@@ -96,8 +96,10 @@ def doubts(readings: Sequence[Reading], task: Task) -> list[str]:
         if reading.is_doubtful:
             lines.append(
                 f"{reading.name} resembles nothing that is known; the nearest is {reading.taken_for} with "
-                f"{100 * reading.probability:.0f} %. Known are {', '.join(task.class_names)}"
+                f"{100 * reading.probability:.0f} %"
             )
+    if lines:
+        lines[-1] += f". Known are {some_of(task.class_names)}"
     by_class: dict[str, str] = {}
     for reading in readings:
         other = by_class.setdefault(reading.taken_for, reading.name)

@@ -25,7 +25,7 @@ from neurogen.data.images import read_labelled
 from neurogen.data.labels import Classes, indices_in_memory, numbered
 from neurogen.data.preparation import DataShape, ImageShape, Normalisation, Texts, TokenEmbedding
 from neurogen.data.texts import read_table
-from neurogen.errors import UserError
+from neurogen.errors import UserError, some_of
 from neurogen.stages.embed import text_split, token_ids
 
 
@@ -61,7 +61,7 @@ class SampleReader:
         numbers = np.array(indices, dtype=np.int64)
         if not np.isin(numbers, range(len(self.class_names))).all():
             raise UserError(
-                f"labels= has numbers beside 0 … {len(self.class_names) - 1} ({', '.join(self.class_names)}); give "
+                f"labels= has numbers beside 0 … {len(self.class_names) - 1} ({some_of(self.class_names)}); give "
                 "those numbers, or the names"
             )
         return numbers

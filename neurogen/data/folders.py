@@ -23,7 +23,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from neurogen.data.folder_tree import PICTURE_SUFFIXES, FolderTree, Reason, read_tree
-from neurogen.errors import UserError
+from neurogen.errors import UserError, some_of
 
 LOOSE_PICTURES = ("picture beside the class folders", "pictures beside the class folders")
 MOST_NAMED = 5  # folders, in a line
@@ -230,6 +230,4 @@ def _spelling(name: str) -> str:
 
 def _some(names: Iterable[str]) -> str:
     """The first few names."""
-    listed = sorted(names)
-    more = f" and {len(listed) - MOST_NAMED} more" if len(listed) > MOST_NAMED else ""
-    return ", ".join(listed[:MOST_NAMED]) + more
+    return some_of(sorted(names), MOST_NAMED)

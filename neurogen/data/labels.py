@@ -17,10 +17,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from neurogen.errors import UserError
+from neurogen.errors import UserError, some_of
 
 MAX_CLASSES = 1000
-MOST_LISTED = 20  # labels in a message
 WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
 HIDDEN = "-1"  # what data sets with hidden or disputed labels write
 MISSING = ("nan", "<na>")  # how pandas prints a missing value
@@ -48,7 +47,7 @@ class Classes:
         closest = max(ways, key=lambda written: len(present & set(written)))
         unknown = sorted(present - set(closest))[0]
         raise UserError(
-            f"{where} has the label {unknown!r}; allowed: {_listed(closest)}{_hint(unknown, labels, closest)}"
+            f"{where} has the label {unknown!r}; allowed: {some_of(closest)}{_hint(unknown, labels, closest)}"
         )
 
 
@@ -101,7 +100,7 @@ def agreed_names(names: Sequence[str] | None, source: str, published: Sequence[s
     """
     if names is not None and [name.casefold() for name in names] != [name.casefold() for name in published]:
         raise UserError(
-            f"{where} calls its classes {_listed(published)}, and {source} {_listed(names)}; give the same names in "
+            f"{where} calls its classes {some_of(published)}, and {source} {some_of(names)}; give the same names in "
             "the same order, or leave dataset.text.class_names out"
         )
     return published
@@ -126,7 +125,7 @@ def indices_in_memory(
     _refuse_many(len(classes), where)
     unknown = present - set(classes)
     if unknown:
-        raise UserError(f"{where} has the label {sorted(map(str, unknown))[0]!r}; allowed: {_listed(classes)}")
+        raise UserError(f"{where} has the label {sorted(map(str, unknown))[0]!r}; allowed: {some_of(classes)}")
     names = tuple(str(label) for label in classes)
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
@@ -174,13 +173,13 @@ def _named(labels: Sequence[str], class_names: Sequence[str], where: str) -> Cla
     """Classes with given names: labels are these names, or else 0, 1, …"""
     names, numbers, present = tuple(class_names), _numbers(class_names), set(labels)
     if len(set(names)) < len(names):
-        raise UserError(f"dataset.text.class_names has a name twice: {_listed(names)}")
+        raise UserError(f"dataset.text.class_names has a name twice: {some_of(names)}")
     _refuse_many(len(names), where)
     could_be_both = present <= set(names) & set(numbers)
     if could_be_both and present != set(names) and names != numbers:
         raise UserError(
-            f"{where} has the labels {_listed(sorted(present))}, which may be names of dataset.text.class_names "
-            f"({_listed(names)}) or the numbers {_listed(numbers)} of these classes; write the names as words"
+            f"{where} has the labels {some_of(sorted(present))}, which may be names of dataset.text.class_names "
+            f"({some_of(names)}) or the numbers {some_of(numbers)} of these classes; write the names as words"
         )
     classes = Classes(names, numbers if present <= set(numbers) and not present <= set(names) else names)
     if not present <= set(names):
@@ -219,11 +218,6 @@ def _hint(label: str, labels: Sequence[str], allowed: Sequence[str]) -> str:
 def _refuse_many(num_classes: int, where: str) -> None:
     if num_classes > MAX_CLASSES:
         raise UserError(f"{where} has {num_classes:,} different labels; is dataset.text.label the column of classes?")
-
-
-def _listed(labels: Sequence[Any]) -> str:
-    more = len(labels) - MOST_LISTED
-    return ", ".join(map(str, labels[:MOST_LISTED])) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _more(rows: Sequence[int]) -> str:

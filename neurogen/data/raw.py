@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from neurogen.config import DatasetConfig, Duplicates
 from neurogen.config.places import INSIDE_PACKAGES, WRITTEN
 from neurogen.data.duplicates import Groups, groups_of, overlap, refuse_identical, stratified
-from neurogen.errors import UserError
+from neurogen.errors import UserError, some_of
 from neurogen.experiment import named_function
 
 TEST_FRACTION = 0.2  # of each class, where the source has no test split
@@ -148,10 +148,10 @@ def _refuse_unusable(config: DatasetConfig, raw: RawSplits) -> None:
     if unknown:
         raise UserError(
             f"dataset {config.name} has the labels {sorted(unknown)[:3]} beside its {num_classes} classes "
-            f"({', '.join(raw.class_names)}), which are 0 … {num_classes - 1}"
+            f"({some_of(raw.class_names)}), which are 0 … {num_classes - 1}"
         )
     if num_classes < 2:
-        raise UserError(f"dataset {config.name} has one class only ({', '.join(raw.class_names)}); give at least two")
+        raise UserError(f"dataset {config.name} has one class only ({some_of(raw.class_names)}); give at least two")
     if config.limit is not None and config.limit < 2 * num_classes:
         raise UserError(
             f"dataset.limit={config.limit} is too few for {num_classes} classes; give at least {2 * num_classes}"

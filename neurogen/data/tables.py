@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 from neurogen.config import DatasetConfig, TextConfig
 from neurogen.data.records import Values, read_json, read_parquet
 from neurogen.data.separated import read_separated
-from neurogen.errors import UserError, one_line
+from neurogen.errors import UserError, one_line, some_of
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 OPENERS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -67,9 +67,7 @@ class SplitFiles:
         """What was not read, in one sentence."""
         if not self.others:
             return ()
-        more = len(self.others) - MOST_LISTED
-        listed = ", ".join(self.others[:MOST_LISTED]) + (f" and {more:,} more" if more > 0 else "")
-        return (f"not read, since they are no train.*, validation.* or test.*: {listed}",)
+        return (f"not read, since they are no train.*, validation.* or test.*: {some_of(self.others, MOST_LISTED)}",)
 
 
 def files_read(config: DatasetConfig) -> list[Path]:
@@ -103,10 +101,10 @@ def split_files(path: Path) -> SplitFiles:
     if not path.exists():
         raise UserError(f"dataset.path={path} does not exist; give one table ({ENDINGS}), or a folder with train.*")
     if "train" not in paths:
-        listed = ", ".join(file.name for file in names[:MOST_LISTED]) or "nothing"
+        listed = some_of([file.name for file in names], MOST_LISTED) or "nothing"
         raise UserError(
             f"dataset.path={path} must be one table ({ENDINGS}), or a folder with train.* and maybe validation.* and "
-            f"test.*; it has no train.*, but {listed}" + (" …" if len(names) > MOST_LISTED else "")
+            f"test.*; it has no train.*, but {listed}"
         )
     others = [file for file in names if file not in paths.values() and not file.name.startswith(".")]
     return SplitFiles(paths, tuple(f"{file.name}/" if file.is_dir() else file.name for file in others))

@@ -17,6 +17,7 @@ from tabulate import tabulate
 
 from neurogen.config import BackboneConfig, ModelConfig
 from neurogen.data.preparation import ImageShape
+from neurogen.errors import some_of
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 PAPER = "https://arxiv.org/abs/2505.12470"
 TAGS = ["neurogen", "hypernetwork", "parameter-generation"]
-MOST_CLASSES = 20  # that a card lists by name
 HERE = "."  # how a folder is loaded from within itself
 
 
@@ -184,10 +184,7 @@ def _row(task: TaskDescription) -> tuple[str, ...]:
     else:
         assert task.dataset.text is not None
         samples = f"texts of up to {task.dataset.text.max_tokens} tokens"
-    classes = ", ".join(task.class_names[:MOST_CLASSES])
-    if len(task.class_names) > MOST_CLASSES:
-        classes += f" and {len(task.class_names) - MOST_CLASSES} more"
-    return task.target.title, f"{layout.num_parameters:,}", task.dataset.title, classes, samples
+    return task.target.title, f"{layout.num_parameters:,}", task.dataset.title, some_of(task.class_names), samples
 
 
 def _accuracies(description: Description, figures: Mapping[str, Figures]) -> list[str]:

@@ -186,8 +186,7 @@ def _task(name: str, description: TaskDescription, tensors: dict[str, Tensor], c
     preparation = kind(**{item.name: tensors.pop(f"{name}/preparation.{item.name}") for item in fields(kind)})
     known = None
     if d.dataset.ways is not None:
-        limit = tensors.pop(f"{name}/known.limit", torch.tensor(torch.inf))  # of older generators it is not known
-        known = KnownRows(tensors.pop(f"{name}/known.rows"), tensors.pop(f"{name}/known.variance"), limit)
+        known = KnownRows(**{item.name: tensors.pop(f"{name}/known.{item.name}") for item in fields(KnownRows)})
     return Task(d.dataset, d.target, d.class_names, d.shape, preparation, d.fingerprint, scale, d.source_labels, known)
 
 

@@ -90,6 +90,13 @@ def test_a_list_makes_one_network(generator: LoadedGenerator) -> None:
     ("readings", "expected"),
     [
         ([Reading("blorp", "8", 0.3), Reading("two", "2", 0.9)], ["blorp resembles nothing .* is 8 with 30 %"]),
+        (
+            [Reading("blorp", "8", 0.3), Reading("snidge", "2", 0.1)],
+            [
+                "blorp resembles nothing that is known; the nearest is 8 with 30 %$",
+                r"2 with 10 %\. Known are 0, 1, .* 9$",
+            ],
+        ),
         ([Reading("due", "2", 0.9), Reading("two", "2", 0.9)], ["due and two are both taken for 2"]),
         ([Reading(str(digit), str(digit), 0.9) for digit in range(5)], ["5 classes are more than the 4"]),
         ([Reading("one", "1", 0.9), Reading("two", "2", 0.9)], []),

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from neurogen import store
 from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.generator.folder import build_generator, load_generator, save_generator
@@ -87,17 +85,6 @@ def test_saved_and_loaded_it_gives_the_same(experiment: Composed, runtime: Runti
     assert after is not None
     assert torch.equal(after.rows, before.rows)
     assert (float(after.variance), float(after.limit)) == (2.0, 9.0)
-
-
-def test_a_generator_of_an_earlier_version_has_no_limit(experiment: Composed, runtime: Runtime, tmp_path: Path) -> None:
-    chosen = experiment(*NAMED)
-    save_generator(generator_of(chosen, runtime), chosen.backbone, tmp_path)
-    tensors = load_file(tmp_path / "generator.safetensors")
-    del tensors[f"{TASK}/known.limit"]
-    store.write_tensors(tmp_path / "generator.safetensors", tensors)
-    known = load_generator(tmp_path, runtime).tasks[TASK].known
-    assert known is not None
-    torch.testing.assert_close(known.probabilities(torch.randn(3, 33)).sum(1), torch.ones(3))
 
 
 def test_a_row_near_a_known_one_is_taken_for_it() -> None:
