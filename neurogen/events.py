@@ -14,6 +14,7 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from neurogen import store
+from neurogen.errors import UserError
 
 WRITERS = "tensorboard.summary.writer.event_file_writer"  # the module whose threads write
 
@@ -23,18 +24,26 @@ class Events:
 
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
         """Events from `purge_step` on that an earlier run left are hidden. Raises UserError."""
-        self.folder, self._hook = folder, threading.excepthook
-        threading.excepthook = self._end_of_thread  # first: the writer's thread begins with a write
-        with store.writing(folder):
-            self._writer = SummaryWriter(str(folder), purge_step=purge_step)
+        self.folder = folder
+        _hook.take()  # first: the writer's thread begins with a write
+        try:
+            with store.writing(folder):
+                self._writer = SummaryWriter(str(folder), purge_step=purge_step)
+        except UserError:
+            _hook.leave(after_error=True)
+            raise
 
     def __enter__(self) -> Events:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with self.adding() as writer:
-            writer.close()
-        threading.excepthook = self._hook  # after an error the thread may still be about to meet it too
+        try:
+            with self.adding() as writer:
+                writer.close()
+        except UserError:
+            _hook.leave(after_error=True)
+            raise
+        _hook.leave(after_error=False)
 
     @contextmanager
     def adding(self) -> Iterator[SummaryWriter]:
@@ -42,7 +51,32 @@ class Events:
         with store.writing(self.folder):
             yield self._writer
 
-    def _end_of_thread(self, end: threading.ExceptHookArgs) -> None:
-        """Print no traceback of the thread that writes: the next call of the writer raises what it has met."""
+
+class _Hook:
+    """Prints no traceback of a thread that writes events: the next call of its writer raises what it has met.
+
+    Files of several threads may be open at once; the hook that was there before comes back when the last is closed.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.num_open, self.before = threading.Lock(), 0, threading.excepthook
+
+    def __call__(self, end: threading.ExceptHookArgs) -> None:
         if type(end.thread).__module__ != WRITERS:
-            self._hook(end)
+            self.before(end)
+
+    def take(self) -> None:
+        with self.lock:
+            self.num_open += 1
+            if threading.excepthook is not self:
+                self.before, threading.excepthook = threading.excepthook, self
+
+    def leave(self, after_error: bool) -> None:
+        """After an error the hook stays: the thread may still be about to meet it too."""
+        with self.lock:
+            self.num_open -= 1
+            if self.num_open == 0 and not after_error and threading.excepthook is self:
+                threading.excepthook = self.before
+
+
+_hook = _Hook()

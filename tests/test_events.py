@@ -41,3 +41,16 @@ def test_a_disk_that_fails_at_once_is_one_error(tmp_path: Path) -> None:
             events = events_whose_thread_has_ended(tmp_path)
         with events, events.adding() as writer:
             writer.add_scalar("a", 1, 0)
+
+
+def test_event_files_that_overlap_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads of a program that train at once close their files in any order."""
+    monkeypatch.setattr(threading, "excepthook", before := lambda _: None)  # without what an error before left
+    first, second = Events(tmp_path / "1"), Events(tmp_path / "2")
+    assert threading.excepthook is not before
+    with first:
+        pass
+    assert threading.excepthook is not before  # the second one is open
+    with second:
+        pass
+    assert threading.excepthook is before

@@ -219,7 +219,7 @@ def test_a_full_disk_ends_the_run_in_one_line(
 
     def slow_losses(run: Forward, step: int, contexts: Sequence[int]) -> Tensor:
         steps.append(step)
-        time.sleep(0.1)
+        time.sleep(0 if step < 5 else 1)  # the write fails within one of these steps, also on busy cores
         return objective.losses(run, step, contexts)
 
     objective = regression(4000)
