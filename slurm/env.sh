@@ -15,5 +15,6 @@ export PATH="$NEUROGEN_VENV/bin:$PATH"
 if [[ -n "${SLURM_JOB_ID:-}" && " $* " != *" fetch=false "* ]]; then
     export HF_HUB_OFFLINE=1 # jobs download nothing: slurm/sweep.sh has fetched it
 fi
+export SLURM_EXPORT_ENV=ALL # with --export=NONE srun would start the ranks without all this
 export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"
 export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}" # since SLURM 22.05 srun does not inherit it

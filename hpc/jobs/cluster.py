@@ -66,7 +66,7 @@ class Cluster:
     max_array: int  # tasks in one array; never more than SLURM's MaxArraySize
     array_parallelism: int  # tasks of one array that run at a time
     kill_on_invalid_dep: bool  # let SLURM cancel the jobs that depend on a failed one; some sites forbid it
-    signal_delay_s: int  # how long before its time limit a step is asked to save
+    signal_delay_s: int  # how long before its time limit a step is asked to save; at most half of that time
     max_requeues: int  # how often a step that ran out of time is put back into the queue
     steps: dict[str, Resources]  # by kind; `default` for all others
 

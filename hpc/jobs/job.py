@@ -6,7 +6,8 @@ in:  payload.json in the batch's folder, written before the batch was submitted,
 out: the step's result in its own folder; notes of the attempt in the batch's folder; an exit status
 
 The first SIGUSR2 (the time limit is near) or SIGTERM (preempted, cancelled) asks the step to save and stop. After
-SIGUSR2 the job puts itself back into the queue, at most `max_requeues` times. A second SIGTERM ends it at once.
+SIGUSR2 the job puts itself back into the queue, at most `max_requeues` times, and always where it is preempted and has
+a time of grace: a job that ends in it has failed. A second SIGTERM ends it at once.
 The exit status is 0 if the step is done, 130 if it was stopped, 124 if it ran out of time for good, 75 if its script
 shall put the job back, 143 after a second SIGTERM.
 """
@@ -14,9 +15,9 @@ shall put the job back, 143 after a second SIGTERM.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field, replace
@@ -25,12 +26,13 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from hpc.errors import ClusterError, Unwritable
+from hpc.errors import ClusterError, Unanswered, Unwritable
+from hpc.jobs import scheduler
 from hpc.jobs.attempts import STOPPED, Attempt, AttemptLog
 from hpc.jobs.graph import identity
 from hpc.jobs.inspection import Station
 from hpc.jobs.payload import Payload, program_named
-from hpc.jobs.queue import Queue
+from hpc.jobs.queue import RECORD, Queue
 from hpc.jobs.script import PUT_BACK
 from hpc.jobs.site_check import SiteCheck
 from hpc.ranks.distributed import leave, runtime_of_ranks
@@ -40,6 +42,7 @@ from hpc.ranks.zero import among, single_process
 
 OUT_OF_TIME = 124
 SIGNALS_ARRIVE_WITHIN_S = 2.0
+REQUEUE_ATTEMPTS, REQUEUE_PATIENCE_S = 4, 15.0  # before the time limit
 
 
 class Stopped(Exception):
@@ -172,15 +175,22 @@ def _refused(error: BaseException) -> Outcome:
 def _end(task: Task, log: AttemptLog, outcome: Outcome) -> int:
     """Write down how the attempt ended; where it ran out of time, put the job back. Returns the exit status."""
     attempt = replace(log.attempt, ended=time.time(), exit_status=outcome.status, message=outcome.message)
-    if outcome.status == OUT_OF_TIME:
-        attempt = _requeue(attempt, log, outcome.max_requeues - log.num_requeued)
+    is_answered = True
+    try:
+        if outcome.status == OUT_OF_TIME:
+            attempt = _requeue(attempt, log, outcome.max_requeues - log.num_requeued)
+        elif outcome.status == STOPPED:
+            attempt = _requeue_if_preempted(attempt)
+    except Unanswered as error:  # it may be back in the queue
+        attempt, is_answered = replace(attempt, message=f"{outcome.message}; put back into the queue? {error}"), False
+    if attempt.message != outcome.message:
         print(attempt.message, flush=True)
     is_saved = attempt.exit_status in (STOPPED, PUT_BACK)
     try:
         log.end(replace(attempt, exit_status=STOPPED) if is_saved else attempt)
     except Unwritable as error:  # what the step has done is done all the same
         print(f"how this attempt ended is noted nowhere: {error}", file=sys.stderr, flush=True)
-    if attempt.exit_status != 0 and not is_saved:
+    if attempt.exit_status != 0 and not is_saved and is_answered:
         _cancel_dependants(task)
     return int(attempt.exit_status or 0)
 
@@ -190,7 +200,7 @@ def _cancel_dependants(task: Task) -> None:
 
     SLURM may cancel them too, later and without a reason. So it does no harm if SLURM cannot be reached from this node.
     """
-    if "SLURM_JOB_ID" not in os.environ:
+    if "SLURM_JOB_ID" not in os.environ or not (task.folder / RECORD).exists():  # a local step has no record
         return
     try:
         Queue(task.folder.parent.parent).cancel_dependants(task.folder.name, task.index)
@@ -201,10 +211,9 @@ def _cancel_dependants(task: Task) -> None:
 def _requeue(attempt: Attempt, log: AttemptLog, requeues_left: int) -> Attempt:
     """Put the job of an attempt that ran out of time back into the queue; of an array, this task only.
 
-    Returns the attempt with what became of its job.
+    Returns the attempt with what became of its job. Raises Unanswered where nobody can tell.
     """
-    job, array = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_ARRAY_JOB_ID")
-    if job is None:
+    if "SLURM_JOB_ID" not in os.environ:
         return attempt
     if requeues_left <= 0:
         return replace(attempt, message="out of time, as often as cluster.max_requeues allows")
@@ -215,10 +224,41 @@ def _requeue(attempt: Attempt, log: AttemptLog, requeues_left: int) -> Attempt:
         return replace(attempt, message=f"out of time, and not put back into the queue: {error}")
     if shutil.which("scontrol") is None:  # in a container; the script outside of it has the command
         return replace(requeued, exit_status=PUT_BACK)
-    name = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else job
-    process = subprocess.run(
-        ["scontrol", "requeue", name], capture_output=True, encoding="utf-8", errors="replace", check=False
-    )
-    if process.returncode == 0:
-        return requeued
-    return replace(attempt, message=f"out of time, and not put back into the queue: {' '.join(process.stderr.split())}")
+    try:
+        _scontrol("requeue", _job())
+    except Unanswered:
+        raise
+    except ClusterError as error:
+        return replace(attempt, message=f"out of time, and not put back into the queue: {error}")
+    return requeued
+
+
+def _requeue_if_preempted(attempt: Attempt) -> Attempt:
+    """The same for an attempt that was stopped, where SLURM says that its job is preempted, and still runs.
+
+    One that was cancelled no longer runs. Without a time of grace SLURM puts a preempted job back by itself.
+    """
+    if "SLURM_JOB_ID" not in os.environ or shutil.which("scontrol") is None:
+        return attempt
+    try:
+        said = dict(re.findall(r"(\w+)=(\S*)", _scontrol("show", "job", "--oneliner", _job())))
+        is_preempted = said.get("PreemptTime", "None") not in ("None", "")
+        if not (is_preempted and said.get("JobState") == "RUNNING" and said.get("Requeue") == "1"):
+            return attempt
+        _scontrol("requeue", _job())
+    except Unanswered:
+        raise
+    except ClusterError as error:
+        return replace(attempt, message=f"{attempt.message}, and not put back into the queue: {error}")
+    return replace(attempt, message="preempted, back in the queue")
+
+
+def _job() -> str:
+    """This job as scontrol calls it; of an array, this task."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+
+
+def _scontrol(*words: str) -> str:
+    """What scontrol prints. Raises ClusterError where it refuses, Unanswered where the controller stays silent."""
+    return scheduler.ask(["scontrol", *words], REQUEUE_ATTEMPTS, REQUEUE_PATIENCE_S)

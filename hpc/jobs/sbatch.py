@@ -86,6 +86,11 @@ def advice_on(message: str, cluster: Cluster) -> str:
         ),
         ("partition", f"set cluster.partition (now {cluster.partition}); `sinfo` lists them; "),
         ("array", f"lower cluster.max_array (now {cluster.max_array}); "),
+        (
+            "policy",
+            "your account or QOS allows less than this job asks for, or fewer such jobs: `sacctmgr show qos` and "
+            "`sacctmgr show assoc where user=$USER` say what; lower cluster.steps, or set cluster.qos; ",
+        ),
         ("time limit", "lower cluster.steps.default.timeout_min, or that of the step; "),
         ("account", f"set cluster.account (now {cluster.account}); "),
         ("qos", f"set cluster.qos (now {cluster.qos}); "),
@@ -100,9 +105,9 @@ def advice_on(message: str, cluster: Cluster) -> str:
 def without_job_environment() -> Iterator[None]:
     """Inside, SLURM_* and SBATCH_* are hidden: in a job, sbatch would take the job's own resources from them.
 
-    submitit.helpers.clean_env would also hide the variables that say which controller is meant.
+    submitit.helpers.clean_env would also hide the variables that say which controller is meant, and who asks.
     """
-    keep = ("SLURM_CONF", "SLURM_CLUSTERS")
+    keep = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT", "SLURM_SACK_KEY", "SLURM_SACK_JWKS")
     hidden = {
         key: value for key, value in os.environ.items() if key.startswith(("SLURM_", "SBATCH_")) and key not in keep
     }

@@ -31,6 +31,7 @@ RUNNING = (
     *("RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING"),
     "POWER_UP_NODE",  # since SLURM 20.11: its node is being started
 )
+REVOKED = "REVOKED"  # of a federation: another cluster has taken the job, which is in the list once more
 NODE_FAILURE = ("NODE_FAIL", "BOOT_FAIL")
 # Messages of a controller that is busy, restarting or unreachable. It may have carried out the request all the same.
 AMBIGUOUS = (
@@ -47,6 +48,7 @@ AMBIGUOUS = (
     "Resource temporarily unavailable",
 )
 ATTEMPTS = 6
+MOST_IDS = 1000  # in a word of a command
 LONGEST_PAUSE_S = 60.0
 LONGEST_ANSWER_S = 120.0  # a command that hangs longer has not been answered
 DEFAULTS_OF_USERS = ("SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_")  # variables that would hide jobs from us
@@ -106,7 +108,7 @@ def query(names: Iterable[str], attempts: int = ATTEMPTS, patience_s: float = LO
         if line.count("|") < 6:
             continue  # with SLURM_CLUSTERS some versions write the cluster's name above its jobs
         job_id, index, state, elapsed, reason, node, name = line.split("|", 6)
-        if name in wanted:
+        if name in wanted and state != REVOKED:
             task = int(index) if index.isdigit() else None
             states.setdefault(name, []).append(TaskState(job_id, task, state, reason, seconds(elapsed), node=node))
     return states
@@ -122,12 +124,16 @@ def history(job_ids: Iterable[str], patience_s: float = LONGEST_ANSWER_S) -> Sta
         return {}
     columns = "JobID,State,ElapsedRaw,AllocTRES,NodeList,JobName"  # SLURM reuses ids, so jobs are told apart by name
     command = ["sacct", "--noheader", "--parsable2", "--allocations", "--duplicates", f"--format={columns}"]
+    if clusters := os.environ.get("SLURM_CLUSTERS"):  # which sacct alone does not read
+        command.append(f"--clusters={clusters}")
+    lines: list[str] = []
     try:
-        text = ask([*command, f"--jobs={','.join(ids)}"], 1, patience_s)
+        for some in _parts(ids):
+            lines += ask([*command, f"--jobs={','.join(some)}"], 1, patience_s).splitlines()
     except ClusterError:
         return {}
     states: States = {}
-    for line in text.splitlines():
+    for line in lines:
         job, state, elapsed, tres, node, name = line.split("|", 5)
         job_id, _, indices = job.partition("_")
         gpus = sum(int(part.split("=")[1]) for part in tres.split(",") if part.startswith("gres/gpu="))
@@ -154,19 +160,26 @@ def nodes() -> set[str]:
 def cancel(job_ids: Iterable[str]) -> list[str]:
     """Take jobs out of the queue. Returns the ids of those that belong to other accounts and stay.
 
-    Raises ClusterError.
+    Jobs that have ended are no error. Raises ClusterError.
     """
-    ids = list(job_ids)
-    if not ids:
-        return []
-    try:
-        ask(["scancel", *ids])
-    except ClusterError as error:
-        refused = re.findall(r"job id (\S+): Access/permission denied", str(error))
-        if not refused or str(error).count("error:") > len(refused):
+    ids, refused = list(job_ids), list[str]()
+    for some in _parts(ids):
+        try:
+            ask(["scancel", *some])
+        except Unanswered:
             raise
-        return refused
-    return []
+        except ClusterError as error:
+            of_others = re.findall(r"job id (\S+): Access/permission denied", str(error))
+            over = re.findall(r"Invalid job id|already completing or completed", str(error))
+            if str(error).count("error:") > len(of_others) + len(over):
+                raise
+            refused += of_others
+    return refused
+
+
+def _parts(ids: list[str]) -> Iterator[list[str]]:
+    """As many ids at a time as fit into the words of a command."""
+    return (ids[first : first + MOST_IDS] for first in range(0, len(ids), MOST_IDS))
 
 
 def ask(command: list[str], attempts: int = ATTEMPTS, patience_s: float = LONGEST_ANSWER_S) -> str:
@@ -188,6 +201,8 @@ def ask_once(command: list[str], patience_s: float = LONGEST_ANSWER_S, given: by
         )
     except subprocess.TimeoutExpired as error:
         raise Unanswered(f"{command[0]}: no answer within {patience_s:.0f} s") from error
+    except OSError as error:  # no memory, no more processes
+        raise ClusterError(f"{command[0]} cannot be started ({error.strerror})") from error
     if process.returncode == 0:
         return process.stdout.decode("utf-8", "replace")
     errors = process.stderr.decode("utf-8", "replace")

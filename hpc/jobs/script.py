@@ -18,11 +18,20 @@ from hpc.jobs.cluster import CONTROL, Cluster, GpuOption, Resources
 from hpc.jobs.graph import Batch
 from hpc.jobs.queue import Record
 
+# What says where ranks are and meet. Where sbatch is called, it may be left over from others, and sbatch passes it on.
+OF_OTHER_RANKS = (
+    *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
+    *("TORCHELASTIC_USE_AGENT_STORE", "OMPI_COMM_WORLD_LOCAL_RANK"),
+)
 PUT_BACK = 75  # the exit status of a step that ran out of time where there is no scontrol (EX_TEMPFAIL)
 PUTTING_BACK = f"""\
 status=$?
 if [ $status = {PUT_BACK} ]; then
-    scontrol requeue "${{SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}}${{SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}}"
+    job=${{SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}}${{SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}}
+    for pause in 2 5 10 20; do
+        scontrol requeue "$job" && break
+        sleep $pause
+    done
 fi
 exit $status"""
 
@@ -68,7 +77,8 @@ def script_of(
     resources = cluster.resources(batch.kind)
     gpus = ":".join([*filter(None, [cluster.gpu_type]), str(resources.gpus_per_node)])
     has_gpus, is_gres = resources.gpus_per_node > 0, cluster.gpu_option == GpuOption.GRES
-    options = {"requeue": True} | cluster.additional
+    delay_s = min(cluster.signal_delay_s, 60 * resources.timeout_min // 2)  # the signal is not to come at the start
+    options = {"requeue": True, "signal": f"USR2@{delay_s}"} | cluster.additional
     additional = {option: value for option, value in options.items() if value is not False}  # False: the site's default
     if cluster.kill_on_invalid_dep and dependency:
         additional["kill-on-invalid-dep"] = "yes"
@@ -89,7 +99,7 @@ def script_of(
         gpus_per_node=gpus if has_gpus and not is_gres else None,
         gres=f"gpu:{gpus}" if has_gpus and is_gres else None,
         mem=None if resources.mem_gb is None else f"{round(resources.mem_gb * 1024)}MB",
-        signal_delay_s=cluster.signal_delay_s,
+        signal_delay_s=delay_s,
         dependency=dependency,
         array_parallelism=cluster.array_parallelism,
         map_count=len(batch.steps) if len(batch.steps) > 1 else None,
@@ -140,6 +150,8 @@ def _setup(cluster: Cluster, resources: Resources, code: Path, environment: Mapp
     """Lines of shell before the step."""
     variables = {**environment, **cluster.environment}
     return [
+        f"unset {' '.join(OF_OTHER_RANKS)}",
+        "export SLURM_EXPORT_ENV=ALL",  # with --export=NONE srun would start the ranks without what follows
         *cluster.setup,
         *(f"export {key}={shlex.quote(str(value))}" for key, value in variables.items()),
         # the snapshot first, then what was importable where the sweep was submitted

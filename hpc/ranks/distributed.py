@@ -158,7 +158,7 @@ def runtime_of_ranks(
         yield runtime
         return
     os.environ.setdefault("DS_ACCELERATOR", runtime.device.type)
-    os.environ.setdefault("LOCAL_RANK", str(gpu))  # DeepSpeed takes it as the index of the GPU
+    os.environ["LOCAL_RANK"] = str(gpu)  # DeepSpeed takes it as the index of the GPU
     with process_group(placement, runtime.device, zero.rank_timeout_s, when_lost) as ranks:
         use_process_group()
         yield replace(

@@ -36,9 +36,10 @@ class Placement:
         Raises ClusterError for variables that speak of several processes and contradict each other.
         """
         e = {name: value for name, value in environment.items() if value.strip()}
-        if "WORLD_SIZE" in e and "RANK" in e:
+        is_step = "SLURM_PROCID" in e and "SLURM_STEP_ID" in e
+        if "WORLD_SIZE" in e and "RANK" in e and not (is_step and _number(e, "WORLD_SIZE") == 1):
             rank, size, local = _number(e, "RANK"), _number(e, "WORLD_SIZE"), _number(e, "LOCAL_RANK", "0")
-        elif "SLURM_PROCID" in e and "SLURM_STEP_ID" in e:
+        elif is_step:
             in_step = "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in e else "SLURM_NTASKS"  # the job may have more
             rank, size, local = _number(e, "SLURM_PROCID"), _number(e, in_step, "1"), _number(e, "SLURM_LOCALID", "0")
         else:

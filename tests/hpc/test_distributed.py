@@ -51,9 +51,10 @@ def test_what_says_nothing_of_other_processes_is_a_single_process(environment: d
     assert Placement.from_environment(environment) == Placement(0, 1, 0, "127.0.0.1", 0)
 
 
-def test_a_step_counts_where_a_container_sets_world_size() -> None:
-    placement = Placement.from_environment(STEP | {"WORLD_SIZE": "1", "SLURM_PROCID": "2"})
-    assert (placement.rank, placement.size) == (2, 4)
+@pytest.mark.parametrize("left_over", [{"WORLD_SIZE": "1"}, {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}])
+def test_a_step_counts_where_a_single_process_left_its_variables(left_over: dict[str, str]) -> None:
+    placement = Placement.from_environment(STEP | left_over | {"SLURM_PROCID": "2", "SLURM_LOCALID": "1"})
+    assert (placement.rank, placement.size, placement.local_rank) == (2, 4, 1)
 
 
 @pytest.mark.parametrize(

@@ -194,3 +194,48 @@ def test_an_array_is_as_large_as_the_site_allows(commands: Path, config: str, ex
     (commands / "scontrol").unlink()
     add(commands, "scontrol", "echo 'Access denied' >&2; exit 1")
     assert largest_array(32) == 32
+
+
+def test_of_a_federation_the_job_counts_that_was_not_revoked(commands: Path) -> None:
+    add(commands, "squeue", 'echo "7|N/A|RUNNING|0:01||n1|a"; echo "7|N/A|REVOKED|0:00||n1|a"')
+    (task,) = scheduler.query(["a"])["a"]
+    assert task.state == "RUNNING"
+
+
+def test_accounting_is_asked_of_the_cluster_that_is_meant(commands: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It alone does not read the variable."""
+    add(commands, "sacct", 'case "$*" in *--clusters=far*) echo "7|COMPLETED|5||n1|a";; esac')
+    assert scheduler.history(["7"]) == {}
+    monkeypatch.setenv("SLURM_CLUSTERS", "far")
+    assert scheduler.history(["7"])["a"][0].state == "COMPLETED"
+
+
+def test_more_ids_than_a_word_can_hold(commands: Path) -> None:
+    calls = add(commands, "sacct", 'echo "7|COMPLETED|5||n1|a"')
+    ids = [str(10_000_000 + number) for number in range(15_000)]
+    assert scheduler.history(ids)
+    assert len(calls.read_text().splitlines()) == 15
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "scancel: error: Kill job error on job id 5: Invalid job id specified",
+        "scancel: error: Kill job error on job id 5: Job/step already completing or completed",
+    ],
+)
+def test_jobs_that_have_ended_are_cancelled_without_an_error(commands: Path, said: str) -> None:
+    denied = "scancel: error: Kill job error on job id 6: Access/permission denied"
+    add(commands, "scancel", f'echo "{said}" >&2; echo "{denied}" >&2; exit 1')
+    assert scheduler.cancel(["5", "6"]) == ["6"]
+    add(commands, "scancel", f'echo "{said}" >&2; echo "scancel: error: something else" >&2; exit 1')
+    with pytest.raises(ClusterError, match="something else"):
+        scheduler.cancel(["5"])
+
+
+def test_a_command_that_cannot_be_started_is_one_line(commands: Path) -> None:
+    broken = commands / "broken"
+    broken.write_text("no program")
+    broken.chmod(0o755)
+    with pytest.raises(ClusterError, match=r"broken cannot be started \(Exec format error\)"):
+        scheduler.ask([str(broken)])

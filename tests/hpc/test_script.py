@@ -89,3 +89,27 @@ def test_a_step_runs_in_the_container_of_the_site(experiment: Composed, tmp_path
     call = f"--kill-on-bad-exit=1 --cpu-bind=none apptainer exec --nv $IMAGES/a.sif /opt/bin/python {step}"
     *_, last = (line for line in text.splitlines() if line.startswith("srun"))
     assert last.endswith(call), text
+
+
+@pytest.mark.parametrize(("minutes", "seconds"), [(77, 120), (2, 60)])
+def test_the_signal_of_the_time_limit_is_ours_and_leaves_time_before_it(
+    experiment: Composed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: int, seconds: int
+) -> None:
+    """Also where SUBMITIT_PREEMPT_SIGNAL names another one."""
+    monkeypatch.setattr("submitit.slurm.slurm.SlurmJobEnvironment.USR_SIG", "USR1")
+    cluster = site("cluster=a100", f"cluster.steps.tune.timeout_min={minutes}")
+    (tune,) = (step for step in graph(experiment, "seed=0") if step.kind == "tune")
+    lines = script_of(Batch((tune,)), "n", tmp_path, cluster, None, tmp_path, PROGRAM, {}).splitlines()
+    assert [line for line in lines if line.startswith("#SBATCH --signal")] == [f"#SBATCH --signal=USR2@{seconds}"]
+
+
+def test_what_other_ranks_left_behind_does_not_reach_a_job(experiment: Composed, tmp_path: Path) -> None:
+    """But what the site's config says does."""
+    cluster = site("cluster=a100", "+cluster.environment.MASTER_ADDR=here", "cluster.setup=[module load cuda]")
+    (tune,) = (step for step in graph(experiment, "seed=0") if step.kind == "tune")
+    text = script_of(Batch((tune,)), "n", tmp_path, cluster, None, tmp_path, PROGRAM, {})
+    lines = text.splitlines()
+    unset = next(line for line in lines if line.startswith("unset "))
+    assert {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} <= set(unset.split())
+    assert lines.index(unset) < lines.index("module load cuda") < lines.index("export MASTER_ADDR=here")
+    assert "export SLURM_EXPORT_ENV=ALL" in lines
