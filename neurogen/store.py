@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DONE, DIGESTS = "DONE", "sha256"
 READ_AGAIN = (".json", ".safetensors")  # files of a step that others read
 TEMPORARY = ".tmp"
-NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP)
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 ROOT_MARKER = ".neurogen"  # a file in every root, so that data in the same folder are read without the results
 
 
@@ -207,7 +207,7 @@ def exclusive(folder: Path, stop: Event) -> Iterator[None]:
 
     with writing(folder):
         make_folder(folder)
-        lock = FileLock(folder / ".lock")
+        lock = FileLock(folder / ".lock", fallback_to_soft=False)  # a soft one outlives a process that is killed
         waiting = False
         while not lock.is_locked:
             try:

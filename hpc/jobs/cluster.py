@@ -18,6 +18,7 @@ from hpc.types import require_fields
 LEAST = {"max_array": 1, "array_parallelism": 1, "signal_delay_s": 0, "max_requeues": 0}
 SHELL_VARIABLE, SBATCH_OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*"), re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # a line of #SBATCH that is broken would go on as a command
+WHERE = ("partition", "account", "qos", "constraint")  # of a kind of step, or of all of the site's
 SMALLEST = {"gpus_per_node": 0, "mem_gb": 0.01}  # of the resources; all others are at least 1
 
 
@@ -38,6 +39,10 @@ class Resources:
     cpus_per_task: int
     mem_gb: float | None  # of a node; None: --mem is left out, as some sites demand
     timeout_min: int
+    partition: str | None = None  # null, also of the next three: the site's
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
 
     @property
     def num_ranks(self) -> int:
@@ -71,8 +76,10 @@ class Cluster:
     steps: dict[str, Resources]  # by kind; `default` for all others
 
     def resources(self, kind: str) -> Resources:
-        """What a step of this kind asks for."""
-        return self.steps.get(kind, self.steps["default"])
+        """What a step of this kind asks for, and where."""
+        resources = self.steps.get(kind, self.steps["default"])
+        site = {name: getattr(self, name) for name in WHERE if getattr(resources, name) is None}
+        return replace(resources, **site)
 
     def asking(self, kind: str, resources: Resources) -> Cluster:
         """The same site, where steps of this kind ask for these resources."""
@@ -92,7 +99,10 @@ def cluster_from(values: Mapping[str, Any]) -> Cluster:
     for kind, resources in values["steps"].items():
         if not isinstance(resources, Mapping):
             raise ClusterError(f"cluster.steps.{kind}={resources} must be keys with values, {{nodes: 1}}")
-    steps = {kind: _resources_from(kind, {**default, **resources}) for kind, resources in values["steps"].items()}
+    nowhere = dict.fromkeys(WHERE)
+    steps = {
+        kind: _resources_from(kind, {**nowhere, **default, **resources}) for kind, resources in values["steps"].items()
+    }
     for name, least in LEAST.items():
         if values[name] < least:
             raise ClusterError(f"cluster.{name}={values[name]} must be at least {least}")
@@ -123,6 +133,7 @@ def _texts(cluster: Cluster) -> Iterator[tuple[str, str]]:
     """What stands in one line of a script, by its key."""
     for key in ("partition", "account", "qos", "constraint", "exclude", "gpu_type", "container", "python"):
         yield key, getattr(cluster, key) or ""
+    yield from ((f"steps.{kind}.{key}", getattr(r, key) or "") for kind, r in cluster.steps.items() for key in WHERE)
     yield from ((f"additional.{key}", str(value)) for key, value in cluster.additional.items())
     yield from (("srun", str(word)) for word in cluster.srun)
 
@@ -131,6 +142,6 @@ def _resources_from(kind: str, values: Mapping[str, Any]) -> Resources:
     require_fields(f"cluster.steps.{kind}", values, Resources)
     for name, value in values.items():
         smallest = SMALLEST.get(name, 1)
-        if value is not None and value < smallest:
+        if value is not None and name not in WHERE and value < smallest:
             raise ClusterError(f"cluster.steps.{kind}.{name}={value} must be at least {smallest}")
     return Resources(**values)

@@ -69,7 +69,7 @@ class Queue:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Inside, no other submission to this root is at work. Raises ClusterError if this account may not write."""
-        lock = FileLock(self.folder / ".lock")
+        lock = FileLock(self.folder / ".lock", fallback_to_soft=False)  # a soft one outlives a killed process
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
@@ -82,7 +82,7 @@ class Queue:
                 "chmod g+ws, and umask 002"
             ) from error
         except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                 raise
             raise ClusterError(
                 f"the file system of {self.folder} has no locks ({error.strerror}), so two submissions could meet; "

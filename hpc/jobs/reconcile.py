@@ -6,22 +6,34 @@ out: steps that are in flight, jobs that can never run, nodes to avoid
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 
 from hpc.jobs import scheduler
-from hpc.jobs.queue import Record
+from hpc.jobs.attempts import STOPPED, attempts_of
+from hpc.jobs.queue import Queue, Record
 
+REMEMBERED_S = 24 * 3600.0  # a node that failed earlier may be well again
 InFlight = dict[str, tuple[Record, int]]  # by step identity: the job that waits or runs for it, and its index there
 
 
-def in_flight(records: Sequence[Record], known: scheduler.States) -> InFlight:
-    """The steps that wait or run."""
-    return {
+def in_flight(queue: Queue, records: Sequence[Record], known: scheduler.States) -> InFlight:
+    """The steps that wait or run. Raises ClusterError where a note of a job is broken."""
+    jobs = {
         step: (record, record.steps.index(step))
         for record in records
         for step, task in record.states(known).items()
         if task.is_active
     }
+    return {step: job for step, job in jobs.items() if not _has_failed(queue, *job, known)}
+
+
+def _has_failed(queue: Queue, record: Record, index: int, known: scheduler.States) -> bool:
+    """The step has failed by its own note, and only the end of its job takes long: a node's epilog that hangs."""
+    if record.states(known)[record.steps[index]].state != "COMPLETING":
+        return False
+    attempts = attempts_of(queue.batch_folder(record.name), index)
+    return bool(attempts) and attempts[-1].exit_status not in (None, 0, STOPPED)
 
 
 def take_out_hopeless(
@@ -60,12 +72,14 @@ def stuck(records: Sequence[Record], known: scheduler.States, identities: Collec
     ]
 
 
-def failed_nodes(records: Sequence[Record], known: scheduler.States, identities: Collection[str]) -> list[str]:
-    """Nodes that failed when one of these steps was last tried, as far as squeue or accounting remember.
+def failed_nodes(records: Sequence[Record], known: scheduler.States, missing: Collection[str]) -> list[str]:
+    """Nodes that failed when one of these steps was last tried, within a day, as far as squeue or accounting remember.
 
     Never all nodes of the site: then none is returned.
     """
-    newest = {step: record for record in records for step in record.steps if step in identities}
+    since = time.time() - REMEMBERED_S
+    recent = [record for record in records if record.submitted > since]
+    newest = {step: record for record in recent for step in record.steps if step in missing}
     remembered = scheduler.history(str(record.job_id) for record in newest.values())
     failed = {
         task.node

@@ -21,7 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpc.jobs.cluster import Cluster, Resources
+from hpc.jobs.cluster import WHERE, Cluster, Resources
 from hpc.jobs.graph import Step
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 KIND = "check"
 MARKER = "DONE"
 VALID_S = 24 * 3600.0
-DECISIVE = ("name", "partition", "constraint", "setup", "environment", "additional", "container", "python", "srun")
+DECISIVE = ("name", "gpu_type", "setup", "environment", "additional", "container", "python", "srun")
+SHAPE = ("nodes", "tasks_per_node", "gpus_per_node")
 MINUTES, MOST_CPUS, MOST_GB_PER_RANK = 10, 2, 8.0  # what a check asks for, and no more than its steps: it starts soon
 
 
@@ -140,7 +141,7 @@ def newest(check: SiteCheck, valid_s: float) -> SiteCheck:
 def node_types(cluster: Cluster, steps: Sequence[Step]) -> list[Resources]:
     """What a check asks for, once for every node type of these steps. cluster.steps.check says it otherwise."""
     given = cluster.steps.get(KIND)
-    types: dict[tuple[int, int, int], Resources] = {}
+    types: dict[tuple[Any, ...], Resources] = {}
     for kind in dict.fromkeys(step.kind for step in steps):
         needed = cluster.resources(kind)
         asked = given or replace(
@@ -149,17 +150,17 @@ def node_types(cluster: Cluster, steps: Sequence[Step]) -> list[Resources]:
             mem_gb=needed.mem_gb and min(MOST_GB_PER_RANK * needed.tasks_per_node, needed.mem_gb),
             timeout_min=MINUTES,
         )
-        nodes, tasks, gpus = shape_of(needed)
-        asked = replace(asked, nodes=nodes, tasks_per_node=tasks, gpus_per_node=gpus)
+        asked = replace(asked, **{name: getattr(needed, name) for name in SHAPE})
+        asked = replace(asked, **{name: getattr(asked, name) or getattr(needed, name) for name in WHERE})
         known = types.setdefault(shape_of(needed), asked)
         if (asked.mem_gb or 0.0) > (known.mem_gb or 0.0):
             types[shape_of(needed)] = asked
     return list(types.values())
 
 
-def shape_of(resources: Resources) -> tuple[int, int, int]:
+def shape_of(resources: Resources) -> tuple[Any, ...]:
     """What tells node types apart."""
-    return resources.nodes, resources.tasks_per_node, resources.gpus_per_node
+    return tuple(getattr(resources, name) for name in (*SHAPE, *WHERE))
 
 
 def versions_here(libraries: Sequence[str]) -> dict[str, str]:

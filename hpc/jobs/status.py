@@ -152,7 +152,7 @@ def cancel(folder: Path) -> Cancelled:
 def _needed_beside(folder: Path, queue: Queue) -> set[str]:
     """The steps of all other sweeps beside this one whose last step is in flight."""
     records = queue.records()
-    flying = in_flight(records, scheduler.query(record.name for record in records))
+    flying = in_flight(queue, records, scheduler.query(record.name for record in records))
     others = [Manifest.read(path.parent) for path in folder.parent.glob(f"*/{MANIFEST}") if path.parent != folder]
     return {step.identity for sweep in others if sweep.steps[-1].identity in flying for step in sweep.steps}
 

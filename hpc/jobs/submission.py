@@ -61,11 +61,11 @@ def submit(sweep: Sweep, cluster: Cluster, tried: Collection[str] = (), only_che
         steps = sweep.steps
         identities = {identity(step) for step in steps}
         done = {identity(step) for step in steps if step.is_done} | passed(sweep.root)
-        waiting = {step: job for step, job in in_flight(records, known).items() if step not in done}
+        waiting = {step: job for step, job in in_flight(queue, records, known).items() if step not in done}
         _cancel(take_out_hopeless(waiting, known, done, identities) + stuck(records, known, identities))
         before = {step: record for step, (record, _) in waiting.items() if step in identities}
         number = max((record.submission + 1 for record in records), default=0)
-        bad_nodes = failed_nodes(records, known, identities)
+        bad_nodes = failed_nodes(records, known, identities - done)
         submission = _Submission(sweep, cluster, queue, number, code, waiting, bad_nodes)
         missing, last = missing_steps(steps[:-1], {*done, *waiting}, tried), identity(sweep.last)
         is_in_vain, refusal = last in tried and not missing, ""
@@ -107,6 +107,11 @@ def require_possible(sweep: Sweep, cluster: Cluster) -> None:
             raise ClusterError(
                 f"cluster.steps.{step.kind} asks for {resources.nodes} nodes × {resources.tasks_per_node} tasks, but a "
                 f"{step.kind} step is the work of one process; set nodes=1 and tasks_per_node=1 there"
+            )
+        if 0 < resources.gpus_per_node < resources.tasks_per_node:
+            raise ClusterError(
+                f"cluster.steps.{step.kind} asks for {resources.tasks_per_node} tasks of a node and for "
+                f"{resources.gpus_per_node} of its GPUs, and each task takes one; set both to the same number"
             )
         if resources.num_ranks > 1 and not sweep.zero.stage:
             raise ClusterError(

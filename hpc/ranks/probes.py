@@ -88,34 +88,40 @@ def _multiplied(index: int) -> Gpu:
 
 
 def meet(placement: Placement, has_gpus: bool, timeout_s: float) -> None:
-    """Meet the other ranks and sum a number over all, as DeepSpeed will: over NCCL with GPUs, else over gloo.
+    """Meet the other ranks and sum a number over all: over gloo, as ranks agree, and with GPUs over NCCL, as DeepSpeed.
 
     Raises ClusterError if that is not done in time.
     """
     import torch
     import torch.distributed as dist
+    from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 
-    backend = "nccl" if has_gpus else "gloo"
     limit = timedelta(seconds=timeout_s)
     if placement.rank != 0:
         _reach_rank_0(placement, timeout_s)
     store = store_of(placement, timeout_s)
-    device = torch.device("cuda", use_gpu_of(placement)) if has_gpus else torch.device("cpu")
-    try:
-        dist.init_process_group(backend, store=store, rank=placement.rank, world_size=placement.size, timeout=limit)
-        total = torch.tensor([placement.rank + 1.0], device=device)
-        dist.all_reduce(total)
-        reached = int(total.item())
-    except RuntimeError as error:  # all of torch's errors of communication
-        raise ClusterError(
-            f"the ranks meet at {placement.address}:{placement.port}, but exchange nothing over {backend} "
-            f"({str(error).splitlines()[0]}); name a network that all nodes share: "
-            f"+cluster.environment.{backend.upper()}_SOCKET_IFNAME=NAME"
-        ) from error
+    devices = {"gloo": torch.device("cpu")}
+    if has_gpus:
+        devices["nccl"] = torch.device("cuda", use_gpu_of(placement))
     expected = placement.size * (placement.size + 1) // 2
-    if reached != expected:
-        raise ClusterError(f"the ranks' numbers add up to {reached} over {backend}, and not to {expected}")
-    dist.destroy_process_group()
+    for backend, device in devices.items():
+        prefixed = PrefixStore(backend, store)
+        total = torch.tensor([placement.rank + 1.0], device=device)
+        try:
+            dist.init_process_group(
+                backend, store=prefixed, rank=placement.rank, world_size=placement.size, timeout=limit
+            )
+            dist.all_reduce(total)
+            reached = int(total.item())
+        except RuntimeError as error:  # all of torch's errors of communication
+            raise ClusterError(
+                f"the ranks meet at {placement.address}:{placement.port}, but exchange nothing over {backend} "
+                f"({str(error).splitlines()[0]}); name a network that all nodes share: "
+                f"+cluster.environment.{backend.upper()}_SOCKET_IFNAME=NAME"
+            ) from error
+        if reached != expected:
+            raise ClusterError(f"the ranks' numbers add up to {reached} over {backend}, and not to {expected}")
+        dist.destroy_process_group()
 
 
 def _reach_rank_0(placement: Placement, timeout_s: float) -> None:

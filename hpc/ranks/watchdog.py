@@ -150,13 +150,14 @@ class Watchdog:
 
     def _watch(self, over: threading.Event) -> None:
         """The thread that reports where this rank stands, and looks for a rank to blame."""
-        last, since, beat = "", time.monotonic(), 0
+        last, since = "", time.monotonic()
         heard: Heard = {}
-        while not over.wait(self.beat_s):
-            beat += 1
+        for beat, was_stopped in enumerate(self._beats(over), 1):
             position, where = self._look()
-            if position != last:
+            if position != last or was_stopped:
                 last, since = position, time.monotonic()
+            if was_stopped:
+                heard.clear()
             report = Report(beat, time.monotonic() - since, where, self.host)
             try:
                 self.store.set(f"watchdog/{self.rank}", json.dumps(asdict(report)))
@@ -170,6 +171,15 @@ class Watchdog:
             if message and not over.is_set():
                 self._end(message)
 
+    def _beats(self, over: threading.Event) -> Iterator[bool]:
+        """For every beat until it is over: whether this process did not run for long. SLURM may suspend a job, and all
+        of its ranks with it: then nobody is to blame."""
+        before = time.monotonic()
+        while not over.wait(self.beat_s):
+            now = time.monotonic()
+            yield now - before > self.timeout_s / 2
+            before = now
+
     def _look(self) -> tuple[str, str]:
         """Where all other threads stand, which changes when one moves; and in words, where the watched one stands."""
         stacks = stacks_of_threads()
@@ -179,7 +189,9 @@ class Watchdog:
 
     def _guard(self, over: threading.Event) -> None:
         """The thread that notices if rank 0, which keeps the store, is frozen: then `_watch` waits for an answer."""
-        while not over.wait(self.beat_s):
+        for was_stopped in self._beats(over):
+            if was_stopped:
+                self.answered = time.monotonic()
             silence = time.monotonic() - self.answered
             if silence > self.timeout_s + 2 * self.beat_s and not over.is_set():
                 self._end(f"rank 0 has not answered for {silence:.0f} s")

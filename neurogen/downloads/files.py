@@ -191,13 +191,13 @@ def _description(path: Path) -> str:
 def alone_with(path: Path, name: str) -> Iterator[None]:
     """Hold the lock file `path` while something is brought. Where another process brings it, say so and wait.
 
-    Raises OSError where the lock cannot be written.
+    Raises OSError where the lock cannot be written, or the file system has no locks.
     """
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()  # FileLock would wait for ever where that is impossible
-    lock = FileLock(path)
+    lock = FileLock(path, fallback_to_soft=False)  # a soft one outlives a process that is killed
     try:
         lock.acquire(timeout=0)
     except Timeout:

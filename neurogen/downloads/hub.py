@@ -283,8 +283,9 @@ class HubSource(Source):
         return "HF_HOME" if self.place.name == "hub" else "HF_HUB_CACHE"
 
     def is_here(self) -> bool:
-        """Whether all of its files are; offline, whether there are files that can be read."""
-        return self.part.folder_here() is not None or (is_offline() and self._is_readable())
+        """Whether all of its files are; offline, or in a cache that is read-only, whether there are files to read."""
+        can_bring = not is_offline() and (os.access(self.place, os.W_OK) or not self.place.exists())
+        return self.part.folder_here() is not None or (not can_bring and self._is_readable())
 
     def missing(self) -> Missing:
         """What the Hub has to give; nothing where it does not answer and there are files that can be read.

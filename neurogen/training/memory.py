@@ -6,12 +6,13 @@ import ctypes
 import os
 import platform
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 STATUS, PEAK = Path("/proc/self/status"), "VmHWM:"  # in kB
-MEMINFO, CGROUP_LIMIT = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
+MEMINFO, OWN_GROUPS, GROUPS = Path("/proc/meminfo"), Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 CLEAR_REFS = Path("/proc/self/clear_refs")
 PEAK_OF_PROCESS = "5"  # what Linux resets when this is written there
 M_MMAP_THRESHOLD, LARGE = -3, 65_536  # of glibc's malloc.h; bytes
@@ -35,8 +36,21 @@ def free_memory(device: torch.device) -> int | None:
         return None
     lines = MEMINFO.read_text(encoding="utf-8").splitlines()
     free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    limit = CGROUP_LIMIT.read_text(encoding="utf-8").strip() if CGROUP_LIMIT.exists() else "max"
-    return free if limit == "max" else min(free, int(limit))
+    return min([free, *_limits()])
+
+
+def _limits() -> Iterator[int]:
+    """Of the control groups that this process is in, such as that of its SLURM job, in bytes. Of either version."""
+    for line in OWN_GROUPS.read_text(encoding="utf-8").splitlines() if OWN_GROUPS.exists() else []:
+        _, controllers, group = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top, name = (GROUPS / "memory", "memory.limit_in_bytes") if controllers else (GROUPS, "memory.max")
+        folder = top / group.lstrip("/")
+        for path in (above / name for above in (folder, *folder.parents) if above.is_relative_to(top)):
+            limit = path.read_text(encoding="utf-8").strip() if path.exists() else "max"
+            if limit != "max":
+                yield int(limit)
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from neurogen.data.hub_dataset import part_of
 from neurogen.data.hub_dataset import repository_of as dataset_repository
 from neurogen.data.raw import load_raw
 from neurogen.downloads.fetch import fetch, wait_for
-from neurogen.downloads.hub import HubSource, Part
+from neurogen.downloads.hub import HubSource, Part, hub_cache
 from neurogen.downloads.models import repository_of, weights, whole_model
 from neurogen.errors import UserError
 from neurogen.generator.pretrained import load_pretrained
@@ -204,3 +206,22 @@ def test_a_dataset_that_the_hub_has_not_is_named(web: Web, experiment: Composed,
     config = experiment(*TINY_TEXT, "dataset=sst2", f"dataset.path='{path}'").dataset
     with pytest.raises(UserError, match=rf"{path} is (not on the hub|no folder here)"):
         fetch([HubSource(data_of(config))])
+
+
+def test_a_cache_that_can_only_be_read_is_read(
+    web: Web, backbone: BackboneConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that all of a site share, which another program has filled."""
+    fetch([HubSource(model_of(backbone))])
+    shared = hub_cache()
+    shutil.rmtree(shared / ".locks")
+    monkeypatch.setenv("NEUROGEN_CACHE", str(tmp_path / "mine"))  # no note of what is there
+    before = web.requests.copy()
+    if subprocess.run(["mount", "--bind", "-o", "ro", shared, shared], check=False).returncode:
+        pytest.skip("only root can mount a file system")
+    try:
+        fetch([HubSource(model_of(backbone))])
+        assert load_pretrained(backbone, torch.float32).model.config.hidden_size == 128
+    finally:
+        subprocess.run(["umount", shared], check=True)
+    assert web.requests == before

@@ -31,7 +31,7 @@ AT_ONCE = 3
 MOST_APART_S = 4.0
 
 
-@pytest.mark.parametrize("error", ["ENOLCK", "ENOTSUP"])
+@pytest.mark.parametrize("error", ["ENOLCK", "ENOTSUP", "ENOSYS"])
 @pytest.mark.parametrize("kind", STEPS)
 def test_without_locks_a_step_says_so_and_does_nothing(
     undisturbed: Undisturbed, server: Server, tmp_path: Path, kind: str, error: str

@@ -26,9 +26,24 @@ from tests.hpc.conftest import site
         ("cluster.environment=x", r"cluster.environment=x must be keys with values, \{KEY: VALUE\}"),
         ("cluster.kill_on_invalid_dep=1", "cluster.kill_on_invalid_dep=1 must be true or false"),
         ("cluster.steps.default.nodes=1.5", "cluster.steps.default.nodes=1.5 must be a whole number"),
+        ("+cluster.steps.tune.partition=4", "cluster.steps.tune.partition=4 must be a text or null"),
+        ('+cluster.steps.tune.qos="a\tb"', "cluster.steps.tune.qos=.* has a line break or a control character"),
         ("cluster.steps.default=4", r"cluster.steps.default=4 must be keys with values, \{nodes: 1\}"),
     ],
 )
 def test_a_site_that_makes_no_sense_is_refused(override: str, message: str) -> None:
     with pytest.raises(ClusterError, match=message):
         site(override)
+
+
+def test_a_kind_of_step_may_go_elsewhere() -> None:
+    cluster = site(
+        "cluster=a100", "cluster.partition=gpu", "cluster.account=us", "+cluster.steps.evaluate.partition=cpu"
+    )
+    asked = {kind: cluster.resources(kind) for kind in ("tune", "evaluate", "sweeps")}
+    assert {kind: where.partition for kind, where in asked.items()} == {
+        "tune": "gpu",
+        "evaluate": "cpu",
+        "sweeps": "gpu",
+    }
+    assert {where.account for where in asked.values()} == {"us"}

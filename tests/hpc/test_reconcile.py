@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 
-from hpc.jobs.queue import Record, new_record
-from hpc.jobs.reconcile import take_out_hopeless
+import pytest
+
+from hpc.jobs.attempts import AttemptLog
+from hpc.jobs.queue import Queue, Record, new_record
+from hpc.jobs.reconcile import REMEMBERED_S, failed_nodes, in_flight, take_out_hopeless
 from hpc.jobs.scheduler import TaskState
 
 
@@ -37,3 +41,36 @@ def test_what_waits_for_an_earlier_job_of_a_step_is_not_in_flight() -> None:
     again = dataclasses.replace(record("a", after=[]), name="job-a-again")
     waiting = {"a": (again, 0), "b": (record("b", "a", after=["job-a"]), 0)}
     assert [job.name for job in take_out_hopeless(waiting, {}, set(), set("ab"))] == ["job-b"]
+
+
+@pytest.mark.parametrize(
+    ("state", "exit_status", "is_in_flight"),
+    [
+        ("COMPLETING", 1, False),  # the end of its job takes long
+        ("COMPLETING", 130, True),  # it is put back into the queue
+        ("COMPLETING", 0, True),
+        ("COMPLETING", None, True),
+        ("RUNNING", 1, True),  # an earlier attempt
+    ],
+)
+def test_a_step_that_has_failed_is_not_in_flight_while_its_job_ends(
+    tmp_path: Path, state: str, exit_status: int | None, is_in_flight: bool
+) -> None:
+    queue, job = Queue(tmp_path), record("a", after=[])
+    queue.batch_folder(job.name).mkdir(parents=True)
+    log = AttemptLog(queue.batch_folder(job.name), 0)
+    log.write(dataclasses.replace(log.attempt, exit_status=exit_status))
+    known = {"job-a": [TaskState("a", None, state, "", 5)]}
+    assert in_flight(queue, [job], known) == ({"a": (job, 0)} if is_in_flight else {})
+
+
+def test_a_node_that_failed_is_avoided_for_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And only by steps that are missing."""
+    monkeypatch.setattr("hpc.jobs.scheduler.nodes", lambda: {"n1", "n2"})
+    monkeypatch.setattr("hpc.jobs.scheduler.history", lambda ids: {})
+    known = {"job-a": [TaskState("a", None, "NODE_FAIL", "", 5, node="n1")]}
+    job = record("a", after=[])
+    long_ago = dataclasses.replace(job, submitted=time.time() - REMEMBERED_S - 1)
+    assert failed_nodes([job], known, {"a"}) == ["n1"]
+    assert failed_nodes([job], known, {"b"}) == []
+    assert failed_nodes([long_ago], known, {"a"}) == []

@@ -60,6 +60,7 @@ def test_a_script_asks_for_what_the_site_says(experiment: Composed, tmp_path: Pa
             "--mem=",
         ),
         (["+cluster.additional.exclusive=true", "+cluster.additional.mem=0"], "#SBATCH --exclusive", "--mem=6"),
+        (["cluster.partition=gpu", "+cluster.steps.tune.partition=big"], "#SBATCH --partition=big", "=gpu"),
         (["+cluster.additional.gpu_bind=none"], "#SBATCH --gpu-bind=none", "--gres"),
     ],
 )

@@ -125,6 +125,12 @@ def test_every_node_type_is_checked_once_and_asks_for_little(experiment: Compose
     assert [check.label for check in checks] == ["1-node-1-gpu", "2-nodes-8-ranks-8-gpus", "1-node"]
     asked = [(check.resources.cpus_per_task, check.resources.mem_gb, check.resources.timeout_min) for check in checks]
     assert asked == [(2, 8, 10), (2, 32, 10), (2, 8, 10)]
+    elsewhere = cluster.asking("evaluate", dataclasses.replace(cluster.resources("evaluate"), partition="cpu"))
+    assert [check.resources.partition for check in site_checks(sweep, elsewhere, CODE, sweep.steps)] == [
+        None,
+        "cpu",
+        None,
+    ]
     given = dataclasses.replace(here().resources("check"), mem_gb=1.5, timeout_min=3)
     (check,) = site_checks(sweep, here().asking("check", given), CODE, sweep.steps)
     assert check.resources == given

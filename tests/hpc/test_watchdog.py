@@ -122,6 +122,44 @@ def test_no_thread_is_left_in_the_store_when_a_rank_ends() -> None:
     assert (rank_1.returncode, errors) == (0, "")
 
 
+WATCH = """
+import sys, time, torch
+from hpc.ranks.watchdog import Watchdog
+
+rank, port = int(sys.argv[1]), int(sys.argv[2])
+store = torch.distributed.TCPStore("127.0.0.1", port, is_master=rank == 0)
+watchdog = Watchdog(store, rank, 2, timeout_s=4.0, when_lost=lambda message: None)
+if rank == 0:
+    print(store.port, flush=True)
+with watchdog.watching():
+    for _ in range(140):
+        time.sleep(0.1)
+        watchdog.tick()
+watchdog.leave()
+"""
+
+
+def test_ranks_that_were_suspended_together_go_on() -> None:
+    """As `scontrol suspend` does it, for twice as long as a rank may stand still."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8", "cwd": REPOSITORY}
+    with ExitStack() as processes:
+        ranks, port = [], "0"
+        for rank in ("0", "1"):
+            process = processes.enter_context(subprocess.Popen([sys.executable, "-c", WATCH, rank, port], **pipes))
+            processes.callback(process.kill)
+            assert process.stdout
+            ranks.append(process)
+            port = process.stdout.readline().strip() if rank == "0" else port
+        store = torch.distributed.TCPStore("127.0.0.1", int(port), is_master=False)
+        store.wait(["watchdog/0", "watchdog/1"])
+        for signal_number, pause_s in ((signal.SIGSTOP, 8.0), (signal.SIGCONT, 0.0)):
+            for process in ranks:
+                process.send_signal(signal_number)
+            time.sleep(pause_s)
+        errors = [process.communicate(timeout=120)[1] for process in ranks]
+    assert [process.returncode for process in ranks] == [0, 0], errors
+
+
 class Accumulator:
     """Something that must not live longer than the function that made it."""
 

@@ -139,14 +139,30 @@ def one_process(finished: Finished, tmp_path_factory: pytest.TempPathFactory) ->
     return root
 
 
-@pytest.mark.parametrize(("zero", "until"), [("stage2", "tune"), ("stage3", "sweeps")])
+LEFT_OVER = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "7", "MASTER_ADDR": "nowhere", "MASTER_PORT": "1"}
+
+
+@pytest.mark.parametrize(
+    ("zero", "until", "options", "variables"),
+    [
+        ("stage2", "tune", ["+cluster.additional.export=NONE"], {}),
+        ("stage3", "sweeps", [], LEFT_OVER),  # in the shell that submits, from a program with one process
+    ],
+)
 def test_both_stages_over_two_nodes_do_what_one_process_does(
-    finished: Finished, one_process: Path, sweep: Sweep, tmp_path: Path, zero: str, until: str
+    finished: Finished,
+    one_process: Path,
+    sweep: Sweep,
+    tmp_path: Path,
+    zero: str,
+    until: str,
+    options: list[str],
+    variables: dict[str, str],
 ) -> None:
     """Every rank has its log, and rank 0 alone shows progress. Under stage 3 the table is waited for as well."""
     root = tmp_path / "runs"
     finished.give(root, "reference", "classical")
-    process = sweep(*LONG, *SHORT, f"zero={zero}")
+    process = sweep(*LONG, *SHORT, f"zero={zero}", *options, **variables)
     assert process.returncode == 0, process.stderr
     wait_for(until, lambda: done(root, until))
     for kind in ("inject", "tune"):
@@ -157,6 +173,29 @@ def test_both_stages_over_two_nodes_do_what_one_process_does(
         assert json.loads((stage(root, kind) / "environment.json").read_text())["ranks"] == 2
         last = json.loads((stage(root, kind) / "metrics.json").read_text())["history"][-1]
         assert last.keys() >= {"memory_gb", "memory_gb_of_rank/1", "step_s", "tokens_per_s"}
+
+
+@pytest.fixture
+def grace(lab: Lab) -> Iterator[None]:
+    """Jobs of the partition low have a minute to end when they are preempted."""
+    for seconds in ("60", "0"):
+        update = ["scontrol", "update", "partitionname=low", f"gracetime={seconds}"]
+        subprocess.run(update, check=True, capture_output=True, timeout=60)
+        if seconds == "60":
+            yield
+
+
+def test_preempted_with_a_time_of_grace_it_goes_on(
+    undisturbed: Path, grace: None, disturbed: Callable[..., Path]
+) -> None:
+    """SLURM says that a job has failed which ends within that time, and cancels what waits for it."""
+    root = disturbed()
+    urgent = ["sbatch", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=true"]
+    subprocess.run(urgent, check=True, capture_output=True, timeout=300)
+    wait_for("stage 1", lambda: attempts(root)[-1] == 0)
+    assert attempts(root) == [130, 0]
+    assert_same_bits(root, undisturbed)
+    wait_for("stage 2", lambda: done(root, "tune"))
 
 
 def test_preempted_and_requeued_it_goes_on(undisturbed: Path, disturbed: Callable[..., Path]) -> None:
