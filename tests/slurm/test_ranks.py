@@ -19,6 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from slurm.lab.lab import Lab
 from tests.conftest import TINY
 from tests.hpc.test_ranks import assert_same, stage
 from tests.slurm.conftest import (
