@@ -9,12 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from enum import StrEnum
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from hpc.errors import ClusterError
 
 NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list, [A,B]"}
+
+
+@cache
+def _hints(schema: type) -> dict[str, Any]:
+    """The types of its fields; many records are of one dataclass."""
+    return get_type_hints(schema)
 
 
 def require_fields(section: str, values: Any, schema: type) -> None:
@@ -26,7 +33,7 @@ def require_fields(section: str, values: Any, schema: type) -> None:
     if unknown or missing:
         problem = f"unknown {', '.join(sorted(unknown))}" if unknown else f"missing {', '.join(sorted(missing))}"
         raise ClusterError(f"{section}: {problem}; allowed: {', '.join(sorted(allowed))}")
-    for name, kind in get_type_hints(schema).items():
+    for name, kind in _hints(schema).items():
         if not _fits(values[name], kind):
             kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
             expected = " or ".join(_name(part) for part in kinds)
@@ -35,7 +42,8 @@ def require_fields(section: str, values: Any, schema: type) -> None:
 
 def require_types(item: Any) -> None:
     """Raises TypeError where a field of a dataclass has a value of another type; for what was read from a file."""
-    for name, kind in get_type_hints(type(item)).items():
+    schema: type = type(item)
+    for name, kind in _hints(schema).items():
         if not _fits(getattr(item, name), kind):
             raise TypeError(f"{name}={getattr(item, name)!r}")
 

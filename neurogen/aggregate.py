@@ -24,6 +24,7 @@ from neurogen.study import costs
 from neurogen.study.execution import in_order
 from neurogen.study.pipeline import Aggregate, Evaluate
 from neurogen.study.results import to_json
+from neurogen.study.step import name_of
 
 TABLE = "results.json"
 
@@ -83,7 +84,7 @@ def why_missing(evaluation: Evaluate) -> str:
     """The evaluation, and the first steps on its way that are not done."""
     undone = [step for step in in_order(evaluation) if not step.is_done]
     first = [step for step in undone if all(needed.is_done for needed in step.needs)]
-    return f"{evaluation.label}: not done: {', '.join(f'{step.kind}-{step.key}' for step in first)}"
+    return f"{evaluation.label}: not done: {', '.join(map(name_of, first))}"
 
 
 def accuracies_of(evaluations: Sequence[Evaluate]) -> list[float | None]:
@@ -98,7 +99,7 @@ def write_hparams(rows: Sequence[Row], folder: Path) -> None:
     """A run per row for TensorBoard's HParams page: settings beside what they gave."""
     from neurogen.events import Events
     from neurogen.report.formats import slug
-    from neurogen.report.tables import names_of
+    from neurogen.report.study_tables import names_of
 
     for row in rows:
         measured = {name: getattr(row, name) for name in ("classical_mean", "generated_mean")}

@@ -1,6 +1,6 @@
 """What networks can be generated: the command `neurogen targets`.
 
-in:  the words that `neurogen run` takes, of which dataset= and backbone= count
+in:  the words that `neurogen run` takes, of which dataset=, backbone=, target= and generator.block_tokens= count
 out: for every target of conf/target its parameters, the values of its buffers, its parameter tokens, and whether it can
      be generated for these data with this backbone; nothing is trained
 

@@ -2,7 +2,7 @@
 
 What cannot work is refused here, before anything is trained or queued, in one line: what was given, what is allowed,
 what to do. Types, allowed values and limits of single numbers are checked by the dataclasses of neurogen/config; the
-rules that join several keys follow here, one function for each section.
+rules that join several keys follow here or, where they are of one section, in neurogen/config.
 
 This module imports no torch.
 """

@@ -15,7 +15,9 @@ import re
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
+from functools import cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
 from typing import Any
 
 from neurogen.errors import UserError, one_line
@@ -75,8 +77,13 @@ def _package(what: str) -> Distribution:
 
 def _meanings(max_strokes: int) -> dict[str, list[tuple[str, bool]]]:
     """Characters that can be written, with their meanings, each once, and whether these are English."""
-    drawn = {path.name for path in (_package("strokes").files or []) if path.suffix == ".svg"}
-    file = dictionary().locate_file(DATABASE)
+    strokes, file = _package("strokes"), Path(str(dictionary().locate_file(DATABASE)))
+    drawn = frozenset(path.name for path in strokes.files or [] if path.suffix == ".svg")
+    return _meanings_of(drawn, file, max_strokes)
+
+
+@cache
+def _meanings_of(drawn: frozenset[str], file: Path, max_strokes: int) -> dict[str, list[tuple[str, bool]]]:
     by_character: dict[str, dict[str, tuple[str, bool]]] = {}
     try:
         with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:

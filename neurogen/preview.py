@@ -83,7 +83,7 @@ def show(request: Request) -> None:
         raise UserError(f"out={request.out} is for pictures; {dataset.name} has texts, which are printed")
     from neurogen.data.raw import load_raw
     from neurogen.data.report import DataReport
-    from neurogen.report.tables import data
+    from neurogen.report.study_tables import data
     from neurogen.report.terminal import console_here, rich_table
 
     raw, console = load_raw(dataset), console_here()

@@ -21,8 +21,9 @@ from neurogen.config import Experiment
 from neurogen.config.exact import UNLIKE, exact_converter
 from neurogen.errors import Interrupted, UserError
 from neurogen.inputs import Inputs
+from neurogen.study.execution import in_order
 from neurogen.study.pipeline import Aggregate, Classical, Evaluate, Inject, Reference, Tune
-from neurogen.study.step import Step
+from neurogen.study.step import Step, name_of
 from neurogen.study.task_spec import Embed
 
 if TYPE_CHECKING:
@@ -48,15 +49,10 @@ class Settings:
 def describe(steps: Sequence[Step]) -> dict[str, Any]:
     """Steps with all that they need: {asked: [NAME], steps: {NAME: fields, with names in place of steps}}."""
     described: dict[str, Any] = {}
-
-    def visit(step: Step) -> None:
-        if name_of(step) not in described:
-            for needed in step.needs:
-                visit(needed)
-            described[name_of(step)] = _FIELDS[type(step)](step)
-
     for step in steps:
-        visit(step)
+        for needed in in_order(step):
+            if name_of(needed) not in described:
+                described[name_of(needed)] = _FIELDS[type(needed)](needed)
     return {"asked": [name_of(step) for step in steps], "steps": described}
 
 
@@ -83,11 +79,6 @@ def step_from(description: Any, index: int) -> Step:
     if step is None:
         raise UserError(f"step {index} has no name in its description; submit it again")
     return step
-
-
-def name_of(step: Step) -> str:
-    """KIND-KEY."""
-    return f"{step.kind}-{step.key}"
 
 
 def settings_of(experiment: Experiment) -> dict[str, Any]:

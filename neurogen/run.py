@@ -1,4 +1,4 @@
-"""Run an experiment: config in, finished table out. The only module that imports Hydra.
+"""Run an experiment: config in, finished table out. Beside overrides.py the only module that imports Hydra.
 
 in:  the command line, or a list of overrides
 out: the folders of the steps below `root`, and the table on the terminal

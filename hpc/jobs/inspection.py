@@ -154,10 +154,12 @@ class Rank:
         if not is_same:
             raise ClusterError(f"what is written below {self.check.root} reads otherwise; mend that file system")
         ranks = range(self.placement.size)
-        have_begun = self._wait_until(
-            lambda: all(rank in self._said() or self._path(rank, "begun").exists() for rank in ranks),
-            LIMITS[Phase.root],
-        )
+
+        def all_have_begun() -> bool:
+            absent = {rank for rank in ranks if not self._path(rank, "begun").exists()}
+            return not absent or absent <= set(self._said())
+
+        have_begun = self._wait_until(all_have_begun, LIMITS[Phase.root])
         if not have_begun and self.placement.rank != 0:
             raise ClusterError(f"does not see what other nodes write below {self.check.root}; is it one file system?")
 

@@ -35,6 +35,7 @@ def run_locally(sweep: Sweep, num_parallel: int) -> None:
     """Run what is not done. Raises nothing for failed steps, and KeyboardInterrupt if this process is stopped."""
     folder = Queue(sweep.root).batch_folder(f"local-{sweep.last.key}")
     folder.mkdir(parents=True, exist_ok=True)
+    sweep.write_configs()
     sweep.write_manifest()
     steps = {index: step for index, step in enumerate(sweep.steps) if not step.is_done}
     Payload.of(sweep, sweep.steps, max_requeues=0).write(folder)  # all: the same for a second command beside this one

@@ -19,18 +19,17 @@ InFlight = dict[str, tuple[Record, int]]  # by step identity: the job that waits
 
 def in_flight(queue: Queue, records: Sequence[Record], known: scheduler.States) -> InFlight:
     """The steps that wait or run. Raises ClusterError where a note of a job is broken."""
-    jobs = {
-        step: (record, record.steps.index(step))
+    return {
+        step: (record, index)
         for record in records
         for step, task in record.states(known).items()
-        if task.is_active
+        if task.is_active and not _has_failed(queue, record, index := record.steps.index(step), task)
     }
-    return {step: job for step, job in jobs.items() if not _has_failed(queue, *job, known)}
 
 
-def _has_failed(queue: Queue, record: Record, index: int, known: scheduler.States) -> bool:
+def _has_failed(queue: Queue, record: Record, index: int, task: scheduler.TaskState) -> bool:
     """The step has failed by its own note, and only the end of its job takes long: a node's epilog that hangs."""
-    if record.states(known)[record.steps[index]].state != "COMPLETING":
+    if task.state != "COMPLETING":
         return False
     attempts = attempts_of(queue.batch_folder(record.name), index)
     return bool(attempts) and attempts[-1].exit_status not in (None, 0, STOPPED)
@@ -46,11 +45,11 @@ def take_out_hopeless(
     """
     hopeless: list[Record] = []
     while True:
+        jobs = {record.name: record for step, (record, _) in waiting.items() if step in identities}
         more = {
-            record.name: record
-            for step, (record, _) in waiting.items()
-            if step in identities
-            and all(task.state in scheduler.PENDING for task in record.states(known).values())
+            name: record
+            for name, record in jobs.items()
+            if all(task.state in scheduler.PENDING for task in record.states(known).values())
             and any(
                 needed not in done and (needed not in waiting or waiting[needed][0].name not in record.after)
                 for needed in record.needs
@@ -81,11 +80,14 @@ def failed_nodes(records: Sequence[Record], known: scheduler.States, missing: Co
     recent = [record for record in records if record.submitted > since]
     newest = {step: record for record in recent for step in record.steps if step in missing}
     remembered = scheduler.history(str(record.job_id) for record in newest.values())
+    indices = dict[str, set[int | None]]()  # of those steps in each job
+    for step, record in newest.items():
+        indices.setdefault(record.name, {None}).add(record.steps.index(step))
     failed = {
         task.node
-        for step, record in newest.items()
+        for record in {record.name: record for record in newest.values()}.values()
         for task in [*record.states(known).values(), *remembered.get(record.name, [])]
-        if task.state in scheduler.NODE_FAILURE and task.index in (None, record.steps.index(step))
+        if task.state in scheduler.NODE_FAILURE and task.index in indices[record.name]
     }
     site = scheduler.nodes() if failed else set()
     return sorted(failed & site) if site - failed else []

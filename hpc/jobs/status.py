@@ -67,10 +67,10 @@ class Overview:
             for step in record.steps:
                 by_step.setdefault(step, []).append(record)
         answer = _answer_on(manifest.steps, by_step, queue)
-        newest = [by_step[step.identity][-1] for step in manifest.steps if by_step[step.identity]]
+        newest = (by_step[step.identity][-1] for step in manifest.steps if by_step[step.identity])
         stuck = {
             str(record.job_id)
-            for record in newest
+            for record in {record.name: record for record in newest}.values()
             if not answer.silence and any(task.is_stuck for task in record.states(answer.known).values())
         }
         view = QueueView(queue, answer)

@@ -53,11 +53,12 @@ def submit(sweep: Sweep, cluster: Cluster, tried: Collection[str] = (), only_che
     require_possible(sweep, cluster)
     queue = Queue(sweep.root)
     with queue.locked(), without_job_environment():
+        sweep.write_configs()
         sweep.write_manifest()
         code = sweep.snapshot()
-        queue.settle(scheduler.query(record.name for record in queue.records()))
+        known = scheduler.query(record.name for record in queue.records())
+        queue.settle(known)
         records = queue.records()
-        known = scheduler.query(record.name for record in records)
         steps = sweep.steps
         identities = {identity(step) for step in steps}
         done = {identity(step) for step in steps if step.is_done} | passed(sweep.root)

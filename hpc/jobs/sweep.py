@@ -135,17 +135,20 @@ class Sweep:
         return in_order([self.last])
 
     def write_manifest(self, checks: Sequence[ManifestStep] = ()) -> Path:
-        """Write the manifest, and the points' configs beside it; `checks` come before the steps. Returns its path."""
+        """Write the manifest; `checks` come before the steps. Returns its path."""
         path = self.last.folder / MANIFEST
         steps = [*checks, *map(ManifestStep.of, self.steps)]
         points = [list(overrides) for overrides in self.overrides]
         command = f"cd {shlex.quote(os.getcwd())} && {shlex.join(sys.orig_argv)}"
         write_json(path, asdict(Manifest(str(self.root.absolute()), points, steps, command)))
-        configs = path.parent / "configs"
-        configs.mkdir(exist_ok=True)
+        return path
+
+    def write_configs(self) -> None:
+        """Write every point's config beside the manifest."""
+        configs = self.last.folder / "configs"
+        configs.mkdir(parents=True, exist_ok=True)
         for index, text in enumerate(as_yaml(self.configs)):
             write_bytes(configs / f"{index:04d}.yaml", text.encode())
-        return path
 
     def code_folder(self) -> Path:
         """Where `snapshot` puts the code. Raises ClusterError as it does."""

@@ -21,7 +21,7 @@ from neurogen.study.costs import KindCost, Ledger
 from neurogen.study.execution import in_order
 from neurogen.study.graph import evaluations_of
 from neurogen.study.pipeline import Classical, Evaluate, Inject, Reference, Tune
-from neurogen.study.step import Step
+from neurogen.study.step import Step, name_of
 
 LOAD_GB_PER_S = 1.0  # assumed, of a shared file system
 TEXTS_PER_S = 10_000  # assumed, of a tokenizer
@@ -54,7 +54,7 @@ def ledger_of(
         if cost_key not in known:
             known[cost_key] = estimate(e)
         for step in in_order(evaluation):
-            name = f"{step.kind}-{step.key}"
+            name = name_of(step)
             if name not in costs:
                 costs[name] = step_cost(step, e, known[cost_key], measured)
     kinds = tuple(kind_cost(kind, [cost for cost in costs.values() if cost.step.kind == kind]) for kind in StepKind)
@@ -82,8 +82,7 @@ def step_cost(step: Step, e: Experiment, cost: Estimate, measured: Measured) -> 
     estimated = num_units * seconds_per_unit + once
     if step.is_done:
         return StepCost(step, estimated, float(step.metrics()["seconds"]))
-    rate = measured.rate(step)
-    return StepCost(step, estimated, None if rate is None else num_units * rate.seconds_per_unit)
+    return StepCost(step, estimated, None if (rate := measured.rate(step)) is None else num_units * rate)
 
 
 def work_of(step: Step, e: Experiment, cost: Estimate) -> tuple[float, float, float]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,14 +33,6 @@ DECISIVE: Mapping[StepKind, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class Rate:
-    """Finished steps that are alike."""
-
-    num_steps: int
-    seconds_per_unit: float
-
-
 class Measured:
     """The finished steps under a root."""
 
@@ -49,18 +40,21 @@ class Measured:
         self.root = root
 
     @cached_property
-    def rates(self) -> dict[str, Rate]:
-        """By what makes steps alike. Raises UserError for a finished step whose files cannot be read."""
+    def rates(self) -> dict[str, float]:
+        """Seconds per unit of work, by what makes steps alike.
+
+        Raises UserError for a finished step whose files cannot be read.
+        """
         steps: dict[str, list[tuple[float, float]]] = defaultdict(list)
         for kind in DECISIVE:
             for marker in sorted(self.root.glob(f"{kind}/*/{store.DONE}")):
                 about, metrics = (store.read_json(marker.parent / name) for name in ("config.json", "metrics.json"))
                 label = marker.parent.name.rpartition("-")[0]
                 steps[alike(kind, label, about)].append((units(kind, about, metrics), metrics["seconds"]))
-        return {key: Rate(len(done), sum(s for _, s in done) / sum(u for u, _ in done)) for key, done in steps.items()}
+        return {key: sum(s for _, s in done) / sum(u for u, _ in done) for key, done in steps.items()}
 
-    def rate(self, step: Step) -> Rate | None:
-        """That of steps like this one."""
+    def rate(self, step: Step) -> float | None:
+        """Seconds per unit of work of steps like this one."""
         about = json.loads(json.dumps(plain(step, identity=False)))
         return self.rates.get(alike(step.kind, step.label, about))
 

@@ -115,22 +115,14 @@ def image_folder(config: DatasetConfig) -> RawSplits:
     return replace(raw, validation=splits.get(SplitName.VALIDATION), notes=(*folder.notes, *remarks))
 
 
-def read_pictures(
+def read_labelled(
     folder: Path, classes: tuple[str, ...], channels: int, size: tuple[int, int]
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """(pixels [pictures, channels, height, width], labels) of all pictures in folder/CLASS/*.
+) -> tuple[Labelled, tuple[str, ...]]:
+    """All pictures in folder/CLASS/*, [pictures, channels, height, width], and notes on what was left out or changed.
 
     Pictures become grey for one channel, RGB otherwise, and are resized to `size`, (height, width) in pixels.
     Raises UserError where there is no picture, a broken one, or a folder that is none of the classes.
     """
-    labelled, _ = read_labelled(folder, classes, channels, size)
-    return labelled.samples, labelled.labels
-
-
-def read_labelled(
-    folder: Path, classes: tuple[str, ...], channels: int, size: tuple[int, int]
-) -> tuple[Labelled, tuple[str, ...]]:
-    """As `read_pictures`, with notes on what was left out or changed."""
     files, notes = list_labelled(folder, classes)
     pixels, remarks = read_all(files.paths, channels, size)
     return Labelled.of(pixels, files.labels), (*notes, *remarks)

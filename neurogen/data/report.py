@@ -11,8 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from neurogen.data.dataset import Dataset
     from neurogen.data.raw import RawSplits
@@ -35,6 +33,8 @@ class DataReport:
     @staticmethod
     def of(name: str, data: Dataset | RawSplits) -> DataReport:
         """The report of data that has all three splits."""
+        import numpy as np  # a finished run is shown without it
+
         assert data.validation is not None
         train, validation, test = (
             tuple(np.bincount(np.asarray(split.labels), minlength=len(data.class_names)).tolist())

@@ -31,7 +31,7 @@ from neurogen.study.results import (
     to_json,
 )
 from neurogen.study.rows import DOUBTFUL, NAMES, FewShotSummary, NamingSummary, PopulationSummary, Row, Status
-from neurogen.study.step import Step, flat
+from neurogen.study.step import Step, flat, name_of
 
 INDEPENDENT = (Population.CLASSICAL, Population.ZOO)  # networks that are each trained by themselves
 OPTIONAL = ("recipe.inject.", "recipe.adapt.", "source.")  # settings of what a point may do without
@@ -117,6 +117,7 @@ def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> Row:
     results = [evaluation.result() for evaluation in done]
     populations = summaries_of(results)
     steps = [step for step in steps_of(evaluations) if step.is_done]
+    metrics = {name_of(step): step.metrics() for step in steps}
     environments = [from_json(Environment, step.environment(), step.folder) for step in steps]
     values: dict[str, Any] = {
         **dict(zip(NAMES, cell, strict=True)),
@@ -124,7 +125,7 @@ def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> Row:
         "n_expected": sum(evaluation.evaluate.num_contexts for evaluation in evaluations),
         **accuracies_of(populations),
         **paper_of(cell, evaluations),
-        "gpu_hours": round(sum(step.metrics()["gpu_hours"] for step in steps), 3),
+        "gpu_hours": round(sum(measured["gpu_hours"] for measured in metrics.values()), 3),
         "validation": rounded(2, [100 * result.validation_accuracy for result in results]),
         "steps_to_90": rounded(1, [steps_to_90(evaluation) for evaluation in done]),
         "n_seeds": len(done),
@@ -132,7 +133,7 @@ def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> Row:
         "commits": sorted({environment.commit or "unknown" for environment in environments}),
         "machines": sorted({machine_of(environment) for environment in environments}),
         "revisions": sorted({f"{name} {commit}" for e in environments for name, commit in e.revisions.items()}),
-        "seconds": {f"{step.kind}-{step.key}": step.metrics()["seconds"] for step in steps},
+        "seconds": {step: measured["seconds"] for step, measured in metrics.items()},
         "populations": to_json(populations),
     }
     if results:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from neurogen import store
-from neurogen.report import tables
+from neurogen.report import study_tables, tables
 from neurogen.report.table import Table
 from neurogen.study.results import from_json, to_json
 from neurogen.study.rows import COLUMNS, NAMES, Row
@@ -27,7 +27,7 @@ def write_study(rows: Sequence[Row], folder: Path) -> None:
     """All tables of a study."""
     store.write_json(folder / "results.json", to_json(list(rows)))
     store.write_file(folder / "results.csv", lambda path: write_csv(rows, path))
-    table = tables.of_study(rows)
+    table = study_tables.of_study(rows)
     store.write_text(folder / "results.md", markdown(table, title=False))
     store.write_text(folder / "results.tex", latex(table))
     for row in rows:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from neurogen import store
 from neurogen.data.report import FILE, DataReport
-from neurogen.report import tables
+from neurogen.report import study_tables, tables
 from neurogen.report.cells import settings_of, varied_keys
 from neurogen.report.formats import slug
 from neurogen.report.table import MISSING, Table, spread
@@ -88,10 +88,10 @@ def write_report(
             )
             for index in range(len(rows))
         ],
-        summary=tables.of_study(rows),
+        summary=study_tables.of_study(rows),
         settings=settings(labels, cells),
-        data=tables.data(reports) if (reports := data_reports(cells)) else None,
-        costs=tables.costs(ledger) if ledger is not None else None,
+        data=study_tables.data(reports) if (reports := data_reports(cells)) else None,
+        costs=study_tables.costs(ledger) if ledger is not None else None,
         pictures=pictures.of_study,
         num_drawn=sum(bool(of_row) for of_row in pictures.of_rows),
         tiles=tiles(rows),
@@ -137,7 +137,7 @@ def spread_columns(table: Table) -> set[int]:
 
 def labels_of(rows: Sequence[Row]) -> list[str]:
     """What tells a row from the others; of a single row, or where nothing does, dataset and target."""
-    varied = tables.varied_names(rows) or ["dataset", "target"]
+    varied = study_tables.varied_names(rows) or ["dataset", "target"]
     return [" · ".join(filter(None, (getattr(row, name) for name in varied))) for row in rows]
 
 
@@ -169,7 +169,7 @@ def _tiles_of_study(rows: Sequence[Row]) -> list[Tile]:
     return [
         Tile("difference", span, "points, generated − classical"),
         Tile("rows", f"{len(measured)} of {len(rows)}", "are measured"),
-        Tile("seeds", " to ".join(map(str, {*seeds[:1], *seeds[-1:]})) or MISSING, "per row"),
+        Tile("seeds", " to ".join(map(str, dict.fromkeys((*seeds[:1], *seeds[-1:])))) or MISSING, "per row"),
         Tile("time", f"{tables.minutes_of(rows):.0f} min", "all steps together"),
     ]
 
@@ -214,7 +214,7 @@ def table_html(rows: Sequence[Row]) -> str:
     from tabulate import tabulate
 
     is_single = len(rows) == 1 and bool(rows[0].populations)
-    table = tables.networks(rows[0]) if is_single else tables.of_study(rows)
+    table = tables.networks(rows[0]) if is_single else study_tables.of_study(rows)
     alignment = [*["left"] * table.num_names, *["right"] * (len(table.header) - table.num_names)]
     return str(tabulate(table.rows, table.header, tablefmt="html", disable_numparse=True, colalign=alignment))
 

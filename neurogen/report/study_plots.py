@@ -32,7 +32,8 @@ from neurogen.report.figures import (
     picture_of,
 )
 from neurogen.report.formats import slug
-from neurogen.report.tables import LABELS, heading, varied_names
+from neurogen.report.study_tables import varied_names
+from neurogen.report.tables import LABELS, heading
 from neurogen.study.pipeline import Evaluate
 from neurogen.study.results import Population, measured
 from neurogen.study.rows import Row

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.measure import Measurement
 
 from neurogen import store
-from neurogen.report import formats, html, tables
+from neurogen.report import formats, html, study_tables, tables
 from neurogen.report.table import Table
 from neurogen.report.tables import LABELS
 from neurogen.study import costs
@@ -90,7 +90,7 @@ def _show_row(row: Row, console: Console) -> None:
 
 
 def _show_study(rows: Sequence[Row], name: str, console: Console) -> None:
-    whole = tables.of_study(rows)
+    whole = study_tables.of_study(rows)
     part = _fitting(whole, console)
     console.print()
     console.print(rich_table(part, name))
@@ -184,7 +184,7 @@ def show_estimate(experiment: Experiment, estimate: Estimate, plans: Sequence[Pl
 
 def show_costs(ledger: Ledger) -> None:
     """Print what the steps of a study took and will take."""
-    table = tables.costs(ledger)
+    table = study_tables.costs(ledger)
     console = console_here()
     console.print(rich_table(table, "time of all steps"))
     console.print(table.note, style="dim")

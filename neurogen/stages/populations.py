@@ -85,7 +85,7 @@ def measure(populations: Mapping[str, Networks], zoo: Networks, evaluator: Evalu
         for name, networks in populations.items():
             result = results[name] = PopulationResult(accuracy=[], max_iou=[], min_l2=[], spread=spread_of(networks))
             for index, flat in enumerate(networks):
-                mistakes = evaluator.mistakes(flat)
+                mistakes = zoo_mistakes[index] if name == Population.ZOO else evaluator.mistakes(flat)
                 result.accuracy.extend(accuracies_of(mistakes.unsqueeze(0)))
                 others = [other for other in range(len(zoo)) if name != Population.ZOO or other != index]
                 if others:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from neurogen.config import StepKind
 from neurogen.errors import Interrupted, UserError
-from neurogen.study.step import Step
+from neurogen.study.step import Step, name_of
 
 if TYPE_CHECKING:
     from neurogen.training.runtime import Runtime
@@ -26,7 +26,7 @@ def in_order(last: Step) -> list[Step]:
     ordered: dict[str, Step] = {}
 
     def visit(step: Step) -> None:
-        name = f"{step.kind}-{step.key}"
+        name = name_of(step)
         if name not in ordered:
             for needed in step.needs:
                 visit(needed)

@@ -18,7 +18,7 @@ class FewShotSummary:
     n: int
     many: float
     generated: float
-    generated_std: float | None  # between contexts
+    generated_std: float | None  # over the means of the seeds; over contexts where there is one seed
     zoo: float
     gain: float  # of the generated network over the zoo's, paired
     gain_error: float | None  # standard error of that

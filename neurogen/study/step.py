@@ -148,6 +148,11 @@ def _steps_in(value: Any) -> list[Step]:
     return [step for item in value for step in _steps_in(item)] if isinstance(value, tuple) else []
 
 
+def name_of(step: Step) -> str:
+    """KIND-KEY, which no other step has."""
+    return f"{step.kind}-{step.key}"
+
+
 def plain(config: Any, identity: bool) -> dict[str, Any]:
     """A dataclass as JSON can hold it, with keys instead of steps; with `identity` only what determines a result."""
 
@@ -155,7 +160,7 @@ def plain(config: Any, identity: bool) -> dict[str, Any]:
         if isinstance(value, SCALARS):
             return value
         if isinstance(value, Step):
-            return f"{value.kind}-{value.key}"
+            return name_of(value)
         if isinstance(value, tuple):
             return [of(item) for item in value]
         if isinstance(value, list):

@@ -41,7 +41,7 @@ def build_network(config: TargetConfig, shape: DataShape) -> nn.Module:
 
 def lenet(shape: ImageShape) -> nn.Module:
     """LeNet-5 (paper reference [41]) with ReLU and max pooling, for images of at least 12×12 pixels."""
-    height, width = _feature_map(_feature_map((shape.height, shape.width), 0, 2), 4, 2)
+    height, width = _pooled(_pooled((shape.height, shape.width)), shrink=4)
     if min(height, width) < 1:
         raise UserError(_too_small("lenet", 12, shape))
     return nn.Sequential(
@@ -131,8 +131,8 @@ def _is_count(number: object) -> bool:
     return isinstance(number, int) and not isinstance(number, bool) and number >= 1
 
 
-def _feature_map(size: tuple[int, int], shrink: int, pool: int) -> tuple[int, int]:
-    return (size[0] - shrink) // pool, (size[1] - shrink) // pool
+def _pooled(size: tuple[int, int], shrink: int = 0) -> tuple[int, int]:
+    return (size[0] - shrink) // 2, (size[1] - shrink) // 2
 
 
 def _too_small(target: str, least: int, shape: ImageShape) -> str:

@@ -12,7 +12,7 @@ import pytest
 from neurogen.config import Experiment, StepKind
 from neurogen.cost.estimate import Estimate, estimate
 from neurogen.cost.ledger import CONDITIONS, FORWARD, LOAD_GB_PER_S, ledger_of
-from neurogen.report import tables
+from neurogen.report import study_tables
 from neurogen.study.costs import KindCost, Ledger
 from tests.conftest import FinishedRun, tiny
 
@@ -117,10 +117,10 @@ def test_steps_that_points_share_count_once(tmp_path: Path) -> None:
 
 def test_the_table_says_what_is_to_come_and_how_that_is_known(tiny_run: FinishedRun) -> None:
     e, other = (tiny(tiny_run.folder / "runs", *words) for words in ([], ["target=cnn"]))
-    table = tables.costs(ledger_of([e, other], known(e) | known(other)))
+    table = study_tables.costs(ledger_of([e, other], known(e) | known(other)))
     assert [cells[-1] for cells in table.rows] == ["estimate (1)"] * 5
     assert table.note.startswith("In all ")
-    finished = tables.costs(ledger_of([e], known(e)))
+    finished = study_tables.costs(ledger_of([e], known(e)))
     assert finished.header == ("step", "steps", "done", "took", "estimated")
 
 

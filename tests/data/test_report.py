@@ -10,7 +10,7 @@ import pytest
 from neurogen import store
 from neurogen.data.raw import Labelled, RawSplits, load_raw
 from neurogen.data.report import FILE, DataReport
-from neurogen.report import tables
+from neurogen.report import study_tables
 from neurogen.stages.data_report import note_what_was_read, say_what_was_read
 from neurogen.study.results import from_json, to_json
 from neurogen.training.runtime import Runtime
@@ -65,14 +65,14 @@ def test_a_class_without_pictures_says_what_was_left_out(experiment: Composed, t
 
 
 def test_the_table_of_one_dataset_has_its_classes_and_of_several_each_dataset() -> None:
-    table = tables.data([REPORT])
+    table = study_tables.data([REPORT])
     assert list(table.rows) == [
         ("cat", "18", "2", "5"),
         ("dog", "18", "2", "1,005"),
         ("all classes", "36", "4", "1,010"),
     ]
     assert table.note == "animals: left out: 3 files .txt."
-    several = tables.data([REPORT, DataReport("b", ("x",), (1,), (2,), (3,))])
+    several = study_tables.data([REPORT, DataReport("b", ("x",), (1,), (2,), (3,))])
     assert list(several.rows) == [
         ("animals", "2", "36", "4", "1,010", "25 to 1,025"),
         ("b", "1", "1", "2", "3", "6 to 6"),

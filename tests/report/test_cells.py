@@ -17,8 +17,8 @@ from neurogen.report import paper, tables
 from neurogen.report.cells import averaged, cells_of, few_shot_of, row_of, summaries_of
 from neurogen.report.figures import save
 from neurogen.report.formats import latex, markdown, slug
+from neurogen.report.study_tables import of_study
 from neurogen.report.table import Table
-from neurogen.report.tables import of_study
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Aggregate
