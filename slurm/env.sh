@@ -12,6 +12,9 @@ if [[ ! -x "$NEUROGEN_VENV/bin/python" ]]; then
     exit 1
 fi
 export PATH="$NEUROGEN_VENV/bin:$PATH"
+if [[ -n "${SLURM_JOB_ID:-}" ]]; then
+    unset RANK WORLD_SIZE LOCAL_RANK MASTER_ADDR MASTER_PORT # of other ranks, left over where sbatch was called
+fi
 if [[ -n "${SLURM_JOB_ID:-}" && " $* " != *" fetch=false "* ]]; then
     export HF_HUB_OFFLINE=1 # jobs download nothing: slurm/sweep.sh has fetched it
 fi

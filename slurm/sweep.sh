@@ -7,6 +7,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+if [[ -n "${SLURM_JOB_ID:-}" ]]; then # inside salloc: what it was given is not for the jobs
+    for name in ${!SLURM_@}; do
+        case $name in
+        SLURM_CONF | SLURM_CONF_SERVER | SLURM_CLUSTERS | SLURM_JWT | SLURM_SACK_*) ;;
+        *) unset "$name" ;;
+        esac
+    done
+fi
 # shellcheck source=slurm/env.sh
 source slurm/env.sh
 

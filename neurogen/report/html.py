@@ -146,7 +146,7 @@ def tiles(rows: Sequence[Row]) -> list[Tile]:
     if len(rows) > 1:
         return _tiles_of_study(rows)
     (row,) = rows
-    if row.generated_mean is None or row.classical_mean is None:
+    if row.difference is None:
         return []
     generated, classical = (
         f"{spread(mean, std)} %"
@@ -156,14 +156,14 @@ def tiles(rows: Sequence[Row]) -> list[Tile]:
     return [
         Tile("generated", generated, f"{row.n_ok} {counted}"),
         Tile("classical training", classical, f"{row.n_classical} {counted}"),
-        Tile("difference", f"{row.generated_mean - row.classical_mean:+.2f}", "points, generated − classical"),
+        Tile("difference", f"{row.difference:+.2f}", "points, generated − classical"),
         Tile("zoo mean network", f"{spread(row.zoo_mean_network, None)} %", "what stage 1 aims at"),
     ]
 
 
 def _tiles_of_study(rows: Sequence[Row]) -> list[Tile]:
     measured = [row for row in rows if row.ratio is not None]
-    gaps = [row.generated_mean - row.classical_mean for row in measured if row.generated_mean and row.classical_mean]
+    gaps = [row.difference for row in measured if row.difference is not None]
     seeds = sorted({row.n_seeds for row in measured})
     span = f"{min(gaps):+.2f} to {max(gaps):+.2f}" if gaps else MISSING
     return [

@@ -98,11 +98,10 @@ def of_study(rows: Sequence[Row]) -> Table:
 
 
 def _figures(row: Row) -> tuple[str, ...]:
-    classical, generated = row.classical_mean, row.generated_mean
     return (
-        spread(classical, row.classical_std),
-        spread(generated, row.generated_std),
-        f"{generated - classical:+.2f}" if classical is not None and generated is not None else "",
+        spread(row.classical_mean, row.classical_std),
+        spread(row.generated_mean, row.generated_std),
+        "" if row.difference is None else f"{row.difference:+.2f}",
         fixed(row.validation, 2),
         fixed(row.steps_to_90, 0),
         f"{row.n_classical}, {row.n_seeds} × {row.n_ok // max(1, row.n_seeds)}",

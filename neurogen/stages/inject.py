@@ -17,7 +17,7 @@ from torch import Tensor
 
 from neurogen.config import ScaleKind, StageConfig
 from neurogen.data.folders import SplitName
-from neurogen.generator.folder import build_generator, save_generator
+from neurogen.generator.folder import build_generator
 from neurogen.generator.known import KnownRows, rows_in
 from neurogen.generator.latent import Code
 from neurogen.generator.losses import ZooMoments, injection_loss
@@ -28,7 +28,7 @@ from neurogen.stages.data_report import say_what_was_read
 from neurogen.stages.episode import Episode, SameTask
 from neurogen.stages.prompt import draw_prompt
 from neurogen.stages.task_data import TaskData
-from neurogen.stages.validation import note_known, validation_of
+from neurogen.stages.training import train_generator
 from neurogen.study.pipeline import Inject, Zoo
 from neurogen.study.task_spec import require_same_model
 from neurogen.targets.networks import build_network
@@ -36,7 +36,7 @@ from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.targets.prediction import evaluate_network
 from neurogen.targets.zoo import load_zoo
 from neurogen.training.history import Metrics
-from neurogen.training.loop import Forward, Objective, passes_of, train
+from neurogen.training.loop import Forward
 from neurogen.training.runtime import Runtime
 
 FAR = 0.05  # a difference of accuracies on validation that is worth a line
@@ -72,22 +72,8 @@ def inject(step: Inject, runtime: Runtime) -> dict[str, Any]:
         each = zip(z, prompts, episodes, strict=True)
         return torch.stack([injection_loss(row, data.zoo_of(drawn, prompt.code)) for row, prompt, drawn in each])
 
-    at_once = generator.prompts_at_once(runtime.batch_tokens)
-    objective = Objective(
-        name="inject",
-        module=generator,
-        losses=losses,
-        batch_size=at_once,
-        validate=validation_of(generator, tasks, step.seed, at_once),
-        num_tokens_read=lambda: generator.backbone.num_tokens_read,
-        passes_per_step=passes_of(step.backbone, generator.reads_again),
-        encoder=generator.backbone.encoder,
-        steps_per_epoch=sum(reference.num_networks for zoo in step.zoos for reference in zoo.references),
-    )
-    history = train(objective, step.stage, step.folder, step.checkpoint_interval, runtime)
-    note_known(generator, history, step.stage.keep)
-    if runtime.is_first:
-        save_generator(generator, step.backbone, step.folder)
+    steps_per_epoch = sum(reference.num_networks for zoo in step.zoos for reference in zoo.references)
+    history = train_generator("inject", generator, tasks, losses, steps_per_epoch, step, runtime)
     accuracies = dict(zip(generator.tasks, mean_accuracies, strict=True))
     if runtime.is_first:
         _say_how_near(history[-1], mean_accuracies, tasks, step.stage)

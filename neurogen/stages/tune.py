@@ -17,7 +17,7 @@ from torch import Tensor
 
 from neurogen.data.dataset import Dataset, require_same
 from neurogen.data.folders import SplitName
-from neurogen.generator.folder import build_generator, load_generator, save_generator
+from neurogen.generator.folder import build_generator, load_generator
 from neurogen.generator.generator import Generator
 from neurogen.generator.latent import draw_code
 from neurogen.generator.losses import ZooMoments, injection_loss, tuning_loss
@@ -29,13 +29,13 @@ from neurogen.stages.data_report import say_what_was_read
 from neurogen.stages.episode import Episode
 from neurogen.stages.prompt import draw_prompt
 from neurogen.stages.task_data import TaskData, balance_of
-from neurogen.stages.validation import note_known, validation_of
+from neurogen.stages.training import train_generator
 from neurogen.study.pipeline import Tune
 from neurogen.study.task_spec import TaskSpec, require_same_model
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.targets.zoo import load_zoo
-from neurogen.training.loop import Forward, Objective, passes_of, train
+from neurogen.training.loop import Forward
 from neurogen.training.runtime import Runtime
 
 
@@ -88,22 +88,9 @@ def tune(step: Tune, runtime: Runtime) -> dict[str, Any]:
         z = forward(data.task.name, [drawn.prompt for drawn in draws])
         return torch.stack([loss_of(row, data, drawn, weight) for row, drawn in zip(z, draws, strict=True)])
 
-    at_once = generator.prompts_at_once(runtime.batch_tokens)
-    objective = Objective(
-        name="adapt" if isinstance(step.start, Tune) else "tune",
-        module=generator,
-        losses=losses,
-        batch_size=at_once,
-        validate=validation_of(generator, tasks, step.seed, at_once),
-        num_tokens_read=lambda: generator.backbone.num_tokens_read,
-        passes_per_step=passes_of(step.backbone, generator.reads_again),
-        encoder=generator.backbone.encoder,
-        steps_per_epoch=sum(math.ceil(len(dataset.train) / step.stage.batch_size) for dataset in datasets),
-    )
-    history = train(objective, step.stage, step.folder, step.checkpoint_interval, runtime)
-    note_known(generator, history, step.stage.keep)
-    if runtime.is_first:
-        save_generator(generator, step.backbone, step.folder)
+    steps_per_epoch = sum(math.ceil(len(dataset.train) / step.stage.batch_size) for dataset in datasets)
+    name = "adapt" if isinstance(step.start, Tune) else "tune"
+    history = train_generator(name, generator, tasks, losses, steps_per_epoch, step, runtime)
     return {"history": history}
 
 

@@ -116,6 +116,13 @@ class Columns:
     paper_classical: float | None
     paper_generated: float | None
 
+    @property
+    def difference(self) -> float | None:
+        """Of generated and classical networks, in points."""
+        if self.generated_mean is None or self.classical_mean is None:
+            return None
+        return self.generated_mean - self.classical_mean
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row(Columns):
