@@ -194,6 +194,8 @@ def test_preempted_with_a_time_of_grace_it_goes_on(
     urgent = ["sbatch", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=true"]
     subprocess.run(urgent, check=True, capture_output=True, timeout=300)
     wait_for("stage 1", lambda: attempts(root)[-1] == 0)
+    first = min(root.glob("queue/ng-inject*/attempt-0-*.json"), key=lambda path: path.name)
+    assert json.loads(first.read_text())["message"] == "preempted, back in the queue"
     assert attempts(root) == [130, 0]
     assert_same_bits(root, undisturbed)
     wait_for("stage 2", lambda: done(root, "tune"))
