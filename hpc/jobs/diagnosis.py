@@ -46,8 +46,6 @@ def state_of(step: ManifestStep, records: Sequence[Record], view: QueueView) -> 
     """The state and its reason. `records` are those of the step, the oldest first."""
     if step.is_done:
         return State.DONE, ""
-    if not records:
-        return State.MISSING, "never submitted"
     record, answer = records[-1], view.answer
     index, task = view.index(record, step.identity), view.task(record, step.identity)
     accounted = [past for past in answer.ended.get(record.name, []) if past.index in (index, None)]

@@ -24,6 +24,7 @@ from typing import IO, Any
 
 from hpc.jobs.attempts import STOPPED
 from hpc.jobs.graph import Step, identity
+from hpc.jobs.local_run import folder_of
 from hpc.jobs.payload import Payload
 from hpc.jobs.queue import Queue
 from hpc.jobs.sweep import Sweep
@@ -33,7 +34,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 def run_locally(sweep: Sweep, num_parallel: int) -> None:
     """Run what is not done. Raises nothing for failed steps, and KeyboardInterrupt if this process is stopped."""
-    folder = Queue(sweep.root).batch_folder(f"local-{sweep.last.key}")
+    folder = folder_of(Queue(sweep.root), sweep.last.key)
     folder.mkdir(parents=True, exist_ok=True)
     sweep.write_configs()
     sweep.write_manifest()

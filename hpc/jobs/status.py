@@ -14,10 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hpc.errors import Unanswered
-from hpc.jobs import scheduler
+from hpc.jobs import local_run, scheduler
 from hpc.jobs.answer import Answer, answer_now
 from hpc.jobs.attempts import STOPPED
 from hpc.jobs.diagnosis import NEEDS_FAILED, NEVER_RAN, state_of
+from hpc.jobs.local_run import LocalRun
 from hpc.jobs.queue import Queue, Record
 from hpc.jobs.reconcile import in_flight
 from hpc.jobs.script import log_path
@@ -74,7 +75,11 @@ class Overview:
             if not answer.silence and any(task.is_stuck for task in record.states(answer.known).values())
         }
         view = QueueView(queue, answer)
-        steps = [_status(step, by_step[step.identity], view) for step in manifest.steps]
+        local = LocalRun.of(queue, manifest.steps)
+        steps = [
+            _status(step, records, view) if (records := by_step[step.identity]) else _local(step, local)
+            for step in manifest.steps
+        ]
         steps = _with_causes(manifest.steps, steps)
         return Overview(folder, manifest.command, tuple(steps), tuple(sorted(stuck)), answer.as_of, answer.silence)
 
@@ -187,6 +192,15 @@ def _with_causes(steps: Sequence[ManifestStep], states: Sequence[StepStatus]) ->
     return explained
 
 
+def _local(step: ManifestStep, run: LocalRun) -> StepStatus:
+    """Of a step that was never submitted: maybe it ran on one machine."""
+    attempts = run.attempts(step.identity)
+    state, reason = (State.DONE, "") if step.is_done else local_run.state_of(attempts)
+    elapsed = sum(attempt.seconds for attempt in attempts)
+    log = str(run.log(step.identity)) if attempts else ""
+    return StepStatus(step.identity, step.kind, step.label, state, reason, elapsed, 0.0, 0.0, "", log)
+
+
 def _status(step: ManifestStep, records: Sequence[Record], view: QueueView) -> StepStatus:
     state, reason = state_of(step, records, view)
     elapsed = gpu_hours = wasted = 0.0
@@ -199,10 +213,8 @@ def _status(step: ManifestStep, records: Sequence[Record], view: QueueView) -> S
             elapsed += seconds
             gpu_hours += seconds / 3600 * record.gpus
             wasted += seconds / 3600 * record.gpus * (attempt.exit_status not in (0, STOPPED) and not is_running)
-    job = log = ""
-    if records:
-        newest = records[-1]
-        index = view.index(newest, step.identity)
-        job = f"{newest.job_id}_{index}" if newest.is_array else str(newest.job_id)
-        log = str(log_path(newest, view.queue.batch_folder(newest.name), index))
+    newest = records[-1]
+    index = view.index(newest, step.identity)
+    job = f"{newest.job_id}_{index}" if newest.is_array else str(newest.job_id)
+    log = str(log_path(newest, view.queue.batch_folder(newest.name), index))
     return StepStatus(step.identity, step.kind, step.label, state, reason, elapsed, gpu_hours, wasted, job, log)

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from neurogen.config import DatasetConfig
 from neurogen.data.arrays import as_bytes, as_list, store_splits
 from neurogen.data.labels import indices_in_memory
 from neurogen.data.raw import Labelled
@@ -27,6 +26,8 @@ from neurogen.data.texts import has_half_a_sign
 from neurogen.errors import UserError
 
 Pair = tuple[Any, Any]  # samples, labels
+
+STORED = "arrays"  # dataset.load of what `fit` has stored
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Data:
                 f"the dataset has the columns {', '.join(columns)}; give samples=COLUMN of the pictures or texts, and "
                 "label=COLUMN of their classes"
             )
-        names = class_names or getattr(splits["train"].features[label], "names", None)
+        names = class_names if class_names is not None else getattr(splits["train"].features[label], "names", None)
         pairs = {split: (list(splits[split][column]), list(splits[split][label])) for split in SPLITS & set(splits)}
         return Data.from_arrays(**pairs, class_names=names, title=title, name=name)
 
@@ -157,13 +158,29 @@ def _samples(pair: Pair, split: str) -> tuple[Any, list[Any]]:
         raise UserError(f"{split} is a {type(pair).__name__}; give (samples, labels)")
     samples, labels = pair
     labels = as_list(labels)
-    if isinstance(samples, np.ndarray) and samples.dtype.kind in "UO":
-        samples = samples.tolist()
+    samples = texts_of(samples)
     is_text = isinstance(samples, (list, tuple)) and any(isinstance(sample, str) for sample in samples)
     samples = list(samples) if is_text else as_bytes(samples, f"the images of {split}")
     if len(samples) != len(labels):
         raise UserError(f"{split} has {len(samples):,} samples and {len(labels):,} labels; give as many of both")
     return samples, labels
+
+
+def relocated(config: DatasetConfig, folder: Path) -> DatasetConfig:
+    """The config with what `fit` stored where it lies now, beside the step in `folder`.
+
+    Its path may be relative, or that of a root which has been moved.
+    """
+    path = Path(config.path or "")
+    beside = folder.parent.parent / "data" / path.name
+    is_moved = config.load == STORED and not path.exists() and beside.exists()
+    return replace(config, path=str(beside)) if is_moved else config
+
+
+def texts_of(samples: Any) -> Any:
+    """A list, of an array or a pandas.Series that may hold texts; all else as it is."""
+    kind = getattr(getattr(samples, "dtype", None), "kind", "")
+    return samples.tolist() if kind in ("U", "O", "T") else samples
 
 
 def _refuse(splits: Mapping[str, Labelled], class_names: Sequence[str]) -> None:

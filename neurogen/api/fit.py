@@ -85,9 +85,13 @@ def experiment_of(
     """The experiment that `fit` runs. Own data is stored under the root. Raises UserError as `fit` does."""
     if isinstance(overrides, str):
         raise UserError(f"overrides={overrides!r} is one string; give a list of words: overrides=[{overrides!r}]")
+    if odd := [word for word in overrides if not isinstance(word, str)]:
+        raise UserError(f"overrides has {odd[0]!r}; give words as on the command line, such as 'seed=1'")
+    if launchers := [word for word in overrides if word.startswith("hydra/")]:
+        raise UserError(f"overrides has {launchers[0]}, and fit trains here; submit from the command line, with -m")
     words = [f"root={in_quotes(str(root))}"]
     if isinstance(data, Data):
-        refuse_overrides(overrides, ("dataset.load", "dataset.path"), "data=…")
+        refuse_overrides(overrides, ("dataset", "dataset.load", "dataset.path"), "data=…")
         names = (("name", data.name), ("title", data.title))
         words += [f"dataset={LOADERS[data.modality]}", *(f"dataset.{key}={in_quotes(name)}" for key, name in names)]
         words += ["dataset.path=null", f"dataset.size={data.size}"]
@@ -101,7 +105,7 @@ def experiment_of(
     if isinstance(target, str):
         words.append(f"target={target}")
     elif target is not None:
-        refuse_overrides(overrides, ("target.build", "target.options", "target.version"), "target=…")
+        refuse_overrides(overrides, ("target", "target.build", "target.options", "target.version"), "target=…")
         name = dotted_name(target).rpartition(".")[2]
         title = re.sub(r"[_\W]+", " ", name).strip()
         words += [f"target.name={in_quotes(name)}", f"target.title={in_quotes(title)}"]
@@ -119,7 +123,8 @@ def experiment_of(
 def refuse_overrides(overrides: Sequence[str], keys: Sequence[str], argument: str) -> None:
     """Raises UserError for an override of what an argument of `fit` has given."""
     for word in overrides:
-        if any(word.partition("=")[0].lstrip("+").startswith(key) for key in keys):
+        given = str(word).partition("=")[0].lstrip("+~").partition("@")[0]
+        if any(given == key or ("." in key and given.startswith(f"{key}.")) for key in keys):
             raise UserError(f"overrides has {word}, and {argument} says that already; leave one of them out")
 
 

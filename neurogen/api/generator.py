@@ -18,6 +18,7 @@ from typing import Any, overload
 import torch
 
 from neurogen.api.classifier import Classifier, Prompt
+from neurogen.api.data import relocated
 from neurogen.api.few_shot import SupportClass, contradictions, places_of, show
 from neurogen.api.hub import copy_for_others, download, is_hub_name, upload
 from neurogen.api.names import doubts, listed, readings_of
@@ -209,10 +210,11 @@ class LoadedGenerator:
         about = self.module.tasks[task]
         if self.is_foreign and "." in about.dataset.load:
             raise UserError(f"the data of {task} is loaded by a function of its author; give samples and labels")
+        config = relocated(about.dataset, self.folder)
         if isinstance(about.preparation, TokenEmbedding):
-            dataset, _ = text_dataset(about.dataset, self.module.backbone.tokenizer, about.preparation)
+            dataset, _ = text_dataset(config, self.module.backbone.tokenizer, about.preparation)
         else:
-            dataset = load_images(about.dataset)
+            dataset = load_images(config)
         require_same(dataset, about.fingerprint, self.folder)
         return dataset
 

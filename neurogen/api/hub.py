@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from neurogen import store
+from neurogen.config import DatasetConfig
 from neurogen.errors import UserError, one_line
 from neurogen.generator.card import Figures, Spread, adapter_card, generator_card, hub_name
 from neurogen.generator.folder import Description, read_description
@@ -107,10 +108,18 @@ def copy_for_others(folder: Path, target: Path, *, backbone: str | None, source:
     store.write_text(target / "adapter" / "README.md", adapter_card(description))
 
 
+HUB_TEXT = "hub_text"  # dataset.load of texts on the Hub
+
+
 def without_paths(description: Description) -> Description:
-    """The description without the places of own data."""
+    """The description without the places of own data; OWNER/NAME of data on the Hub stays."""
+
+    def is_place(dataset: DatasetConfig) -> bool:
+        path = dataset.path or ""
+        return dataset.load != HUB_TEXT or not is_hub_name(path) or Path(path).exists()
+
     tasks = {
-        name: task if is_hub_name(task.dataset.path or "") else replace(task, dataset=replace(task.dataset, path=None))
+        name: replace(task, dataset=replace(task.dataset, path=None)) if is_place(task.dataset) else task
         for name, task in description.tasks.items()
     }
     return replace(description, tasks=tasks)

@@ -52,7 +52,7 @@ def listed(given: str | Sequence[str] | None, task: Task) -> tuple[str, ...]:
             "this generator makes networks for lists of classes: give classes=NAME,NAME,… with other names for "
             f"{some_of(task.class_names)}, or with samples of any others"
         )
-    names = tuple(name.strip() for name in (given.split(",") if isinstance(given, str) else given))
+    names = tuple(" ".join(str(name).split()) for name in (given.split(",") if isinstance(given, str) else given))
     if len(names) < FEWEST or not all(names):
         raise UserError(
             f"classes={', '.join(names)!r} must be at least {FEWEST} names, none of them empty, with commas between "

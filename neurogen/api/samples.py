@@ -18,6 +18,7 @@ from jaxtyping import Int64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neurogen.api.data import texts_of
 from neurogen.config import DatasetConfig
 from neurogen.data.arrays import as_bytes, as_list
 from neurogen.data.dataset import Split
@@ -105,6 +106,7 @@ class SampleReader:
         return torch.from_numpy(images)
 
     def _texts(self, given: Any) -> Texts:
+        given = texts_of(given)
         if isinstance(given, str) or not isinstance(given, Sequence) or not all(isinstance(x, str) for x in given):
             raise UserError(f"samples of {self.dataset.name} are texts; give a list of strings")
         assert isinstance(self.preparation, TokenEmbedding)

@@ -1,11 +1,11 @@
 """A target that is a function of the user's own: its name for the config, and a digest of what it is made of.
 
 in:  a function (DataShape) → torch.nn.Module, defined at the top level of a module, a script or a notebook
-out: its dotted name; for a function of a script or a notebook a digest as well, of its source and of everything in
-     the same script or notebook that it uses
+out: its dotted name; for a function of a script or a notebook a digest as well, of its source and of everything that it
+     uses: of the same script or notebook, and of modules of the user's own
 
-An edited cell therefore gives another digest, and a new result. A module can be imported again by any process; its
-functions are known by their names, as on the command line.
+An edited cell, or an edited helper module, therefore gives another digest, and a new result. What is installed is known
+by its name.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import inspect
 import pickle
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from neurogen import source
 from neurogen.config import TargetConfig
 from neurogen.errors import UserError, one_line
 
@@ -77,6 +79,8 @@ def _parts(value: Any, seen: dict[int, object]) -> Iterator[str]:
         yield from _parts(value.__func__, seen)
     elif isinstance(value, property):
         yield from _parts([value.fget, value.fset], seen)
+    elif isinstance(value, partial):
+        yield from _parts([value.func, value.args, value.keywords], seen)
     elif isinstance(value, FunctionType) and value.__module__ == MAIN:
         yield from _parts_of_function(value, seen)
     elif isinstance(value, type) and value.__module__ == MAIN:
@@ -86,10 +90,23 @@ def _parts(value: Any, seen: dict[int, object]) -> Iterator[str]:
             if name not in ("__dict__", "__weakref__", "__module__", "__firstlineno__"):
                 yield name
                 yield from _parts(attribute, seen)
-    elif isinstance(value, ModuleType) or hasattr(value, "__qualname__"):  # installed: it does not change between cells
-        yield f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value.__name__)}"
+    elif hasattr(value, "__wrapped__"):  # functools.cache and the like
+        yield type(value).__name__
+        yield from _parts(value.__wrapped__, seen)
+    elif isinstance(value, ModuleType):
+        yield _named(value.__name__, "")
+    elif hasattr(value, "__qualname__"):
+        yield _named(value.__module__ or "", value.__qualname__)
     else:
+        yield from _parts(type(value), seen)
         yield _pickled(value)
+
+
+def _named(module: str, name: str) -> str:
+    """Something of a module, by its name; where the module is the user's own, with the digest of its source."""
+    spec = source.top_level_spec(module.partition(".")[0]) if module else None
+    is_own = spec is not None and module != MAIN and source.is_own(spec)
+    return f"{module}.{name} {source.source_digest('target', f'{module}.{name}') if is_own else ''}"
 
 
 def _pickled(value: Any) -> str:

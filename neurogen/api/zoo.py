@@ -16,6 +16,7 @@ from torch import Tensor
 
 from neurogen import store
 from neurogen.api.classifier import Classifier
+from neurogen.api.data import relocated
 from neurogen.api.samples import SampleReader
 from neurogen.api.source import require_same_source
 from neurogen.config import DatasetConfig, ModelConfig, TargetConfig
@@ -47,6 +48,7 @@ def load_zoo(folder: str | Path) -> LoadedZoo:
     config, target = typed(DatasetConfig, about["task"]["dataset"]), typed(TargetConfig, about["task"]["target"])
     require_same_source(target)
     require_same_code(target, about["task"]["target_identity"])
+    config = relocated(config, folder)
     dataset, model = _data(config, about["task"]["embed"], folder.parent.parent)
     require_same(dataset, store.read_json(folder / "metrics.json")["fingerprint"], folder)
     layout = ParameterLayout.of(build_network(target, dataset.shape))
@@ -80,6 +82,8 @@ class LoadedZoo:
         return len(self.flat)
 
     def __getitem__(self, index: int) -> Classifier:
+        if not isinstance(index, int):
+            raise UserError(f"zoo[{index!r}] is no number of a network; list(zoo)[…] takes slices")
         return self.network(self.flat[index])
 
     def __iter__(self) -> Iterator[Classifier]:

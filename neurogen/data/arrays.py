@@ -74,9 +74,11 @@ def as_bytes(images: Any, what: str = "the images") -> NDArray[np.uint8]:
     Raises UserError for other values, other shapes, and images of different sizes.
     """
     pixels = _array(images, what)
+    if pixels.size == 0:
+        raise UserError(f"{what} are none at all, of the shape {list(pixels.shape)}; give at least one")
     if pixels.ndim == 3:
         pixels = pixels[:, None]
-    if pixels.ndim != 4 or 0 in pixels.shape:
+    if pixels.ndim != 4:
         raise UserError(
             f"{what} have the shape {list(pixels.shape)}; give [samples, channels, height, width], or "
             "[samples, height, width] for grey images"

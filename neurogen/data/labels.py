@@ -118,6 +118,8 @@ def indices_in_memory(
     if odd:
         raise UserError(f"{where} has the label {odd[0]!r}; a label is a whole number or a word")
     present = {label for part in labels for label in part}
+    if class_names is not None:
+        _refuse_names([str(name) for name in class_names])
     if class_names is not None and all(isinstance(label, int) for label in present):
         return [[int(label) for label in part] for part in labels], tuple(str(name) for name in class_names)
     in_order = sorted(present, key=lambda label: (isinstance(label, str), label))
@@ -132,6 +134,22 @@ def indices_in_memory(
         raise UserError(f"{where} has {twice[0]} both as a number and as a word; give labels of one type")
     index_of = {label: index for index, label in enumerate(classes)}
     return [[index_of[label] for label in part] for part in labels], names
+
+
+def _refuse_names(names: Sequence[str]) -> None:
+    """Raises UserError for names that cannot tell classes apart."""
+    if not all(name.strip() for name in names):
+        raise UserError(f"class_names has an empty name: {some_of(names)}")
+    by_spelling: dict[str, list[str]] = {}
+    for name in names:
+        by_spelling.setdefault(_plain(name), []).append(name)
+    for first, *others in by_spelling.values():
+        if others:
+            raise UserError(
+                f"class_names has {first!r} and {others[0]!r}, which are the same but for case, blanks or invisible "
+                "signs; name every class once"
+            )
+    _refuse_many(len(names), "class_names")
 
 
 def _label_text(value: Any) -> str | None:

@@ -29,9 +29,9 @@ from neurogen.rng import global_generator
 from neurogen.study.results import Curve
 from neurogen.targets.episodes import Episodes
 from neurogen.targets.lockstep import Lockstep, as_graph
-from neurogen.targets.networks import build_network
+from neurogen.targets.networks import build_network, require_classifier
 from neurogen.targets.prediction import Batches, judge
-from neurogen.targets.values import buffers_of
+from neurogen.targets.values import buffers_of, values_of
 from neurogen.training.runtime import Runtime
 
 Result = TypeVar("Result")
@@ -54,9 +54,15 @@ def side_by_side(work: Callable[[list[int]], list[Result]], indices: Sequence[in
 
 
 def initialised(target: TargetConfig, dataset: Dataset, seed: int) -> nn.Module:
-    """A target network with the initial weights that torch draws from this seed. The global rng stays untouched."""
+    """A target network with the initial weights that torch draws from this seed. The global rng stays untouched.
+
+    Raises UserError for a builder whose network cannot be trained, or does not tell these classes apart.
+    """
     with global_generator(seed):
-        return build_network(target, dataset.shape)
+        network = build_network(target, dataset.shape)
+        values_of(network)
+        require_classifier(network, dataset.shape, dataset.train.inputs(slice(1))[0])
+    return network
 
 
 def train_networks(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from neurogen.config import TargetConfig
 from neurogen.config.schema import written
 from neurogen.data.preparation import DataShape, ImageShape, TextShape
-from neurogen.errors import UserError
+from neurogen.errors import UserError, one_line
 from neurogen.experiment import named_function
 
 
@@ -35,8 +35,30 @@ def build_network(config: TargetConfig, shape: DataShape) -> nn.Module:
             f"target.options={written(config.options)}: {error}; options of {config.build}: {allowed}"
         ) from error
     network = builder(shape, **config.options)
-    assert isinstance(network, nn.Module)
+    if not isinstance(network, nn.Module):
+        raise UserError(
+            f"target.build={config.build} returned a {type(network).__name__}; let it return a torch.nn.Module"
+        )
     return network.eval()
+
+
+@torch.no_grad()
+def require_classifier(network: nn.Module, shape: DataShape, sample: Tensor) -> None:
+    """Raises UserError for a network that gives something else than a logit per class for a batch of samples."""
+    try:
+        logits = network(torch.stack([sample, sample]))
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        raise UserError(
+            f"the target fails for two samples of the shape {list(sample.shape)}: {one_line(error)} "
+            f"({type(error).__name__})"
+        ) from error
+    expected = [2, shape.num_classes]
+    if not isinstance(logits, Tensor) or list(logits.shape) != expected:
+        given = list(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise UserError(
+            f"the target gives {given} for two samples, and must give {expected}, a logit for each of the "
+            f"{shape.num_classes} classes; take shape.num_classes outputs"
+        )
 
 
 def lenet(shape: ImageShape) -> nn.Module:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from neurogen.config import Device
-from neurogen.errors import UserError
+from neurogen.errors import UserError, one_of
 from neurogen.training.cards import peak_tflops_of
 from neurogen.training.engine import BuildEngine, SingleProcess
 from neurogen.training.numerics import Numerics, prepare_cublas
@@ -102,8 +102,12 @@ def runtime_here(
 ) -> Runtime:
     """A runtime for this process: the backbone in bfloat16 on a GPU, in float32 on a CPU.
 
-    Raises UserError when there is no GPU, or it has been used before it could be told to be deterministic.
+    Raises UserError for another device, a negative number, and when there is no GPU or it has been used before it could
+    be told to be deterministic.
     """
+    one_of("device", device, tuple(Device))
+    if num_threads < 0:
+        raise UserError(f"num_threads={num_threads} must be at least 0, which leaves the number to torch")
     available = torch.cuda.is_available()
     if device == Device.cuda and not available:
         raise UserError("device=cuda, but torch sees no GPU here; use device=cpu or device=auto")

@@ -9,6 +9,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pandas
 import pytest
 import torch
 from PIL import ExifTags, Image
@@ -205,3 +206,29 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
     with pytest.raises(neurogen.UserError, match="cannot write"):
         Data.from_arrays((PIXELS, LABELS)).save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["odd", "even"] * 5, "has 'odd' and 'odd', which are the same"),
+        (["a", "A "], "has 'a' and 'A ', which are the same but for case, blanks"),
+        (["a", " "], "has an empty name"),
+        ([f"class {number}" for number in range(2000)], "2,000 different labels"),
+    ],
+)
+def test_names_that_cannot_tell_classes_apart_are_refused(names: list[str], message: str) -> None:
+    images = np.zeros((4, 8, 8), dtype=np.uint8)
+    with pytest.raises(neurogen.UserError, match=message):
+        Data.from_arrays((images, [0, 1, 0, 1]), class_names=names)
+
+
+def test_texts_of_pandas_are_texts() -> None:
+    frame = pandas.DataFrame({"text": ["good film", "bad film"] * 5, "label": ["pos", "neg"] * 5})
+    data = Data.from_arrays((frame["text"], frame["label"]))
+    assert (data.modality, data.class_names) == ("text", ("neg", "pos"))
+
+
+def test_no_images_at_all_are_named() -> None:
+    with pytest.raises(neurogen.UserError, match=r"the images of train are none at all, of the shape \[0, 8, 8\]"):
+        Data.from_arrays((np.zeros((0, 8, 8), dtype=np.uint8), []))

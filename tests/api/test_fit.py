@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -108,6 +109,23 @@ def test_own_arrays_are_a_dataset_of_the_command_line(run: Run) -> None:
     assert [step.folder for step in in_order(steps_of([experiment]))] == [step.folder for step in in_order(run.last)]
 
 
+def test_a_root_that_was_moved_is_read_with_its_arrays(run: Run, tmp_path: Path) -> None:
+    """Their path is that of the run, or relative."""
+    root, name = Path(run.last.root), run.generator.tasks[0]
+    shutil.copytree(root, tmp_path / "moved")
+    hidden = root / "data"
+    hidden.rename(root / "gone")
+    try:
+        moved = neurogen.load(tmp_path / "moved" / "tune" / run.generator.folder.name)
+        assert len(moved.dataset(name).train) > 0
+        (zoo,) = (tmp_path / "moved" / "reference").iterdir()
+        assert len(neurogen.load_zoo(zoo)) == len(run.zoo)
+        with pytest.raises(neurogen.UserError, match="store the arrays again"):
+            run.generator.dataset(name)
+    finally:
+        (root / "gone").rename(hidden)
+
+
 def test_a_run_that_is_not_finished_says_so(tmp_path: Path) -> None:
     run = fitted(tmp_path, "only=[reference]")
     assert not run.is_done
@@ -162,10 +180,16 @@ def recurrent(shape: TextShape) -> nn.Module:
             "the config has no key sed; did you mean seed? allowed: name, ",
         ),
         (("digits", None, None, None, "runs", ["seed=0,1"]), "seed"),
-        (
-            (Data.from_arrays((IMAGES, LABELS)), None, None, None, "runs", ["dataset.path=x"]),
-            "overrides has dataset.path=x, and data=… says that already",
+        *(
+            (
+                (Data.from_arrays((IMAGES, LABELS)), None, None, None, "runs", [word]),
+                f"overrides has {word}, and data=… says that already",
+            )
+            for word in ("dataset.path=x", "dataset=mnist5k", "dataset@dataset=digits")
         ),
+        (("digits", recurrent, None, None, "runs", ["target=lenet"]), "overrides has target=lenet, and target=…"),
+        (("digits", None, None, None, "runs", [3]), "overrides has 3; give words as on the command line"),
+        (("digits", None, None, None, "runs", ["hydra/launcher=slurm"]), "and fit trains here"),
     ],
 )
 def test_what_fit_cannot_do_is_refused_in_one_line(arguments: tuple[object, ...], message: str) -> None:

@@ -89,3 +89,53 @@ def test_what_cannot_be_named_is_refused() -> None:
     for function in (lambda shape: None, test_a_function_of_a_module_is_known_by_its_name.__get__(0)):
         with pytest.raises(UserError, match="is not at the top level of a module or a notebook"):
             dotted_name(function)
+
+
+HELPED = """
+import functools
+import blocks
+from blocks import act
+from neurogen.api.source import dotted_name, source_digest
+
+class Settings:
+    def width(self):
+        return 8
+
+SETTINGS = Settings()
+
+@functools.cache
+def cached():
+    return 1
+
+def helper(number):
+    return number
+
+partly = functools.partial(helper, 2)
+
+def target(shape):
+    return USED
+
+print(dotted_name(target), source_digest(target))
+"""
+BLOCKS = "WIDTH = 16\ndef act():\n    return 'relu'\n"
+
+
+@pytest.mark.parametrize(
+    ("used", "old", "new"),
+    [
+        ("blocks.act()", "'relu'", "'tanh'"),
+        ("blocks.WIDTH", "16", "64"),
+        ("act()", "'relu'", "'tanh'"),
+        ("cached()", "return 1", "return 2"),
+        ("partly()", "return number", "return -number"),
+        ("SETTINGS.width()", "return 8", "return 9"),
+    ],
+)
+def test_what_it_uses_of_helpers_counts(tmp_path: Path, used: str, old: str, new: str) -> None:
+    """Of modules beside the script, and of what wraps functions or has methods."""
+    script, blocks = HELPED.replace("USED", used), tmp_path / "blocks.py"
+    blocks.write_text(BLOCKS)
+    before = digest(script, tmp_path)
+    assert digest(script, tmp_path) == before
+    blocks.write_text(BLOCKS.replace(old, new))
+    assert digest(script.replace(old, new), tmp_path) != before

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from hpc.jobs.attempts import Attempt
 from hpc.jobs.local import Devices, Processes, visible_gpus
+from hpc.jobs.local_run import state_of
+from hpc.jobs.status import Overview
 from tests.conftest import PLANTED, TINY, files_with_secrets
 
 pytestmark = pytest.mark.xdist_group("local")  # one worker, since its tests share a sweep
@@ -45,6 +48,35 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
     """The folder of a sweep of two points that share a zoo, of which one cannot work; and its finished command."""
     folder = tmp_path_factory.mktemp("swept")
     return folder, run("run", folder, *TINY, *POINTS, "-m")
+
+
+def test_status_knows_what_a_local_sweep_has_done(swept: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = swept
+    process = run("status", folder, "--failed")
+    assert process.returncode == 0, process.stderr
+    assert "the loss is" in process.stdout
+    assert "nothing has failed" not in process.stdout
+    (overview,) = (Overview.of(path) for path in (folder / "runs" / "sweeps").iterdir())
+    states = {(step.kind, str(step.state)) for step in overview.steps}
+    assert states >= {("reference", "done"), ("tune", "failed"), ("tune", "done"), ("evaluate", "missing")}
+
+
+@pytest.mark.parametrize(
+    ("exit_status", "age_s", "expected", "reason"),
+    [
+        (None, 0, "running", "a process of one machine, sign of life 0 s ago"),
+        (None, 3600, "failed", "its process has ended without a word, 60 min ago"),
+        (1, 0, "failed", "the reason"),
+        (130, 0, "missing", "the reason"),
+    ],
+)
+def test_the_newest_attempt_of_a_local_step_counts(
+    exit_status: int | None, age_s: float, expected: str, reason: str
+) -> None:
+    now = time.time()
+    earlier, last = Attempt(now - age_s, now, 1, "x"), Attempt(now - age_s, now - age_s, exit_status, "the reason")
+    state, said = state_of([earlier, last])
+    assert (str(state), said) == (expected, reason)
 
 
 def test_no_file_has_a_secret_of_the_environment(swept: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
