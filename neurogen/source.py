@@ -25,6 +25,7 @@ from neurogen.loaded import require_as_loaded
 
 OURS = ("neurogen", "hpc", "hydra_plugins")
 INSTALLED = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+PACKAGES = {"site-packages", "dist-packages"}  # also of a user, of a module of the site
 MAIN = "__main__"
 MODULES = (".py", *EXTENSION_SUFFIXES)
 
@@ -115,7 +116,9 @@ def is_own(spec: ModuleSpec) -> bool:
 def is_installed(spec: ModuleSpec) -> bool:
     """Whether a module lies where Python or pip puts modules; an editable package lies elsewhere."""
     places = [Path(place).resolve() for place in spec.submodule_search_locations or [spec.origin or ""]]
-    return any(place.is_relative_to(folder) for place in places for folder in INSTALLED)
+    return any(
+        PACKAGES & set(place.parts) or any(place.is_relative_to(folder) for folder in INSTALLED) for place in places
+    )
 
 
 def source_of(spec: ModuleSpec, key: str, name: str) -> ast.Module:

@@ -31,13 +31,14 @@ OF_ALL_POINTS = (
     *("device", "num_threads", "batch_tokens", "deterministic", "zero", "cluster"),
     *("dry_run", "fetch", "site_check", "stop_after"),
 )
+# Beside LIBRARIES of environment.py
 NEEDED_BY_JOBS = (
     "tokenizers",
     "safetensors",
     "huggingface-hub",
     "datasets",
     "deepspeed",
-)  # beside LIBRARIES of environment.py
+)
 
 
 def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:

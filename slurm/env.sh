@@ -3,6 +3,10 @@
 #   NEUROGEN_VENV    virtual environment with neurogen            (default: .venv beside the repository's setup.cfg)
 #   NEUROGEN_SETUP   shell lines before it, e.g. "module load cuda"
 
+if [[ -n "${SLURM_JOB_ID:-}" ]]; then # what other ranks left behind where sbatch was called
+    unset RANK WORLD_SIZE LOCAL_RANK LOCAL_WORLD_SIZE MASTER_ADDR MASTER_PORT TORCHELASTIC_USE_AGENT_STORE \
+        OMPI_COMM_WORLD_LOCAL_RANK
+fi
 if [[ -n "${NEUROGEN_SETUP:-}" ]]; then
     eval "$NEUROGEN_SETUP"
 fi
@@ -12,9 +16,6 @@ if [[ ! -x "$NEUROGEN_VENV/bin/python" ]]; then
     exit 1
 fi
 export PATH="$NEUROGEN_VENV/bin:$PATH"
-if [[ -n "${SLURM_JOB_ID:-}" ]]; then
-    unset RANK WORLD_SIZE LOCAL_RANK MASTER_ADDR MASTER_PORT # of other ranks, left over where sbatch was called
-fi
 if [[ -n "${SLURM_JOB_ID:-}" && " $* " != *" fetch=false "* ]]; then
     export HF_HUB_OFFLINE=1 # jobs download nothing: slurm/sweep.sh has fetched it
 fi

@@ -77,9 +77,10 @@ class Cluster:
 
     def resources(self, kind: str) -> Resources:
         """What a step of this kind asks for, and where."""
-        resources = self.steps.get(kind, self.steps["default"])
-        site = {name: getattr(self, name) for name in WHERE if getattr(resources, name) is None}
-        return replace(resources, **site)
+        default = self.steps["default"]
+        resources = self.steps.get(kind, default)
+        where = {name: getattr(resources, name) or getattr(default, name) or getattr(self, name) for name in WHERE}
+        return replace(resources, **where)
 
     def asking(self, kind: str, resources: Resources) -> Cluster:
         """The same site, where steps of this kind ask for these resources."""
@@ -101,7 +102,7 @@ def cluster_from(values: Mapping[str, Any]) -> Cluster:
             raise ClusterError(f"cluster.steps.{kind}={resources} must be keys with values, {{nodes: 1}}")
     nowhere = dict.fromkeys(WHERE)
     steps = {
-        kind: _resources_from(kind, {**nowhere, **default, **resources}) for kind, resources in values["steps"].items()
+        kind: _resources_from(kind, {**default, **nowhere, **resources}) for kind, resources in values["steps"].items()
     }
     for name, least in LEAST.items():
         if values[name] < least:

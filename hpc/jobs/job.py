@@ -6,8 +6,9 @@ in:  payload.json in the batch's folder, written before the batch was submitted,
 out: the step's result in its own folder; notes of the attempt in the batch's folder; an exit status
 
 The first SIGUSR2 (the time limit is near) or SIGTERM (preempted, cancelled) asks the step to save and stop. After
-SIGUSR2 the job puts itself back into the queue, at most `max_requeues` times, and always where it is preempted and has
-a time of grace: a job that ends in it has failed. A second SIGTERM ends it at once.
+SIGUSR2 the job puts itself back into the queue, at most `max_requeues` times. A job that is preempted with a time of
+grace puts itself back every time, since SLURM counts one that ends within that time as failed. A second SIGTERM ends it
+at once.
 The exit status is 0 if the step is done, 130 if it was stopped, 124 if it ran out of time for good, 75 if its script
 shall put the job back, 143 after a second SIGTERM.
 """
@@ -175,14 +176,10 @@ def _refused(error: BaseException) -> Outcome:
 def _end(task: Task, log: AttemptLog, outcome: Outcome) -> int:
     """Write down how the attempt ended; where it ran out of time, put the job back. Returns the exit status."""
     attempt = replace(log.attempt, ended=time.time(), exit_status=outcome.status, message=outcome.message)
-    is_answered = True
-    try:
-        if outcome.status == OUT_OF_TIME:
-            attempt = _requeue(attempt, log, outcome.max_requeues - log.num_requeued)
-        elif outcome.status == STOPPED:
-            attempt = _requeue_if_preempted(attempt)
-    except Unanswered as error:  # it may be back in the queue
-        attempt, is_answered = replace(attempt, message=f"{outcome.message}; put back into the queue? {error}"), False
+    if outcome.status == OUT_OF_TIME:
+        attempt = _requeue(attempt, log, outcome.max_requeues - log.num_requeued)
+    elif outcome.status == STOPPED:
+        attempt = _requeue_if_preempted(attempt, log)
     if attempt.message != outcome.message:
         print(attempt.message, flush=True)
     is_saved = attempt.exit_status in (STOPPED, PUT_BACK)
@@ -190,7 +187,7 @@ def _end(task: Task, log: AttemptLog, outcome: Outcome) -> int:
         log.end(replace(attempt, exit_status=STOPPED) if is_saved else attempt)
     except Unwritable as error:  # what the step has done is done all the same
         print(f"how this attempt ended is noted nowhere: {error}", file=sys.stderr, flush=True)
-    if attempt.exit_status != 0 and not is_saved and is_answered:
+    if attempt.exit_status != 0 and not is_saved:
         _cancel_dependants(task)
     return int(attempt.exit_status or 0)
 
@@ -211,7 +208,7 @@ def _cancel_dependants(task: Task) -> None:
 def _requeue(attempt: Attempt, log: AttemptLog, requeues_left: int) -> Attempt:
     """Put the job of an attempt that ran out of time back into the queue; of an array, this task only.
 
-    Returns the attempt with what became of its job. Raises Unanswered where nobody can tell.
+    Returns the attempt with what became of its job.
     """
     if "SLURM_JOB_ID" not in os.environ:
         return attempt
@@ -226,31 +223,32 @@ def _requeue(attempt: Attempt, log: AttemptLog, requeues_left: int) -> Attempt:
         return replace(requeued, exit_status=PUT_BACK)
     try:
         _scontrol("requeue", _job())
-    except Unanswered:
-        raise
+    except Unanswered as error:
+        return replace(requeued, message=f"out of time, maybe back in the queue ({error})")
     except ClusterError as error:
         return replace(attempt, message=f"out of time, and not put back into the queue: {error}")
     return requeued
 
 
-def _requeue_if_preempted(attempt: Attempt) -> Attempt:
+def _requeue_if_preempted(attempt: Attempt, log: AttemptLog) -> Attempt:
     """The same for an attempt that was stopped, where SLURM says that its job is preempted, and still runs.
 
     One that was cancelled no longer runs. Without a time of grace SLURM puts a preempted job back by itself.
     """
     if "SLURM_JOB_ID" not in os.environ or shutil.which("scontrol") is None:
         return attempt
+    back = replace(attempt, message="preempted, back in the queue")
     try:
+        log.write(attempt)  # SLURM may end this process while it waits for an answer
         said = dict(re.findall(r"(\w+)=(\S*)", _scontrol("show", "job", "--oneliner", _job())))
         is_preempted = said.get("PreemptTime", "None") not in ("None", "")
         if not (is_preempted and said.get("JobState") == "RUNNING" and said.get("Requeue") == "1"):
             return attempt
+        log.write(back)
         _scontrol("requeue", _job())
-    except Unanswered:
-        raise
-    except ClusterError as error:
-        return replace(attempt, message=f"{attempt.message}, and not put back into the queue: {error}")
-    return replace(attempt, message="preempted, back in the queue")
+    except (ClusterError, Unwritable) as error:
+        return replace(attempt, message=f"{attempt.message}; is it back in the queue? ({error})")
+    return back
 
 
 def _job() -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpc.jobs.attempts import STOPPED, Attempt, attempts_of
+from hpc.jobs.attempts import STOPPED, Attempt, notes_in, read_attempts
 from hpc.jobs.queue import Queue
 from hpc.jobs.site_check import KIND
 from hpc.jobs.state import State
@@ -29,17 +29,19 @@ class LocalRun:
     """The notes and logs of a sweep's steps."""
 
     folder: Path
-    indices: dict[str, int]  # by step identity
+    notes: dict[str, list[Path]]  # of attempts, by step identity
 
     @staticmethod
     def of(queue: Queue, steps: Sequence[ManifestStep]) -> LocalRun:
         """Of the sweep with these steps. There may be none."""
         own = [step.identity for step in steps if step.kind != KIND]
-        return LocalRun(folder_of(queue, own[-1].rpartition("-")[2]), {step: index for index, step in enumerate(own)})
+        folder = folder_of(queue, own[-1].rpartition("-")[2])
+        by_index = notes_in(folder)
+        return LocalRun(folder, {step: by_index.get(index, []) for index, step in enumerate(own)})
 
     def attempts(self, step: str) -> list[Attempt]:
         """At a step, the oldest first. Raises ClusterError where a note is broken."""
-        return attempts_of(self.folder, self.indices[step]) if step in self.indices else []
+        return read_attempts(self.notes.get(step, []))
 
     def log(self, step: str) -> Path:
         """Where all attempts at a step write."""

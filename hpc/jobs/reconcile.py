@@ -71,23 +71,32 @@ def stuck(records: Sequence[Record], known: scheduler.States, identities: Collec
     ]
 
 
-def failed_nodes(records: Sequence[Record], known: scheduler.States, missing: Collection[str]) -> list[str]:
+def failed_nodes(
+    queue: Queue, records: Sequence[Record], known: scheduler.States, missing: Collection[str]
+) -> list[str]:
     """Nodes that failed when one of these steps was last tried, within a day, as far as squeue or accounting remember.
 
     Never all nodes of the site: then none is returned.
     """
-    since = time.time() - REMEMBERED_S
-    recent = [record for record in records if record.submitted > since]
-    newest = {step: record for record in recent for step in record.steps if step in missing}
-    remembered = scheduler.history(str(record.job_id) for record in newest.values())
-    indices = dict[str, set[int | None]]()  # of those steps in each job
+    indices = dict[str, set[int]]()  # of those steps in the newest job of each
+    newest = {step: record for record in records for step in record.steps if step in missing}
     for step, record in newest.items():
-        indices.setdefault(record.name, {None}).add(record.steps.index(step))
+        indices.setdefault(record.name, set()).add(record.steps.index(step))
+    jobs = {record.name: record for record in newest.values()}
+    remembered = scheduler.history(str(record.job_id) for record in jobs.values())
     failed = {
         task.node
-        for record in {record.name: record for record in newest.values()}.values()
+        for record in jobs.values()
         for task in [*record.states(known).values(), *remembered.get(record.name, [])]
-        if task.state in scheduler.NODE_FAILURE and task.index in indices[record.name]
+        if task.state in scheduler.NODE_FAILURE
+        and (task.index is None or task.index in indices[record.name])
+        and time.time() - _last_sign(queue, record, task.index or 0) < REMEMBERED_S
     }
     site = scheduler.nodes() if failed else set()
     return sorted(failed & site) if site - failed else []
+
+
+def _last_sign(queue: Queue, record: Record, index: int) -> float:
+    """When a step was last heard of, in seconds since the epoch."""
+    attempts = attempts_of(queue.batch_folder(record.name), index)
+    return attempts[-1].ended if attempts else record.submitted

@@ -144,7 +144,8 @@ def cancel(folder: Path) -> Cancelled:
         if overview.silence:
             raise Unanswered(f"{overview.silence}; nothing was cancelled, try again when it answers")
         shared = _needed_beside(folder.absolute(), queue)
-        active = {step.identity: step.job for step in overview.steps if step.state in (State.PENDING, State.RUNNING)}
+        in_queue = [step for step in overview.steps if step.job]  # a local process ends with its command
+        active = {step.identity: step.job for step in in_queue if step.state in (State.PENDING, State.RUNNING)}
         exclusive = {step: job for step, job in active.items() if step not in shared}
         refused = scheduler.cancel([*exclusive.values(), *overview.stuck])
     return Cancelled(

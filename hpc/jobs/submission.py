@@ -66,7 +66,7 @@ def submit(sweep: Sweep, cluster: Cluster, tried: Collection[str] = (), only_che
         _cancel(take_out_hopeless(waiting, known, done, identities) + stuck(records, known, identities))
         before = {step: record for step, (record, _) in waiting.items() if step in identities}
         number = max((record.submission + 1 for record in records), default=0)
-        bad_nodes = failed_nodes(records, known, identities - done)
+        bad_nodes = failed_nodes(queue, records, known, identities - done)
         submission = _Submission(sweep, cluster, queue, number, code, waiting, bad_nodes)
         missing, last = missing_steps(steps[:-1], {*done, *waiting}, tried), identity(sweep.last)
         is_in_vain, refusal = last in tried and not missing, ""

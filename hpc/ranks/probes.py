@@ -96,7 +96,7 @@ def meet(placement: Placement, has_gpus: bool, timeout_s: float) -> None:
     import torch.distributed as dist
     from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 
-    limit = timedelta(seconds=timeout_s)
+    deadline = time.monotonic() + timeout_s
     if placement.rank != 0:
         _reach_rank_0(placement, timeout_s)
     store = store_of(placement, timeout_s)
@@ -105,7 +105,7 @@ def meet(placement: Placement, has_gpus: bool, timeout_s: float) -> None:
         devices["nccl"] = torch.device("cuda", use_gpu_of(placement))
     expected = placement.size * (placement.size + 1) // 2
     for backend, device in devices.items():
-        prefixed = PrefixStore(backend, store)
+        prefixed, limit = PrefixStore(backend, store), timedelta(seconds=max(1.0, deadline - time.monotonic()))
         total = torch.tensor([placement.rank + 1.0], device=device)
         try:
             dist.init_process_group(

@@ -87,7 +87,7 @@ def experiment_of(
         raise UserError(f"overrides={overrides!r} is one string; give a list of words: overrides=[{overrides!r}]")
     if odd := [word for word in overrides if not isinstance(word, str)]:
         raise UserError(f"overrides has {odd[0]!r}; give words as on the command line, such as 'seed=1'")
-    if launchers := [word for word in overrides if word.startswith("hydra/")]:
+    if launchers := [word for word in overrides if word.lstrip("+").startswith("hydra/")]:
         raise UserError(f"overrides has {launchers[0]}, and fit trains here; submit from the command line, with -m")
     words = [f"root={in_quotes(str(root))}"]
     if isinstance(data, Data):
@@ -123,7 +123,8 @@ def experiment_of(
 def refuse_overrides(overrides: Sequence[str], keys: Sequence[str], argument: str) -> None:
     """Raises UserError for an override of what an argument of `fit` has given."""
     for word in overrides:
-        given = str(word).partition("=")[0].lstrip("+~").partition("@")[0]
+        group, _, package = word.partition("=")[0].lstrip("+~").partition("@")
+        given = package or group  # target@source is another target
         if any(given == key or ("." in key and given.startswith(f"{key}.")) for key in keys):
             raise UserError(f"overrides has {word}, and {argument} says that already; leave one of them out")
 

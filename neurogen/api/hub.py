@@ -23,6 +23,7 @@ from neurogen.generator.card import Figures, Spread, adapter_card, generator_car
 from neurogen.generator.folder import Description, read_description
 from neurogen.study.results import EvaluationResult, Population, from_json
 
+HUB_TEXT = "hub_text"  # dataset.load of texts on the Hub
 ADAPTER = "adapter/adapter_config.json"
 TENSORS = ("generator.safetensors", "adapter/adapter_model.safetensors")
 FILES = ("generator.json", "README.md", ADAPTER, "adapter/README.md", *TENSORS)
@@ -106,9 +107,6 @@ def copy_for_others(folder: Path, target: Path, *, backbone: str | None, source:
     description.write(target)
     store.write_text(target / "README.md", generator_card(description, figures_of(folder), source))
     store.write_text(target / "adapter" / "README.md", adapter_card(description))
-
-
-HUB_TEXT = "hub_text"  # dataset.load of texts on the Hub
 
 
 def without_paths(description: Description) -> Description:

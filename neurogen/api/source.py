@@ -24,6 +24,10 @@ from neurogen.config import TargetConfig
 from neurogen.errors import UserError, one_line
 
 MAIN = "__main__"
+FOLLOWS = (  # what a class has because of all else that it has
+    *("__dict__", "__weakref__", "__module__", "__firstlineno__", "__dataclass_fields__", "__dataclass_params__"),
+    *("__match_args__", "__abstractmethods__", "_abc_impl", "__orig_bases__", "__parameters__"),
+)
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
@@ -87,19 +91,25 @@ def _parts(value: Any, seen: dict[int, object]) -> Iterator[str]:
         yield value.__qualname__
         yield from _parts(value.__bases__, seen)
         for name, attribute in sorted(vars(value).items()):
-            if name not in ("__dict__", "__weakref__", "__module__", "__firstlineno__"):
+            if name not in FOLLOWS and not _is_generated(attribute):
                 yield name
                 yield from _parts(attribute, seen)
+    elif isinstance(value, ModuleType):
+        yield _named(value.__name__, "")
     elif hasattr(value, "__wrapped__"):  # functools.cache and the like
         yield type(value).__name__
         yield from _parts(value.__wrapped__, seen)
-    elif isinstance(value, ModuleType):
-        yield _named(value.__name__, "")
     elif hasattr(value, "__qualname__"):
-        yield _named(value.__module__ or "", value.__qualname__)
+        yield _named(getattr(value, "__module__", None) or "", value.__qualname__)
     else:
         yield from _parts(type(value), seen)
         yield _pickled(value)
+
+
+def _is_generated(attribute: object) -> bool:
+    """A method that dataclasses made of the fields: it has no source."""
+    function = inspect.unwrap(attribute) if callable(attribute) else attribute
+    return isinstance(function, FunctionType) and function.__code__.co_filename == "<string>"
 
 
 def _named(module: str, name: str) -> str:
@@ -122,11 +132,13 @@ def _pickled(value: Any) -> str:
 
 def _parts_of_function(function: FunctionType, seen: dict[int, object]) -> Iterator[str]:
     try:
-        yield inspect.getsource(function)
+        yield inspect.getsource(function.__code__)  # of itself, also where functools.wraps names another
     except OSError as error:
         raise UserError(
             f"the source of target={function.__qualname__} cannot be read ({error}); define it in a file or a notebook"
         ) from error
+    if function.__globals__.get("__name__") != MAIN:  # a wrapper out of a module, with the name of what it wraps
+        yield _named(str(function.__globals__.get("__name__")), function.__code__.co_qualname)
     yield from _parts([function.__defaults__, function.__kwdefaults__], seen)
     yield from _parts([cell.cell_contents for cell in function.__closure__ or ()], seen)
     for name in sorted(_names(function.__code__)):

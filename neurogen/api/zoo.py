@@ -7,6 +7,7 @@ zoo.flat                                # [networks, parameters]
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,9 +83,10 @@ class LoadedZoo:
         return len(self.flat)
 
     def __getitem__(self, index: int) -> Classifier:
-        if not isinstance(index, int):
-            raise UserError(f"zoo[{index!r}] is no number of a network; list(zoo)[…] takes slices")
-        return self.network(self.flat[index])
+        try:
+            return self.network(self.flat[operator.index(index)])
+        except TypeError as error:
+            raise UserError(f"zoo[{index!r}] is no number of a network; list(zoo)[…] takes slices") from error
 
     def __iter__(self) -> Iterator[Classifier]:
         return (self[index] for index in range(len(self)))

@@ -75,7 +75,7 @@ def as_bytes(images: Any, what: str = "the images") -> NDArray[np.uint8]:
     """
     pixels = _array(images, what)
     if pixels.size == 0:
-        raise UserError(f"{what} are none at all, of the shape {list(pixels.shape)}; give at least one")
+        raise UserError(f"{what} are empty, of the shape {list(pixels.shape)}; give at least one")
     if pixels.ndim == 3:
         pixels = pixels[:, None]
     if pixels.ndim != 4:

@@ -138,18 +138,9 @@ def indices_in_memory(
 
 def _refuse_names(names: Sequence[str]) -> None:
     """Raises UserError for names that cannot tell classes apart."""
-    if not all(name.strip() for name in names):
-        raise UserError(f"class_names has an empty name: {some_of(names)}")
-    by_spelling: dict[str, list[str]] = {}
-    for name in names:
-        by_spelling.setdefault(_plain(name), []).append(name)
-    for first, *others in by_spelling.values():
-        if others:
-            raise UserError(
-                f"class_names has {first!r} and {others[0]!r}, which are the same but for case, blanks or invisible "
-                "signs; name every class once"
-            )
-    _refuse_many(len(names), "class_names")
+    for name, count in Counter(name.strip() for name in names).items():
+        if not name or count > 1:
+            raise UserError(f"class_names has {f'{name!r} twice' if name else 'an empty name'}: {some_of(names)}")
 
 
 def _label_text(value: Any) -> str | None:

@@ -4,7 +4,7 @@ in:  rows of the output layer of generated networks, as z-scores
 out: for every row the probability of each known class; what is left is the probability of none of them
 
 A generated row is taken as the row of some class with Gaussian noise, of one variance for all values. Where all known
-rows are farther away than a limit, none of them is likelier than any. Variance and limit are fitted on names that
+rows are farther away than a limit, "none of them" is the likeliest. Variance and limit are fitted on names that
 training does not read and on words that mean nothing.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from neurogen.targets.parameters import ParameterLayout
 
-GRID = torch.logspace(-3, 4, 141)  # among whose values the fit chooses variance and limit
+GRID = torch.logspace(-3, 6, 181)  # among whose values the fit chooses variance and limit
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,11 @@ def fitted(
     classes: Int64[Tensor, " names"],
     meaningless: Float[Tensor, "words row"],
 ) -> KnownRows:
-    """Variance and limit under which it is likeliest that a name means its class where it has the nearest row, and that
-    other names, and words that mean nothing, mean none. Names and words weigh the same."""
+    """Choose variance and limit by maximum likelihood. Names and words weigh the same.
+
+    A name whose nearest row is that of its class means this class; all other names, and words that mean nothing, mean
+    none.
+    """
     known = KnownRows(rows, torch.tensor(1.0), torch.tensor(torch.inf))
     of_names, of_words = known.distances(named), known.distances(meaningless)
     variances, limits = GRID[:, None, None], GRID[:, None]  # tensors are (variances, limits, names or words)

@@ -132,7 +132,7 @@ def repositories_of(backbone: BackboneConfig) -> tuple[Repository, ...]:
 class Inject(Step):
     """Stage 1 (paper 3.3), of one task or several."""
 
-    kind, version, runs, shared = StepKind.inject, 3, "neurogen.stages.inject:inject", True
+    kind, version, runs, shared = StepKind.inject, 4, "neurogen.stages.inject:inject", True
     to_save_memory = f"{SMALLER_STAGE} {SMALLER_PASSES}"
 
     zoos: tuple[Zoo, ...]
@@ -167,7 +167,7 @@ class Tune(Step):
     so far (paper 4.4).
     """
 
-    kind, version, runs, shared = StepKind.tune, 3, "neurogen.stages.tune:tune", True
+    kind, version, runs, shared = StepKind.tune, 4, "neurogen.stages.tune:tune", True
     to_save_memory = f"{SMALLER_STAGE} recipe.tune.batch_size, {SMALLER_PASSES}"
 
     tasks: tuple[TaskSpec, ...]
@@ -212,7 +212,7 @@ def label_of(tasks: Sequence[TaskSpec]) -> str:
 class Evaluate(Step):
     """Test accuracy of generated networks beside all baselines."""
 
-    kind, version, runs = StepKind.evaluate, 7, "neurogen.stages.evaluate:evaluate"
+    kind, version, runs = StepKind.evaluate, 8, "neurogen.stages.evaluate:evaluate"
     to_save_memory = f"take a smaller backbone, or lower {SMALLER_PASSES}"
 
     zoo: Zoo

@@ -61,7 +61,7 @@ def initialised(target: TargetConfig, dataset: Dataset, seed: int) -> nn.Module:
     with global_generator(seed):
         network = build_network(target, dataset.shape)
         values_of(network)
-        require_classifier(network, dataset.shape, dataset.train.inputs(slice(1))[0])
+        require_classifier(network, dataset.shape, dataset.train.inputs(slice(1))[0].cpu())
     return network
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from neurogen.data.dataset import load_images
+from neurogen.data.dataset import Split, load_images
 from neurogen.data.preparation import ImageShape
 from neurogen.errors import UserError
 from neurogen.targets.fitting import initialised
@@ -64,3 +64,17 @@ def test_what_a_target_forgets_is_said(experiment: Composed, name: str, message:
     target = replace(chosen.target, build=f"{__name__}.{name}", options={})
     with pytest.raises(UserError, match=message):
         initialised(target, load_images(chosen.dataset), 0)
+
+
+def test_the_data_may_be_on_another_device(experiment: Composed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of a zoo are on a GPU, while its networks are built on the CPU."""
+    chosen, moved, inputs = experiment(), list[str](), Split.inputs
+
+    class Elsewhere(torch.Tensor):
+        def cpu(self, *_: object) -> torch.Tensor:  # type: ignore[override]
+            moved.append("cpu")
+            return self.as_subclass(torch.Tensor)
+
+    monkeypatch.setattr(Split, "inputs", lambda self, index: inputs(self, index).as_subclass(Elsewhere))
+    initialised(chosen.target, load_images(chosen.dataset), 0)
+    assert moved == ["cpu"]

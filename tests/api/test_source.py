@@ -92,16 +92,39 @@ def test_what_cannot_be_named_is_refused() -> None:
 
 
 HELPED = """
+import abc
+import dataclasses
 import functools
+import typing
+import torch
 import blocks
 from blocks import act
 from neurogen.api.source import dotted_name, source_digest
+
+T = typing.TypeVar("T")
 
 class Settings:
     def width(self):
         return 8
 
 SETTINGS = Settings()
+
+@dataclasses.dataclass
+class Sizes(abc.ABC, typing.Generic[T]):
+    height: int = 5
+
+SIZES = Sizes()
+JOIN, ADD = str.join, torch.Tensor.add
+
+def louder(function):
+    @functools.wraps(function)
+    def wrapper(*given):
+        return function(*given) * 10
+    return wrapper
+
+@louder
+def wrapped():
+    return 1
 
 @functools.cache
 def cached():
@@ -129,6 +152,9 @@ BLOCKS = "WIDTH = 16\ndef act():\n    return 'relu'\n"
         ("cached()", "return 1", "return 2"),
         ("partly()", "return number", "return -number"),
         ("SETTINGS.width()", "return 8", "return 9"),
+        ("SIZES.height", "height: int = 5", "height: int = 6"),
+        ("(Sizes, JOIN, ADD)", "height: int = 5", "height: int = 6"),
+        ("wrapped()", "* 10", "* 20"),
     ],
 )
 def test_what_it_uses_of_helpers_counts(tmp_path: Path, used: str, old: str, new: str) -> None:

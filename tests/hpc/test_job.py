@@ -14,6 +14,7 @@ import pytest
 
 from hpc.jobs.attempts import attempts_of
 from hpc.jobs.payload import Payload
+from hpc.jobs.queue import Queue, new_record
 from neurogen.program import settings_of
 from tests.hpc.conftest import PROGRAM, Composed, sweep_of
 
@@ -71,15 +72,31 @@ def test_a_local_step_inside_of_an_allocation_has_no_dependants(
     assert "could not cancel" not in capfd.readouterr().err
 
 
-def test_a_controller_that_never_answers_leaves_dependants_to_slurm(
-    experiment: Composed, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("said", "status", "message", "cancelled"),
+    [
+        (SILENCE, 130, r"out of time, maybe back in the queue \(.*Socket timed out", []),  # they may wait for it
+        ("Requeue is disabled", 124, "out of time, and not put back into the queue: .*disabled", ["8"]),
+    ],
+)
+def test_dependants_are_cancelled_unless_the_job_may_be_back_in_the_queue(
+    experiment: Composed, tmp_path: Path, said: str, status: int, message: str, cancelled: list[str]
 ) -> None:
-    """The job may be back in the queue, and they would wait for it."""
-    _, job = commands(tmp_path, f'echo "{SILENCE}" >&2; exit 1')
-    assert stopped_by(signal.SIGUSR2, tmp_path, experiment, 1, **job) == 124
-    (attempt,) = attempts_of(tmp_path, 0)
-    assert re.search(rf"out of time; put back into the queue\? .*{SILENCE}", attempt.message)
-    assert "could not cancel the jobs" not in capfd.readouterr().err
+    folder = tmp_path / "queue" / "a"
+    folder.mkdir(parents=True)
+    _, job = commands(tmp_path, f'echo "{said}" >&2; exit 1')
+    scancel = tmp_path / "bin" / "scancel"
+    scancel.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/cancelled\n')
+    scancel.chmod(0o755)
+    steps = [("a", "", tmp_path)], [("b", "", tmp_path)]
+    queue = Queue(tmp_path)
+    queue.write(dataclasses.replace(new_record("a", "reference", steps[0]), job_id="7"))
+    queue.write(dataclasses.replace(new_record("b", "inject", steps[1], ["a"], ["a"]), job_id="8"))
+    assert stopped_by(signal.SIGUSR2, folder, experiment, 1, **job) == status
+    (attempt,) = attempts_of(folder, 0)
+    assert re.search(message, attempt.message)
+    file = tmp_path / "cancelled"
+    assert (file.read_text().split() if file.exists() else []) == cancelled
 
 
 @pytest.mark.parametrize(

@@ -64,13 +64,17 @@ def test_a_step_that_has_failed_is_not_in_flight_while_its_job_ends(
     assert in_flight(queue, [job], known) == ({"a": (job, 0)} if is_in_flight else {})
 
 
-def test_a_node_that_failed_is_avoided_for_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And only by steps that are missing."""
+def test_a_node_that_failed_is_avoided_for_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Since it failed, however long its job had waited; and only by steps that are missing."""
     monkeypatch.setattr("hpc.jobs.scheduler.nodes", lambda: {"n1", "n2"})
     monkeypatch.setattr("hpc.jobs.scheduler.history", lambda ids: {})
     known = {"job-a": [TaskState("a", None, "NODE_FAIL", "", 5, node="n1")]}
-    job = record("a", after=[])
+    queue, job = Queue(tmp_path), record("a", after=[])
     long_ago = dataclasses.replace(job, submitted=time.time() - REMEMBERED_S - 1)
-    assert failed_nodes([job], known, {"a"}) == ["n1"]
-    assert failed_nodes([job], known, {"b"}) == []
-    assert failed_nodes([long_ago], known, {"a"}) == []
+    assert failed_nodes(queue, [job], known, {"a"}) == ["n1"]
+    assert failed_nodes(queue, [job], known, {"b"}) == []
+    assert failed_nodes(queue, [long_ago], known, {"a"}) == []
+    queue.batch_folder(job.name).mkdir(parents=True)
+    log = AttemptLog(queue.batch_folder(job.name), 0)
+    log.write(dataclasses.replace(log.attempt, ended=time.time() - 60))
+    assert failed_nodes(queue, [long_ago], known, {"a"}) == ["n1"]

@@ -131,6 +131,8 @@ store = torch.distributed.TCPStore("127.0.0.1", port, is_master=rank == 0)
 watchdog = Watchdog(store, rank, 2, timeout_s=4.0, when_lost=lambda message: None)
 if rank == 0:
     print(store.port, flush=True)
+store.set(f"here/{rank}", "")
+store.wait(["here/0", "here/1"])  # importing torch takes long on busy cores
 with watchdog.watching():
     for _ in range(140):
         time.sleep(0.1)
