@@ -1,7 +1,8 @@
 """What conf/ offers: its folders of choices, and what classes may be called.
 
 in:  the files of conf/, beside this package or inside it
-out: names of files; what a config asks for as ${NAME:…}: names of classes, epochs that suit a dataset, one of several
+out: names of files; what a config asks for as ${NAME:…}: names of classes, epochs and steps that suit a dataset, one of
+     several
 """
 
 from __future__ import annotations
@@ -50,8 +51,19 @@ def epochs_of(epochs: int, size: Mapping[str, Any] | None, limit: int | None) ->
     """So many epochs for up to CHOSEN_FOR training samples, and fewer for more: updates grow with their square root.
 
     `size` is None for a dataset that does not say how large it is."""
+    return math.ceil(epochs / math.sqrt(_times_as_many(size, limit)))
+
+
+def steps_of(steps: int, size: Mapping[str, Any] | None, limit: int | None) -> int:
+    """So many steps of stage 1 for up to CHOSEN_FOR training samples, and more for more. The networks of a zoo walk
+    away from their start with the square root of their updates (`epochs_of`), and stage 1 has to follow them."""
+    return round(steps * math.sqrt(math.sqrt(_times_as_many(size, limit))))
+
+
+def _times_as_many(size: Mapping[str, Any] | None, limit: int | None) -> float:
+    """How many times CHOSEN_FOR training samples there are, at least 1."""
     num_samples = min(CHOSEN_FOR if size is None else size["num_train"], limit or math.inf)
-    return math.ceil(epochs * min(1.0, math.sqrt(CHOSEN_FOR / num_samples)))
+    return max(1.0, num_samples / CHOSEN_FOR)
 
 
 def choose(key: str, options: Mapping[str, Any]) -> Any:
@@ -60,4 +72,9 @@ def choose(key: str, options: Mapping[str, Any]) -> Any:
 
 
 # What conf/ calls as ${NAME:…}.
-RESOLVERS: dict[str, Callable[..., Any]] = {"choose": choose, "names_of": names_of, "epochs_of": epochs_of}
+RESOLVERS: dict[str, Callable[..., Any]] = {
+    "choose": choose,
+    "names_of": names_of,
+    "epochs_of": epochs_of,
+    "steps_of": steps_of,
+}

@@ -1,4 +1,5 @@
-"""What a config asks for as ${epochs_of:…}: fewer epochs of the zoo for more data."""
+"""What a config asks for as ${epochs_of:…} and ${steps_of:…}: fewer epochs of the zoo and more steps of stage 1 for
+more data."""
 
 from __future__ import annotations
 
@@ -25,6 +26,25 @@ from neurogen.run import compose
 )
 def test_every_network_of_a_zoo_sees_large_data_less_often(words: list[str], epochs: int) -> None:
     assert compose(words).zoo.training.epochs == epochs
+
+
+@pytest.mark.parametrize(
+    ("words", "steps"),
+    [
+        (["dataset=mnist5k"], 60),
+        (["dataset=digits"], 60),
+        (["dataset=mnist"], 118),
+        (["dataset=mnist", "dataset.limit=16000"], 85),
+        (["dataset=mnist", "dataset.limit=500"], 60),
+        (["dataset=image_folder", "dataset.path=anywhere"], 60),
+        (["dataset=mnist5k", "target=resnet8"], 150),
+        (["dataset=mnist", "target=resnet8"], 295),
+        (["dataset=mnist", "recipe.inject.steps=7"], 7),
+    ],
+)
+def test_stage_1_has_more_steps_for_large_data_and_stage_2_has_not(words: list[str], steps: int) -> None:
+    recipe = compose(words).recipe
+    assert (recipe.inject.steps, recipe.tune.steps, recipe.adapt.steps) == (steps, 60, 50)
 
 
 def test_data_from_python_say_how_many_they_are() -> None:

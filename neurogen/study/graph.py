@@ -10,9 +10,11 @@ that `held_out` names are left out there; the generator meets them after stage 2
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from neurogen.config import DatasetConfig, Experiment, ModelConfig, TaskSharing, ZooInit
 from neurogen.config.schema import written
@@ -111,7 +113,10 @@ def _require_company(
     for e, zoo, group in zip(experiments, zoos, groups, strict=True):
         if e.tasks == TaskSharing.together and not e.held_out and len(learned[group]) < 2:
             given = f"no other point shares a generator with {zoo.task.name}"
-            if sizes[group] > 1:
+            differing = min((_differing(e, other) for other in experiments), key=lambda keys: len(keys) or math.inf)
+            if differing:
+                given += f", since they differ in {', '.join(differing)}"
+            elif sizes[group] > 1:
                 given = (
                     f"{sizes[group]} points are one and the same, {zoo.task.name}, and no other shares its generator"
                 )
@@ -134,11 +139,23 @@ def sharing_of(experiment: Experiment, zoo: Zoo) -> str:
 
     With tasks=together the value is all that the training of a generator depends on, except for the task.
     """
-    e = experiment
-    if e.tasks == TaskSharing.alone:
-        return json.dumps([plain(e, identity=True), plain(zoo, identity=True)], sort_keys=True)
-    parts = (e.backbone, e.generator, e.recipe)
-    return json.dumps([e.seed, e.held_out, *(plain(part, identity=True) for part in parts)], sort_keys=True)
+    if experiment.tasks == TaskSharing.alone:
+        return json.dumps([plain(experiment, identity=True), plain(zoo, identity=True)], sort_keys=True)
+    return json.dumps(_shared_settings(experiment), sort_keys=True)
+
+
+def _shared_settings(e: Experiment) -> dict[str, Any]:
+    """What is the same for all tasks of one generator, by dotted keys."""
+    parts = {"backbone": e.backbone, "generator": e.generator, "recipe": e.recipe}
+    plain_parts = {name: plain(part, identity=True) for name, part in parts.items()}
+    return dict(flat({"seed": e.seed, "held_out": e.held_out, **plain_parts}))
+
+
+def _differing(e: Experiment, other: Experiment) -> list[str]:
+    """The keys by which two experiments cannot share a generator, each with the value of both."""
+    first, second = _shared_settings(e), _shared_settings(other)
+    keys = [key for key in {**first, **second} if first.get(key) != second.get(key)]
+    return [f"{key} ({written(first.get(key))}, {written(second.get(key))})" for key in keys]
 
 
 def evaluation_of(experiment: Experiment, zoo: Zoo, learned: Learned, identities: Identities) -> Evaluate:
