@@ -212,6 +212,15 @@ def test_stage_1_of_the_fast_recipe_is_longer_for_networks_with_normalisation() 
     assert lengths("target=resnet8", "recipe.inject.steps=7") == (7, 60)
 
 
+@pytest.mark.parametrize(
+    ("target", "weight_decay"), [("lenet", 0.2), ("resnet8", 0.2), ("cnn", 0.0), ("cnn_small", 0.0)]
+)
+def test_the_baseline_has_the_weight_decay_that_makes_its_target_strong(target: str, weight_decay: float) -> None:
+    with initialize_config_dir(conf_folder(), version_base="1.3"):
+        composed = experiment_from(compose("config", [f"target={target}"]))
+    assert composed.classical.training.weight_decay == weight_decay
+
+
 @pytest.mark.parametrize("length", ["steps=0", "epochs=0 recipe.inject.steps=null"])
 def test_a_stage_1_of_no_steps_or_no_epochs_is_left_out(experiment: Callable[..., Experiment], length: str) -> None:
     words = f"recipe.inject.{length}".split()
