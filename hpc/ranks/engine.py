@@ -10,6 +10,7 @@ a checkpoint are whole and named by parameter, so that any number of ranks can r
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -77,7 +78,7 @@ class ZeroEngine:
             self.engine.step()
 
     def update(self, lr: float) -> float:
-        """One optimiser step; returns the norm of the gradients before clipping."""
+        """One optimiser step; returns the norm of the gradients before clipping, nan where one is not finite."""
         idle = [value for value in self.trainables.values() if id(value) not in self.with_gradient]
         self._zero_old_gradients(idle)
         for group in self.engine.optimizer.param_groups:
@@ -85,7 +86,8 @@ class ZeroEngine:
         with self._unchanged(idle):
             self.engine.step()
         self.with_gradient.clear()
-        return float(self.engine.get_global_grad_norm())
+        norm = float(self.engine.get_global_grad_norm())
+        return norm if norm >= 0 else math.nan  # DeepSpeed returns -1
 
     @contextmanager
     def _unchanged(self, idle: Sequence[nn.Parameter]) -> Iterator[None]:
@@ -211,6 +213,8 @@ class ZeroEngine:
             steps = [moments[key] for key in keys if key in moments]
             if not steps:
                 continue  # it has not been updated yet
+            if any(step != steps[0] for step in steps):  # groups.py gives what some steps do not use its own group
+                raise RuntimeError(f"parameters of one group have different numbers of updates: {', '.join(keys)}")
             state = self._torch_optimizer.state[flat]
             state |= {"step": steps[0].clone()} | {moment: torch.zeros_like(flat) for moment in self.moment_names}
             for value, start, first, count in shards:

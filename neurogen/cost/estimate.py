@@ -3,7 +3,8 @@
 in:  an experiment; neither its model nor a GPU, and its data only where the config does not say its size
 out: an Estimate of both stages
 
-Left out are the activations of a vision encoder: it is frozen, so autograd keeps none of them.
+Left out are the activations of a vision encoder: it is frozen, so autograd keeps none of them, unless LoRA adapts it too
+(`backbone.lora.target_modules=[all-linear]`).
 
 A batch of contexts takes the longest of three times: FLOPs / (utilisation · peak); reading all weights twice, in the
 forward and the backward pass; and the time that Python needs to start the kernels of all layers. The last two do not
@@ -182,7 +183,7 @@ def _stage_cost(
         steps=steps_of(stage, steps_per_epoch),
         tokens_per_step=contexts * num_tokens,
         flops_per_step=contexts * flops,
-        context_bytes=cost.saved_bytes,
+        context_bytes=cost.saved_bytes + cost.target_bytes,
         context_seconds=flops / (gpu.utilisation * gpu.peak_tflops * 1e12),
         least_seconds=num_passes * _pass_seconds(gpu, backbone, recompute) + seeing,
         block_seconds=_num_blocks(meta) * _pass_seconds(gpu, backbone, 1),  # each is computed again by itself
@@ -221,7 +222,7 @@ def _checkpointed(cost: PassCost, backbone: Backbone, num_tokens: int) -> PassCo
     """
     layers, value = _num_layers(backbone), backbone.model.get_input_embeddings().weight.element_size()
     inputs = layers * num_tokens * backbone.hidden_size * value
-    return PassCost(cost.flops * 3 // 2, inputs + cost.saved_bytes // layers)
+    return PassCost(cost.flops * 3 // 2, inputs + cost.saved_bytes // layers, cost.target_bytes)
 
 
 def _trained_parameters(generator: Generator) -> TrainedParameters:

@@ -51,7 +51,8 @@ class PassCost:
     """The forward and backward pass of one generated network."""
 
     flops: int
-    saved_bytes: int  # what autograd keeps for the backward pass
+    saved_bytes: int  # what autograd keeps of the generator for the backward pass
+    target_bytes: int  # and of the target network and the loss
 
 
 @dataclass(frozen=True)
@@ -116,19 +117,21 @@ def pass_cost(meta: MetaGenerator, num_read: int, num_samples: int) -> PassCost:
         sequence = [message, *generator.tokens(task.name, listed)[0]]
         hidden = generator.hidden_states([sequence])
         z: Float[Tensor, " params"] = generator.project(task.name, hidden, listed)[0]
-        if num_samples:
-            inputs = _inputs(task, num_samples)
-            labels = torch.empty(num_samples, dtype=torch.int64, device=META)
-            loss = tuning_loss(meta.network, generator.decode(task.name, z, listed), inputs, labels)
-        else:
-            loss = injection_loss(z, ZooMoments(torch.empty_like(z), torch.empty_like(z)))
+        with _counted(generator) as of_target:
+            if num_samples:
+                inputs = _inputs(task, num_samples)
+                labels = torch.empty(num_samples, dtype=torch.int64, device=META)
+                loss = tuning_loss(meta.network, generator.decode(task.name, z, listed), inputs, labels)
+            else:
+                loss = injection_loss(z, ZooMoments(torch.empty_like(z), torch.empty_like(z)))
         loss.backward()
     again: dict[int, Tensor] = {}
     size = generator.config.block_tokens
     if size is not None and is_split(sequence, size):  # on the way back there is one block at a time
         with _counted(generator) as again:
             generator.hidden_states([[message, ParameterTokens(generator.tokens(task.name)[0][0].vectors[:size])]])
-    return PassCost(int(counter.get_total_flops()), _bytes_in(saved) + _bytes_in(again))
+    only_target = {storage: tensor for storage, tensor in of_target.items() if storage not in saved}
+    return PassCost(int(counter.get_total_flops()), _bytes_in(saved) + _bytes_in(again), _bytes_in(only_target))
 
 
 @contextmanager

@@ -139,6 +139,7 @@ class VisionBackbone(Backbone):
         super().__init__(adapted, tokenizer, chat_template)
         self.image_processor = image_processor
         self.base = adapted.get_base_model()
+        self.base.visual.is_idle_in_some_steps = True  # those without pictures; LoRA may adapt it too
         self.attention = self.base.visual.config._attn_implementation
         config = self.base.config
         self.vision_start, self.vision_end = (

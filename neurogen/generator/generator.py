@@ -37,6 +37,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -88,7 +89,8 @@ class Generator(nn.Module):
         All prompts are read as one batch. Equal ones, which have no context, are read once. Prompts that list classes
         list equally many.
         """
-        different = {(prompt.instruction, prompt.context, prompt.listed, prompt.code): prompt for prompt in prompts}
+        keys = [self._key(prompt, place) for place, prompt in enumerate(prompts)]
+        different = dict(zip(keys, prompts, strict=True))
         hidden = self.hidden_states(self.sequences(task, list(different.values())))
         if num_listed(prompts) is not None:
             instructions = list(dict.fromkeys(prompt.instruction for prompt in prompts))
@@ -97,8 +99,13 @@ class Generator(nn.Module):
             hidden = [torch.cat([inner[prompt.instruction], rows]) for prompt, rows in read]
         z = self.project(task, hidden, num_listed(prompts))
         rows = {key: row for row, key in enumerate(different)}
-        index = [rows[prompt.instruction, prompt.context, prompt.listed, prompt.code] for prompt in prompts]
-        return z if len(z) == len(prompts) else z[index]
+        return z if len(z) == len(prompts) else z[[rows[key] for key in keys]]
+
+    def _key(self, prompt: Prompt, place: int) -> tuple[Any, ...]:
+        """Prompts with the same key are read once. With blocks every prompt takes passes of its own, and ZeRO 3 needs
+        equally many on all ranks, which may have drawn different numbers of equal codes."""
+        equal = (prompt.instruction, prompt.context, prompt.listed, prompt.code)
+        return (*equal, place) if self.latent_tokens is not None and self.config.block_tokens is not None else equal
 
     def sequences(self, task: str, prompts: Sequence[Prompt]) -> list[list[Part]]:
         """Of every prompt the instruction, the samples with their labels, and the parameter tokens, in the order of the

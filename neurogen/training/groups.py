@@ -1,7 +1,8 @@
-"""Optimiser groups: which parameters learn at which rate, and which have no gradient in steps of other tasks.
+"""Optimiser groups: which parameters learn at which rate, and which have no gradient in some steps.
 
 Modules say it themselves. A `PerTask` holds a module for every task: in a step of one task the modules of the others
-have no gradient, so each is a group of its own. A module with `learns_at_token_rate` is scaled by `token_lr_scale`.
+have no gradient, so each is a group of its own. So is a module with `is_idle_in_some_steps`. A module with
+`learns_at_token_rate` is scaled by `token_lr_scale`.
 """
 
 from __future__ import annotations
@@ -51,14 +52,15 @@ def optimizer_of(module: nn.Module, stage: StageConfig) -> torch.optim.Optimizer
 
 
 def owners_of(module: nn.Module) -> dict[int, str]:
-    """By id of a parameter, the module of one task that it belongs to; parameters that every step uses are left out."""
-    return {
-        id(value): f"{prefix}.{task}"
-        for prefix, part in module.named_modules()
-        if isinstance(part, PerTask)
-        for task, child in part.named_children()
-        for value in child.parameters()
-    }
+    """By id of a parameter, the module it belongs to that some steps do not use; parameters that every step uses are
+    left out."""
+    owners: dict[int, str] = {}
+    for prefix, part in module.named_modules():
+        if isinstance(part, PerTask):
+            owners |= {id(value): f"{prefix}.{task}" for task, child in part.items() for value in child.parameters()}
+        elif getattr(part, "is_idle_in_some_steps", False):
+            owners |= {id(value): prefix for value in part.parameters()}
+    return owners
 
 
 def learns_at_token_rate(module: nn.Module) -> bool:

@@ -61,8 +61,8 @@ def train(
 ) -> list[Metrics]:
     """Run the stage to its end and leave the module at the values that `stage.keep` asks for. Returns the history.
 
-    Raises Interrupted, after saving, when a stop flag is set. Raises UserError when the loss is no longer finite, a
-    checkpoint cannot be written, or the ranks cannot share the contexts of a step equally.
+    Raises Interrupted, after saving, when a stop flag is set. Raises UserError when the loss or its gradient is no longer
+    finite, a checkpoint cannot be written, or the ranks cannot share the contexts of a step equally.
     """
     require_shares(objective.name, stage, runtime.ranks.size)
     trainables = trainables_of(objective.module)
@@ -184,12 +184,14 @@ def _step(objective: Objective, engine: Engine, stage: StageConfig, step: int, n
 
 
 def _row(objective: Objective, stage: StageConfig, step: int, update: Update, accounts: Sequence[Account]) -> Metrics:
-    """What the step was. Raises UserError, on all ranks, where the mean of their losses is not finite."""
+    """What the step was. Raises UserError, on all ranks, where the mean of their losses, or the norm of their common
+    gradient, is not finite."""
     loss = sum(account.loss for account in accounts) / len(accounts)
-    if not math.isfinite(loss):
-        raise UserError(
-            f"{objective.name}: the loss is {loss} at step {step}; lower recipe.{objective.name}.lr (now {stage.lr})"
-        )
+    for what, value in (("the loss", loss), ("the norm of the gradient", update.grad_norm)):
+        if not math.isfinite(value):
+            raise UserError(
+                f"{objective.name}: {what} is {value} at step {step}; lower recipe.{objective.name}.lr (now {stage.lr})"
+            )
     return {"step": float(step), "loss": loss, "lr": update.lr, "grad_norm": update.grad_norm}
 
 

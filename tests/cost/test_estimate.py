@@ -35,6 +35,7 @@ def estimated(*overrides: str) -> Estimate:
 
 
 MNIST = ("dataset=mnist", "target=lenet")
+AGAIN = "backbone.gradient_checkpointing=true"
 
 
 @pytest.mark.parametrize(
@@ -127,11 +128,21 @@ def test_texts_on_a_backbone_that_sees() -> None:
 
 def test_checkpointing_trades_time_for_memory() -> None:
     plain = estimated(*MNIST, "backbone=llama3_8b")
-    checkpointed = estimated(*MNIST, "backbone=llama3_8b", "backbone.gradient_checkpointing=true")
+    checkpointed = estimated(*MNIST, "backbone=llama3_8b", AGAIN)
     assert checkpointed.tune.context_bytes < 0.1 * plain.tune.context_bytes
     assert checkpointed.tune.flops_per_step == 1.5 * plain.tune.flops_per_step
     # an H200 took 2.0 to 2.2 times as long, for launches
     assert checkpointed.tune.seconds(1) == pytest.approx(2.1 * plain.tune.seconds(1))
+
+
+def test_checkpointing_does_not_spare_what_the_target_network_keeps() -> None:
+    few, many = (
+        estimated("dataset=cifar10", "target=resnet20", "backbone=llama3_8b", f"recipe.tune.batch_size={size}", AGAIN)
+        for size in (128, 512)
+    )
+    # a feature map of 16×32×32 float32 is 64 KiB, and every image has several of each layer
+    assert many.tune.context_bytes - few.tune.context_bytes > 384 * 19 * 2**16
+    assert many.inject.context_bytes == few.inject.context_bytes
 
 
 def test_contexts_cost_what_their_batches_cost() -> None:

@@ -95,6 +95,22 @@ def test_a_loss_that_is_no_number_ends_the_run_with_advice(
         train(regression(), stage, tmp_path, AT_THE_END, runtime)
 
 
+def test_a_gradient_that_is_no_number_in_the_last_step_ends_the_run_with_advice(
+    tmp_path: Path, stage: StageConfig, runtime: Runtime
+) -> None:
+    objective = regression()
+
+    def losses(run: Forward, step: int, contexts: Sequence[int]) -> Tensor:
+        of_contexts = objective.losses(run, step, contexts)
+        if step == 11:
+            of_contexts.register_hook(lambda gradient: gradient * torch.nan)
+        return of_contexts
+
+    with pytest.raises(UserError, match=r"the norm of the gradient is nan at step 12; lower recipe.tune.lr"):
+        train(replace(objective, losses=losses), stage, tmp_path, AT_THE_END, runtime)
+    assert not list(tmp_path.glob("checkpoints/*.safetensors"))
+
+
 def test_the_learning_rates_of_both_recipes(experiment: Composed) -> None:
     paper = experiment("recipe=paper", "recipe.inject.steps=null", "recipe.tune.steps=null").recipe.inject
     rates = [learning_rate(paper, step, 240, 8) for step in range(240)]
