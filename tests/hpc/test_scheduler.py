@@ -154,6 +154,33 @@ def test_what_a_user_prefers_of_squeue_hides_no_job(commands: Path, monkeypatch:
     assert scheduler.query(["a"])["a"]
 
 
+ASKED = """
+case "$*" in
+    *--format=%U*) echo 4242 ;;
+    *--user=4242*--format=%F*) echo 7 ;;
+    *--user=4242*) echo "7|N/A|RUNNING|0:01||n1|a" ;;
+    *) echo "8|N/A|RUNNING|0:01||n1|a" ;;
+esac"""
+
+
+def test_only_the_jobs_of_the_users_are_asked_for(commands: Path) -> None:
+    """Else the controller packs the whole site's queue; it takes no other limit from squeue than a single user."""
+    add(commands, "squeue", ASKED)
+    user = scheduler.user_of("7")
+    assert user == "4242"
+    assert [task.job_id for task in scheduler.query(["a"], [user])["a"]] == ["7"]
+    assert [task.job_id for task in scheduler.query(["a"], [user, ""])["a"]] == ["8"]  # of somebody unknown
+
+
+def test_a_user_that_squeue_cannot_look_up_is_unknown(commands: Path) -> None:
+    """As SLURM 22.05 says it in a container whose users are not the site's: no line, and exit status 0."""
+    unknown = 'case "$*" in *--user*) echo "squeue: error: Invalid user: 4242" >&2 ;; *) echo 4242 ;; esac'
+    add(commands, "squeue", unknown)
+    assert scheduler.user_of("7") == ""
+    with pytest.raises(Unanswered, match="Invalid user: 4242"):  # else all jobs would be submitted again
+        scheduler.query(["a"], ["4242"])
+
+
 @pytest.mark.parametrize(
     "line",
     [
