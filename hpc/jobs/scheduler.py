@@ -161,6 +161,8 @@ def history(job_ids: Iterable[str], patience_s: float = LONGEST_ANSWER_S) -> Sta
         return {}
     states: States = {}
     for line in lines:
+        if line.count("|") < 5:
+            continue  # what a site's wrapper prints
         job, state, elapsed, tres, node, name = line.split("|", 5)
         job_id, _, indices = job.partition("_")
         gpus = sum(int(part.split("=")[1]) for part in tres.split(",") if part.startswith("gres/gpu="))

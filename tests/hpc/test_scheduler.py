@@ -53,6 +53,12 @@ def test_a_busy_controller_is_asked_again(commands: Path) -> None:
     assert len(calls.read_text().splitlines()) == 3
 
 
+def test_what_a_wrapper_of_sacct_prints_is_no_job(commands: Path) -> None:
+    add(commands, "sacct", 'echo "welcome to our cluster"; echo "7_1|TIMEOUT|60|gres/gpu=2|n1|a"')
+    (task,) = scheduler.history(["7"])["a"]
+    assert (task.job_id, task.index, task.state, task.gpus) == ("7", 1, "TIMEOUT", 2)
+
+
 def test_a_refusal_is_not_asked_again(commands: Path) -> None:
     calls = add(commands, "squeue", 'echo "Invalid user" >&2; exit 1')
     with pytest.raises(ClusterError, match="squeue: Invalid user") as refusal:
