@@ -46,6 +46,7 @@ AMBIGUOUS = (
     "Communication shutdown failure",
     "not connected",
     "Resource temporarily unavailable",
+    "in standby mode",  # of a backup controller that has not taken over yet
 )
 ATTEMPTS = 6
 MOST_IDS = 1000  # in a word of a command

@@ -83,7 +83,14 @@ def test_a_job_that_got_through_is_not_submitted_again(commands: Path, capsys: p
     assert "asking whether a is in the queue all the same" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("silence", [SILENCE, "Batch job submission failed: Unexpected message received"])
+@pytest.mark.parametrize(
+    "silence",
+    [
+        SILENCE,
+        "Batch job submission failed: Unexpected message received",
+        "Batch job submission failed: Slurm backup controller in standby mode",
+    ],
+)
 def test_a_job_that_did_not_get_through_is_submitted_again(commands: Path, silence: str) -> None:
     add(commands, "sbatch", f'[ $calls -lt 2 ] && echo "{silence}" >&2 && exit 1; echo "8;cluster"')
     add(commands, "squeue", "exit 0")
