@@ -126,7 +126,7 @@ def query(
     return states
 
 
-def user_of(job_id: str) -> str:
+def user_of(job_id: str, patience_s: float = 15.0) -> str:
     """The number of the user whose job this is, if squeue lists that user's jobs here; else "".
 
     It is SLURM's number, not this process's: in the user namespace of a container they differ, and squeue may not be
@@ -134,9 +134,10 @@ def user_of(job_id: str) -> str:
     """
     command = ["squeue", "--noheader", "--all", "--states=all"]
     try:
-        users = set(re.findall(r"^\d+$", ask([*command, f"--jobs={job_id}", "--format=%U"], 1), flags=re.MULTILINE))
+        printed = ask([*command, f"--jobs={job_id}", "--format=%U"], 1, patience_s)
+        users = set(re.findall(r"^\d+$", printed, flags=re.MULTILINE))
         user = users.pop() if len(users) == 1 else ""
-        listed = ask([*command, f"--user={user}", "--format=%F"], 1).split() if user else []
+        listed = ask([*command, f"--user={user}", "--format=%F"], 1, patience_s).split() if user else []
     except ClusterError:
         return ""
     return user if job_id in listed else ""
