@@ -86,6 +86,15 @@ def advice_on(message: str, cluster: Cluster) -> str:
             f"set cluster.account (now {cluster.account}) and cluster.partition (now {cluster.partition}); ",
         ),
         ("partition", f"set cluster.partition (now {cluster.partition}); `sinfo` lists them; "),
+        (
+            "(gres)",
+            f"set cluster.gpu_type (now {cluster.gpu_type}) to one that `sinfo --format='%P %G'` lists, or "
+            f"cluster.gpu_option (now {cluster.gpu_option}) to the other one; ",
+        ),
+        (
+            "feature",
+            f"set cluster.constraint (now {cluster.constraint}) to what `sinfo --format='%P %f'` lists; ",
+        ),
         ("array", f"lower cluster.max_array (now {cluster.max_array}); "),
         (
             "policy",

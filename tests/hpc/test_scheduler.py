@@ -9,8 +9,9 @@ import pytest
 from hpc.errors import ClusterError, Unanswered
 from hpc.jobs import scheduler
 from hpc.jobs.limits import largest_array, limit_in
-from hpc.jobs.sbatch import id_in, sbatch
+from hpc.jobs.sbatch import advice_on, id_in, sbatch
 from hpc.jobs.scheduler import indices_of, seconds
+from tests.hpc.conftest import site
 
 SILENCE = "Socket timed out on send/recv operation"
 BUSY_TWICE = f'[ $calls -lt 3 ] && echo "{SILENCE}" >&2 && exit 1'
@@ -57,6 +58,18 @@ def test_what_a_wrapper_of_sacct_prints_is_no_job(commands: Path) -> None:
     add(commands, "sacct", 'echo "welcome to our cluster"; echo "7_1|TIMEOUT|60|gres/gpu=2|n1|a"')
     (task,) = scheduler.history(["7"])["a"]
     assert (task.job_id, task.index, task.state, task.gpus) == ("7", 1, "TIMEOUT", 2)
+
+
+@pytest.mark.parametrize(
+    ("message", "setting"),
+    [
+        ("Batch job submission failed: Invalid generic resource (gres) specification", "cluster.gpu_type (now h100)"),
+        ("Batch job submission failed: Invalid feature specification", "cluster.constraint (now fast)"),
+        ("Batch job submission failed: Invalid job array specification", "cluster.max_array"),
+    ],
+)
+def test_what_a_site_refuses_is_said_with_the_setting_to_change(message: str, setting: str) -> None:
+    assert setting in advice_on(message, site("cluster.gpu_type=h100", "cluster.constraint=fast"))
 
 
 def test_a_refusal_is_not_asked_again(commands: Path) -> None:
