@@ -236,8 +236,9 @@ def _requeue(attempt: Attempt, log: AttemptLog, requeues_left: int) -> Attempt:
 def _was_preempted_instead() -> bool:
     """Whether the signal of the time limit came because the job is preempted, which must not use up `max_requeues`.
 
-    SLURM sends it for that too where the site has set PreemptParameters=send_user_signal. A controller that does not
-    answer is asked once only, as the time limit is near and the more likely reason.
+    SLURM sends it for that too where the site has set send_user_signal (in 22.05 SlurmctldParameters, later
+    PreemptParameters). A controller that does not answer is asked once only, as the time limit is near and the more
+    likely reason.
     """
     try:
         return _has_scontrol() and _is_preempted(attempts=1)
