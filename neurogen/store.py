@@ -201,6 +201,8 @@ def mark_done(folder: Path) -> None:
 def exclusive(folder: Path, stop: Event) -> Iterator[None]:
     """Hold the folder for this process. Where another process holds it, say so and wait until it lets go.
 
+    `neurogen status` shows that line while it is the last one of a job's log, so the end of the wait is said too.
+
     Raises UserError where the folder cannot be written, and Interrupted when the stop flag is set while waiting.
     """
     from filelock import FileLock, Timeout
@@ -225,6 +227,8 @@ def exclusive(folder: Path, stop: Event) -> Iterator[None]:
                     f"the file system of {folder} has no locks ({error.strerror}), so two processes could work on one "
                     "step; mount it with flock, or set root=FOLDER on another"
                 ) from error
+    if waiting:
+        print(f"  going on: {folder} is free", file=sys.stderr, flush=True)
     try:
         yield
     finally:

@@ -105,8 +105,8 @@ def test_a_second_process_says_that_it_waits_and_a_dead_holder_lets_go(tmp_path:
     time.sleep(0.5)
     assert waiter.poll() is None
     holder.kill()
-    out, _ = waiter.communicate(timeout=30)
-    assert out == "in\n"
+    out, errors = waiter.communicate(timeout=30)
+    assert (out, errors) == ("in\n", f"  going on: {tmp_path} is free\n")
     holder.wait()
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from hpc.errors import ClusterError, Unwritable
 from hpc.jobs import scheduler
 from hpc.jobs.files import read_json, write_json
-from hpc.jobs.queue import Queue
+from hpc.jobs.queue import Queue, Record, states_of
 from hpc.jobs.scheduler import States, TaskState
 from hpc.types import require_types
 
@@ -36,13 +36,13 @@ class Answer:
     silence: str = ""  # why squeue did not answer now; empty where it did
 
 
-def answer_now(queue: Queue, names: Sequence[str], ended: Sequence[str]) -> Answer:
-    """Ask squeue about the jobs with these names, and accounting about those with the ids `ended`."""
+def answer_now(queue: Queue, records: Sequence[Record], ended: Sequence[str]) -> Answer:
+    """Ask squeue about these batches, and accounting about jobs with the ids `ended`."""
     with ThreadPoolExecutor(1) as pool:
         history = pool.submit(scheduler.history, ended, PATIENCE_S)
         as_of = time.time()  # before squeue is asked: later signs of life are news
         try:
-            answer = Answer(scheduler.query(names, attempts=1, patience_s=PATIENCE_S), history.result(), as_of)
+            answer = Answer(states_of(records, 1, PATIENCE_S), history.result(), as_of)
         except ClusterError as error:
             return _kept(queue.folder / FILE, str(error), history.result())
     _keep(queue.folder / FILE, answer)

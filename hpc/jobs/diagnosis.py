@@ -39,6 +39,7 @@ REASONS = {
 SEVERAL_NODES = "one of {node} failed; run again takes those that are up"
 NEVER_RAN = "cancelled: what it needs failed, or by hand"
 NEEDS_FAILED = "what it needs failed"
+WAITING = "waiting: "  # how a step begins the line of its log that says which other process it waits for
 OUT_OF_MEMORY_MESSAGES = ("oom_kill", "oom-kill", "exceeded memory limit")
 
 
@@ -55,8 +56,10 @@ def state_of(step: ManifestStep, records: Sequence[Record], view: QueueView) -> 
     if task is not None and task.is_stuck:
         return State.FAILED, view.queue.cancel_reason(record) or NEEDS_FAILED
     if task is not None and task.is_active and not answer.silence:
-        is_pending = task.state in scheduler.PENDING
-        return (State.PENDING, task.reason) if is_pending else (State.RUNNING, task.node)
+        if task.state in scheduler.PENDING:
+            return State.PENDING, task.reason
+        awaited = _awaited(log_path(record, view.queue.batch_folder(record.name), index))
+        return State.RUNNING, ", ".join(filter(None, [task.node, awaited]))
     if last is not None and last.may_go_on:
         return State.UNKNOWN, f"accounting says {last.state}, and squeue does not list it"
     return _how_it_ended(step, record, last, view)
@@ -94,6 +97,12 @@ def _without_a_reason(word: str, node: str, folder: Path, attempts: Sequence[Att
     if word:
         return State.FAILED, f"the scheduler says {word}; see its log"
     return State.UNKNOWN, "over, and neither its marker nor the scheduler says how"
+
+
+def _awaited(log: Path) -> str:
+    """The last line of a running step's log where that says what it waits for; empty where it works."""
+    *_, last = ["", *last_lines(log)]
+    return last.strip() if last.strip().startswith(WAITING) else ""
 
 
 def _log_shows_out_of_memory(log: Path) -> bool:

@@ -7,8 +7,8 @@ out: the step's result in its own folder; notes of the attempt in the batch's fo
 
 The first SIGUSR2 (the time limit is near) or SIGTERM (preempted, cancelled) asks the step to save and stop. After
 SIGUSR2 the job puts itself back into the queue, at most `max_requeues` times. A job that is preempted with a time of
-grace puts itself back every time, since SLURM counts one that ends within that time as failed. A second SIGTERM ends it
-at once.
+grace puts itself back every time, since SLURM counts one that ends within that time as failed. It may have got either
+signal. A second SIGTERM ends it at once.
 The exit status is 0 if the step is done, 130 if it was stopped, 124 if it ran out of time for good, 75 if its script
 shall put the job back, 143 after a second SIGTERM.
 """
@@ -44,6 +44,7 @@ from hpc.ranks.zero import among, single_process
 OUT_OF_TIME = 124
 SIGNALS_ARRIVE_WITHIN_S = 2.0
 REQUEUE_ATTEMPTS, REQUEUE_PATIENCE_S = 4, 15.0  # before the time limit
+SAVED = "stopped by a signal, saved"
 
 
 class Stopped(Exception):
@@ -161,7 +162,7 @@ def run(task: Task, log: AttemptLog, signals: Signals) -> Outcome:
             time.sleep(SIGNALS_ARRIVE_WITHIN_S)  # all ranks stop together; this one's own signal may still be under way
         if signals.near_limit:
             return Outcome(OUT_OF_TIME, "out of time", payload.max_requeues)
-        return Outcome(STOPPED, "stopped by a signal, saved")
+        return Outcome(STOPPED, SAVED)
     except (program.refused, ClusterError, OSError) as error:
         return _refused(error)
     return Outcome(0)
@@ -176,9 +177,11 @@ def _refused(error: BaseException) -> Outcome:
 def _end(task: Task, log: AttemptLog, outcome: Outcome) -> int:
     """Write down how the attempt ended; where it ran out of time, put the job back. Returns the exit status."""
     attempt = replace(log.attempt, ended=time.time(), exit_status=outcome.status, message=outcome.message)
-    if outcome.status == OUT_OF_TIME:
+    if outcome.status == OUT_OF_TIME and _was_preempted_instead():
+        attempt = replace(attempt, exit_status=STOPPED, message=SAVED)
+    if attempt.exit_status == OUT_OF_TIME:
         attempt = _requeue(attempt, log, outcome.max_requeues - log.num_requeued)
-    elif outcome.status == STOPPED:
+    elif attempt.exit_status == STOPPED:
         attempt = _requeue_if_preempted(attempt, log)
     if attempt.message != outcome.message:
         print(attempt.message, flush=True)
@@ -230,19 +233,27 @@ def _requeue(attempt: Attempt, log: AttemptLog, requeues_left: int) -> Attempt:
     return requeued
 
 
-def _requeue_if_preempted(attempt: Attempt, log: AttemptLog) -> Attempt:
-    """The same for an attempt that was stopped, where SLURM says that its job is preempted, and still runs.
+def _was_preempted_instead() -> bool:
+    """Whether the signal of the time limit came because the job is preempted, which must not use up `max_requeues`.
 
-    One that was cancelled no longer runs. Without a time of grace SLURM puts a preempted job back by itself.
+    SLURM sends it for that too where the site has set send_user_signal (in 22.05 SlurmctldParameters, later
+    PreemptParameters). A controller that does not answer is asked once only, as the time limit is near and the more
+    likely reason.
     """
-    if "SLURM_JOB_ID" not in os.environ or shutil.which("scontrol") is None:
+    try:
+        return _has_scontrol() and _is_preempted(attempts=1)
+    except ClusterError:
+        return False
+
+
+def _requeue_if_preempted(attempt: Attempt, log: AttemptLog) -> Attempt:
+    """The same as `_requeue` for an attempt that was stopped, where its job is preempted."""
+    if not _has_scontrol():
         return attempt
     back = replace(attempt, message="preempted, back in the queue")
     try:
         log.write(attempt)  # SLURM may end this process while it waits for an answer
-        said = dict(re.findall(r"(\w+)=(\S*)", _scontrol("show", "job", "--oneliner", _job())))
-        is_preempted = said.get("PreemptTime", "None") not in ("None", "")
-        if not (is_preempted and said.get("JobState") == "RUNNING" and said.get("Requeue") == "1"):
+        if not _is_preempted(REQUEUE_ATTEMPTS):
             return attempt
         log.write(back)
         _scontrol("requeue", _job())
@@ -251,12 +262,27 @@ def _requeue_if_preempted(attempt: Attempt, log: AttemptLog) -> Attempt:
     return back
 
 
+def _is_preempted(attempts: int) -> bool:
+    """Whether SLURM says that this job is preempted, still runs, and may be put back. Raises ClusterError.
+
+    One that was cancelled no longer runs. Without a time of grace SLURM puts a preempted job back by itself.
+    """
+    said = dict(re.findall(r"(\w+)=(\S*)", _scontrol("show", "job", "--oneliner", _job(), attempts=attempts)))
+    is_preempted = said.get("PreemptTime", "None") not in ("None", "")
+    return is_preempted and said.get("JobState") == "RUNNING" and said.get("Requeue") == "1"
+
+
+def _has_scontrol() -> bool:
+    """Whether this is a job that can ask SLURM about itself. In a container it may lack the command."""
+    return "SLURM_JOB_ID" in os.environ and shutil.which("scontrol") is not None
+
+
 def _job() -> str:
     """This job as scontrol calls it; of an array, this task."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
 
 
-def _scontrol(*words: str) -> str:
+def _scontrol(*words: str, attempts: int = REQUEUE_ATTEMPTS) -> str:
     """What scontrol prints. Raises ClusterError where it refuses, Unanswered where the controller stays silent."""
-    return scheduler.ask(["scontrol", *words], REQUEUE_ATTEMPTS, REQUEUE_PATIENCE_S)
+    return scheduler.ask(["scontrol", *words], attempts, REQUEUE_PATIENCE_S)

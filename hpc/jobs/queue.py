@@ -13,7 +13,7 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -46,6 +46,7 @@ class Record:
     submitted: float  # seconds since the epoch
     by: str  # the account
     job_id: str | None = None
+    user: str = ""  # whose job it is, by SLURM's number; "": unknown
     needs: tuple[str, ...] = ()  # identities of the steps that must be done before it may run
     code: str = ""  # the snapshot that it runs
     submission: int = 0  # how many submissions to this root came before; the clocks of login nodes do not tell
@@ -144,7 +145,8 @@ class Queue:
             if record.job_id is None:
                 tasks = known.get(record.name)
                 if tasks:
-                    self.write(replace(record, job_id=tasks[-1].job_id))
+                    job_id = tasks[-1].job_id
+                    self.write(replace(record, job_id=job_id, user=scheduler.user_of(job_id)))
                 else:
                     self.forget(record)
 
@@ -158,6 +160,14 @@ def _record(values: Any) -> Record:
     record = Record(**(values | {name: tuple(values[name]) for name in lists if name in values}))
     require_types(record)
     return record
+
+
+def states_of(
+    records: Iterable[Record], attempts: int = scheduler.ATTEMPTS, patience_s: float = scheduler.LONGEST_ANSWER_S
+) -> States:
+    """What squeue says of these batches. Raises ClusterError as `scheduler.query` does."""
+    asked = list(records)
+    return scheduler.query([record.name for record in asked], {record.user for record in asked}, attempts, patience_s)
 
 
 def new_record(

@@ -22,10 +22,11 @@ from hpc.jobs import scheduler
 from hpc.jobs.cluster import Cluster
 
 
-def sbatch(script: bytes, name: str) -> str:
+def sbatch(script: bytes, name: str, user: str = "") -> str:
     """Submit a script. Returns the id of its job, which exists once however often the controller had to be asked.
 
-    No file is read: others might have put theirs in its place.
+    `user` is whose job it will be, by SLURM's number, if that is known. No file is read: others might have put theirs
+    in its place.
 
     Raises ClusterError if the site refuses the job, Unanswered if it may be in the queue or not.
     """
@@ -33,11 +34,11 @@ def sbatch(script: bytes, name: str) -> str:
 
     def attempt() -> str:
         nonlocal was_sent
-        if was_sent and (job_id := _only_job(name)):
+        if was_sent and (job_id := _only_job(name, user)):
             return job_id
         is_again, was_sent = was_sent, True
         text = scheduler.ask_once(["sbatch", "--parsable"], given=script)
-        job_id = (_only_job(name) if is_again else None) or id_in(text) or _only_job(name)
+        job_id = (_only_job(name, user) if is_again else None) or id_in(text) or _only_job(name, user)
         if job_id is None:
             raise Unanswered(f"sbatch answered without a job's id: {' '.join(text.split())[:200] or 'nothing'}")
         return job_id
@@ -63,13 +64,13 @@ def id_in(text: str) -> str | None:
     return ids.pop() if len(ids) == 1 else None
 
 
-def _only_job(name: str) -> str | None:
+def _only_job(name: str, user: str) -> str | None:
     """The id of the job with this name, if SLURM knows it; of several the oldest, and the others are cancelled.
 
     Raises Unanswered if nobody can tell.
     """
     try:
-        tasks = sorted(scheduler.query([name], attempts=1).get(name, []), key=lambda task: int(task.job_id))
+        tasks = sorted(scheduler.query([name], [user], attempts=1).get(name, []), key=lambda task: int(task.job_id))
         oldest = tasks[0].job_id if tasks else None
         scheduler.cancel({task.job_id for task in tasks if task.may_go_on and task.job_id != oldest})
     except ClusterError as error:
@@ -85,6 +86,15 @@ def advice_on(message: str, cluster: Cluster) -> str:
             f"set cluster.account (now {cluster.account}) and cluster.partition (now {cluster.partition}); ",
         ),
         ("partition", f"set cluster.partition (now {cluster.partition}); `sinfo` lists them; "),
+        (
+            "(gres)",
+            f"set cluster.gpu_type (now {cluster.gpu_type}) to one that `sinfo --format='%P %G'` lists, or "
+            f"cluster.gpu_option (now {cluster.gpu_option}) to the other one; ",
+        ),
+        (
+            "feature",
+            f"set cluster.constraint (now {cluster.constraint}) to what `sinfo --format='%P %f'` lists; ",
+        ),
         ("array", f"lower cluster.max_array (now {cluster.max_array}); "),
         (
             "policy",

@@ -46,10 +46,12 @@ AMBIGUOUS = (
     "Communication shutdown failure",
     "not connected",
     "Resource temporarily unavailable",
+    "in standby mode",  # of a backup controller that has not taken over yet
 )
 ATTEMPTS = 6
 MOST_IDS = 1000  # in a word of a command
 LONGEST_PAUSE_S = 60.0
+UNLISTED = "Invalid user"  # squeue before SLURM 25.05 says so of a user that it cannot look up, and ends well
 LONGEST_ANSWER_S = 120.0  # a command that hangs longer has not been answered
 DEFAULTS_OF_USERS = ("SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_")  # variables that would hide jobs from us
 
@@ -93,18 +95,28 @@ def require_slurm() -> None:
         )
 
 
-def query(names: Iterable[str], attempts: int = ATTEMPTS, patience_s: float = LONGEST_ANSWER_S) -> States:
+def query(
+    names: Iterable[str],
+    users: Iterable[str] = ("",),
+    attempts: int = ATTEMPTS,
+    patience_s: float = LONGEST_ANSWER_S,
+) -> States:
     """The states of jobs that wait, run or have just ended. An attempt lasts `patience_s` at most.
+
+    `users` are those whose jobs they are, as `user_of` has given them; where one is unknown (""), the jobs of the whole
+    site are listed. A single user is the only limit that squeue passes on to the controller: it filters several job ids
+    or names itself, after it has got all jobs of the site.
 
     Raises ClusterError if squeue is missing or does not answer; then nothing is known of any job.
     """
-    wanted = set(names)
+    wanted, asked = set(names), set(users)
     if not wanted:
         return {}
     fields = "%F|%K|%T|%M|%r|%N|%j"  # the name last: a job of somebody else may have any name
     command = ["squeue", "--noheader", "--all", "--array", "--states=all", f"--format={fields}"]
+    commands = [command] if "" in asked else [[*command, f"--user={user}"] for user in sorted(asked)]
     states: States = {}
-    for line in ask(command, attempts, patience_s).splitlines():
+    for line in "".join(ask(words, attempts, patience_s) for words in commands).splitlines():
         if line.count("|") < 6:
             continue  # with SLURM_CLUSTERS some versions write the cluster's name above its jobs
         job_id, index, state, elapsed, reason, node, name = line.split("|", 6)
@@ -112,6 +124,23 @@ def query(names: Iterable[str], attempts: int = ATTEMPTS, patience_s: float = LO
             task = int(index) if index.isdigit() else None
             states.setdefault(name, []).append(TaskState(job_id, task, state, reason, seconds(elapsed), node=node))
     return states
+
+
+def user_of(job_id: str, patience_s: float = 15.0) -> str:
+    """The number of the user whose job this is, if squeue lists that user's jobs here; else "".
+
+    It is SLURM's number, not this process's: in the user namespace of a container they differ, and squeue may not be
+    able to look it up there.
+    """
+    command = ["squeue", "--noheader", "--all", "--states=all"]
+    try:
+        printed = ask([*command, f"--jobs={job_id}", "--format=%U"], 1, patience_s)
+        users = set(re.findall(r"^\d+$", printed, flags=re.MULTILINE))
+        user = users.pop() if len(users) == 1 else ""
+        listed = ask([*command, f"--user={user}", "--format=%F"], 1, patience_s).split() if user else []
+    except ClusterError:
+        return ""
+    return user if job_id in listed else ""
 
 
 def history(job_ids: Iterable[str], patience_s: float = LONGEST_ANSWER_S) -> States:
@@ -134,6 +163,8 @@ def history(job_ids: Iterable[str], patience_s: float = LONGEST_ANSWER_S) -> Sta
         return {}
     states: States = {}
     for line in lines:
+        if line.count("|") < 5:
+            continue  # what a site's wrapper prints
         job, state, elapsed, tres, node, name = line.split("|", 5)
         job_id, _, indices = job.partition("_")
         gpus = sum(int(part.split("=")[1]) for part in tres.split(",") if part.startswith("gres/gpu="))
@@ -203,10 +234,12 @@ def ask_once(command: list[str], patience_s: float = LONGEST_ANSWER_S, given: by
         raise Unanswered(f"{command[0]}: no answer within {patience_s:.0f} s") from error
     except OSError as error:  # no memory, no more processes
         raise ClusterError(f"{command[0]} cannot be started ({error.strerror})") from error
-    if process.returncode == 0:
-        return process.stdout.decode("utf-8", "replace")
     errors = process.stderr.decode("utf-8", "replace")
     message = f"{command[0]}: {' '.join(errors.split()) or f'exit status {process.returncode}'}"
+    if process.returncode == 0:
+        if command[0] == "squeue" and UNLISTED in errors:
+            raise Unanswered(message)
+        return process.stdout.decode("utf-8", "replace")
     raise Unanswered(message) if is_ambiguous(message) else ClusterError(message)
 
 

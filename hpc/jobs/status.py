@@ -19,7 +19,7 @@ from hpc.jobs.answer import Answer, answer_now
 from hpc.jobs.attempts import STOPPED
 from hpc.jobs.diagnosis import NEEDS_FAILED, NEVER_RAN, state_of
 from hpc.jobs.local_run import LocalRun
-from hpc.jobs.queue import Queue, Record
+from hpc.jobs.queue import Queue, Record, states_of
 from hpc.jobs.reconcile import in_flight
 from hpc.jobs.script import log_path
 from hpc.jobs.site_check import KIND as CHECK
@@ -158,18 +158,18 @@ def cancel(folder: Path) -> Cancelled:
 def _needed_beside(folder: Path, queue: Queue) -> set[str]:
     """The steps of all other sweeps beside this one whose last step is in flight."""
     records = queue.records()
-    flying = in_flight(queue, records, scheduler.query(record.name for record in records))
+    flying = in_flight(queue, records, states_of(records))
     others = [Manifest.read(path.parent) for path in folder.parent.glob(f"*/{MANIFEST}") if path.parent != folder]
     return {step.identity for sweep in others if sweep.steps[-1].identity in flying for step in sweep.steps}
 
 
 def _answer_on(steps: Sequence[ManifestStep], by_step: dict[str, list[Record]], queue: Queue) -> Answer:
-    """What squeue says of all jobs on record, and accounting of the newest ones of steps that are not done."""
-    names = sorted({record.name for records in by_step.values() for record in records})
-    if not names:
+    """What squeue says of the jobs of steps that are not done, and accounting of the newest of each step."""
+    of_steps = [by_step[step.identity] for step in steps if by_step[step.identity] and not step.is_done]
+    if not of_steps:
         return Answer({}, {}, time.time())
-    newest = [by_step[step.identity][-1] for step in steps if by_step[step.identity] and not step.is_done]
-    return answer_now(queue, names, [str(record.job_id) for record in newest])
+    records = {record.name: record for records in of_steps for record in records}
+    return answer_now(queue, list(records.values()), [str(records[-1].job_id) for records in of_steps])
 
 
 def _with_causes(steps: Sequence[ManifestStep], states: Sequence[StepStatus]) -> list[StepStatus]:

@@ -22,7 +22,7 @@ from hpc.jobs.files import write_bytes
 from hpc.jobs.graph import Batch, Step, batches, identity
 from hpc.jobs.limits import LimitReached, largest_array, limit_in
 from hpc.jobs.payload import Payload
-from hpc.jobs.queue import Queue, Record, new_record
+from hpc.jobs.queue import Queue, Record, new_record, states_of
 from hpc.jobs.reconcile import InFlight, failed_nodes, in_flight, stuck, take_out_hopeless
 from hpc.jobs.sbatch import advice_on, sbatch, without_job_environment
 from hpc.jobs.script import dependency_of, script_of
@@ -56,7 +56,7 @@ def submit(sweep: Sweep, cluster: Cluster, tried: Collection[str] = (), only_che
         sweep.write_configs()
         sweep.write_manifest()
         code = sweep.snapshot()
-        known = scheduler.query(record.name for record in queue.records())
+        known = states_of(queue.records())
         queue.settle(known)
         records = queue.records()
         steps = sweep.steps
@@ -142,6 +142,7 @@ class _Submission:
     bad_nodes: list[str]
     new: list[Record] = field(default_factory=list)
     checks: list[SiteCheck] = field(default_factory=list)
+    user: str | None = None  # whose jobs they are, as SLURM says of the first
 
     def add_checks(self, steps: Sequence[Step], anew: bool = False) -> None:
         """Add the site checks of these steps, as far as they have not passed and are not in flight."""
@@ -206,8 +207,12 @@ class _Submission:
         script = os.fsencode(text)  # a shell takes paths as the bytes that they are
         write_bytes(folder / "job.sh", script)
         self.queue.write(record)
-        record = replace(record, job_id=self._submit(script, record, cluster))
+        record = replace(record, job_id=self._submit(script, record, cluster), user=self.user or "")
         self.queue.write(record)
+        if self.user is None:
+            self.user = scheduler.user_of(str(record.job_id))
+            record = replace(record, user=self.user)
+            self.queue.write(record)
         self.new.append(record)
         self.waiting.update({step: (record, index) for index, step in enumerate(record.steps)})
 
@@ -246,7 +251,7 @@ class _Submission:
     def _submit(self, script: bytes, record: Record, cluster: Cluster) -> str:
         """The id of the new job. Raises ClusterError, which says what to do next."""
         try:
-            return sbatch(script, record.name)
+            return sbatch(script, record.name, self.user or "")
         except Unanswered as error:  # the job may be in the queue; the next submission asks for its name
             raise Unanswered(f"{error}; run again later: what was submitted is found, nothing is lost") from error
         except ClusterError as error:

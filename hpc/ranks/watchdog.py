@@ -152,12 +152,12 @@ class Watchdog:
         """The thread that reports where this rank stands, and looks for a rank to blame."""
         last, since = "", time.monotonic()
         heard: Heard = {}
-        for beat, was_stopped in enumerate(self._beats(over), 1):
+        for beat, stopped_s in enumerate(self._beats(over), 1):
+            since += stopped_s
+            heard = {rank: (number, moment + stopped_s) for rank, (number, moment) in heard.items()}
             position, where = self._look()
-            if position != last or was_stopped:
+            if position != last:
                 last, since = position, time.monotonic()
-            if was_stopped:
-                heard.clear()
             report = Report(beat, time.monotonic() - since, where, self.host)
             try:
                 self.store.set(f"watchdog/{self.rank}", json.dumps(asdict(report)))
@@ -171,13 +171,17 @@ class Watchdog:
             if message and not over.is_set():
                 self._end(message)
 
-    def _beats(self, over: threading.Event) -> Iterator[bool]:
-        """For every beat until it is over: whether this process did not run for long. SLURM may suspend a job, and all
-        of its ranks with it: then nobody is to blame."""
+    def _beats(self, over: threading.Event) -> Iterator[float]:
+        """For every beat until it is over: how long this process did not run, 0 for less than a beat.
+
+        SLURM may suspend a job, and all of its ranks with it: then nobody is to blame. Where jobs take turns on the
+        same nodes (gang scheduling) it does so every minute, and no single pause is long.
+        """
         before = time.monotonic()
         while not over.wait(self.beat_s):
             now = time.monotonic()
-            yield now - before > self.timeout_s / 2
+            late_s = now - before - self.beat_s
+            yield late_s if late_s > self.beat_s else 0.0
             before = now
 
     def _look(self) -> tuple[str, str]:
@@ -189,9 +193,8 @@ class Watchdog:
 
     def _guard(self, over: threading.Event) -> None:
         """The thread that notices if rank 0, which keeps the store, is frozen: then `_watch` waits for an answer."""
-        for was_stopped in self._beats(over):
-            if was_stopped:
-                self.answered = time.monotonic()
+        for stopped_s in self._beats(over):
+            self.answered = min(time.monotonic(), self.answered + stopped_s)
             silence = time.monotonic() - self.answered
             if silence > self.timeout_s + 2 * self.beat_s and not over.is_set():
                 self._end(f"rank 0 has not answered for {silence:.0f} s")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hpc.jobs.queue import Queue
 
+USER, STATES = "4242", "%F|%K|%T|%M|%r|%N|%j"
 SILENT = b"slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
 
 
@@ -77,10 +78,14 @@ class Scheduler:
         return subprocess.CompletedProcess(command, status, printed, b"")
 
     def _squeue(self, command: list[str], given: object) -> tuple[int, bytes]:
+        options = dict(word.partition("=")[::2] for word in command)
+        if options.get("--user", USER) != USER:
+            return 0, b""
+        known = [job for job in self.jobs if job.is_known and options.get("--jobs", job.number) == job.number]
+        if options["--format"] != STATES:
+            return 0, "".join(f"{USER if options['--format'] == '%U' else job.number}\n" for job in known).encode()
         lines = []
-        for job in self.jobs:
-            if not job.is_known:
-                continue
+        for job in known:
             for index, state in enumerate(job.states):
                 task = str(index) if job.is_array else "N/A"
                 reason = "DependencyNeverSatisfied" if state == "PENDING" and self.is_hopeless(job) else "None"

@@ -59,7 +59,7 @@ def test_a_signal_in_the_first_second_is_heard(experiment: Composed, tmp_path: P
 def test_a_busy_controller_is_asked_again_to_put_a_job_back(experiment: Composed, tmp_path: Path) -> None:
     calls, job = commands(tmp_path, BUSY_TWICE)
     assert stopped_by(signal.SIGUSR2, tmp_path, experiment, 1, **job) == 130
-    assert calls.read_text().splitlines() == ["requeue 7"] * 3
+    assert calls.read_text().splitlines() == ["show job --oneliner 7", *["requeue 7"] * 3]
     (attempt,) = attempts_of(tmp_path, 0)
     assert (attempt.message, attempt.requeued) == ("out of time, back in the queue", True)
 
@@ -97,6 +97,17 @@ def test_dependants_are_cancelled_unless_the_job_may_be_back_in_the_queue(
     assert re.search(message, attempt.message)
     file = tmp_path / "cancelled"
     assert (file.read_text().split() if file.exists() else []) == cancelled
+
+
+def test_a_preempted_job_that_gets_the_signal_of_the_time_limit_uses_up_no_requeue(
+    experiment: Composed, tmp_path: Path
+) -> None:
+    """A site with PreemptParameters=send_user_signal sends it, and may preempt a job more often than max_requeues."""
+    calls, job = commands(tmp_path, f'[ "$1" = requeue ] || echo "JobId=7 {PREEMPTED}"')
+    assert stopped_by(signal.SIGUSR2, tmp_path, experiment, **job) == 130
+    assert calls.read_text().splitlines()[-1] == "requeue 7"
+    (attempt,) = attempts_of(tmp_path, 0)
+    assert (attempt.message, attempt.requeued) == ("preempted, back in the queue", False)
 
 
 @pytest.mark.parametrize(

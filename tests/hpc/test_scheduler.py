@@ -9,8 +9,9 @@ import pytest
 from hpc.errors import ClusterError, Unanswered
 from hpc.jobs import scheduler
 from hpc.jobs.limits import largest_array, limit_in
-from hpc.jobs.sbatch import id_in, sbatch
+from hpc.jobs.sbatch import advice_on, id_in, sbatch
 from hpc.jobs.scheduler import indices_of, seconds
+from tests.hpc.conftest import site
 
 SILENCE = "Socket timed out on send/recv operation"
 BUSY_TWICE = f'[ $calls -lt 3 ] && echo "{SILENCE}" >&2 && exit 1'
@@ -53,6 +54,24 @@ def test_a_busy_controller_is_asked_again(commands: Path) -> None:
     assert len(calls.read_text().splitlines()) == 3
 
 
+def test_what_a_wrapper_of_sacct_prints_is_no_job(commands: Path) -> None:
+    add(commands, "sacct", 'echo "welcome to our cluster"; echo "7_1|TIMEOUT|60|gres/gpu=2|n1|a"')
+    (task,) = scheduler.history(["7"])["a"]
+    assert (task.job_id, task.index, task.state, task.gpus) == ("7", 1, "TIMEOUT", 2)
+
+
+@pytest.mark.parametrize(
+    ("message", "setting"),
+    [
+        ("Batch job submission failed: Invalid generic resource (gres) specification", "cluster.gpu_type (now h100)"),
+        ("Batch job submission failed: Invalid feature specification", "cluster.constraint (now fast)"),
+        ("Batch job submission failed: Invalid job array specification", "cluster.max_array"),
+    ],
+)
+def test_what_a_site_refuses_is_said_with_the_setting_to_change(message: str, setting: str) -> None:
+    assert setting in advice_on(message, site("cluster.gpu_type=h100", "cluster.constraint=fast"))
+
+
 def test_a_refusal_is_not_asked_again(commands: Path) -> None:
     calls = add(commands, "squeue", 'echo "Invalid user" >&2; exit 1')
     with pytest.raises(ClusterError, match="squeue: Invalid user") as refusal:
@@ -77,7 +96,14 @@ def test_a_job_that_got_through_is_not_submitted_again(commands: Path, capsys: p
     assert "asking whether a is in the queue all the same" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("silence", [SILENCE, "Batch job submission failed: Unexpected message received"])
+@pytest.mark.parametrize(
+    "silence",
+    [
+        SILENCE,
+        "Batch job submission failed: Unexpected message received",
+        "Batch job submission failed: Slurm backup controller in standby mode",
+    ],
+)
 def test_a_job_that_did_not_get_through_is_submitted_again(commands: Path, silence: str) -> None:
     add(commands, "sbatch", f'[ $calls -lt 2 ] && echo "{silence}" >&2 && exit 1; echo "8;cluster"')
     add(commands, "squeue", "exit 0")
@@ -152,6 +178,33 @@ def test_what_a_user_prefers_of_squeue_hides_no_job(commands: Path, monkeypatch:
     monkeypatch.setenv("SLURM_CLUSTERS", "a")
     add(commands, "squeue", '[ "$SQUEUE_PARTITION$SLURM_CLUSTERS" = a ] && echo "7|N/A|RUNNING|0:01||n1|a"; exit 0')
     assert scheduler.query(["a"])["a"]
+
+
+ASKED = """
+case "$*" in
+    *--format=%U*) echo 4242 ;;
+    *--user=4242*--format=%F*) echo 7 ;;
+    *--user=4242*) echo "7|N/A|RUNNING|0:01||n1|a" ;;
+    *) echo "8|N/A|RUNNING|0:01||n1|a" ;;
+esac"""
+
+
+def test_only_the_jobs_of_the_users_are_asked_for(commands: Path) -> None:
+    """Else the controller packs the whole site's queue; it takes no other limit from squeue than a single user."""
+    add(commands, "squeue", ASKED)
+    user = scheduler.user_of("7")
+    assert user == "4242"
+    assert [task.job_id for task in scheduler.query(["a"], [user])["a"]] == ["7"]
+    assert [task.job_id for task in scheduler.query(["a"], [user, ""])["a"]] == ["8"]  # of somebody unknown
+
+
+def test_a_user_that_squeue_cannot_look_up_is_unknown(commands: Path) -> None:
+    """As SLURM 22.05 says it in a container whose users are not the site's: no line, and exit status 0."""
+    unknown = 'case "$*" in *--user*) echo "squeue: error: Invalid user: 4242" >&2 ;; *) echo 4242 ;; esac'
+    add(commands, "squeue", unknown)
+    assert scheduler.user_of("7") == ""
+    with pytest.raises(Unanswered, match="Invalid user: 4242"):  # else all jobs would be submitted again
+        scheduler.query(["a"], ["4242"])
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,26 @@ def test_the_last_answer_is_kept_for_a_status_that_gets_none(sweep: Sweep, squeu
     assert by_kind(sweep)["inject"].state == "pending"
 
 
+def test_a_job_that_waits_for_another_one_says_so(sweep: Sweep, squeue: Squeue) -> None:
+    """As long as the end of its log does: its lock may be that of a node that has died."""
+    squeue(line(1, "reference", "RUNNING"))
+    waits = "waiting: another process works on /runs/reference/1"
+    log = Queue(sweep.root).batch_folder("reference") / "1_0_log.out"
+    log.parent.mkdir(exist_ok=True)
+    for text, reason in ((f"reference-1 on n1\n  {waits}\n", f"n1, {waits}"), ("  going on\n", "n1")):
+        with log.open("a", encoding="utf-8") as file:
+            file.write(text)
+        assert by_kind(sweep)["reference"].reason == reason
+
+
+def test_a_finished_sweep_asks_nobody(sweep: Sweep, squeue: Squeue) -> None:
+    squeue(HANGS)
+    for step in sweep.steps:
+        step.marker.parent.mkdir(parents=True, exist_ok=True)
+        step.marker.touch()
+    assert Overview.of(sweep.last.folder).silence == ""
+
+
 def test_an_answer_is_as_old_as_the_question(sweep: Sweep, squeue: Squeue, tmp_path: Path) -> None:
     """What a job has noted since then is news."""
     squeue(f"date +%s.%N > {tmp_path}/asked; sleep 0.3; {line(1, 'reference', 'PENDING', 'Resources', '')}")

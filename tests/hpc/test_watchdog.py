@@ -162,6 +162,35 @@ def test_ranks_that_were_suspended_together_go_on() -> None:
     assert [process.returncode for process in ranks] == [0, 0], errors
 
 
+class Clock:
+    """In the place of the module time, and of the event that ends a watch: each beat takes as long as it is told."""
+
+    def __init__(self, beats_s: list[float]) -> None:
+        self.now_s, self.beats_s = 0.0, beats_s
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def wait(self, _: float) -> bool:
+        self.now_s += self.beats_s.pop(0) if self.beats_s else 0.0
+        return not self.beats_s
+
+    def is_set(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(("beats_s", "is_lost"), [([5.0, 5.0, 40.0] * 6, False), ([5.0] * 25, True)])
+def test_short_suspensions_do_not_add_up(beats_s: list[float], is_lost: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rank stands for 90 s inside one call while its job takes turns with another one, and the limit is 100 s."""
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True)
+    clock, messages = Clock(beats_s), list[str]()
+    monkeypatch.setattr("hpc.ranks.watchdog.time", clock)
+    watchdog = Watchdog(store, 0, 1, timeout_s=100.0, when_lost=lambda message: None)
+    monkeypatch.setattr(watchdog, "_end", messages.append)
+    watchdog._watch(clock)  # type: ignore[arg-type]
+    assert bool(messages) == is_lost, messages
+
+
 class Accumulator:
     """Something that must not live longer than the function that made it."""
 

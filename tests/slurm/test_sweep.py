@@ -103,10 +103,11 @@ def test_status_asks_the_scheduler_twice_and_needs_no_accounting(sweep: Sweep, t
     (folder,) = (root / "sweeps").iterdir()
     wait_for("something to run", lambda: any("ng-reference" in line and "RUNNING" in line for line in queue()))
     calls = tmp_path / "calls"
-    path = wrapped(tmp_path, "squeue", f'echo squeue >> {calls}; exec REAL "$@"')
+    path = wrapped(tmp_path, "squeue", f'echo squeue "$@" >> {calls}; exec REAL "$@"')
     wrapped(tmp_path, "sacct", f"echo sacct >> {calls}; echo 'no accounting' >&2; exit 1")
     seen = json.loads(status(folder, "--json", PATH=path).stdout)["steps"]
-    assert sorted(calls.read_text().split()) == ["sacct", "squeue"]
+    sacct, squeue = sorted(calls.read_text().splitlines())
+    assert (sacct, squeue.split()[0], squeue.split()[-1]) == ("sacct", "squeue", "--user=0")
     assert {step["kind"]: step["state"] for step in seen} == {
         "reference": "running", "classical": "running", "inject": "pending", "tune": "pending", "evaluate": "pending",
         "sweeps": "pending",

@@ -75,6 +75,30 @@ def test_tensorboard_on_a_node_says_how_to_reach_it(site: dict[str, str], tmp_pa
         subprocess.run(["scancel", job], check=True)
 
 
+@pytest.mark.parametrize("template", ["reference", "tune", "aggregate"])
+@pytest.mark.parametrize(("status", "restarts", "is_back"), [(130, 0, True), (130, 5, False), (1, 0, False)])
+def test_a_job_that_is_stopped_before_its_end_goes_back_into_the_queue(
+    template: str, status: int, restarts: int, is_back: bool, tmp_path: Path
+) -> None:
+    """As often as is allowed. Of an array that task alone; a command that fails does not."""
+    calls = tmp_path / "calls"
+    for name, line in (("srun", f"exit {status}"), ("scontrol", f'echo "$@" >> {calls}'), ("python", "")):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    job = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": str(restarts), "SLURM_SUBMIT_DIR": str(REPOSITORY)}
+    if template == "reference":
+        job |= {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_COUNT": "2"}
+    process = subprocess.run(
+        ["bash", REPOSITORY / "slurm" / f"{template}.sbatch", *TINY],
+        env={**os.environ, "NEUROGEN_VENV": str(tmp_path), "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", **job},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert process.returncode == status, process.stderr
+    expected = "requeue 7_1\n" if template == "reference" else "requeue 7\n"
+    assert (calls.read_text() if calls.exists() else "") == (expected if is_back else "")
+
+
 def test_shellcheck_has_nothing_to_say() -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed")
