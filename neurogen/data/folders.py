@@ -19,36 +19,16 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 
 from neurogen.data.folder_tree import PICTURE_SUFFIXES, FolderTree, Reason, read_tree
+from neurogen.data.splits import SplitName, split_named
 from neurogen.errors import UserError, some_of
 
 LOOSE_PICTURES = ("picture beside the class folders", "pictures beside the class folders")
 MOST_NAMED = 5  # folders, in a line
 NO_SIGNS = ("Cc", "Cs")  # Unicode's categories of line breaks and of bytes that are not UTF-8
 LIKE_A_SPLIT = re.compile("train|test|val", re.IGNORECASE)
-
-
-class SplitName(StrEnum):
-    """The splits of a dataset."""
-
-    TRAIN = "train"
-    VALIDATION = "validation"
-    TEST = "test"
-
-
-SPLIT_FOLDERS = {
-    "train": SplitName.TRAIN,
-    "training": SplitName.TRAIN,
-    "val": SplitName.VALIDATION,
-    "valid": SplitName.VALIDATION,
-    "validation": SplitName.VALIDATION,
-    "dev": SplitName.VALIDATION,
-    "test": SplitName.TEST,
-    "testing": SplitName.TEST,
-}  # in any case
 
 
 @dataclass(frozen=True)
@@ -126,7 +106,7 @@ def _splits(tree: FolderTree) -> dict[SplitName, FolderTree]:
     """The sub-folders that are splits. Raises UserError where two are the same one."""
     splits: dict[SplitName, FolderTree] = {}
     for folder in tree.folders:
-        split = SPLIT_FOLDERS.get(folder.name.lower())
+        split = split_named(folder.name)
         if split is None or not any(inside.has_pictures for inside in folder.folders):
             continue
         if split in splits:
@@ -166,7 +146,7 @@ def _refuse_unknown(split: FolderTree, class_names: Sequence[str], allowed: str)
 
 def _refuse_classes_beside(splits: Mapping[SplitName, FolderTree], beside: Sequence[FolderTree]) -> None:
     """Raises UserError where train/ may be a split or one of several classes with sub-folders."""
-    classes = [folder.name for folder in beside if folder.has_pictures and folder.name.lower() not in SPLIT_FOLDERS]
+    classes = [folder.name for folder in beside if folder.has_pictures and split_named(folder.name) is None]
     if classes and len(splits) == 1:
         train = splits[SplitName.TRAIN]
         raise UserError(
@@ -201,7 +181,7 @@ def _refuse_other_layouts(train: FolderTree) -> None:
 
 def _splits_of_class(folder: FolderTree) -> list[str]:
     """The names of different splits inside a class, which must not become training data together."""
-    inside = {SPLIT_FOLDERS.get(part.name.lower()): part.name for part in folder.folders if part.has_pictures}
+    inside = {split_named(part.name): part.name for part in folder.folders if part.has_pictures}
     return [name for split, name in inside.items() if split is not None]
 
 

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from neurogen.config import NamesConfig
-from neurogen.data.folders import SplitName
+from neurogen.data.splits import SplitName
 from neurogen.errors import UserError
 from neurogen.stages.held_out import MIN_CLASSES, is_held_out
 from neurogen.targets.parameters import ParameterLayout

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from neurogen.config import NamesConfig
 from neurogen.data.dataset import load_images
-from neurogen.data.folders import SplitName
+from neurogen.data.splits import SplitName
 from neurogen.errors import UserError
 from neurogen.generator.losses import ZooMoments, injection_loss
 from neurogen.stages.episode import restricted
