@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurogen.config.schema import unknown_value
-from neurogen.errors import UserError, errors_in_one_line
+from neurogen.errors import UserError, advising, errors_in_one_line
 from neurogen.parser import Parser
+from neurogen.store import Unwritable
 from neurogen.streams import make_lasting
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".safetensors", ".pt2")
 OWN_DATA = "own"  # --test own: the test split of the dataset that the generator was trained on
+ELSEWHERE = "free some space or give another out=FILE"
 
 HELP = {
     "generator": "the folder of a finished tune (or inject) step, or OWNER/NAME on the Hub",
@@ -143,7 +145,8 @@ def write_networks(request: argparse.Namespace) -> list[Path]:
         started = time.perf_counter()
         network = next(networks)
         seconds = time.perf_counter() - started
-        network.save(path)
+        with advising(Unwritable, ELSEWHERE):
+            network.save(path)
         print(f"network      {path}  {summary(network, seconds, test)}", flush=True)
     return paths
 
@@ -167,7 +170,8 @@ def write_named(request: argparse.Namespace, generator: LoadedGenerator, task: s
         test = samples_of(generator.dataset(task).test, network.class_names, about)
     elif request.test is not None:
         test = network.reader.read(Path(request.test))
-    network.save(request.out)
+    with advising(Unwritable, ELSEWHERE):
+        network.save(request.out)
     print(f"instruction  {network.prompt.instruction}")
     width = max(map(len, names))
     for reading in network.prompt.readings:

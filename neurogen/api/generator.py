@@ -26,7 +26,7 @@ from neurogen.api.samples import SampleReader
 from neurogen.api.source import require_same_source
 from neurogen.data.dataset import Dataset, Split, load_images, require_same
 from neurogen.data.preparation import TokenEmbedding
-from neurogen.errors import UserError
+from neurogen.errors import UserError, advising
 from neurogen.generator import prompts
 from neurogen.generator.card import HERE, hub_name
 from neurogen.generator.context import Context
@@ -36,6 +36,7 @@ from neurogen.generator.latent import draw_code
 from neurogen.generator.task import Task
 from neurogen.rng import rng_of
 from neurogen.stages.embed import text_dataset
+from neurogen.store import Unwritable
 from neurogen.training.numerics import Numerics
 from neurogen.training.runtime import BATCH_TOKENS, runtime_here
 
@@ -224,7 +225,8 @@ class LoadedGenerator:
         `backbone` is OWNER/NAME of the language model on the Hub, where this generator has it from a folder.
         Raises UserError where that is needed and not given, and where the folder cannot be written.
         """
-        copy_for_others(self.folder, Path(folder), backbone=backbone, source=HERE)
+        with advising(Unwritable, "free some space or give another folder"):
+            copy_for_others(self.folder, Path(folder), backbone=backbone, source=HERE)
 
     def push_to_hub(
         self, repo_id: str, *, backbone: str | None = None, private: bool = False, token: str | None = None
