@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurogen.config.schema import unknown_value
-from neurogen.errors import UserError, advising, errors_in_one_line
+from neurogen.errors import UserError, advising, errors_in_one_line, saying_what_saves_memory
 from neurogen.parser import Parser
 from neurogen.store import Unwritable
 from neurogen.streams import make_lasting
@@ -62,7 +62,9 @@ def main() -> None:
         if not sys.argv[1:]:
             build_parser().print_help()
             sys.exit(2)
-        write_networks(parse(sys.argv[1:]))
+        request = parse(sys.argv[1:])
+        with saying_what_saves_memory("neurogen generate", "free some, or give fewer samples or num_networks"):
+            write_networks(request)
 
 
 def build_parser() -> Parser:
@@ -157,7 +159,7 @@ def write_named(request: argparse.Namespace, generator: LoadedGenerator, task: s
     from neurogen.api.names import doubts, listed, samples_of
 
     if request.num_networks != 1:
-        raise UserError("classes= makes one network; leave out num_networks=")
+        raise UserError("a list of classes makes one network; leave out num_networks=")
     about = generator.module.tasks[task]
     names = listed(_classes(request), about)
     support = None if request.samples is None else generator.reader(task, names).read(request.samples)
@@ -187,10 +189,17 @@ def write_named(request: argparse.Namespace, generator: LoadedGenerator, task: s
 
 def _classes(request: argparse.Namespace) -> str | Sequence[str] | None:
     """The names that were given; where there are none, those of the folders with samples."""
+    from neurogen.api.names import FEWEST
     from neurogen.data.folders import list_pictures
 
     if request.classes is None and request.samples is not None:
-        return list_pictures(request.samples).class_names
+        shown = list_pictures(request.samples, "samples").class_names
+        if len(shown) < FEWEST:
+            raise UserError(
+                f"samples={request.samples} shows {shown[0]} alone; show at least {FEWEST} classes, or name others as "
+                "classes=NAME,NAME"
+            )
+        return shown
     given: str | None = request.classes
     return given
 

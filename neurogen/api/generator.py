@@ -142,7 +142,7 @@ class LoadedGenerator:
         chosen, _ = choose_task(self.module.tasks, instruction, task)
         if classes is not None or self.module.tasks[chosen].lists_classes:
             if num_networks is not None:
-                raise UserError("classes= makes one network; leave out num_networks")
+                raise UserError("a list of classes makes one network; leave out num_networks")
             names = listed(classes, self.module.tasks[chosen])
             support = None if samples is None else self.reader(chosen, names).split(samples, labels)
             network = self.listed(names, support, instruction, chosen)
@@ -212,10 +212,15 @@ class LoadedGenerator:
         if self.is_foreign and "." in about.dataset.load:
             raise UserError(f"the data of {task} is loaded by a function of its author; give samples and labels")
         config = relocated(about.dataset, self.folder)
-        if isinstance(about.preparation, TokenEmbedding):
-            dataset, _ = text_dataset(config, self.module.backbone.tokenizer, about.preparation)
-        else:
-            dataset = load_images(config)
+        try:
+            if isinstance(about.preparation, TokenEmbedding):
+                dataset, _ = text_dataset(config, self.module.backbone.tokenizer, about.preparation)
+            else:
+                dataset = load_images(config)
+        except UserError as error:
+            raise UserError(
+                f"the data of {task} cannot be read ({error}); put them back, or give samples of your own"
+            ) from error
         require_same(dataset, about.fingerprint, self.folder)
         return dataset
 

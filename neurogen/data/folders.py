@@ -52,14 +52,14 @@ class PictureFolder:
         return [path for split in self.splits.values() for path in split.paths]
 
 
-def list_pictures(path: str | Path | None) -> PictureFolder:
-    """The pictures of a dataset.
+def list_pictures(path: str | Path | None, key: str = "dataset.path") -> PictureFolder:
+    """The pictures of a dataset; `key` is where the user gave its path.
 
     Raises UserError where there are no folder, no classes or no pictures; where two folders are the same split; where a
     split has a class that train lacks; and where a folder can be read in two ways.
     """
     if path is None or not Path(path).is_dir():
-        raise UserError(f"dataset.path={path} is no folder; give PATH with PATH/CLASS/*.png inside")
+        raise UserError(f"{key}={path} is no folder; give PATH with PATH/CLASS/*.png inside")
     tree = read_tree(path)
     splits = _splits(tree)
     beside = [folder for folder in tree.folders if folder not in splits.values()]
@@ -70,7 +70,7 @@ def list_pictures(path: str | Path | None) -> PictureFolder:
     else:
         splits[SplitName.TRAIN] = replace(tree, items=(*tree.own_pictures, *beside))
     train = splits[SplitName.TRAIN]
-    _refuse_other_layouts(train)
+    _refuse_other_layouts(train, key)
     class_names = tuple(sorted(folder.name for folder in train.folders))
     for split in splits.values():
         left_out += split.left_out_below() + Counter({LOOSE_PICTURES: len(split.own_pictures)})
@@ -155,7 +155,7 @@ def _refuse_classes_beside(splits: Mapping[SplitName, FolderTree], beside: Seque
         )
 
 
-def _refuse_other_layouts(train: FolderTree) -> None:
+def _refuse_other_layouts(train: FolderTree, key: str) -> None:
     """Raises UserError where the folders below `train` are no classes."""
     if not train.folders:
         raise UserError(f"{train.path} has no sub-folders; make one folder per class with its pictures inside")
@@ -169,7 +169,7 @@ def _refuse_other_layouts(train: FolderTree) -> None:
     if len(train.folders) == 1 and nested:
         raise UserError(
             f"{train.path} has one folder only, with folders inside; if they are the classes, give "
-            f"dataset.path={nested[0].path}"
+            f"{key}={nested[0].path}"
         )
     names = [folder.name for folder in nested if LIKE_A_SPLIT.search(folder.name)]
     if len(names) > 1:
