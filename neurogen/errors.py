@@ -28,6 +28,17 @@ class UserError(ValueError):
         return [f"{type(self).__name__}: {one_line(self)}"]
 
 
+class Advised(UserError):
+    """A problem and its advice, which names a setting. Where it is not there, `advising` gives other advice."""
+
+    def __init__(self, problem: str, advice: str) -> None:
+        super().__init__(problem, advice)
+        self.problem, self.advice = problem, advice
+
+    def __str__(self) -> str:
+        return f"{self.problem}; {self.advice}"
+
+
 class Incomplete(UserError):
     """Results were written, but some are missing."""
 
@@ -77,6 +88,15 @@ def errors_in_one_line(*more: type[Exception], explain: Callable[[BaseException]
             "zoo.training.batch_size, or take a smaller backbone",
             exit_status=1,
         )
+
+
+@contextmanager
+def advising(kind: type[Advised], advice: str) -> Iterator[None]:
+    """Errors of this kind get this advice. The outermost counts: it knows best what the user gave."""
+    try:
+        yield
+    except kind as error:
+        raise kind(error.problem, advice) from error.__cause__
 
 
 @contextmanager

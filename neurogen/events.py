@@ -7,8 +7,9 @@ out: events.out.tfevents… in it, as torch's SummaryWriter writes them; UserErr
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
@@ -25,12 +26,12 @@ class Events:
     def __init__(self, folder: Path, purge_step: int | None = None) -> None:
         """Events from `purge_step` on that an earlier run left are hidden. Raises UserError."""
         self.folder = folder
-        _hook.take()  # first: the writer's thread begins with a write
+        _hooks.take()  # first: the writer's thread begins with a write
         try:
             with store.writing(folder):
                 self._writer = SummaryWriter(str(folder), purge_step=purge_step)
         except UserError:
-            _hook.leave(after_error=True)
+            _hooks.leave(after_error=True)
             raise
 
     def __enter__(self) -> Events:
@@ -41,9 +42,9 @@ class Events:
             with self.adding() as writer:
                 writer.close()
         except UserError:
-            _hook.leave(after_error=True)
+            _hooks.leave(after_error=True)
             raise
-        _hook.leave(after_error=False)
+        _hooks.leave(after_error=False)
 
     @contextmanager
     def adding(self) -> Iterator[SummaryWriter]:
@@ -52,31 +53,38 @@ class Events:
             yield self._writer
 
 
+@dataclass(frozen=True)
 class _Hook:
     """Prints no traceback of a thread that writes events: the next call of its writer raises what it has met.
 
-    Files of several threads may be open at once; the hook that was there before comes back when the last is closed.
+    The hook that was there before never changes: that of another program may stand between two of these.
     """
 
-    def __init__(self) -> None:
-        self.lock, self.num_open, self.before = threading.Lock(), 0, threading.excepthook
+    before: Callable[[threading.ExceptHookArgs], object]
 
     def __call__(self, end: threading.ExceptHookArgs) -> None:
         if type(end.thread).__module__ != WRITERS:
             self.before(end)
 
+
+class _Hooks:
+    """Files of several threads may be open at once; the hook before comes back when the last is closed."""
+
+    def __init__(self) -> None:
+        self.lock, self.num_open = threading.Lock(), 0
+
     def take(self) -> None:
         with self.lock:
             self.num_open += 1
-            if threading.excepthook is not self:
-                self.before, threading.excepthook = threading.excepthook, self
+            if not isinstance(threading.excepthook, _Hook):
+                threading.excepthook = _Hook(threading.excepthook)
 
     def leave(self, after_error: bool) -> None:
         """After an error the hook stays: the thread may still be about to meet it too."""
         with self.lock:
             self.num_open -= 1
-            if self.num_open == 0 and not after_error and threading.excepthook is self:
-                threading.excepthook = self.before
+            if self.num_open == 0 and not after_error and isinstance(threading.excepthook, _Hook):
+                threading.excepthook = threading.excepthook.before
 
 
-_hook = _Hook()
+_hooks = _Hooks()

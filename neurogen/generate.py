@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurogen.config.schema import unknown_value
-from neurogen.errors import UserError, errors_in_one_line
+from neurogen.errors import UserError, advising, errors_in_one_line, saying_what_saves_memory
 from neurogen.parser import Parser
+from neurogen.store import Unwritable
 from neurogen.streams import make_lasting
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".safetensors", ".pt2")
 OWN_DATA = "own"  # --test own: the test split of the dataset that the generator was trained on
+ELSEWHERE = "free some space or give another out=FILE"
 
 HELP = {
     "generator": "the folder of a finished tune (or inject) step, or OWNER/NAME on the Hub",
@@ -60,7 +62,9 @@ def main() -> None:
         if not sys.argv[1:]:
             build_parser().print_help()
             sys.exit(2)
-        write_networks(parse(sys.argv[1:]))
+        request = parse(sys.argv[1:])
+        with saying_what_saves_memory("neurogen generate", "free some, or give fewer samples or num_networks"):
+            write_networks(request)
 
 
 def build_parser() -> Parser:
@@ -143,7 +147,8 @@ def write_networks(request: argparse.Namespace) -> list[Path]:
         started = time.perf_counter()
         network = next(networks)
         seconds = time.perf_counter() - started
-        network.save(path)
+        with advising(Unwritable, ELSEWHERE):
+            network.save(path)
         print(f"network      {path}  {summary(network, seconds, test)}", flush=True)
     return paths
 
@@ -154,7 +159,7 @@ def write_named(request: argparse.Namespace, generator: LoadedGenerator, task: s
     from neurogen.api.names import doubts, listed, samples_of
 
     if request.num_networks != 1:
-        raise UserError("classes= makes one network; leave out num_networks=")
+        raise UserError("a list of classes makes one network; leave out num_networks=")
     about = generator.module.tasks[task]
     names = listed(_classes(request), about)
     support = None if request.samples is None else generator.reader(task, names).read(request.samples)
@@ -167,7 +172,8 @@ def write_named(request: argparse.Namespace, generator: LoadedGenerator, task: s
         test = samples_of(generator.dataset(task).test, network.class_names, about)
     elif request.test is not None:
         test = network.reader.read(Path(request.test))
-    network.save(request.out)
+    with advising(Unwritable, ELSEWHERE):
+        network.save(request.out)
     print(f"instruction  {network.prompt.instruction}")
     width = max(map(len, names))
     for reading in network.prompt.readings:
@@ -183,10 +189,17 @@ def write_named(request: argparse.Namespace, generator: LoadedGenerator, task: s
 
 def _classes(request: argparse.Namespace) -> str | Sequence[str] | None:
     """The names that were given; where there are none, those of the folders with samples."""
+    from neurogen.api.names import FEWEST
     from neurogen.data.folders import list_pictures
 
     if request.classes is None and request.samples is not None:
-        return list_pictures(request.samples).class_names
+        shown = list_pictures(request.samples, "samples").class_names
+        if len(shown) < FEWEST:
+            raise UserError(
+                f"samples={request.samples} shows {shown[0]} alone; show at least {FEWEST} classes, or name others as "
+                "classes=NAME,NAME"
+            )
+        return shown
     given: str | None = request.classes
     return given
 

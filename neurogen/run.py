@@ -227,7 +227,7 @@ def require_ranks(experiment: Experiment, placement: Placement, kinds: set[StepK
     """Raises ClusterError or UserError where ranks cannot share steps of these kinds, before any of them has begun."""
     from hpc.ranks.zero import require_usable, zero_from
     from neurogen.config import StepKind
-    from neurogen.experiment import require_shares
+    from neurogen.config.rules import require_shares
 
     require_usable(zero_from(experiment.zero), placement.size)
     for kind, stage in ((StepKind.inject, experiment.recipe.inject), (StepKind.tune, experiment.recipe.tune)):

@@ -22,7 +22,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from neurogen.errors import Interrupted, UserError
+from neurogen.errors import Advised, Interrupted, UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,16 +34,20 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 ROOT_MARKER = ".neurogen"  # a file in every root, so that data in the same folder are read without the results
 
 
+class Unwritable(Advised):
+    """A file or folder that cannot be written. What does not lie in root has other advice (errors.advising)."""
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn failed writes into a UserError that names `path` and says what to do: disk full, folder not writable."""
+    """Turn failed writes into Unwritable, which names `path` and says what to do: disk full, folder not writable."""
     from safetensors import SafetensorError
 
     try:
         yield
     except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"cannot write {path} ({error}); free some space or set root=FOLDER; the same command then continues"
+        raise Unwritable(
+            f"cannot write {path} ({error})", "free some space or set root=FOLDER; the same command then continues"
         ) from error
 
 

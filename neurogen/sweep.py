@@ -175,7 +175,7 @@ def importable_functions(experiments: Sequence[Experiment]) -> set[str]:
 
 def require_equal_shares(e: Experiment, site: Cluster) -> None:
     """The ranks of a job share the contexts of a step. Raises UserError where they cannot do so equally."""
-    from neurogen.experiment import require_shares
+    from neurogen.config.rules import require_shares
 
     require_shares("inject", e.recipe.inject, site.resources("inject").num_ranks)
     require_shares("tune", e.recipe.tune, site.resources("tune").num_ranks)

@@ -54,3 +54,22 @@ def test_event_files_that_overlap_leave_nothing_behind(tmp_path: Path, monkeypat
     with second:
         pass
     assert threading.excepthook is before
+
+
+def test_a_hook_of_another_program_between_two_event_files_is_called_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It calls the hook that it met, which is that of the first file."""
+    ends = list[str]()
+    monkeypatch.setattr(threading, "excepthook", lambda _: ends.append("before"))
+    with Events(tmp_path / "1"):
+        inner = threading.excepthook
+
+        def other(end: threading.ExceptHookArgs) -> None:
+            ends.append("other")
+            inner(end)
+
+        monkeypatch.setattr(threading, "excepthook", other)
+        with Events(tmp_path / "2"):
+            threading.excepthook(threading.ExceptHookArgs((ValueError, None, None, threading.current_thread())))
+    assert ends == ["other", "before"]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from neurogen.choices import conf_folder, groups, names_of
+from neurogen.config.rules import validate
 from neurogen.config.task import NamesConfig
 from neurogen.data.images import CIFAR10_NAMES, DIGIT_NAMES
 from neurogen.errors import UserError
-from neurogen.experiment import validate
 from neurogen.stages.listed import MEANINGLESS
 from tests.conftest import Composed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from neurogen import store
-from neurogen.errors import Interrupted, UserError
+from neurogen.errors import Interrupted, UserError, advising
 
 STRANGER = 65534  # the number of another account
 
@@ -134,3 +135,16 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> N
     store.remove_temporaries(tmp_path)
     assert not half.exists()
     assert (tmp_path / "metrics.json").exists()
+
+
+def test_what_lies_elsewhere_has_other_advice(tmp_path: Path) -> None:
+    """A caller knows better than those that it calls what the user gave."""
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(store.Unwritable, match=r"cannot write .*file/x.json \(.*\); give another out=FILE$") as caught,
+        advising(store.Unwritable, "give another out=FILE"),
+        advising(store.Unwritable, "give another path"),
+    ):
+        store.write_json(tmp_path / "file" / "x.json", {})
+    assert isinstance(caught.value.__cause__, OSError)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301

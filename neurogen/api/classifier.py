@@ -21,6 +21,8 @@ from neurogen.api.names import Reading
 from neurogen.api.samples import SampleReader
 from neurogen.data.dataset import Split
 from neurogen.data.preparation import Normalisation, TokenEmbedding
+from neurogen.errors import advising
+from neurogen.store import Unwritable
 from neurogen.targets.prediction import Batches, accuracy_of, predict
 from neurogen.targets.values import fill
 from neurogen.training.numerics import Numerics
@@ -108,7 +110,8 @@ class Classifier(nn.Module):
         neurogen/api/export.py says what each holds. Raises UserError for another suffix, a target that torch cannot
         export, and a file that cannot be written.
         """
-        save_network(self, Path(path))
+        with advising(Unwritable, "free some space or give another path"):
+            save_network(self, Path(path))
 
     def __repr__(self) -> str:
         count = sum(value.numel() for value in self.network.parameters())

@@ -26,8 +26,8 @@ from neurogen.api.data import Data
 from neurogen.api.run import Run
 from neurogen.api.source import dotted_name, source_digest
 from neurogen.config import Experiment, TargetConfig
+from neurogen.config.rules import validate
 from neurogen.errors import Interrupted, UserError
-from neurogen.experiment import validate
 from neurogen.overrides import in_quotes
 from neurogen.run import compose, run_experiment, user_errors
 from neurogen.study.graph import steps_of

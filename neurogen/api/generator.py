@@ -26,7 +26,7 @@ from neurogen.api.samples import SampleReader
 from neurogen.api.source import require_same_source
 from neurogen.data.dataset import Dataset, Split, load_images, require_same
 from neurogen.data.preparation import TokenEmbedding
-from neurogen.errors import UserError
+from neurogen.errors import UserError, advising
 from neurogen.generator import prompts
 from neurogen.generator.card import HERE, hub_name
 from neurogen.generator.context import Context
@@ -36,6 +36,7 @@ from neurogen.generator.latent import draw_code
 from neurogen.generator.task import Task
 from neurogen.rng import rng_of
 from neurogen.stages.embed import text_dataset
+from neurogen.store import Unwritable
 from neurogen.training.numerics import Numerics
 from neurogen.training.runtime import BATCH_TOKENS, runtime_here
 
@@ -141,7 +142,7 @@ class LoadedGenerator:
         chosen, _ = choose_task(self.module.tasks, instruction, task)
         if classes is not None or self.module.tasks[chosen].lists_classes:
             if num_networks is not None:
-                raise UserError("classes= makes one network; leave out num_networks")
+                raise UserError("a list of classes makes one network; leave out num_networks")
             names = listed(classes, self.module.tasks[chosen])
             support = None if samples is None else self.reader(chosen, names).split(samples, labels)
             network = self.listed(names, support, instruction, chosen)
@@ -211,10 +212,15 @@ class LoadedGenerator:
         if self.is_foreign and "." in about.dataset.load:
             raise UserError(f"the data of {task} is loaded by a function of its author; give samples and labels")
         config = relocated(about.dataset, self.folder)
-        if isinstance(about.preparation, TokenEmbedding):
-            dataset, _ = text_dataset(config, self.module.backbone.tokenizer, about.preparation)
-        else:
-            dataset = load_images(config)
+        try:
+            if isinstance(about.preparation, TokenEmbedding):
+                dataset, _ = text_dataset(config, self.module.backbone.tokenizer, about.preparation)
+            else:
+                dataset = load_images(config)
+        except UserError as error:
+            raise UserError(
+                f"the data of {task} cannot be read ({error}); put them back, or give samples of your own"
+            ) from error
         require_same(dataset, about.fingerprint, self.folder)
         return dataset
 
@@ -224,7 +230,8 @@ class LoadedGenerator:
         `backbone` is OWNER/NAME of the language model on the Hub, where this generator has it from a folder.
         Raises UserError where that is needed and not given, and where the folder cannot be written.
         """
-        copy_for_others(self.folder, Path(folder), backbone=backbone, source=HERE)
+        with advising(Unwritable, "free some space or give another folder"):
+            copy_for_others(self.folder, Path(folder), backbone=backbone, source=HERE)
 
     def push_to_hub(
         self, repo_id: str, *, backbone: str | None = None, private: bool = False, token: str | None = None

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 from neurogen import store
 from neurogen.config import DatasetConfig
-from neurogen.errors import UserError, one_line
+from neurogen.errors import UserError, advising, one_line
 from neurogen.generator.card import Figures, Spread, adapter_card, generator_card, hub_name
 from neurogen.generator.folder import Description, read_description
 from neurogen.study.results import EvaluationResult, Population, from_json
@@ -69,7 +69,7 @@ def upload(folder: Path, repo_id: str, *, backbone: str | None, private: bool, t
 
     if not is_hub_name(repo_id):
         raise UserError(f"{repo_id} is no name on the Hub; give OWNER/NAME")
-    with TemporaryDirectory() as name:
+    with advising(store.Unwritable, "free some space or set TMPDIR=FOLDER"), TemporaryDirectory() as name:
         copy_for_others(folder, Path(name), backbone=backbone, source=repo_id)
         api = HfApi(token=token)
         try:

@@ -64,7 +64,7 @@ def listed(given: str | Sequence[str] | None, task: Task) -> tuple[str, ...]:
         for key in filter(None, (name.casefold(), meaning)):
             if key in seen:
                 same = "is there twice" if seen[key].casefold() == name.casefold() else f"and {seen[key]} are one class"
-                raise UserError(f"classes=: {name} {same}; name every class once")
+                raise UserError(f"{name} {same}; name every class once")
         for key in filter(None, (name.casefold(), meaning)):
             seen[key] = name
     return names

@@ -25,8 +25,9 @@ from neurogen.data.dataset import Split
 from neurogen.data.images import read_labelled
 from neurogen.data.labels import Classes, indices_in_memory, numbered
 from neurogen.data.preparation import DataShape, ImageShape, Normalisation, Texts, TokenEmbedding
+from neurogen.data.records import MissingColumns
 from neurogen.data.texts import read_table
-from neurogen.errors import UserError, some_of
+from neurogen.errors import UserError, advising, some_of
 from neurogen.stages.embed import text_split, token_ids
 
 
@@ -86,7 +87,8 @@ class SampleReader:
                 print(f"{path}: {note}", file=sys.stderr)
             return self.split(labelled.samples, labelled.labels)
         assert self.dataset.text is not None
-        table = read_table(path, self.dataset.text)
+        with advising(MissingColumns, f"call them as {self.dataset.name} does, whose columns are read"):
+            table = read_table(path, self.dataset.text)
         labels, classes = table.labels, Classes(self.class_names, self.source_labels)
         if table.class_names is not None:  # numbers of classes that the file itself names
             indices = numbered(table.class_names).indices(labels, str(path))

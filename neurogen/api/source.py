@@ -20,6 +20,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from neurogen import source
+from neurogen.api.content import content_digest
 from neurogen.config import TargetConfig
 from neurogen.errors import UserError, one_line
 
@@ -75,10 +76,13 @@ def _parts(value: Any, seen: dict[int, object]) -> Iterator[str]:
         return
     seen[id(value)] = value  # kept alive, since Python gives the place of what is gone to the next object
     if isinstance(value, (list, tuple, set, frozenset, dict)):
-        members = value.items() if isinstance(value, dict) else value
         yield type(value).__name__
-        for member in sorted(members, key=repr) if isinstance(value, (set, frozenset)) else members:
-            yield from _parts(member, seen)
+        if isinstance(value, (set, frozenset)):  # in an order that is the same in every process
+            for parts in sorted([*_parts(member, dict(seen))] for member in value):
+                yield from parts
+        else:
+            for member in value.items() if isinstance(value, dict) else value:
+                yield from _parts(member, seen)
     elif isinstance(value, (staticmethod, classmethod)):
         yield from _parts(value.__func__, seen)
     elif isinstance(value, property):
@@ -122,7 +126,7 @@ def _named(module: str, name: str) -> str:
 def _pickled(value: Any) -> str:
     """An array, a tensor or any other object by its content."""
     try:
-        return hashlib.sha256(pickle.dumps(value)).hexdigest()
+        return content_digest(value)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise UserError(
             f"the target uses a {type(value).__name__} whose content cannot be told ({one_line(error)}); create it "

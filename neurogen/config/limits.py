@@ -2,7 +2,7 @@
 
     lr: float = field(metadata=POSITIVE)
 
-`require_limits` checks them all; rules that join several fields stand beside these, and in neurogen/experiment.py.
+`require_limits` checks them all; rules.py has the rules that join several fields.
 """
 
 from __future__ import annotations

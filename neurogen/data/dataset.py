@@ -164,7 +164,7 @@ def require_same(dataset: Dataset, fingerprint: str, folder: Path) -> None:
     if dataset.fingerprint != fingerprint:
         raise UserError(
             f"the data of {dataset.name} is not what it was when {folder} was trained; restore the data, "
-            "or set another root=FOLDER to train everything on what it is now"
+            "or train everything on what it is now, in another root=FOLDER"
         )
 
 

@@ -19,36 +19,16 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 
 from neurogen.data.folder_tree import PICTURE_SUFFIXES, FolderTree, Reason, read_tree
+from neurogen.data.splits import SplitName, split_named
 from neurogen.errors import UserError, some_of
 
 LOOSE_PICTURES = ("picture beside the class folders", "pictures beside the class folders")
 MOST_NAMED = 5  # folders, in a line
 NO_SIGNS = ("Cc", "Cs")  # Unicode's categories of line breaks and of bytes that are not UTF-8
 LIKE_A_SPLIT = re.compile("train|test|val", re.IGNORECASE)
-
-
-class SplitName(StrEnum):
-    """The splits of a dataset."""
-
-    TRAIN = "train"
-    VALIDATION = "validation"
-    TEST = "test"
-
-
-SPLIT_FOLDERS = {
-    "train": SplitName.TRAIN,
-    "training": SplitName.TRAIN,
-    "val": SplitName.VALIDATION,
-    "valid": SplitName.VALIDATION,
-    "validation": SplitName.VALIDATION,
-    "dev": SplitName.VALIDATION,
-    "test": SplitName.TEST,
-    "testing": SplitName.TEST,
-}  # in any case
 
 
 @dataclass(frozen=True)
@@ -72,14 +52,14 @@ class PictureFolder:
         return [path for split in self.splits.values() for path in split.paths]
 
 
-def list_pictures(path: str | Path | None) -> PictureFolder:
-    """The pictures of a dataset.
+def list_pictures(path: str | Path | None, key: str = "dataset.path") -> PictureFolder:
+    """The pictures of a dataset; `key` is where the user gave its path.
 
     Raises UserError where there are no folder, no classes or no pictures; where two folders are the same split; where a
     split has a class that train lacks; and where a folder can be read in two ways.
     """
     if path is None or not Path(path).is_dir():
-        raise UserError(f"dataset.path={path} is no folder; give PATH with PATH/CLASS/*.png inside")
+        raise UserError(f"{key}={path} is no folder; give PATH with PATH/CLASS/*.png inside")
     tree = read_tree(path)
     splits = _splits(tree)
     beside = [folder for folder in tree.folders if folder not in splits.values()]
@@ -90,7 +70,7 @@ def list_pictures(path: str | Path | None) -> PictureFolder:
     else:
         splits[SplitName.TRAIN] = replace(tree, items=(*tree.own_pictures, *beside))
     train = splits[SplitName.TRAIN]
-    _refuse_other_layouts(train)
+    _refuse_other_layouts(train, key)
     class_names = tuple(sorted(folder.name for folder in train.folders))
     for split in splits.values():
         left_out += split.left_out_below() + Counter({LOOSE_PICTURES: len(split.own_pictures)})
@@ -126,7 +106,7 @@ def _splits(tree: FolderTree) -> dict[SplitName, FolderTree]:
     """The sub-folders that are splits. Raises UserError where two are the same one."""
     splits: dict[SplitName, FolderTree] = {}
     for folder in tree.folders:
-        split = SPLIT_FOLDERS.get(folder.name.lower())
+        split = split_named(folder.name)
         if split is None or not any(inside.has_pictures for inside in folder.folders):
             continue
         if split in splits:
@@ -166,7 +146,7 @@ def _refuse_unknown(split: FolderTree, class_names: Sequence[str], allowed: str)
 
 def _refuse_classes_beside(splits: Mapping[SplitName, FolderTree], beside: Sequence[FolderTree]) -> None:
     """Raises UserError where train/ may be a split or one of several classes with sub-folders."""
-    classes = [folder.name for folder in beside if folder.has_pictures and folder.name.lower() not in SPLIT_FOLDERS]
+    classes = [folder.name for folder in beside if folder.has_pictures and split_named(folder.name) is None]
     if classes and len(splits) == 1:
         train = splits[SplitName.TRAIN]
         raise UserError(
@@ -175,7 +155,7 @@ def _refuse_classes_beside(splits: Mapping[SplitName, FolderTree], beside: Seque
         )
 
 
-def _refuse_other_layouts(train: FolderTree) -> None:
+def _refuse_other_layouts(train: FolderTree, key: str) -> None:
     """Raises UserError where the folders below `train` are no classes."""
     if not train.folders:
         raise UserError(f"{train.path} has no sub-folders; make one folder per class with its pictures inside")
@@ -189,7 +169,7 @@ def _refuse_other_layouts(train: FolderTree) -> None:
     if len(train.folders) == 1 and nested:
         raise UserError(
             f"{train.path} has one folder only, with folders inside; if they are the classes, give "
-            f"dataset.path={nested[0].path}"
+            f"{key}={nested[0].path}"
         )
     names = [folder.name for folder in nested if LIKE_A_SPLIT.search(folder.name)]
     if len(names) > 1:
@@ -201,7 +181,7 @@ def _refuse_other_layouts(train: FolderTree) -> None:
 
 def _splits_of_class(folder: FolderTree) -> list[str]:
     """The names of different splits inside a class, which must not become training data together."""
-    inside = {SPLIT_FOLDERS.get(part.name.lower()): part.name for part in folder.folders if part.has_pictures}
+    inside = {split_named(part.name): part.name for part in folder.folders if part.has_pictures}
     return [name for split, name in inside.items() if split is not None]
 
 

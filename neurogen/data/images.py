@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 
 from neurogen.config import DatasetConfig
-from neurogen.data.folders import SplitName, list_labelled, list_pictures
+from neurogen.data.folders import list_labelled, list_pictures
 from neurogen.data.pictures import read_all
 from neurogen.data.raw import Labelled, RawSplits, split_off_test
+from neurogen.data.splits import SplitName
 from neurogen.errors import UserError
 
 DIGIT_NAMES = tuple(str(digit) for digit in range(10))

@@ -15,20 +15,24 @@ from pathlib import Path
 from typing import Any
 
 from neurogen.config import TextConfig
-from neurogen.errors import UserError, one_line
+from neurogen.errors import Advised, UserError, one_line
 
 ROWS_IN_ANY_CASE, ROWS_PER_BYTE = 10**6, 1  # of a parquet file; more are made to fill the memory
 Values = dict[str, list[Any]]  # column name → a value per row
 
 
+class MissingColumns(Advised):
+    """A table without the columns of its dataset."""
+
+
 def require_columns(text: TextConfig, names: Sequence[str], where: str) -> None:
-    """Raises UserError where a wanted column is missing, or stands twice."""
+    """Raises MissingColumns where a wanted column is missing, and UserError where it stands twice."""
     wanted = (*text.columns, text.label)
     missing = [name for name in wanted if name not in names]
     if missing:
-        raise UserError(
-            f"{where} has no column {', '.join(missing)}; it has {', '.join(names)}; "
-            "set dataset.text.columns=[TEXT] and dataset.text.label=LABEL"
+        raise MissingColumns(
+            f"{where} has no column {', '.join(missing)}; it has {', '.join(names)}",
+            "set dataset.text.columns=[TEXT] and dataset.text.label=LABEL",
         )
     twice = [name for name in wanted if list(names).count(name) > 1]
     if twice:

@@ -23,16 +23,12 @@ from typing import Any, BinaryIO
 from neurogen.config import DatasetConfig, TextConfig
 from neurogen.data.records import Values, read_json, read_parquet
 from neurogen.data.separated import read_separated
+from neurogen.data.splits import SplitName, split_named
 from neurogen.errors import UserError, one_line, some_of
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 OPENERS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 ENDINGS = f"{', '.join(SUFFIXES)}, each also with {', '.join(OPENERS)}"
-STEMS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev"),
-    "test": ("test", "testing"),
-}
 # Texts become 3 to 30 times as long when they are decompressed. What becomes much longer is made to fill the memory.
 UNPACKED_PER_BYTE, UNPACKED_IN_ANY_CASE = 200, 2**28
 MOST_LISTED = 5  # names in a note
@@ -91,8 +87,8 @@ def split_files(path: Path) -> SplitFiles:
     names = sorted(path.iterdir()) if path.is_dir() else []
     tables = {file: name for file in names if file.is_file() and (name := FileName.of(file)) is not None}
     paths: dict[str, Path] = {}
-    for split, stems in STEMS.items():
-        candidates = [file for file, name in tables.items() if name.stem in stems]
+    for split in SplitName:
+        candidates = [file for file, name in tables.items() if split_named(name.stem) == split]
         if len(candidates) > 1:
             listed = " and ".join(file.name for file in candidates)
             raise UserError(f"dataset.path={path} has {listed} for the split {split}; leave only one of them there")

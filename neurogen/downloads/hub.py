@@ -23,7 +23,7 @@ from neurogen.downloads.files import Algorithm, Digest, NotBrought, RemoteFile, 
 from neurogen.downloads.names import require_digits, require_inside
 from neurogen.downloads.network import is_offline
 from neurogen.downloads.source import Advance, Missing, Source
-from neurogen.errors import UserError, one_line
+from neurogen.errors import UserError, advising, one_line
 from neurogen.progress import BYTES, Progress
 
 BRANCH = "main"
@@ -134,7 +134,7 @@ class Part:
         """Take what is here, which another program may have brought, for all that is read."""
         snapshot, names = self.repository.snapshot, self._unverified()
         assert snapshot is not None
-        store.write_json(self._note, {"revision": snapshot.name, "files": names})
+        self._note_files(snapshot.name, names)
 
     def _unverified(self) -> list[str]:
         """The names of those files of the folder here that are read; none where they are not enough."""
@@ -167,14 +167,19 @@ class Part:
             names = self._chosen(listing)
             for name in names:
                 self._bring_file(listing, name, advance)
-            store.write_text(self.repository.folder / "refs" / BRANCH, listing.revision)
-            store.write_json(self._note, {"revision": listing.revision, "files": names})
+            with advising(store.Unwritable, f"free some space or set {HubSource(self).setting}=FOLDER"):
+                store.write_text(self.repository.folder / "refs" / BRANCH, listing.revision)
+            self._note_files(listing.revision, names)
         return self.repository.folder / "snapshots" / listing.revision
 
     @property
     def _note(self) -> Path:
         """Which files of which revision these are."""
         return cache_folder() / "hub" / f"{self.repository.folder_name}.{self.purpose}.json"
+
+    def _note_files(self, revision: str, names: Sequence[str]) -> None:
+        with advising(store.Unwritable, "free some space or set NEUROGEN_CACHE=FOLDER"):
+            store.write_json(self._note, {"revision": revision, "files": names})
 
     def _offline(self) -> Missing:
         from huggingface_hub.errors import OfflineModeIsEnabled

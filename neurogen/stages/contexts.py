@@ -8,7 +8,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from neurogen.data.dataset import Dataset
-from neurogen.data.folders import SplitName
+from neurogen.data.splits import SplitName
 from neurogen.generator.context import Context, context_index
 from neurogen.rng import rng_of
 from neurogen.stages.episode import Episode, draw_episode

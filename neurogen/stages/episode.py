@@ -19,7 +19,7 @@ from torch import Tensor
 
 from neurogen.config import DatasetConfig
 from neurogen.data.dataset import Split
-from neurogen.data.folders import SplitName
+from neurogen.data.splits import SplitName
 from neurogen.stages.listed import Listed
 from neurogen.stages.relabel import Relabelled
 from neurogen.targets.parameters import ParameterLayout

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from neurogen import store
 from neurogen.data.dataset import require_same
-from neurogen.data.folders import SplitName
+from neurogen.data.splits import SplitName
 from neurogen.errors import Interrupted
 from neurogen.generator.folder import load_generator
 from neurogen.generator.generator import Generator

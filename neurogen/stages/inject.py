@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neurogen.config import ScaleKind, StageConfig
-from neurogen.data.folders import SplitName
+from neurogen.data.splits import SplitName
 from neurogen.generator.folder import build_generator
 from neurogen.generator.known import KnownRows, rows_in
 from neurogen.generator.latent import Code

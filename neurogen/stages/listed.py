@@ -3,13 +3,13 @@
 in:  the classes of the data with their names; the target's layout; a random number generator
 out: names and labels in the order of a list; the network for them, which is exact: the same rows of the output layer
 
-A fifth of all sets of classes is held out: training never draws them, and evaluation draws no others. Names are held
-out independently of that: training reads each class's names for training, validation and evaluation the others.
+A fifth of all sets of classes is held out (held_out.py): training never draws them, and evaluation draws no others.
+Names are held out independently of that: training reads each class's names for training, validation and evaluation
+the others.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -21,12 +21,12 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from neurogen.config import NamesConfig
-from neurogen.data.folders import SplitName
+from neurogen.data.splits import SplitName
 from neurogen.errors import UserError
+from neurogen.stages.held_out import MIN_CLASSES, is_held_out
 from neurogen.targets.parameters import ParameterLayout
 
 Names = Mapping[str, NamesConfig]  # by class
-MIN_CLASSES_TO_HOLD_OUT = 4  # of all classes of the data; fewer have too few sets
 MOST_SETS = 100  # of classes, among which a hash may hold out none
 MEANINGLESS = {  # words that no class is called; those of one split say nothing of those of the other
     SplitName.VALIDATION: (
@@ -60,11 +60,12 @@ class Listed:
 
         Raises UserError for a class without such names.
         """
-        can_choose = len(class_names) >= MIN_CLASSES_TO_HOLD_OUT and ways < len(class_names)
+        can_choose = len(class_names) >= MIN_CLASSES and ways < len(class_names)
         held_out = few_held_out(len(class_names), ways) if can_choose else None
         while True:
             classes = torch.randperm(len(class_names), generator=rng)[:ways]
-            is_rare = is_held_out(classes) if held_out is None else tuple(sorted(classes.tolist())) in held_out
+            drawn_set = tuple(sorted(classes.tolist()))
+            is_rare = is_held_out(drawn_set) if held_out is None else drawn_set in held_out
             if not can_choose or is_rare == (split != SplitName.TRAIN):
                 break
         chosen = [names_of(class_names[index], names, split) for index in classes.tolist()]
@@ -102,13 +103,8 @@ def few_held_out(num_classes: int, ways: int) -> frozenset[tuple[int, ...]] | No
     if math.comb(num_classes, ways) > MOST_SETS:
         return None
     sets = list(itertools.combinations(range(num_classes), ways))
-    chosen = [classes for classes in sets if is_held_out(torch.tensor(classes))]
+    chosen = [classes for classes in sets if is_held_out(classes)]
     return frozenset(chosen or sets[:1])
-
-
-def is_held_out(classes: Int64[Tensor, " ways"]) -> bool:
-    """Whether training never draws this set of classes; decided by a hash."""
-    return hashlib.sha256(repr(sorted(classes.tolist())).encode()).digest()[0] % 5 == 0
 
 
 def meaningless_words(count: int, split: SplitName, rng: torch.Generator) -> tuple[str, ...]:

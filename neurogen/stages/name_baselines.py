@@ -23,7 +23,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from neurogen.config import NamesConfig, SentenceEncoder
-from neurogen.data.folders import SplitName
+from neurogen.data.splits import SplitName
 from neurogen.generator.backbone import Backbone, tokenised
 from neurogen.generator.parts import TokenIds
 from neurogen.progress import Progress

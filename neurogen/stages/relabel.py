@@ -4,22 +4,20 @@ in:  an order of the classes: class c of the data has the label order[c] in this
 out: names and labels in that order; the network for them, which is exact: the same rows of the output layer in another
      order
 
-A fifth of all orders is held out: training never draws them, and evaluation draws no others. With three classes or
-fewer there are too few orders, and none is held out.
+A fifth of all orders is held out (held_out.py): training never draws them, and evaluation draws no others. With three
+classes or fewer there are too few orders, and none is held out.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from neurogen.stages.held_out import MIN_CLASSES, is_held_out
 from neurogen.targets.parameters import ParameterLayout
-
-MIN_CLASSES_TO_HOLD_OUT = 4
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Relabelled:
         """One of the held-out orders, or one of the others."""
         while True:
             order = torch.randperm(len(names), generator=rng)
-            if len(names) < MIN_CLASSES_TO_HOLD_OUT or is_held_out(order) == held_out:
+            if len(names) < MIN_CLASSES or is_held_out(order.tolist()) == held_out:
                 return Relabelled(names, layout, order)
 
     @property
@@ -70,8 +68,3 @@ class Relabelled:
     def _with_rows(self, flat: Float[Tensor, "*n params"], rows: Int64[Tensor, " classes"]) -> Tensor:
         self.layout.require_rows(len(rows), "dataset.relabel=random")
         return self.layout.choose_rows(flat, rows.tolist())
-
-
-def is_held_out(order: Int64[Tensor, " classes"]) -> bool:
-    """Whether training never draws this order; decided by a hash."""
-    return hashlib.sha256(repr(order.tolist()).encode()).digest()[0] % 5 == 0

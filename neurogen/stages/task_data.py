@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from neurogen.config import GeneratorConfig
 from neurogen.data.dataset import Dataset, Split
-from neurogen.data.folders import SplitName
+from neurogen.data.splits import SplitName
 from neurogen.generator.context import Context
 from neurogen.generator.latent import Code
 from neurogen.generator.losses import ZooMoments

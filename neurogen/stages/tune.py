@@ -16,7 +16,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from neurogen.data.dataset import Dataset, require_same
-from neurogen.data.folders import SplitName
+from neurogen.data.splits import SplitName
 from neurogen.generator.folder import build_generator, load_generator
 from neurogen.generator.generator import Generator
 from neurogen.generator.latent import draw_code

@@ -15,7 +15,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from neurogen.config import Keep
-from neurogen.data.folders import SplitName
+from neurogen.data.splits import SplitName
 from neurogen.generator.generator import Generator
 from neurogen.generator.known import KnownRows, fitted, rows_in
 from neurogen.generator.latent import draw_code

@@ -23,8 +23,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from neurogen.config import BackboneConfig, CheckpointInterval, Keep, StageConfig, StageSchedule
+from neurogen.config.rules import require_shares
 from neurogen.errors import Interrupted, UserError
-from neurogen.experiment import require_shares
 from neurogen.progress import Progress
 from neurogen.training.checkpoint import Checkpoints, TrainingState, resume
 from neurogen.training.engine import Engine

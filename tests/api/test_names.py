@@ -140,7 +140,11 @@ def test_on_the_command_line(
         (["classes=nought, a star", "test=own"], "test=own: which samples are a star?"),
         (["classes=nought, a star", "test=PICTURES"], "moon"),
         (["classes=nought, a star", "samples=PICTURES"], "moon"),
+        (["samples=NOWHERE"], "samples=NOWHERE is no folder; give PATH"),
+        (["samples=PICTURES/.."], "if they are the classes, give samples="),
+        (["samples=ALONE"], "shows star alone; show at least 2 classes, or name others as classes=NAME,NAME"),
         (["classes=nought, a star", "num_networks=2"], "makes one network; leave out num_networks="),
+        (["classes=nought, a star", "out=PICTURES/moon/1.png/net.pt2"], "; free some space or give another out=FILE"),
     ],
 )
 def test_what_contradicts_a_list(
@@ -151,8 +155,18 @@ def test_what_contradicts_a_list(
     words: list[str],
     message: str,
 ) -> None:
-    place = pictures(tmp_path / "test", "nought", "moon")
-    given = [word.replace("PICTURES", str(place)) for word in words]
+    place = pictures(tmp_path / "kept" / "shown", "nought", "moon")
+    alone = pictures(tmp_path / "alone", "star")
+    given = [word.replace("PICTURES", str(place)).replace("ALONE", str(alone)) for word in words]
     with pytest.raises(SystemExit):
         command(monkeypatch, f"generator={folder}", *given, "num_threads=1")
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_cannot_be_written_goes_elsewhere_by_the_argument(generator: LoadedGenerator, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*; free some space or give another path$"):
+        generator.generate(classes="one, two").save(tmp_path / "file" / "network.safetensors")
+    with pytest.raises(UserError, match=r"cannot write .*; free some space or give another folder$"):
+        generator.save(tmp_path / "file" / "shared")

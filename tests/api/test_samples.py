@@ -44,6 +44,13 @@ def test_labels_of_a_table_are_read_as_those_of_the_training_data(reader: Sample
     assert read(replace(reader, source_labels=None), table, "1", "2") == [0, 1]
 
 
+def test_other_columns_name_no_setting_that_a_generator_lacks(reader: SampleReader, tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("Text,label\nfilm,0\n")
+    message = rf"new.csv has no column text; it has Text, label; call them as {reader.dataset.name} does"
+    with pytest.raises(UserError, match=message):
+        reader.read(tmp_path / "new.csv")
+
+
 def test_numbers_that_the_file_itself_names_are_those_names(reader: SampleReader, tmp_path: Path) -> None:
     features = datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=["2", "1"]))
     datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}, features).to_parquet(tmp_path / "new.parquet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -54,9 +55,16 @@ NAMES = ("first", "second", "third", "fourth")
 UNUSED = "\nOTHER = 5\n\ndef unused():\n    return OTHER\n"
 
 
-def digest(script: str, folder: Path) -> str:
+def digest(script: str, folder: Path, hash_seed: int = 0) -> str:
     (folder / "script.py").write_text(script)
-    shown = subprocess.run([sys.executable, "script.py"], cwd=folder, check=True, capture_output=True, text=True)
+    shown = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=folder,
+        env={**os.environ, "PYTHONHASHSEED": str(hash_seed)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     name, found = shown.stdout.split()
     assert name == "__main__.target"
     return found
@@ -165,3 +173,34 @@ def test_what_it_uses_of_helpers_counts(tmp_path: Path, used: str, old: str, new
     assert digest(script, tmp_path) == before
     blocks.write_text(BLOCKS.replace(old, new))
     assert digest(script.replace(old, new), tmp_path) != before
+
+
+HOLDING = """
+from types import SimpleNamespace
+import torch
+from neurogen.api.source import dotted_name, source_digest
+
+NAMES = frozenset("abcdefgh")
+NESTED = {frozenset({"a", "b"}), frozenset({"c", "d"}), frozenset({"e", "f", "g"}), "h"}
+KEPT = SimpleNamespace(names={"a", "b", "c", "d", "e"}, weight=torch.ones(3))
+KEPT.inner = {frozenset({"f", "g", "h"}), (torch.nn.ReLU, "i")}
+
+class Node:
+    pass
+
+NODE = Node()
+NODE.around = {NODE}
+
+def target(shape):
+    return NAMES, NESTED, KEPT, NODE
+
+print(dotted_name(target), source_digest(target))
+"""
+
+
+def test_every_process_has_the_same_digest(tmp_path: Path) -> None:
+    """Python walks through a set of words in another order in every process, and tensors lie elsewhere."""
+    before = digest(HOLDING, tmp_path)
+    assert [digest(HOLDING, tmp_path, hash_seed) for hash_seed in (1, 2)] == [before, before]
+    changed = HOLDING.replace('"e", "f", "g"})', '"e", "f", "x"})')
+    assert digest(changed, tmp_path) != before

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from neurogen.data.folders import PictureFolder, SplitName, list_labelled, list_pictures
+from neurogen.data.folders import PictureFolder, list_labelled, list_pictures
 from neurogen.data.identity import names_read
+from neurogen.data.splits import SplitName
 from neurogen.errors import UserError
 from tests.conftest import Composed
 

@@ -127,6 +127,15 @@ def test_without_the_note_what_is_in_the_cache_is_read(
     assert len(load_raw(reviews).test) == 60
 
 
+def test_a_note_that_cannot_be_kept_names_the_setting_of_its_cache(
+    web: Web, reviews: DatasetConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NEUROGEN_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(UserError, match=r"cannot write .*; free some space or set NEUROGEN_CACHE=FOLDER$"):
+        fetch([HubSource(data_of(reviews))])
+
+
 def test_readers_that_begin_together_download_each_file_once(web: Web, backbone: BackboneConfig) -> None:
     web.slow_s = 0.05
     part = model_of(backbone)

@@ -9,7 +9,7 @@ from torch.func import functional_call
 from neurogen import store
 from neurogen.config import SentenceEncoder
 from neurogen.data.dataset import load_images
-from neurogen.data.folders import SplitName
+from neurogen.data.splits import SplitName
 from neurogen.generator.backbone import Backbone
 from neurogen.generator.folder import load_generator
 from neurogen.generator.loading import load_backbone

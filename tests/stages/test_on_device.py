@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from neurogen.data.dataset import load_images
-from neurogen.data.folders import SplitName
+from neurogen.data.splits import SplitName
 from neurogen.generator.losses import ZooMoments, injection_loss, tuning_loss
 from neurogen.generator.task import Task
 from neurogen.stages.evaluate_few_shot import read_all
