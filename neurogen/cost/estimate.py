@@ -3,8 +3,8 @@
 in:  an experiment; neither its model nor a GPU, and its data only where the config does not say its size
 out: an Estimate of both stages
 
-Left out are the activations of a vision encoder: it is frozen, so autograd keeps none of them, unless LoRA adapts it too
-(`backbone.lora.target_modules=[all-linear]`).
+Left out are the activations of a vision encoder: it is frozen, so autograd keeps none of them, unless LoRA adapts it
+too (`backbone.lora.target_modules=[all-linear]`).
 
 A batch of contexts takes the longest of three times: FLOPs / (utilisation · peak); reading all weights twice, in the
 forward and the backward pass; and the time that Python needs to start the kernels of all layers. The last two do not

@@ -61,7 +61,7 @@ def train(
 ) -> list[Metrics]:
     """Run the stage to its end and leave the module at the values that `stage.keep` asks for. Returns the history.
 
-    Raises Interrupted, after saving, when a stop flag is set. Raises UserError when the loss or its gradient is no longer
+    Raises Interrupted, after saving, when a stop flag is set. Raises UserError when the loss or its gradient is not
     finite, a checkpoint cannot be written, or the ranks cannot share the contexts of a step equally.
     """
     require_shares(objective.name, stage, runtime.ranks.size)
