@@ -10,10 +10,9 @@ import os
 import torch
 from torch import Tensor
 
-from neurogen.generator.losses import injection_loss
+from neurogen.generator.losses import ZooMoments, injection_loss
 from neurogen.run import main
 from neurogen.stages import inject
-from neurogen.targets.zoo import ZooMoments
 
 
 def broken(z: Tensor, zoo: ZooMoments) -> Tensor:

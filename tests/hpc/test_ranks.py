@@ -105,8 +105,8 @@ def test_two_ranks_do_what_one_process_does(one_process: Path, tmp_path: Path, z
     [
         "generator.block_tokens=40",
         "generator.latent=2",
-        # there are fewer codes than contexts, so some ranks draw more equal prompts than others
-        "generator.block_tokens=40 generator.latent=2 generator.context_warmup=0",
+        # three codes for four contexts: in the third step, without samples, the ranks draw 2 and 1 different prompts
+        "generator.block_tokens=40 generator.latent=2 generator.context_warmup=0.275 recipe.inject.contexts_per_step=4",
     ],
 )
 def test_blocks_and_codes_do_on_two_ranks_what_they_do_on_one(one_process: Path, tmp_path: Path, settings: str) -> None:
