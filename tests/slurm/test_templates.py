@@ -51,6 +51,24 @@ def test_the_chain_of_templates_makes_the_table(site: dict[str, str], tmp_path: 
     assert {report["problem"] for report in reports} == {""}
 
 
+def test_a_task_that_is_stopped_goes_back_into_the_queue(site: dict[str, str], tmp_path: Path) -> None:
+    """Once, as is allowed here. SLURM sends its steps the same signal before the time limit."""
+    options = ["--array=0", "--time=10", "--mem=1500M", "--cpus-per-task=1"]
+    endless = ["zoo.training.epochs=100000", "classical.training.epochs=100000", f"root={tmp_path}/runs"]
+    command = ["sbatch", "--parsable", *options, "slurm/reference.sbatch", *TINY, *endless]
+    environment = {**site, "NEUROGEN_MAX_REQUEUES": "1"}
+    process = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+    job = f"{process.stdout.strip()}_0"
+    log = tmp_path / f"neurogen-reference-{job}.log"
+    for start in (1, 2):
+        wait_for("its work", lambda: log.exists() and log.read_text().count("data digits") == start, 900)  # noqa: B023
+        subprocess.run(["scancel", "--signal=TERM", job], check=True)
+    wait_for("the end", lambda: not active())
+    text = log.read_text()
+    assert text.count("stopped before its end, back into the queue") == 1, text
+    assert text.count("error: stopped before its end, after 1 restarts") == 1, text
+
+
 def test_tensorboard_on_a_node_says_how_to_reach_it(site: dict[str, str], tmp_path: Path) -> None:
     command = ["sbatch", "--parsable", "--mem=1500M", "slurm/tensorboard.sbatch", str(tmp_path)]
     job = subprocess.run(command, cwd=tmp_path, env=site, capture_output=True, text=True, check=True).stdout.strip()
