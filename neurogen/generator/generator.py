@@ -34,7 +34,7 @@ list, so it could not change them; and what a row needs is the name before it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -53,7 +53,7 @@ from neurogen.generator.parts import Embeddings, ParameterTokens, Part, Picture,
 from neurogen.generator.patches import PatchEmbedding
 from neurogen.generator.places import Places
 from neurogen.generator.projection import build_projection
-from neurogen.generator.prompts import Prompt, item_of
+from neurogen.generator.prompts import Prompt, batches_of, item_of
 from neurogen.generator.task import Task, image_shapes
 from neurogen.generator.tokens import build_tokens
 from neurogen.rng import global_generator, seed_of
@@ -99,6 +99,12 @@ class Generator(nn.Module):
         rows = {key: row for row, key in enumerate(different)}
         index = [rows[prompt.instruction, prompt.context, prompt.listed, prompt.code] for prompt in prompts]
         return z if len(z) == len(prompts) else z[index]
+
+    def in_batches(self, task: str, prompts: Sequence[Prompt], at_once: int) -> Iterator[tuple[int, Tensor]]:
+        """(the index of a prompt, z-scores [params] of its network) of all prompts, not in order; at most so many are
+        read as one batch."""
+        for batch in batches_of(prompts, at_once):
+            yield from zip(batch, self(task, [prompts[index] for index in batch]), strict=True)
 
     def sequences(self, task: str, prompts: Sequence[Prompt]) -> list[list[Part]]:
         """Of every prompt the instruction, the samples with their labels, and the parameter tokens, in the order of the
