@@ -17,6 +17,8 @@ from neurogen.data.dataset import Split
 from neurogen.errors import UserError, some_of
 from neurogen.generator.known import rows_in
 from neurogen.generator.task import Task
+from neurogen.stages.episode import restricted
+from neurogen.stages.listed import Listed
 from neurogen.study.rows import DOUBTFUL
 
 FEWEST = 2
@@ -123,10 +125,5 @@ def samples_of(split: Split, names: Sequence[str], task: Task) -> Split:
             f"test=own: which samples are {', '.join(unknown)}? dataset.names does not say; give names that it has, or "
             "pictures of your own as test=FOLDER with a folder for each name"
         )
-    places = torch.full((len(task.class_names),), -1)
-    for place, meaning in enumerate(meanings.values()):
-        places[task.class_names.index(str(meaning))] = place
-    labels = places[split.labels]
-    kept = (labels >= 0).nonzero()[:, 0]
-    chosen = split.subset(kept)
-    return Split(chosen.samples, labels[kept], chosen.preparation)
+    classes = torch.tensor([task.class_names.index(str(meaning)) for meaning in meanings.values()])
+    return restricted(split, Listed(classes, tuple(names), task.layout))

@@ -34,7 +34,7 @@ list, so it could not change them; and what a row needs is the name before it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -54,7 +54,7 @@ from neurogen.generator.parts import Embeddings, ParameterTokens, Part, Picture,
 from neurogen.generator.patches import PatchEmbedding
 from neurogen.generator.places import Places
 from neurogen.generator.projection import build_projection
-from neurogen.generator.prompts import Prompt, item_of
+from neurogen.generator.prompts import Prompt, batches_of, item_of
 from neurogen.generator.task import Task, image_shapes
 from neurogen.generator.tokens import build_tokens
 from neurogen.rng import global_generator, seed_of
@@ -106,6 +106,12 @@ class Generator(nn.Module):
         equally many on all ranks, which may have drawn different numbers of equal codes."""
         equal = (prompt.instruction, prompt.context, prompt.listed, prompt.code)
         return (*equal, place) if self.latent_tokens is not None and self.config.block_tokens is not None else equal
+
+    def in_batches(self, task: str, prompts: Sequence[Prompt], at_once: int) -> Iterator[tuple[int, Tensor]]:
+        """(the index of a prompt, z-scores [params] of its network) of all prompts, not in order; at most so many are
+        read as one batch."""
+        for batch in batches_of(prompts, at_once):
+            yield from zip(batch, self(task, [prompts[index] for index in batch]), strict=True)
 
     def sequences(self, task: str, prompts: Sequence[Prompt]) -> list[list[Part]]:
         """Of every prompt the instruction, the samples with their labels, and the parameter tokens, in the order of the

@@ -26,7 +26,7 @@ from neurogen.errors import Interrupted
 from neurogen.generator.folder import load_generator
 from neurogen.generator.generator import Generator
 from neurogen.generator.known import rows_in
-from neurogen.generator.prompts import Prompt, batches_of
+from neurogen.generator.prompts import Prompt
 from neurogen.generator.task import Task
 from neurogen.progress import Progress
 from neurogen.rng import rng_of
@@ -231,12 +231,11 @@ def generate_lists(generator: Generator, task: Task, lists: Sequence[tuple[str, 
     prompts = [Prompt(task.instruction, None, names) for names in lists]
     networks: dict[int, Tensor] = {}
     with Progress("generated", len(lists), unit="networks") as progress:
-        for batch in batches_of(prompts, generator.prompts_at_once(runtime.batch_tokens)):
+        for index, z in generator.in_batches(task.name, prompts, generator.prompts_at_once(runtime.batch_tokens)):
             if runtime.stop.is_set():
                 raise Interrupted
-            z = generator(task.name, [prompts[index] for index in batch])
-            networks |= dict(zip(batch, z.cpu(), strict=True))
-            progress.advance(len(batch))
+            networks[index] = z.cpu()
+            progress.advance()
     return [networks[index] for index in range(len(lists))]
 
 

@@ -19,7 +19,7 @@ from neurogen.data.splits import SplitName
 from neurogen.generator.generator import Generator
 from neurogen.generator.known import KnownRows, fitted, rows_in
 from neurogen.generator.latent import draw_code
-from neurogen.generator.prompts import Prompt, batches_of
+from neurogen.generator.prompts import Prompt
 from neurogen.generator.task import Task
 from neurogen.rng import rng_of
 from neurogen.stages.episode import Episode
@@ -57,7 +57,8 @@ def validation_of(generator: Generator, tasks: Sequence[TaskData], seed: int, at
         for data, networks, words in zip(tasks, judged, meaningless, strict=True):
             name = data.task.name
             prompts = [network.prompt for network in networks] + words
-            z = _generated(generator, name, prompts, at_once)
+            by_index = dict(generator.in_batches(name, prompts, at_once))
+            z = [by_index[index] for index in range(len(prompts))]
             figures = [_judge(generator, data, network, row) for network, row in zip(networks, z, strict=False)]
             losses[name], accuracies[name] = (sum(column) / len(column) for column in torch.stack(figures).T.tolist())
             rows |= _rows_of(data.task, networks, prompts, z) if words else {}
@@ -92,14 +93,6 @@ def _meaningless(data: TaskData, seed: int) -> list[Prompt]:
     rng = rng_of(seed, "validation", "meaningless")
     words = [meaningless_words(data.task.most_listed, SplitName.VALIDATION, rng) for _ in range(NUM_MEANINGLESS)]
     return [Prompt(data.task.instruction, None, listed) for listed in words]
-
-
-def _generated(generator: Generator, name: str, prompts: Sequence[Prompt], at_once: int) -> list[Tensor]:
-    """Z-scores of a network for every prompt."""
-    z: dict[int, Tensor] = {}
-    for batch in batches_of(prompts, at_once):
-        z |= dict(zip(batch, generator(name, [prompts[index] for index in batch]), strict=True))
-    return [z[index] for index in range(len(prompts))]
 
 
 def _judge(generator: Generator, data: TaskData, network: Judged, z: Float[Tensor, " _"]) -> Float64[Tensor, " 2"]:

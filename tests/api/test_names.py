@@ -13,7 +13,7 @@ from PIL import Image
 
 import neurogen
 from neurogen.api.generator import LoadedGenerator
-from neurogen.api.names import Reading, doubts
+from neurogen.api.names import Reading, doubts, samples_of
 from neurogen.errors import UserError
 from neurogen.generate import main
 from neurogen.generator.folder import save_generator
@@ -161,6 +161,14 @@ def test_what_contradicts_a_list(
     with pytest.raises(SystemExit):
         command(monkeypatch, f"generator={folder}", *given, "num_threads=1")
     assert message in capsys.readouterr().err
+
+
+def test_the_test_samples_of_a_list_have_its_places_as_labels(generator: LoadedGenerator) -> None:
+    test = generator.dataset(TASK).test
+    chosen = samples_of(test, ("VII", "nought"), generator.module.tasks[TASK])
+    expected = [int(label == 0) for label in test.labels.tolist() if label in (0, 7)]
+    assert chosen.labels.tolist() == expected
+    assert torch.equal(chosen.samples, test.samples[(test.labels == 0) | (test.labels == 7)])
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
