@@ -10,7 +10,6 @@ a checkpoint are whole and named by parameter, so that any number of ranks can r
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -78,7 +77,8 @@ class ZeroEngine:
             self.engine.step()
 
     def update(self, lr: float) -> float:
-        """One optimiser step; returns the norm of the gradients before clipping, nan where one is not finite."""
+        """One optimiser step; returns the norm of the gradients before clipping. It is inf where one of them is not
+        finite; DeepSpeed leaves the step out then."""
         idle = [value for value in self.trainables.values() if id(value) not in self.with_gradient]
         self._zero_old_gradients(idle)
         for group in self.engine.optimizer.param_groups:
@@ -86,8 +86,7 @@ class ZeroEngine:
         with self._unchanged(idle):
             self.engine.step()
         self.with_gradient.clear()
-        norm = float(self.engine.get_global_grad_norm())
-        return norm if norm >= 0 else math.nan  # DeepSpeed returns -1
+        return float(self.engine.get_global_grad_norm())
 
     @contextmanager
     def _unchanged(self, idle: Sequence[nn.Parameter]) -> Iterator[None]:

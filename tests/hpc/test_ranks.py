@@ -211,7 +211,7 @@ def test_a_gradient_that_is_no_number_on_any_rank_ends_all(one_process: Path, tm
     root = with_zoo_of(one_process, tmp_path / "runs")
     process = run(root, 2, f"zero={zero}", module="tests.hpc.broken_gradient")
     assert process.returncode == 1
-    assert "error: inject: the norm of the gradient is nan at step 1; lower recipe.inject.lr" in process.stderr
+    assert "error: inject: the norm of the gradient is inf at step 1; lower recipe.inject.lr" in process.stderr
     assert not list(root.glob("inject/*/DONE"))
 
 
