@@ -217,7 +217,7 @@ def exclusive(folder: Path, stop: Event) -> Iterator[None]:
         waiting = False
         while not lock.is_locked:
             try:
-                lock.acquire(timeout=0.5 if waiting else 0)
+                lock.acquire(timeout=0.5 if waiting else 0, poll_interval=0.5)  # on a file server every look costs
             except Timeout:
                 if not waiting:
                     print(f"  waiting: another process works on {folder}", file=sys.stderr, flush=True)

@@ -76,7 +76,7 @@ class Queue:
             lock.acquire(timeout=0)
         except Timeout:
             print(f"  waiting: another submission is at work on {self.folder}", file=sys.stderr, flush=True)
-            lock.acquire()
+            lock.acquire(poll_interval=0.5)  # on a file server every look costs something
         except PermissionError as error:
             raise ClusterError(
                 f"{error.filename} is not yours to write; whoever shares a root needs a common group, a folder with "

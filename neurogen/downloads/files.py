@@ -202,7 +202,7 @@ def alone_with(path: Path, name: str) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         print(f"  waiting: another process brings {name} here", file=sys.stderr, flush=True)
-        lock.acquire()
+        lock.acquire(poll_interval=0.5)  # on a file server every look costs something
     try:
         yield
     finally:
