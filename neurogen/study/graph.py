@@ -10,7 +10,6 @@ that `held_out` names are left out there; the generator meets them after stage 2
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -113,7 +112,8 @@ def _require_company(
     for e, zoo, group in zip(experiments, zoos, groups, strict=True):
         if e.tasks == TaskSharing.together and not e.held_out and len(learned[group]) < 2:
             given = f"no other point shares a generator with {zoo.task.name}"
-            differing = min((_differing(e, other) for other in experiments), key=lambda keys: len(keys) or math.inf)
+            others = [other for other, of in zip(experiments, zoos, strict=True) if of.task.name != zoo.task.name]
+            differing = min((_differing(e, other) for other in others), key=len, default=[])
             if differing:
                 given += f", since they differ in {', '.join(differing)}"
             elif sizes[group] > 1:

@@ -99,6 +99,8 @@ def test_a_task_in_two_forms_and_no_task_at_all_are_refused(experiment: Composed
         UserError, match=r"with digits-cnn, since they differ in recipe\.inject\.lr \(0\.5, 0\.\d+\); g"
     ):
         evaluations_of(different)
+    with pytest.raises(UserError, match="no other point shares a generator with digits-cnn_small; give several"):
+        evaluations_of([experiment("tasks=together", f"seed={seed}") for seed in (0, 1)])
     with pytest.raises(UserError, match=r"held_out names digits_cnn, .* allowed: digits-cnn, digits-cnn_small, "):
         evaluations_of(points(experiment, "tasks=together", "held_out=[digits_cnn]"))
 
