@@ -80,14 +80,17 @@ def test_out_of_memory_and_out_of_time_are_told_apart(limited: dict[str, Path]) 
 
 
 def test_out_of_time_puts_back_one_task_of_an_array(limited: dict[str, Path]) -> None:
-    """As often as is allowed; then what needs it is cancelled, with the reason. The array's other tasks run once."""
+    """As often as is allowed; then what needs it is cancelled, with the reason. Another task of the array that ended well
+    stays so, though a busy machine may take it through its minute too."""
     folder = limited["array"]
     wait_for("the end", lambda: not jobs_of(folder / "runs"), patience_s=600)
     attempts = [
         [json.loads(path.read_text())["exit_status"] for path in sorted((folder / "runs" / "queue").glob(pattern))]
         for pattern in ("ng-reference*/attempt-0-*", "ng-reference*/attempt-1-*", "ng-reference*/attempt-2-*")
     ]
-    assert attempts == [[130, 124], [130, 124], [0]]
+    *networks, classical = attempts
+    assert networks == [[130, 124], [130, 124]]
+    assert classical in ([0], [130, 0])
     failed = reasons(sweep_in(folder))
     assert failed["reference"] == "out of time, as often as cluster.max_requeues allows"
     assert failed["inject"].startswith("needs reference-")
