@@ -1,9 +1,9 @@
-"""Copy the tables and plots of finished studies into docs/results.md.
+"""Copy the tables and plots of finished studies into the pages of docs.
 
     python docs/collect.py [ROOT]        (default: runs)
 
 in:  the folders of studies, ROOT/sweeps/STUDY-…
-out: in the page, what stands between `<!-- STUDY/FILE.md -->` and `<!-- end -->` is replaced by that file of the study;
+out: in every page, what stands between `<!-- STUDY/FILE.md -->` and `<!-- end -->` is replaced by that file of the study;
      a picture `results/STUDY-FILE.png` is replaced by the study's FILE.png. What a study lacks stays as it is.
 """
 
@@ -14,26 +14,26 @@ import shutil
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).parent / "results.md"
+DOCS = Path(__file__).parent
 
 
 def main() -> None:
-    """Bring the page up to date with the studies under ROOT."""
+    """Bring the pages up to date with the studies under ROOT."""
     root = Path(sys.argv[1] if len(sys.argv) > 1 else "runs")
-    text = re.sub(
-        r"<!-- (\S+)/(\S+\.md) -->\n.*?<!-- end -->",
-        lambda block: table(root, block),
-        PAGE.read_text(encoding="utf-8"),
-        flags=re.S,
-    )
-    for study, name in re.findall(r"\(results/([a-z0-9_]+)-(.+?)\.png\)", text):
-        picture = newest(root, study, f"{name}.png")
-        if picture is not None:
-            target = PAGE.parent / "results" / f"{study}-{name}.png"
-            target.parent.mkdir(exist_ok=True)
-            shutil.copy(picture, target)
-            print(f"{picture} → {target}")
-    PAGE.write_text(text, encoding="utf-8")
+    for page in sorted(DOCS.glob("*.md")):
+        text = re.sub(
+            r"<!-- (\S+)/(\S+\.md) -->\n.*?<!-- end -->",
+            lambda block: table(root, block),
+            page.read_text(encoding="utf-8"),
+            flags=re.S,
+        )
+        for study, name in re.findall(r"\(results/([a-z0-9_]+)-(.+?)\.png\)", text):
+            picture = newest(root, study, f"{name}.png")
+            if picture is not None:
+                target = DOCS / "results" / f"{study}-{name}.png"
+                shutil.copy(picture, target)
+                print(f"{picture} → {target}")
+        page.write_text(text, encoding="utf-8")
 
 
 def table(root: Path, block: re.Match[str]) -> str:
@@ -43,9 +43,9 @@ def table(root: Path, block: re.Match[str]) -> str:
     if path is None:
         print(f"{root}/sweeps/{study}-*/{name} is not there; left as it was")
         return block.group()
-    print(f"{path} → {PAGE}")
+    print(f"{path} → {DOCS}")
     body = re.sub(r"^# .*\n+", "", path.read_text(encoding="utf-8"))
-    body = re.sub(r"^## ", "#### ", body, flags=re.M)
+    body = re.sub(r"^## ", "### ", body, flags=re.M)
     return f"<!-- {study}/{name} -->\n{body}<!-- end -->"
 
 
