@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neurogen.errors import Incomplete, UserError, errors_in_one_line
+from neurogen.errors import Incomplete, UserError, advising, errors_in_one_line
 from neurogen.parser import Parser
 from neurogen.progress import when_slow
-from neurogen.store import is_done, mark_done, write_json
+from neurogen.store import Unwritable, is_done, mark_done, write_json
 from neurogen.streams import make_lasting
 from neurogen.study import costs
 from neurogen.study.execution import in_order
@@ -130,9 +130,10 @@ def aggregate_again(folder: Path) -> None:
 
     try:
         last = study_in(folder)
-        aggregate(last, runtime_here("cpu"))
-        if last.is_done:
-            mark_done(last.folder)  # with other tables
+        with advising(Unwritable, "free some space or make the folder writable"):
+            aggregate(last, runtime_here("cpu"))
+            if last.is_done:
+                mark_done(last.folder)  # with other tables
     except Incomplete:
         show(last)
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from neurogen.aggregate import write_costs
+from neurogen.aggregate import aggregate_again, write_costs
 from neurogen.config import Experiment
 from neurogen.errors import UserError
 from neurogen.run import conf_folder, run_experiment
@@ -96,6 +97,19 @@ def test_the_table_of_a_sweep_whose_data_have_changed_or_gone_is_shown(
     assert "has the table of a part of its sweep; run the sweep again" in process.stderr
     (folder / "results.json").unlink()
     assert line.replace("NAME", folder.name) in error_line(program("aggregate", str(folder)))
+
+
+def test_where_tables_cannot_be_written_the_folder_is_to_be_mended(
+    tiny_run: FinishedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another root, which is what a run would need, is no argument of this command."""
+    folder = finished_sweep(tiny_run, tmp_path / "runs")
+    (folder / "results.csv").unlink()
+    (folder / "results.csv").mkdir()
+    aggregate_again(folder)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"shown as it was made: cannot write \S+results.csv \(.*\); free some space or make the", shown)
+    assert "generated, after stage 1" in shown
 
 
 def test_a_table_is_made_where_nothing_can_be_estimated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
