@@ -25,18 +25,19 @@ export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"
 export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}" # since SLURM 22.05 srun does not inherit it
 
 # Run a command that goes on where it was stopped, and end with its status. SLURM stops it before the time limit
-# (--signal) and when the job is preempted; it saves, ends with status 130, and the job goes back into the queue. Where
-# the job is cancelled, SLURM ends this shell as well.
+# (--signal) and when the job is preempted; it saves, ends with status 130 (143 in its first seconds, when there is
+# nothing to save), and the job goes back into the queue. Where the job is cancelled, SLURM ends this shell as well.
 resumable() {
     local status=0 job=${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-}}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
     "$@" || status=$?
-    if [[ $status -eq 130 && -n $job && ${SLURM_RESTART_COUNT:-0} -lt ${NEUROGEN_MAX_REQUEUES:-5} ]]; then
+    local is_stopped=$((status == 130 || status == 143))
+    if [[ $is_stopped -eq 1 && -n $job && ${SLURM_RESTART_COUNT:-0} -lt ${NEUROGEN_MAX_REQUEUES:-5} ]]; then
         echo "stopped before its end, back into the queue"
         for pause in 2 5 10 20; do # a busy controller
             scontrol requeue "$job" && break
             sleep $pause
         done
-    elif [[ $status -eq 130 ]]; then
+    elif [[ $is_stopped -eq 1 ]]; then
         echo "error: stopped before its end, after ${SLURM_RESTART_COUNT:-0} restarts; raise its --time, or" \
             "NEUROGEN_MAX_REQUEUES; the same command goes on" >&2
     fi

@@ -94,7 +94,9 @@ def test_tensorboard_on_a_node_says_how_to_reach_it(site: dict[str, str], tmp_pa
 
 
 @pytest.mark.parametrize("template", ["reference", "tune", "aggregate"])
-@pytest.mark.parametrize(("status", "restarts", "is_back"), [(130, 0, True), (130, 5, False), (1, 0, False)])
+@pytest.mark.parametrize(
+    ("status", "restarts", "is_back"), [(130, 0, True), (143, 0, True), (130, 5, False), (1, 0, False)]
+)
 def test_a_job_that_is_stopped_before_its_end_goes_back_into_the_queue(
     template: str, status: int, restarts: int, is_back: bool, tmp_path: Path
 ) -> None:
