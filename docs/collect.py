@@ -3,8 +3,8 @@
     python docs/collect.py [ROOT]        (default: runs)
 
 in:  the folders of studies, ROOT/sweeps/STUDY-…
-out: in every page, what stands between `<!-- STUDY/FILE.md -->` and `<!-- end -->` is replaced by that file of the study;
-     a picture `results/STUDY-FILE.png` is replaced by the study's FILE.png. What a study lacks stays as it is.
+out: in every page, what stands between `<!-- STUDY/FILE.md -->` and `<!-- end -->` is replaced by that file of the
+     study; a picture `results/STUDY-FILE.png` is replaced by the study's FILE.png. What a study lacks stays as it is.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def aggregate(step: Aggregate, runtime: Runtime) -> dict[str, Any]:
     with_row = [(of_row, evaluation) for of_row, evaluations in drawn for evaluation in reversed(evaluations)]
     for of_row, evaluation in when_slow(with_row, "drawn", "evaluations"):
         of_row.update(plots.draw_all(evaluation, step.folder, runtime))  # the report shows the first seed
-    ledger = write_costs(step.folder)
+    ledger = write_costs(step)
     missing = [why_missing(evaluation) for evaluation in step.evaluations if not evaluation.is_done]
     html.write_report(step, rows, list(cells.values()), pictures, missing, ledger)
     if missing:
@@ -60,23 +60,28 @@ def aggregate(step: Aggregate, runtime: Runtime) -> dict[str, Any]:
     return {"rows": to_json(rows)}
 
 
-def write_costs(folder: Path) -> Ledger | None:
+def write_costs(step: Aggregate) -> Ledger | None:
     """What the steps of a sweep took beside the estimate, into costs.json.
 
-    None where the folder keeps no configs, or nothing can be estimated since data cannot be read: that is said, and the
-    table is made all the same.
+    None where the folder keeps no configs, others than those of this sweep, or nothing can be estimated since data
+    cannot be read: that is said, and the table is made all the same. In a root that accounts share, others may have
+    replaced the configs; an estimate calls the functions that they name.
     """
     from neurogen.cost.ledger import ledger_of
+    from neurogen.study.graph import evaluations_of
 
     try:
-        experiments = experiments_in(folder)
+        experiments = experiments_in(step.folder)
         if not experiments:
             return None
-        ledger = ledger_of(experiments)
+        evaluations = evaluations_of(experiments)
+        if {name_of(e) for e in evaluations} != {name_of(e) for e in step.evaluations}:
+            raise UserError(f"{step.folder}/configs are not those of this sweep; run it again")
+        ledger = ledger_of(experiments, evaluations=evaluations)
     except UserError as error:
         print(f"  times are not compared with an estimate: {error}", flush=True)
         return None
-    write_json(folder / costs.FILE, to_json(ledger))
+    write_json(step.folder / costs.FILE, to_json(ledger))
     return ledger
 
 
@@ -170,14 +175,21 @@ def study_in(folder: Path) -> Aggregate:
 
 
 def experiments_in(folder: Path) -> list[Experiment]:
-    """Those of the sweep in this folder, whose root may have been moved; none where it keeps no configs."""
+    """Those of the sweep in this folder, whose root may have been moved; none where it keeps no configs.
+
+    Raises UserError where a config is broken, or refers to something outside, for example a variable.
+    """
     from omegaconf import OmegaConf
 
     from neurogen.experiment import experiment_from
 
     folder = folder.resolve()
-    configs = sorted((folder / "configs").glob("*.yaml"))
-    experiments = [experiment_from(OmegaConf.load(path)) for path in configs]
+    experiments = []
+    for path in sorted((folder / "configs").glob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        if "${" in text:  # a sweep writes values alone
+            raise UserError(f"{path} has a ${{…}}, which no sweep has written; run the sweep again")
+        experiments.append(experiment_from(OmegaConf.create(text)))
     return [replace(experiment, root=str(folder.parent.parent)) for experiment in experiments]
 
 

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rich import box
@@ -89,7 +90,7 @@ def show(arguments: argparse.Namespace, folder: Path) -> None:
     if arguments.cancel:
         show_cancelled(cancel(folder))
         return
-    overview = Overview.of(folder)
+    overview = printable(Overview.of(folder))
     if arguments.json:
         print(overview.as_json())
     elif arguments.logs:
@@ -97,9 +98,21 @@ def show(arguments: argparse.Namespace, folder: Path) -> None:
     elif arguments.failed:
         console().print(Group(*head_of(overview), *failures_of(overview)))
     elif arguments.watch:
-        show_changes(watch(folder, 2 * poll_s(), 2 * poll_s()))
+        show_changes(map(printable, watch(folder, 2 * poll_s(), 2 * poll_s())))
     else:
         console().print(tables_of(overview))
+
+
+def printable(overview: Overview) -> Overview:
+    """The same without control characters: in a shared root its texts are those of other accounts too."""
+    names = ("identity", "kind", "label", "reason", "job", "cause")
+    steps = [replace(step, **{name: plain(getattr(step, name)) for name in names}) for step in overview.steps]
+    return replace(overview, command=plain(overview.command), steps=tuple(steps))
+
+
+def plain(text: str) -> str:
+    """The text with a � for every sign that a terminal may obey instead of showing it."""
+    return "".join(sign if sign.isprintable() or sign == "\t" else "�" for sign in text)
 
 
 def show_changes(overviews: Iterator[Overview]) -> None:
@@ -189,7 +202,7 @@ def failures_of(overview: Overview) -> Iterator[str]:
         log = Path(steps[0].log)
         if log.is_file():
             yield f"  the last lines of {log}"
-            yield from (f"    {line.rstrip()}" for line in last_lines(log)[-LINES_OF_A_LOG:])
+            yield from (f"    {plain(line.rstrip())}" for line in last_lines(log)[-LINES_OF_A_LOG:])
         yield "  next, once the cause is mended" if not setting else f"  next, with more than before of {setting}"
         yield f"    {command}{f' {setting}=MORE' if setting else ''}"
 

@@ -7,7 +7,6 @@ out: the cause in words; a proxy is named with the variable that sets it
 from __future__ import annotations
 
 import os
-import re
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass
 
@@ -22,24 +21,28 @@ def is_offline() -> bool:
 
 
 def cause_of(error: BaseException, address: str) -> str:
-    """Why a request failed, in words."""
+    """Why a request failed, in words, without the account and the password of a proxy."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    proxy = proxy_for(address)
-    said = one_line(error).split(". ")[0] or type(error).__name__
-    if proxy is None or isinstance(error, HfHubHTTPError):
+    said, proxy = one_line(error).split(". ")[0] or type(error).__name__, proxy_for(address)
+    if proxy is None:
         return said
-    return f"{said}, asked through the proxy {proxy}; correct or unset that variable"
+    variable, value = proxy
+    account, at, place = value.rpartition("@")  # a scheme may be missing, and a password may have any sign in it
+    if at:
+        said, place = said.replace(account, "…"), f"…@{place}"
+    if isinstance(error, HfHubHTTPError):
+        return said
+    return f"{said}, asked through the proxy {variable}={place}; correct or unset that variable"
 
 
-def proxy_for(address: str) -> str | None:
-    """VARIABLE=VALUE of the proxy that requests for this address go through, without a password; None for no proxy."""
+def proxy_for(address: str) -> tuple[str, str] | None:
+    """The variable that sets the proxy for requests for this address, and its value; None for no proxy."""
     parts = urlsplit(address)
     if parts.hostname is None or proxy_bypass(parts.hostname):
         return None
     for name in (f"{parts.scheme}_proxy", "all_proxy"):
         for variable in (name, name.upper()):
-            value = os.environ.get(variable)
-            if value:
-                return f"{variable}={re.sub('//[^/@]*@', '//…@', value)}"
+            if value := os.environ.get(variable):
+                return variable, value
     return None

@@ -24,7 +24,7 @@ from hpc.jobs.graph import Step, identity
 from hpc.jobs.queue import Queue, new_record
 from hpc.jobs.script import log_path
 from hpc.jobs.status import Overview, StepStatus, cancel, watch
-from hpc.jobs.sweep import Sweep
+from hpc.jobs.sweep import MANIFEST, Sweep
 from neurogen.status import LINES_OF_A_LOG
 from tests.conftest import Program, error_line
 from tests.hpc.conftest import Composed, sweep_of
@@ -217,6 +217,25 @@ def test_the_first_cause_stands_once_at_the_top(sweep: Sweep, squeue: Squeue, pr
     assert shown.splitlines()[1] == f"{cause} failed: a long story"
     assert shown.count("a long story") == 1
     assert shown.count(f"needs {cause}") == 3
+
+
+@pytest.mark.parametrize("words", [[], ["--failed"]])
+def test_texts_of_others_are_shown_and_not_obeyed(
+    sweep: Sweep, squeue: Squeue, program: Program, words: list[str]
+) -> None:
+    """In a shared root a message, a label, a log and a command may be anybody's."""
+    squeue(line(1, "reference", "FAILED"))
+    escape = "\x1b]52;c;AAAA\x07\x9b2J\u202e"
+    note(sweep, "reference", 1, f"a long story{escape}")
+    manifest = sweep.last.folder / MANIFEST
+    manifest.write_text(manifest.read_text().replace("digits", f"digits{json.dumps(escape)[1:-1]}"))
+    (record, *_) = Queue(sweep.root).records()
+    log_path(record, Queue(sweep.root).batch_folder("reference"), 0).write_text(f"a line{escape}\n")
+    shown = program("status", str(sweep.last.folder), *words).stdout
+    assert "a long story�]52;c;AAAA��2J�" in shown
+    assert "digits�" in shown
+    assert ("a line�" in shown) == bool(words)
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown)
 
 
 def test_failed_steps_are_shown_with_their_logs_and_what_to_do(sweep: Sweep, squeue: Squeue, program: Program) -> None:

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
+from typing import NoReturn
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from neurogen.aggregate import aggregate_again, write_costs
+from neurogen.aggregate import aggregate_again, study_in, write_costs
 from neurogen.config import Experiment
 from neurogen.errors import UserError
 from neurogen.run import conf_folder, run_experiment
@@ -55,7 +56,8 @@ def with_config(folder: Path, *words: str) -> Path:
     (folder / "configs").mkdir(parents=True)
     with initialize_config_dir(conf_folder(), version_base="1.3"):
         config = compose("config", [*TINY, *words])
-    (folder / "configs" / "0000.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+    resolved = not any("oc.env" in word for word in words)
+    (folder / "configs" / "0000.yaml").write_text(OmegaConf.to_yaml(config, resolve=resolved))
     return folder
 
 
@@ -112,10 +114,28 @@ def test_where_tables_cannot_be_written_the_folder_is_to_be_mended(
     assert "generated, after stage 1" in shown
 
 
-def test_a_table_is_made_where_nothing_can_be_estimated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = with_config(tmp_path / "sweeps" / "a", "dataset.load=image_folder", "dataset.path=/gone")
-    assert write_costs(folder) is None
-    assert "times are not compared with an estimate: dataset.path=/gone does not exist" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["dataset.load=image_folder", "dataset.path=/gone"], "dataset.path=/gone does not exist"),
+        (["target.build=tests.report.test_aggregate.never"], "configs are not those of this sweep"),
+        (["name=${oc.env:HOME}"], "0000.yaml has a ${…}, which no sweep has written"),
+    ],
+)
+def test_a_table_is_made_where_nothing_can_be_estimated(
+    tiny_run: FinishedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], why: str
+) -> None:
+    """Data that are gone, and configs that others have replaced: no function is called that these name."""
+    table = study_in(finished_sweep(tiny_run, tmp_path / "runs"))
+    shutil.rmtree(table.folder / "configs")
+    with_config(table.folder, *words)
+    assert write_costs(table) is None
+    assert re.search(f"times are not compared with an estimate: .*{re.escape(why)}", capsys.readouterr().out)
+
+
+def never(*given: object, **options: object) -> NoReturn:
+    """A target that may not be built."""
+    raise AssertionError(given, options)
 
 
 def test_the_table_of_a_single_run_is_shown(program: Program, tiny_run: FinishedRun) -> None:

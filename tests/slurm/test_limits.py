@@ -80,8 +80,8 @@ def test_out_of_memory_and_out_of_time_are_told_apart(limited: dict[str, Path]) 
 
 
 def test_out_of_time_puts_back_one_task_of_an_array(limited: dict[str, Path]) -> None:
-    """As often as is allowed; then what needs it is cancelled, with the reason. Another task of the array that ended well
-    stays so, though a busy machine may take it through its minute too."""
+    """As often as is allowed; then what needs it is cancelled, with the reason. Another task of the array that ended
+    well stays so, though a busy machine may take it through its minute too."""
     folder = limited["array"]
     wait_for("the end", lambda: not jobs_of(folder / "runs"), patience_s=600)
     attempts = [
