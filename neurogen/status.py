@@ -105,8 +105,18 @@ def show(arguments: argparse.Namespace, folder: Path) -> None:
 
 def printable(overview: Overview) -> Overview:
     """The same without control characters: in a shared root its texts are those of other accounts too."""
-    names = ("identity", "kind", "label", "reason", "job", "cause")
-    steps = [replace(step, **{name: plain(getattr(step, name)) for name in names}) for step in overview.steps]
+    steps = [
+        replace(
+            step,
+            identity=plain(step.identity),
+            kind=plain(step.kind),
+            label=plain(step.label),
+            reason=plain(step.reason),
+            job=plain(step.job),
+            cause=plain(step.cause),
+        )
+        for step in overview.steps
+    ]
     return replace(overview, command=plain(overview.command), steps=tuple(steps))
 
 
