@@ -4,19 +4,24 @@ in:  a function (DataShape) → torch.nn.Module, defined at the top level of a m
 out: its dotted name; for a function of a script or a notebook a digest as well, of its source and of everything that it
      uses: of the same script or notebook, and of modules of the user's own
 
-An edited cell, or an edited helper module, therefore gives another digest, and a new result. What is installed is known
-by its name.
+An edited cell, or an edited helper module, therefore gives another digest, and a new result. Comments and layout do not
+count. What is installed is known by its name.
+
+Values are written as a sequence of texts that no other values give: every text stands behind its length, and whatever
+holds others ends in a mark.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
 import pickle
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from types import CodeType, FunctionType, ModuleType
+from textwrap import dedent
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from neurogen import source
@@ -30,6 +35,9 @@ FOLLOWS = (  # what a class has because of all else that it has
     *("__match_args__", "__abstractmethods__", "_abc_impl", "__orig_bases__", "__parameters__"),
 )
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
+END = "end"  # no text of a plain value, which has quotes where it is a str
+
+Seen = dict[int, tuple[int, object]]  # by id: how many came before, and the object itself
 
 
 def dotted_name(function: Callable[..., Any]) -> str:
@@ -50,10 +58,7 @@ def source_digest(function: Callable[..., Any]) -> str | None:
     """
     if function.__module__ != MAIN:
         return None
-    digest = hashlib.sha256()
-    for part in _parts(function, {}):
-        digest.update(part.encode())
-    return digest.hexdigest()[:16]
+    return _hashed(_parts(function, {}))[:16]
 
 
 def require_same_source(target: TargetConfig) -> None:
@@ -67,37 +72,48 @@ def require_same_source(target: TargetConfig) -> None:
         raise UserError(f"this was trained with the target {target.build}, which {state}; define it as it was")
 
 
-def _parts(value: Any, seen: dict[int, object]) -> Iterator[str]:
+def _hashed(parts: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        content = part.encode("utf-8", "surrogatepass")
+        digest.update(f"{len(content)} ".encode() + content)
+    return digest.hexdigest()
+
+
+def _parts(value: Any, seen: Seen) -> Iterator[str]:
     """What `value` consists of, as texts in a fixed order: sources of __main__, plain values, names of all else."""
-    if id(value) in seen:
-        return
     if isinstance(value, PLAIN):
         yield repr(value)
-        return
-    seen[id(value)] = value  # kept alive, since Python gives the place of what is gone to the next object
-    if isinstance(value, (list, tuple, set, frozenset, dict)):
+    elif id(value) in seen:
+        yield f"again {seen[id(value)][0]}"
+    else:
+        # kept alive, since Python gives the place of what is gone to the next object
+        seen[id(value)] = len(seen), value
+        yield from _inside(value, seen)
+        yield END
+
+
+def _inside(value: Any, seen: Seen) -> Iterator[str]:
+    if type(value) in (set, frozenset):  # in an order that is the same in every process
         yield type(value).__name__
-        if isinstance(value, (set, frozenset)):  # in an order that is the same in every process
-            for parts in sorted([*_parts(member, dict(seen))] for member in value):
-                yield from parts
-        else:
-            for member in value.items() if isinstance(value, dict) else value:
-                yield from _parts(member, seen)
+        for parts in sorted([*_parts(member, dict(seen))] for member in value):
+            yield from parts
+    elif type(value) in (list, tuple, dict):
+        yield type(value).__name__
+        for member in value.items() if isinstance(value, dict) else value:
+            yield from _parts(member, seen)
     elif isinstance(value, (staticmethod, classmethod)):
         yield from _parts(value.__func__, seen)
     elif isinstance(value, property):
         yield from _parts([value.fget, value.fset], seen)
+    elif isinstance(value, MethodType):
+        yield from _parts([value.__func__, value.__self__], seen)
     elif isinstance(value, partial):
         yield from _parts([value.func, value.args, value.keywords], seen)
     elif isinstance(value, FunctionType) and value.__module__ == MAIN:
         yield from _parts_of_function(value, seen)
     elif isinstance(value, type) and value.__module__ == MAIN:
-        yield value.__qualname__
-        yield from _parts(value.__bases__, seen)
-        for name, attribute in sorted(vars(value).items()):
-            if name not in FOLLOWS and not _is_generated(attribute):
-                yield name
-                yield from _parts(attribute, seen)
+        yield from _parts_of_class(value, seen)
     elif isinstance(value, ModuleType):
         yield _named(value.__name__, "")
     elif hasattr(value, "__wrapped__"):  # functools.cache and the like
@@ -107,7 +123,18 @@ def _parts(value: Any, seen: dict[int, object]) -> Iterator[str]:
         yield _named(getattr(value, "__module__", None) or "", value.__qualname__)
     else:
         yield from _parts(type(value), seen)
-        yield _pickled(value)
+        yield _pickled(value, seen)
+
+
+def _parts_of_class(value: type, seen: Seen) -> Iterator[str]:
+    yield value.__qualname__
+    yield from _parts([type(value), *value.__bases__], seen)
+    fields = vars(value).get("__dataclass_fields__", {})
+    yield from _parts({name: [field.default, field.default_factory] for name, field in fields.items()}, seen)
+    for name, attribute in sorted(vars(value).items()):
+        if name not in FOLLOWS and not _is_generated(attribute):
+            yield name
+            yield from _parts(attribute, seen)
 
 
 def _is_generated(attribute: object) -> bool:
@@ -123,10 +150,10 @@ def _named(module: str, name: str) -> str:
     return f"{module}.{name} {source.source_digest('target', f'{module}.{name}') if is_own else ''}"
 
 
-def _pickled(value: Any) -> str:
-    """An array, a tensor or any other object by its content."""
+def _pickled(value: Any, seen: Seen) -> str:
+    """An array, a tensor or any other object by its content; functions and classes in it as everywhere here."""
     try:
-        return content_digest(value)
+        return content_digest(value, lambda member: _hashed(_parts(member, dict(seen))))
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise UserError(
             f"the target uses a {type(value).__name__} whose content cannot be told ({one_line(error)}); create it "
@@ -134,21 +161,30 @@ def _pickled(value: Any) -> str:
         ) from error
 
 
-def _parts_of_function(function: FunctionType, seen: dict[int, object]) -> Iterator[str]:
-    try:
-        yield inspect.getsource(function.__code__)  # of itself, also where functools.wraps names another
-    except OSError as error:
-        raise UserError(
-            f"the source of target={function.__qualname__} cannot be read ({error}); define it in a file or a notebook"
-        ) from error
+def _parts_of_function(function: FunctionType, seen: Seen) -> Iterator[str]:
+    yield _code(function)
     if function.__globals__.get("__name__") != MAIN:  # a wrapper out of a module, with the name of what it wraps
         yield _named(str(function.__globals__.get("__name__")), function.__code__.co_qualname)
-    yield from _parts([function.__defaults__, function.__kwdefaults__], seen)
-    yield from _parts([cell.cell_contents for cell in function.__closure__ or ()], seen)
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    yield from _parts([function.__defaults__, function.__kwdefaults__, cells, vars(function)], seen)
     for name in sorted(_names(function.__code__)):
         if name in function.__globals__:
             yield name
             yield from _parts(function.__globals__[name], seen)
+
+
+def _code(function: FunctionType) -> str:
+    """The source without comments and layout. Raises UserError where it cannot be read."""
+    try:
+        text = dedent(inspect.getsource(function.__code__))  # of itself, also where functools.wraps names another
+    except OSError as error:
+        raise UserError(
+            f"the source of target={function.__qualname__} cannot be read ({error}); define it in a file or a notebook"
+        ) from error
+    try:
+        return ast.dump(ast.parse(text))
+    except SyntaxError:  # a piece of a statement, such as a lambda on a line of its own
+        return text
 
 
 def _names(code: CodeType) -> set[str]:

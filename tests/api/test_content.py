@@ -6,7 +6,12 @@ from types import SimpleNamespace
 
 import torch
 
-from neurogen.api.content import content_digest
+from neurogen.api import content
+
+
+def content_digest(value: object) -> str:
+    """With functions and classes by their names."""
+    return content.content_digest(value, lambda member: f"{member.__module__}.{member.__qualname__}")
 
 
 def test_the_content_counts() -> None:

@@ -88,6 +88,30 @@ def test_whatever_the_function_uses_counts_and_nothing_else(tmp_path: Path) -> N
         assert digest(SCRIPT.replace(old, new), tmp_path) != before, old
 
 
+def test_comments_and_layout_do_not_count(tmp_path: Path) -> None:
+    commented = SCRIPT.replace("    return 3", "    # three\n\n    return (3)").replace("[8, 4]", "[8,\n 4]  # widths")
+    assert digest(commented, tmp_path) == digest(SCRIPT, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "others"),
+    [
+        ("[64]", "[6, 4]"),
+        ("(16, 32)", "(163, 2)"),
+        ("[2, 2, 2, 2]", "[22, 22]"),
+        ("[[8, 16], 32]", "[[8, 16, 32]]"),
+        ("[8, [16], 32]", "[8, [16, 32]]"),
+        ("[{1, 2}, 3]", "[{1, 2, 3}]"),
+        ("['a', 'b']", "[\"a', 'b\"]"),
+        ("[1]", "(1,)"),
+        ("[DEPTHS, [1]]", "[DEPTHS, DEPTHS]"),
+    ],
+)
+def test_values_that_are_written_alike_are_told_apart(tmp_path: Path, values: str, others: str) -> None:
+    moved = SCRIPT.replace("DEPTHS = [1]\n", "").replace("import sys\n", "import sys\nDEPTHS = [1]\n")
+    assert digest(moved.replace("[8, 4]", values), tmp_path) != digest(moved.replace("[8, 4]", others), tmp_path)
+
+
 def test_a_function_of_a_module_is_known_by_its_name() -> None:
     assert dotted_name(lenet) == "neurogen.targets.networks.lenet"
     assert source_digest(lenet) is None
@@ -101,8 +125,10 @@ def test_what_cannot_be_named_is_refused() -> None:
 
 HELPED = """
 import abc
+import collections
 import dataclasses
 import functools
+import types
 import typing
 import torch
 import blocks
@@ -142,13 +168,52 @@ def helper(number):
     return number
 
 partly = functools.partial(helper, 2)
+NAMESPACE = types.SimpleNamespace(activation=helper, inner=[cached])
+BY_DEFAULT = collections.defaultdict(lambda: 41)
+
+class Block(torch.nn.Module):
+    def forward(self, x):
+        return x + 51
+
+BLOCKS = torch.nn.Sequential(Block(), blocks.Block())
+
+@dataclasses.dataclass
+class Fields:
+    widths: list = dataclasses.field(default_factory=lambda: [61])
+    depth: int = dataclasses.field(default=71)
+    def first(self):
+        return self.widths[0]
+
+first = Fields([81]).first
+
+class Meta(type):
+    size = 91
+
+class Made(metaclass=Meta):
+    pass
+
+def marked():
+    return marked.width
+
+marked.width = 101
 
 def target(shape):
     return USED
 
 print(dotted_name(target), source_digest(target))
 """
-BLOCKS = "WIDTH = 16\ndef act():\n    return 'relu'\n"
+BLOCKS = """
+import torch
+
+WIDTH = 16
+
+def act():
+    return 'relu'
+
+class Block(torch.nn.Module):
+    def forward(self, x):
+        return x + 111
+"""
 
 
 @pytest.mark.parametrize(
@@ -163,6 +228,16 @@ BLOCKS = "WIDTH = 16\ndef act():\n    return 'relu'\n"
         ("SIZES.height", "height: int = 5", "height: int = 6"),
         ("(Sizes, JOIN, ADD)", "height: int = 5", "height: int = 6"),
         ("wrapped()", "* 10", "* 20"),
+        ("NAMESPACE", "return number", "return -number"),
+        ("BY_DEFAULT", "41", "42"),
+        ("BLOCKS", "51", "52"),
+        ("BLOCKS", "111", "112"),
+        ("Fields()", "61", "62"),
+        ("Fields()", "71", "72"),
+        ("first()", "81", "82"),
+        ("first()", "return self.widths[0]", "return self.widths[-1]"),
+        ("Made", "91", "92"),
+        ("marked()", "101", "102"),
     ],
 )
 def test_what_it_uses_of_helpers_counts(tmp_path: Path, used: str, old: str, new: str) -> None:
