@@ -29,7 +29,7 @@ from neurogen.study.results import Curve, TrainedNetworks, from_json, to_json
 from neurogen.targets.episodes import Episodes
 from neurogen.targets.fitting import initialised, side_by_side, train_networks
 from neurogen.targets.prediction import Batches
-from neurogen.targets.values import require_constant, values_of
+from neurogen.targets.values import require_constant, require_determined, values_of
 from neurogen.targets.zoo import network_path
 from neurogen.training.runtime import Runtime
 
@@ -112,7 +112,9 @@ def _train_all(
     """Train those networks that are not files yet and write them; `orders` are the seeds of their data order."""
     paths = {index: network_path(step.folder, index) for index in networks}
     fresh = initialised(step.task.target, dataset, seed_of(step.seed, "another"))
-    require_constant(networks[min(networks)], fresh)
+    first = networks[min(networks)]
+    require_constant(first, fresh)
+    require_determined(first, copy.deepcopy(fresh), dataset.train.inputs(slice(4)).cpu())
     undone = [index for index, path in paths.items() if not (path.exists() and path.with_suffix(".json").exists())]
     num_epochs, num_done = training.epochs * len(networks), training.epochs * (len(networks) - len(undone))
     with Progress(f"{step.kind} networks", num_epochs, unit="epochs", first=num_done) as progress:

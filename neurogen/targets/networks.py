@@ -19,10 +19,11 @@ from neurogen.config.schema import written
 from neurogen.data.preparation import DataShape, ImageShape, TextShape
 from neurogen.errors import UserError, one_line
 from neurogen.experiment import named_function
+from neurogen.rng import global_generator
 
 
 def build_network(config: TargetConfig, shape: DataShape) -> nn.Module:
-    """The untrained target, in evaluation mode, as all generated networks are used.
+    """The untrained target, in evaluation mode, as all generated networks are used. The global rng stays untouched.
 
     Raises UserError when there is no such builder, or it refuses the options or the shape.
     """
@@ -34,7 +35,8 @@ def build_network(config: TargetConfig, shape: DataShape) -> nn.Module:
         raise UserError(
             f"target.options={written(config.options)}: {error}; options of {config.build}: {allowed}"
         ) from error
-    network = builder(shape, **config.options)
+    with global_generator():
+        network = builder(shape, **config.options)
     if not isinstance(network, nn.Module):
         raise UserError(
             f"target.build={config.build} returned a {type(network).__name__}; let it return a torch.nn.Module"

@@ -5,6 +5,7 @@ out: its parameters and its floating-point buffers by name, module by module; ea
 
 Buffers that are not stored (`persistent=False`) are constants of the code and no values. Counters and other integers
 are none either: they stay as the builder makes them, so they must be the same in every network (`require_constant`).
+Whatever else a module keeps must be the same too (`require_determined`).
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from neurogen.errors import UserError
+from neurogen.rng import global_generator
 
 COUNTER = "num_batches_tracked"  # of normalisation layers: it matters to training alone
 
@@ -76,6 +79,23 @@ def require_constant(network: nn.Module, other: nn.Module) -> None:
                 f"the target's buffer {name} ({_type(value)}) is not the same in every network, and only floating-"
                 "point values can be generated; make it a constant of the builder, or a floating-point buffer"
             )
+
+
+@torch.no_grad()
+def require_determined(network: nn.Module, other: nn.Module, inputs: Float[Tensor, "batch ..."]) -> None:
+    """Raises UserError unless two networks of a target answer alike with the same values, and at every call.
+
+    `other` gets the values of `network`. Both and the inputs are on the CPU, in evaluation mode.
+    """
+    fill(other, values_of(network))
+    with global_generator():
+        answers = [network(inputs), network(inputs), other(inputs)]
+    if not all(torch.allclose(answer, answers[0], equal_nan=True) for answer in answers):
+        raise UserError(
+            "the target gives other logits for the same values: something random in it is not stored; store it with "
+            "register_buffer, draw it in the builder from a torch.Generator with a seed, or leave it out in "
+            "evaluation mode"
+        )
 
 
 def _is_value(value: Tensor) -> bool:

@@ -6,16 +6,18 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from neurogen.config import Modality, TargetConfig
 from neurogen.data.dataset import load_images
 from neurogen.data.preparation import ImageShape
 from neurogen.errors import UserError
 from neurogen.progress import Progress
 from neurogen.study.graph import zoo_of
 from neurogen.targets.fitting import side_by_side, train_networks
+from neurogen.targets.networks import build_network
 from neurogen.targets.prediction import Batches
-from neurogen.targets.values import buffers_of, fill, integers_of, require_constant, values_of
+from neurogen.targets.values import buffers_of, fill, integers_of, require_constant, require_determined, values_of
 from neurogen.training.runtime import Runtime, runtime_here
 from tests.conftest import Composed
 from tests.targets.normalised import Tied
@@ -94,6 +96,55 @@ def test_a_zoo_whose_integers_differ_is_not_trained(experiment: Composed, runtim
     with pytest.raises(UserError, match="buffer order"):
         step.run(runtime)
     assert not list(step.folder.glob("network-*"))
+
+
+class Random(nn.Sequential):
+    """Something random that is not among the values: of a module, or of a call."""
+
+    def __init__(self, shape: ImageShape, kind: str) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(shape.height * shape.width, shape.num_classes))
+        self.kind, width = kind, shape.height * shape.width
+        self.permutation = torch.randperm(width)
+        self.register_buffer("waves", torch.randn(width), persistent=False)
+        self.register_buffer("stored", torch.randn(width))
+        self.fixed = torch.randn(width, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        flat = images.flatten(1)
+        if self.kind == "permutation":
+            return super().forward(flat[:, self.permutation])
+        if self.kind == "dropout":
+            return super().forward(nn.functional.dropout(flat))
+        return super().forward(flat * getattr(self, self.kind))
+
+
+def random_build(shape: ImageShape, channels: list[int], kind: str) -> nn.Module:
+    """A builder for the configs of these tests."""
+    assert channels
+    return Random(shape, kind)
+
+
+@pytest.mark.parametrize("kind", ["permutation", "waves", "dropout"])
+def test_a_zoo_is_not_trained_whose_logits_depend_on_more_than_its_values(
+    experiment: Composed, runtime: Runtime, kind: str
+) -> None:
+    words = (f"target.build={__name__}.random_build", f"+target.options.kind={kind}", "target.version=test")
+    (step,) = zoo_of(experiment(*words)).references
+    with pytest.raises(UserError, match="gives other logits for the same values: something random in it is not stored"):
+        step.run(runtime)
+    assert not list(step.folder.glob("network-*"))
+
+
+def test_what_is_stored_or_has_a_seed_of_its_own_is_no_obstacle() -> None:
+    shape, images = ImageShape(1, 8, 8, 10), torch.randn(2, 1, 8, 8)
+    for kind in ("stored", "fixed"):
+        require_determined(Random(shape, kind), Random(shape, kind), images)
+
+
+def test_building_a_target_leaves_the_global_rng_alone() -> None:
+    before = torch.get_rng_state()
+    build_network(TargetConfig("name", "title", Modality.image, "lenet", {}), ImageShape(1, 28, 28, 10))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_networks_with_dropout_depend_on_their_seeds_alone(experiment: Composed, runtime: Runtime) -> None:
