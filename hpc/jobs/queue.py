@@ -95,8 +95,17 @@ class Queue:
             lock.release()
 
     def records(self) -> list[Record]:
-        """All of them, the oldest first. Raises ClusterError where a record is broken."""
-        records = [self._read(path) for path in self.folder.glob(f"*/{RECORD}")]
+        """All of them, the oldest first. Raises ClusterError where a record is broken.
+
+        One that vanishes while this reads is none: a submission takes back what the site has refused.
+        """
+        records = list[Record]()
+        for path in self.folder.glob(f"*/{RECORD}"):
+            try:
+                records.append(self._read(path))
+            except ClusterError:
+                if path.exists():
+                    raise
         return sorted(records, key=lambda record: (record.submission, record.submitted))
 
     def batch_folder(self, name: str) -> Path:
