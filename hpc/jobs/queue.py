@@ -3,6 +3,9 @@
 in:  records, each written before its sbatch is called
 out: records with the ids of their jobs
 
+Every account that shares the root may write here. So names and ids are looked at before paths and commands are made of
+them, and only jobs that squeue lists under a record's name are taken out of the queue.
+
 A record without an id is an intent: a submission was interrupted before or after SLURM heard of the job. SLURM is then
 asked for the batch's name, which is unique, and the record is completed or removed.
 """
@@ -11,11 +14,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +146,9 @@ class Queue:
             dependants += more
         for record in dependants:
             write_bytes(self.batch_folder(record.name) / CANCELLED, f"needs {step}\n".encode())
-        scheduler.cancel(str(record.job_id) for record in dependants)
+        known = states_of(dependants)
+        confirmed = {task.job_id for record in dependants for task in record.states(known).values()}
+        scheduler.cancel(sorted(confirmed))
 
     def cancel_reason(self, record: Record) -> str:
         """What `cancel_dependants` noted; empty where it noted nothing."""
@@ -161,13 +168,21 @@ class Queue:
 
     @staticmethod
     def _read(path: Path) -> Record:
-        return read_json(path, _record, f"end the job {path.parent.name} if squeue shows it, and delete its folder")
+        name = path.parent.name
+        return read_json(path, partial(_record, name), f"end the job {name} if squeue shows it, and delete its folder")
 
 
-def _record(values: Any) -> Record:
+def _record(name: str, values: Any) -> Record:
     lists = ("steps", "labels", "folders", "after", "needs")
     record = Record(**(values | {name: tuple(values[name]) for name in lists if name in values}))
     require_types(record)
+    if record.name != name:
+        raise ValueError(f"name={record.name!r} is not that of its folder")
+    for field, text in (("job_id", record.job_id), ("user", record.user or None)):
+        if text is not None and not re.fullmatch("[0-9]+", text):
+            raise ValueError(f"{field}={text!r} is no number")
+    if not record.steps or not len(record.steps) == len(record.labels) == len(record.folders):
+        raise ValueError("it has not one label and one folder for every step")
     return record
 
 

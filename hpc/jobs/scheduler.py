@@ -196,7 +196,7 @@ def cancel(job_ids: Iterable[str]) -> list[str]:
     ids, refused = list(job_ids), list[str]()
     for some in _parts(ids):
         try:
-            ask(["scancel", *some])
+            ask(["scancel", "--", *some])
         except Unanswered:
             raise
         except ClusterError as error:

@@ -43,3 +43,43 @@ def test_a_broken_record_is_refused(tmp_path: Path) -> None:
     (queue.batch_folder("a") / RECORD).write_text("{")
     with pytest.raises(ClusterError, match=r"record.json is broken .*end the job a if squeue shows it"):
         queue.records()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "../../victim"}, "name='../../victim' is not that of its folder"),
+        ({"name": "/victim"}, "name='/victim' is not that of its folder"),
+        ({"job_id": "--user=alice"}, "job_id='--user=alice' is no number"),
+        ({"job_id": "7 8"}, "job_id='7 8' is no number"),
+        ({"job_id": ""}, "job_id='' is no number"),
+        ({"user": "0,alice"}, "user='0,alice' is no number"),
+        ({"steps": []}, "it has not one label and one folder for every step"),
+        ({"folders": []}, "it has not one label and one folder for every step"),
+    ],
+)
+def test_a_record_leads_to_no_other_folder_and_into_no_option(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    """Whoever shares the root can have written it."""
+    queue = queue_of(tmp_path / "runs", record("a", "7"), record("b", "8", "a"))
+    path = queue.batch_folder("b") / RECORD
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ClusterError, match=rf"ValueError: {message}"):
+        queue.cancel_dependants("a", 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_only_jobs_that_have_the_name_of_their_record_are_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that others wrote may have the id of any job of this account."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    listed = "echo '8|N/A|PENDING|0:00|Dependency||b'; echo '9|N/A|RUNNING|0:01||n1|something-else'"
+    for name, script in (("squeue", listed), ("scancel", f'echo "$@" >> {tmp_path}/cancelled')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    queue = queue_of(tmp_path / "runs", record("a", "7"), record("b", "8", "a"), record("c", "9", "a"))
+    queue.cancel_dependants("a", 0)
+    assert (tmp_path / "cancelled").read_text() == "-- 8\n"
+    assert queue.cancel_reason(record("c", "9")) == "needs a"

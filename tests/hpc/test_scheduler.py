@@ -117,7 +117,7 @@ def test_a_job_that_got_through_late_is_there_once(commands: Path) -> None:
     add(commands, "scancel", f'echo "$@" > {commands}/cancelled')
     assert sbatch(b"script", "a") == "7"
     assert len(calls.read_text().splitlines()) == 2
-    assert (commands / "cancelled").read_text() == "8\n"
+    assert (commands / "cancelled").read_text() == "-- 8\n"
 
 
 @pytest.mark.parametrize("refusal", ["QOSMaxSubmitJobPerUserLimit", "Job violates accounting/QOS policy"])
