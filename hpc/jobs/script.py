@@ -65,7 +65,8 @@ def script_of(
 ) -> str:
     """The script that runs a batch from its folder, with the snapshot `code` and these variables.
 
-    `program` is the module that knows the steps. Raises ClusterError for a folder that SLURM would not take as it is.
+    `program` is the module that knows the steps. Raises ClusterError for a folder that SLURM or PYTHONPATH would not take
+    as it is.
     """
     from submitit.slurm.slurm import _make_sbatch_string
 
@@ -74,6 +75,12 @@ def script_of(
             f"root={str(folder.parent.parent)!r} has a sign that SLURM reads as something else (%, a backslash, a line "
             "break or another control character); give a folder without it"
         )
+    for place in (code, Path.cwd()):
+        if os.pathsep in str(place):  # else jobs would import from two other folders, the first of which may be anybody's
+            raise ClusterError(
+                f"{place} has a {os.pathsep}, at which PYTHONPATH is divided; give root= a folder without it, and submit "
+                "from one"
+            )
     resources = cluster.resources(batch.kind)
     gpus = ":".join([*filter(None, [cluster.gpu_type]), str(resources.gpus_per_node)])
     has_gpus, is_gres = resources.gpus_per_node > 0, cluster.gpu_option == GpuOption.GRES
@@ -155,7 +162,7 @@ def _setup(cluster: Cluster, resources: Resources, code: Path, environment: Mapp
         *cluster.setup,
         *(f"export {key}={shlex.quote(str(value))}" for key, value in variables.items()),
         # the snapshot first, then what was importable where the sweep was submitted
-        f"export PYTHONPATH={shlex.quote(str(code))}:{shlex.quote(os.getcwd())}:$PYTHONPATH",
+        f"export PYTHONPATH={shlex.quote(str(code))}:{shlex.quote(os.getcwd())}${{PYTHONPATH:+:$PYTHONPATH}}",
         f"export OMP_NUM_THREADS={resources.cpus_per_task}",
         "export PYTHONUTF8=1",  # names of files are what they were where the sweep was submitted
         "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",  # since SLURM 22.05 srun does not inherit it

@@ -45,7 +45,7 @@ HOSTILE = [
 pieces = st.sampled_from(HOSTILE) | st.characters(exclude_categories=["Cs"], exclude_characters=CONTROLS)
 line = st.lists(pieces, min_size=1, max_size=6).map("".join)
 several_lines = st.lists(pieces | st.sampled_from(["\n", "\t", "\r"]), max_size=6).map("".join)
-folder_name = line.filter(lambda name: not set(name) & set("/%\\") and name not in (".", ".."))
+folder_name = line.filter(lambda name: not set(name) & set("/%\\:") and name not in (".", ".."))
 variable = st.from_regex(r"[A-Z_][A-Z0-9_]{0,6}", fullmatch=True).map("NG_{}".format)
 SRUN = f"""#!{sys.executable} -IS
 import json, os, sys
@@ -157,3 +157,25 @@ def test_a_root_that_slurm_reads_otherwise_is_refused(tmp_path: Path, name: str)
     place = tmp_path / name / "queue" / NAME
     with pytest.raises(ClusterError, match=r"^root=.* has a sign that SLURM reads as something else"):
         script_of(tune(), NAME, place, here(), None, tmp_path, PROGRAM, {})
+
+
+@pytest.mark.parametrize("is_root", [True, False])
+def test_a_folder_that_pythonpath_divides_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_root: bool
+) -> None:
+    """Of root=runs/12:30 jobs would first import from runs/12."""
+    divided = tmp_path / "12:30"
+    divided.mkdir()
+    monkeypatch.chdir(tmp_path if is_root else divided)
+    root = divided if is_root else tmp_path
+    with pytest.raises(ClusterError, match=rf"^{divided}\S* has a :, at which PYTHONPATH is divided; give root= a folder"):
+        script_of(tune(), NAME, root / "queue" / NAME, here(), None, root / "code-0" / "a", PROGRAM, {})
+
+
+@pytest.mark.parametrize("before", [{}, {"PYTHONPATH": ""}, {"PYTHONPATH": "/a:/b"}])
+def test_pythonpath_has_no_empty_entry(tmp_path: Path, before: dict[str, str]) -> None:
+    """Python takes one for the folder in which the job happens to start."""
+    text = script_of(tune(), NAME, tmp_path / "queue" / NAME, here(), None, tmp_path, PROGRAM, {})
+    (row,) = (row for row in text.splitlines() if row.startswith("export PYTHONPATH="))
+    printed = subprocess.run(["bash", "-uc", f"{row}; printenv PYTHONPATH"], env=before, capture_output=True, check=True)
+    assert printed.stdout.decode().strip() == ":".join([str(tmp_path), os.getcwd(), *filter(None, before.values())])
