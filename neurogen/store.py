@@ -144,7 +144,7 @@ def read_json(path: Path) -> Any:
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # of lists in lists in lists
         raise UserError(f"{path} cannot be read ({error}); delete the folder {path.parent} to make it again") from error
 
 

@@ -75,6 +75,6 @@ def read_json(path: Path, make: Callable[[Any], Value], advice: str) -> Value:
     """What `make` makes of the values in a file. Raises ClusterError with this advice where it is missing or broken."""
     try:
         return make(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ClusterError(f"{path} is broken ({reason}); {advice}") from error

@@ -76,7 +76,9 @@ def script_of(
             "break or another control character); give a folder without it"
         )
     for place in (code, Path.cwd()):
-        if os.pathsep in str(place):  # else jobs would import from two other folders, the first of which may be anybody's
+        if os.pathsep in str(
+            place
+        ):  # else jobs would import from two other folders, the first of which may be anybody's
             raise ClusterError(
                 f"{place} has a {os.pathsep}, at which PYTHONPATH is divided; give root= a folder without it, and submit "
                 "from one"

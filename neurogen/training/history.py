@@ -41,7 +41,7 @@ def read_rows(path: Path) -> Iterator[Metrics]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             yield json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
 
 

@@ -168,7 +168,9 @@ def test_a_folder_that_pythonpath_divides_is_refused(
     divided.mkdir()
     monkeypatch.chdir(tmp_path if is_root else divided)
     root = divided if is_root else tmp_path
-    with pytest.raises(ClusterError, match=rf"^{divided}\S* has a :, at which PYTHONPATH is divided; give root= a folder"):
+    with pytest.raises(
+        ClusterError, match=rf"^{divided}\S* has a :, at which PYTHONPATH is divided; give root= a folder"
+    ):
         script_of(tune(), NAME, root / "queue" / NAME, here(), None, root / "code-0" / "a", PROGRAM, {})
 
 
@@ -177,5 +179,7 @@ def test_pythonpath_has_no_empty_entry(tmp_path: Path, before: dict[str, str]) -
     """Python takes one for the folder in which the job happens to start."""
     text = script_of(tune(), NAME, tmp_path / "queue" / NAME, here(), None, tmp_path, PROGRAM, {})
     (row,) = (row for row in text.splitlines() if row.startswith("export PYTHONPATH="))
-    printed = subprocess.run(["bash", "-uc", f"{row}; printenv PYTHONPATH"], env=before, capture_output=True, check=True)
+    printed = subprocess.run(
+        ["bash", "-uc", f"{row}; printenv PYTHONPATH"], env=before, capture_output=True, check=True
+    )
     assert printed.stdout.decode().strip() == ":".join([str(tmp_path), os.getcwd(), *filter(None, before.values())])

@@ -152,6 +152,18 @@ def test_a_finished_sweep_asks_nobody(sweep: Sweep, squeue: Squeue) -> None:
     assert Overview.of(sweep.last.folder).silence == ""
 
 
+def test_nobody_is_asked_about_a_job_without_an_id(sweep: Sweep, squeue: Squeue, tmp_path: Path) -> None:
+    """A submission was interrupted; accounting takes no other ids than numbers."""
+    squeue("exit 0")
+    sacct = tmp_path / "bin" / "sacct"
+    sacct.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    queue = Queue(sweep.root)
+    (record,) = (record for record in queue.records() if record.kind == "tune")
+    queue.write(dataclasses.replace(record, job_id=None))
+    assert by_kind(sweep)["tune"].job == ""
+    assert (tmp_path / "asked").read_text().rstrip().endswith("--jobs=1,2,3,5,6")
+
+
 def test_an_answer_is_as_old_as_the_question(sweep: Sweep, squeue: Squeue, tmp_path: Path) -> None:
     """What a job has noted since then is news."""
     squeue(f"date +%s.%N > {tmp_path}/asked; sleep 0.3; {line(1, 'reference', 'PENDING', 'Resources', '')}")

@@ -26,7 +26,9 @@ def sweep(folder: Path, **variables: str) -> tuple[subprocess.CompletedProcess[s
         (folder / "bin" / name).chmod(0o755)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "NEUROGEN_"))}
     environment |= {"NEUROGEN_VENV": str(folder), "NEUROGEN_TUNE_SBATCH": "--nodes=2"} | variables
-    process = subprocess.run(["slurm/sweep.sh"], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    process = subprocess.run(
+        ["slurm/sweep.sh"], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     return process, (folder / "bin" / "sbatch.calls").read_text().splitlines()
 
 
