@@ -1,9 +1,11 @@
 """What nobody but this account can have written, under a root that other accounts may write into.
 
 in:  files and folders below the root
-out: the content of a file; a folder that is closed to others; ClusterError where somebody else may have been there
+out: the content of a file; folders that others cannot enter, write into or rename; ClusterError where somebody else may
+     have been there
 
-A job does what its files say, with the rights of its account. So these must be the account's own.
+A job does what its files say, with the rights of its account. So these must be the account's own. It also opens files
+whose names others can guess: its log, the probe of a site check. So these lie where nobody else can put a link.
 """
 
 from __future__ import annotations
@@ -62,6 +64,46 @@ def private_folder(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     _keep_in_place(path.parent)
     path.mkdir(mode=0o700, exist_ok=True)
+    return _require_own_folder(path)
+
+
+def shared_folder(path: Path) -> Path:
+    """The folder, which is made where it is missing, and in which every account may only rename what is its own.
+
+    Whose it is can rename everything. So it belongs to this account, or to whom the folder above belongs. Raises
+    ClusterError where it does not, or is a link.
+    """
+    parent = path.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    _keep_in_place(parent)
+    owner = parent.stat().st_uid
+    to_do = f"the owner of {parent} (the account {owner}) has to run mkdir {path}; chmod g+ws,+t {path}"
+    if not path.exists() and parent.stat().st_mode & OTHERS_WRITE and owner != os.geteuid():
+        raise ClusterError(f"{path} is missing, and whose it is can rename what your jobs write; {to_do}")
+    path.mkdir(exist_ok=True)
+    about = path.lstat()
+    if not stat.S_ISDIR(about.st_mode):
+        raise ClusterError(f"{path} is no folder but a link or a file; remove it, and {AGAIN}")
+    if about.st_uid not in (os.geteuid(), owner, 0):
+        raise ClusterError(
+            f"{path} belongs to the account {about.st_uid}, which can rename what your jobs write there; move it away "
+            f"once its jobs have ended; then {to_do}"
+        )
+    _keep_in_place(path)
+    return path
+
+
+def own_folder(path: Path) -> Path:
+    """The folder, which is made where it is missing, and into which only this account can write, whatever the umask.
+
+    Raises ClusterError where it is a link, or another account's, or open to others.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir(mode=0o755, exist_ok=True)
+    return _require_own_folder(path)
+
+
+def _require_own_folder(path: Path) -> Path:
     about = path.lstat()
     if not stat.S_ISDIR(about.st_mode):
         raise ClusterError(f"{path} is no folder but a link or a file; remove it, and {AGAIN}")
@@ -79,7 +121,7 @@ def _keep_in_place(parent: Path) -> None:
         return
     if about.st_uid != os.geteuid():
         raise ClusterError(
-            f"others may write into {parent}, and replace there the code that your jobs run; its owner has to run "
+            f"others may write into {parent}, and replace there what your jobs run and write; its owner has to run "
             f"chmod +t {parent}"
         )
     parent.chmod(stat.S_IMODE(about.st_mode) | stat.S_ISVTX)

@@ -29,11 +29,11 @@ from filelock import FileLock, Timeout
 from hpc.errors import ClusterError
 from hpc.jobs import scheduler
 from hpc.jobs.files import read_json, write_bytes, write_json
+from hpc.jobs.owned import own_folder, shared_folder
 from hpc.jobs.scheduler import States, TaskState
 from hpc.types import require_types
 
 RECORD = "record.json"
-CANCELLED = "cancelled.txt"
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Queue:
         """Inside, no other submission to this root is at work. Raises ClusterError if this account may not write."""
         lock = FileLock(self.folder / ".lock", fallback_to_soft=False)  # a soft one outlives a killed process
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            shared_folder(self.folder)
             lock.acquire(timeout=0)
         except Timeout:
             print(f"  waiting: another submission is at work on {self.folder}", file=sys.stderr, flush=True)
@@ -117,6 +117,10 @@ class Queue:
         """The folder of a batch: its record, script, payload, logs and attempts."""
         return self.folder / name
 
+    def new_batch_folder(self, name: str) -> Path:
+        """The same, made anew. Jobs open files in it, so only this account can put anything there."""
+        return own_folder(self.batch_folder(name))
+
     def write(self, record: Record) -> None:
         """Add a record, or replace the one with the same name."""
         write_json(self.batch_folder(record.name) / RECORD, asdict(record))
@@ -145,26 +149,41 @@ class Queue:
             failed_batches |= {record.name for record in more}
             dependants += more
         for record in dependants:
-            write_bytes(self.batch_folder(record.name) / CANCELLED, f"needs {step}\n".encode())
+            if not self._cancelled(record).exists():  # what another account noted cannot be replaced
+                write_bytes(self._cancelled(record), f"needs {step}\n".encode())
         known = states_of(dependants)
         confirmed = {task.job_id for record in dependants for task in record.states(known).values()}
         scheduler.cancel(sorted(confirmed))
 
     def cancel_reason(self, record: Record) -> str:
         """What `cancel_dependants` noted; empty where it noted nothing."""
-        path = self.batch_folder(record.name) / CANCELLED
+        path = self._cancelled(record)
         return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
-    def settle(self, known: States) -> None:
-        """Complete the intents whose jobs SLURM knows; remove the others."""
+    def _cancelled(self, record: Record) -> Path:
+        """The note why a batch was cancelled: not in its folder, into which only its own account may write."""
+        return self.folder / f"{record.name}.cancelled"
+
+    def settle(self, known: States) -> list[Record]:
+        """All records, where intents whose jobs SLURM knows are completed, and others are left out.
+
+        Those of this account are completed or removed on the disk, too.
+        """
+        settled = []
         for record in self.records():
             if record.job_id is None:
+                is_own = self.batch_folder(record.name).stat().st_uid == os.geteuid()
                 tasks = known.get(record.name)
-                if tasks:
-                    job_id = tasks[-1].job_id
-                    self.write(replace(record, job_id=job_id, user=scheduler.user_of(job_id)))
-                else:
-                    self.forget(record)
+                if not tasks:
+                    if is_own:
+                        self.forget(record)
+                    continue
+                job_id = tasks[-1].job_id
+                record = replace(record, job_id=job_id, user=scheduler.user_of(job_id))
+                if is_own:
+                    self.write(record)
+            settled.append(record)
+        return settled
 
     @staticmethod
     def _read(path: Path) -> Record:

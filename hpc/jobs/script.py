@@ -65,8 +65,8 @@ def script_of(
 ) -> str:
     """The script that runs a batch from its folder, with the snapshot `code` and these variables.
 
-    `program` is the module that knows the steps. Raises ClusterError for a folder that SLURM or PYTHONPATH would not take
-    as it is.
+    `program` is the module that knows the steps. Raises ClusterError for a folder that SLURM or Python would not take as
+    it is.
     """
     from submitit.slurm.slurm import _make_sbatch_string
 
@@ -76,12 +76,10 @@ def script_of(
             "break or another control character); give a folder without it"
         )
     for place in (code, Path.cwd()):
-        if os.pathsep in str(
-            place
-        ):  # else jobs would import from two other folders, the first of which may be anybody's
+        if os.pathsep in str(place):  # jobs would import from two other folders; the first may be anybody's
             raise ClusterError(
-                f"{place} has a {os.pathsep}, at which PYTHONPATH is divided; give root= a folder without it, and submit "
-                "from one"
+                f"{place} has a {os.pathsep}, at which PYTHONPATH is divided; give root= a folder without it, and "
+                "submit from one"
             )
     resources = cluster.resources(batch.kind)
     gpus = ":".join([*filter(None, [cluster.gpu_type]), str(resources.gpus_per_node)])

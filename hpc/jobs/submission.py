@@ -57,8 +57,7 @@ def submit(sweep: Sweep, cluster: Cluster, tried: Collection[str] = (), only_che
         sweep.write_manifest()
         code = sweep.snapshot()
         known = states_of(queue.records())
-        queue.settle(known)
-        records = queue.records()
+        records = queue.settle(known)
         steps = sweep.steps
         identities = {identity(step) for step in steps}
         done = {identity(step) for step in steps if step.is_done} | passed(sweep.root)
@@ -183,8 +182,7 @@ class _Submission:
         needed = [identity(step) for step in needs if identity(step) in self.waiting]
         depends_on = [self.waiting[step] for step in [*waited_for, *needed]]
         name = f"{batch.name}-{uuid.uuid4().hex[:6]}"
-        folder = self.queue.batch_folder(name)
-        folder.mkdir(parents=True)
+        folder = self.queue.new_batch_folder(name)
         cluster, first = self.cluster.without(self.bad_nodes), batch.steps[0]
         if isinstance(first, SiteCheck):
             cluster = cluster.asking(KIND, first.resources)

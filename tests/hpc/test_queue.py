@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import pytest
 from hpc.errors import ClusterError
 from hpc.jobs import queue as module
 from hpc.jobs.queue import RECORD, Queue, Record, new_record
+from hpc.jobs.scheduler import TaskState
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 
 
 def record(name: str, job_id: str | None, *needs: str) -> Record:
@@ -84,3 +88,19 @@ def test_only_jobs_that_have_the_name_of_their_record_are_cancelled(
     queue.cancel_dependants("a", 0)
     assert (tmp_path / "cancelled").read_text() == "-- 8\n"
     assert queue.cancel_reason(record("c", "9")) == "needs a"
+    (tmp_path / "runs" / "queue" / "c.cancelled").write_text("needs z")  # by another account, which owns the note
+    queue.cancel_dependants("a", 0)
+    assert queue.cancel_reason(record("c", "9")) == "needs z"
+
+
+@pytest.mark.parametrize("is_own", [True, pytest.param(False, marks=needs_root)])
+def test_intents_are_settled_on_the_disk_by_their_own_account(tmp_path: Path, is_own: bool) -> None:
+    """Another account may not write there, and knows all the same what waits or runs."""
+    queue = queue_of(tmp_path, record("a", None), record("b", None), record("c", "9"))
+    if not is_own:
+        for name in "ab":
+            os.chown(queue.batch_folder(name), 4711, 4711)
+    settled = queue.settle({"a": [TaskState("7", None, "PENDING", "", 0)]})
+    assert sorted((item.name, item.job_id) for item in settled) == [("a", "7"), ("c", "9")]
+    on_disk = sorted((item.name, item.job_id or "") for item in queue.records())
+    assert on_disk == ([("a", "7"), ("c", "9")] if is_own else [("a", ""), ("b", ""), ("c", "9")])
