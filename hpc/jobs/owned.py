@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from pathlib import Path
 from uuid import uuid4
 
@@ -59,10 +60,12 @@ def read_owned(path: Path) -> bytes:
 def private_folder(path: Path) -> Path:
     """The folder, which is made where it is missing and which only this account can enter.
 
-    Raises ClusterError where it is a link, or another account's, or open to others.
+    Says where others could put another folder in place of the one above it. Raises ClusterError where it is a link, or
+    another account's, or open to others.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _keep_in_place(path.parent)
+    _warn_of_parents(path.parent)
     path.mkdir(mode=0o700, exist_ok=True)
     return _require_own_folder(path)
 
@@ -125,6 +128,23 @@ def _keep_in_place(parent: Path) -> None:
             f"chmod +t {parent}"
         )
     parent.chmod(stat.S_IMODE(about.st_mode) | stat.S_ISVTX)
+
+
+def _warn_of_parents(folder: Path) -> None:
+    """Say which folders above let others rename this one, and what lies on the way to it.
+
+    No refusal: a project's folder is often like that, and a user can neither change it nor go elsewhere. Jobs look
+    again whose code they find.
+    """
+    for parent in sorted({*folder.absolute().parents, *folder.resolve().parents}):
+        mode = parent.stat().st_mode
+        if mode & OTHERS_WRITE and not mode & stat.S_ISVTX:
+            print(
+                f"  warning: others may write into {parent}, and put a folder of theirs in place of yours there; its "
+                f"owner should run chmod +t {parent}, or give a root= elsewhere",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def _require_own(path: Path, about: os.stat_result) -> None:

@@ -65,8 +65,8 @@ def script_of(
 ) -> str:
     """The script that runs a batch from its folder, with the snapshot `code` and these variables.
 
-    `program` is the module that knows the steps. Raises ClusterError for a folder that SLURM or Python would not take as
-    it is.
+    `program` is the module that knows the steps. Raises ClusterError for a folder that SLURM or Python would not take
+    as it is.
     """
     from submitit.slurm.slurm import _make_sbatch_string
 
@@ -153,6 +153,19 @@ def _inspecting(folder: Path, cluster: Cluster) -> str:
     return shlex.join([*srun, "sh", "-c", BEFORE_PYTHON, str(folder.parent.parent), str(folder)])
 
 
+# Whoever may write into a folder above the root can have put another in its place since the job was submitted. A node
+# that does not see the folder is not judged here.
+WHOSE_CODE = """\
+case $(stat -c %u:%a -- {folder} 2> /dev/null) in
+"" | $EUID:700 | $EUID:2700) ;;
+*)
+    echo "error: ${{SLURMD_NODENAME:-$(hostname)}}: "{folder}" is not the folder that only this account may enter; \
+submit again, and see who may write into the folders above it" >&2
+    exit 1
+    ;;
+esac"""
+
+
 def _setup(cluster: Cluster, resources: Resources, code: Path, environment: Mapping[str, str]) -> list[str]:
     """Lines of shell before the step."""
     variables = {**environment, **cluster.environment}
@@ -161,6 +174,7 @@ def _setup(cluster: Cluster, resources: Resources, code: Path, environment: Mapp
         "export SLURM_EXPORT_ENV=ALL",  # with --export=NONE srun would start the ranks without what follows
         *cluster.setup,
         *(f"export {key}={shlex.quote(str(value))}" for key, value in variables.items()),
+        WHOSE_CODE.format(folder=shlex.quote(str(code.parent))),
         # the snapshot first, then what was importable where the sweep was submitted
         f"export PYTHONPATH={shlex.quote(str(code))}:{shlex.quote(os.getcwd())}${{PYTHONPATH:+:$PYTHONPATH}}",
         f"export OMP_NUM_THREADS={resources.cpus_per_task}",

@@ -181,3 +181,25 @@ def test_files_that_grow_do_not_grow_through_a_link(tmp_path: Path) -> None:
         file.write(b"a")
     append_rows(link, [{"loss": 1.0}])
     assert link.read_text() == 'a{"loss": 1.0}\n'
+
+
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_folders_above_that_others_may_write_into_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], through_a_link: bool
+) -> None:
+    """Often a project's folder, which its users cannot change. They could rename `runs`."""
+    lab, root = tmp_path / "lab", tmp_path / "lab" / "runs"
+    root.mkdir(parents=True)
+    lab.chmod(0o2775)
+    if through_a_link:
+        (tmp_path / "link").symlink_to(root)
+        root = tmp_path / "link"
+    private_folder(root / "code-0")
+    warning = (
+        f"  warning: others may write into {lab}, and put a folder of theirs in place of yours there; its owner should"
+    )
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{warning} run chmod +t {lab}")
+    lab.chmod(0o3775)
+    private_folder(root / "code-0")
+    assert capsys.readouterr().err == ""

@@ -11,6 +11,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,53 @@ def test_pythonpath_has_no_empty_entry(tmp_path: Path, before: dict[str, str]) -
         ["bash", "-uc", f"{row}; printenv PYTHONPATH"], env=before, capture_output=True, check=True
     )
     assert printed.stdout.decode().strip() == ":".join([str(tmp_path), os.getcwd(), *filter(None, before.values())])
+
+
+def replaced_by_another(folder: Path) -> None:
+    folder.rename(folder.with_name("away"))
+    folder.mkdir(mode=0o755)
+
+
+def replaced_by_a_link(folder: Path) -> None:
+    """To a folder of the same account, into which others may write."""
+    folder.rename(folder.with_name("away"))
+    folder.symlink_to("away")
+
+
+@pytest.mark.parametrize(
+    ("change", "is_run"),
+    [
+        (Path.stat, True),
+        (lambda folder: folder.chmod(0o2700), True),  # of a root with chmod g+s
+        (lambda folder: folder.rename(folder.with_name("away")), True),  # a site check says what the node does not see
+        (replaced_by_another, False),
+        (replaced_by_a_link, False),
+        (lambda folder: folder.chmod(0o770), False),
+        pytest.param(
+            lambda folder: os.chown(folder, 4711, -1),
+            False,
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away"),
+        ),
+    ],
+)
+def test_a_job_runs_only_code_that_lies_where_nobody_else_can_enter(
+    tmp_path: Path, bin_folder: Path, change: Callable[[Path], object], is_run: bool
+) -> None:
+    """Whoever may write into a folder above the root can have put another in its place."""
+    folder = tmp_path / 'it\'s "mine" $(touch pwned)' / "code-0"
+    folder.parent.mkdir()
+    folder.mkdir(mode=0o700)
+    text = script_of(tune(), NAME, tmp_path / "queue" / NAME, here(), None, folder / "a", PROGRAM, {})
+    change(folder)
+    run = subprocess.run(
+        ["bash", "-c", text],
+        cwd=tmp_path,
+        env={"PATH": f"{bin_folder}:{os.environ['PATH']}", "SLURMD_NODENAME": "n1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, bool(run.stdout)) == ((0, True) if is_run else (1, False))
+    problem = f"error: n1: {folder} is not the folder that only this account may enter; submit again, and see who may"
+    assert run.stderr == "" if is_run else run.stderr.startswith(problem)
+    assert not (tmp_path / "pwned").exists()
