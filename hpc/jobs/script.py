@@ -23,6 +23,7 @@ OF_OTHER_RANKS = (
     *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
     *("TORCHELASTIC_USE_AGENT_STORE", "OMPI_COMM_WORLD_LOCAL_RANK"),
 )
+DIGEST = "sha256="  # how the word of a job's command begins that says which payload is the job's
 PUT_BACK = 75  # the exit status of a step that ran out of time where there is no scontrol (EX_TEMPFAIL)
 PUTTING_BACK = f"""\
 status=$?
@@ -62,11 +63,12 @@ def script_of(
     code: Path,
     program: str,
     environment: Mapping[str, str],
+    digest: str,
 ) -> str:
     """The script that runs a batch from its folder, with the snapshot `code` and these variables.
 
-    `program` is the module that knows the steps. Raises ClusterError for a folder that SLURM or Python would not take
-    as it is.
+    `program` is the module that knows the steps, `digest` the sha256 of the batch's payload. Raises ClusterError for a
+    folder that SLURM or Python would not take as it is.
     """
     from submitit.slurm.slurm import _make_sbatch_string
 
@@ -90,7 +92,7 @@ def script_of(
     if cluster.kill_on_invalid_dep and dependency:
         additional["kill-on-invalid-dep"] = "yes"
     text: str = _make_sbatch_string(
-        command=_command(batch, program, folder, cluster),
+        command=_command(batch, program, folder, cluster, digest),
         use_srun=batch.kind != site_check.KIND,
         folder=folder,
         job_name=name,
@@ -120,9 +122,10 @@ def script_of(
     return text
 
 
-def _command(batch: Batch, program: str, folder: Path, cluster: Cluster) -> str:
+def _command(batch: Batch, program: str, folder: Path, cluster: Cluster, digest: str) -> str:
     """What runs on every node, as words of a shell: Python, in a container where the site's config names one."""
-    words = shlex.join([cluster.python or sys.executable, "-P", "-u", "-m", "hpc", program, str(folder)])
+    python = [cluster.python or sys.executable, "-P", "-u", "-m", "hpc"]
+    words = shlex.join([*python, program, str(folder), f"{DIGEST}{digest}"])
     command = f"{cluster.container} {words}" if cluster.container else words
     return f"{_inspecting(folder, cluster)} {command}" if batch.kind == site_check.KIND else command
 

@@ -197,11 +197,12 @@ class _Submission:
             code=self.code.name,
             submission=self.number,
         )
-        self._payload(batch).write(folder)
+        digest = self._payload(batch).write(folder)
         if batch.kind == KIND:
             write_bytes(folder / RESERVE, bytes(RESERVED_BYTES))
         awaited = self._dependency(waited_for, needed, dependency)
-        text = script_of(batch, name, folder, cluster, awaited, self.code, self.sweep.program, self.sweep.environment)
+        program, environment = self.sweep.program, self.sweep.environment
+        text = script_of(batch, name, folder, cluster, awaited, self.code, program, environment, digest)
         script = os.fsencode(text)  # a shell takes paths as the bytes that they are
         write_bytes(folder / "job.sh", script)
         self.queue.write(record)

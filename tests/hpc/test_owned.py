@@ -203,3 +203,18 @@ def test_folders_above_that_others_may_write_into_are_named(
     lab.chmod(0o3775)
     private_folder(root / "code-0")
     assert capsys.readouterr().err == ""
+
+
+def test_a_job_runs_no_other_payload_of_its_account(experiment: Composed, tmp_path: Path) -> None:
+    """Others can put an older one in its place."""
+    sweep = sweep_of(experiment, tmp_path)
+    older = Payload.of(sweep, [sweep.steps[1]], max_requeues=0).write(tmp_path)
+    digest = Payload.of(sweep, [sweep.steps[0]], max_requeues=0).write(tmp_path)
+    assert Payload.read(tmp_path, digest) == Payload.read(tmp_path)
+    command = [sys.executable, "-m", "hpc", PROGRAM, str(tmp_path), f"sha256={older}"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    problem = f"{tmp_path}/payload.json is not the file that this job was submitted with; submit again"
+    assert (process.returncode, process.stderr) == (1, f"error: {problem}\n")
+    (attempt,) = attempts_of(tmp_path, 0)
+    assert attempt.message == problem
+    assert not sweep.steps[1].folder.exists()

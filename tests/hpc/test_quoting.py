@@ -111,7 +111,7 @@ def test_whatever_a_site_says_is_a_word(
     values["steps"]["default"]["gpus_per_node"] = 1
     cluster, place = cluster_from(values), tmp_path / folder / "queue" / NAME
     script = tmp_path / "job.sh"
-    text = script_of(tune(), NAME, place, cluster, None, tmp_path / folder, PROGRAM, {})
+    text = script_of(tune(), NAME, place, cluster, None, tmp_path / folder, PROGRAM, {}, "d1")
     script.write_text(text, encoding="utf-8", newline="")
     subprocess.run(["bash", "-n", script], check=True)
     run = subprocess.run(
@@ -122,7 +122,7 @@ def test_whatever_a_site_says_is_a_word(
         check=True,
     )
     words, variables = json.loads(run.stdout)
-    assert words[-(7 + len(srun)) :] == [*srun, python, "-P", "-u", "-m", "hpc", PROGRAM, str(place)]
+    assert words[-(8 + len(srun)) :] == [*srun, python, "-P", "-u", "-m", "hpc", PROGRAM, str(place), "sha256=d1"]
     assert variables == environment
     assert not (tmp_path / "pwned").exists()
     options = [shlex.split(row.removeprefix("#SBATCH ")) for row in text.split("\n") if row.startswith("#SBATCH ")]
@@ -157,7 +157,7 @@ def test_what_is_no_word_is_refused(change: dict[str, Any], message: str) -> Non
 def test_a_root_that_slurm_reads_otherwise_is_refused(tmp_path: Path, name: str) -> None:
     place = tmp_path / name / "queue" / NAME
     with pytest.raises(ClusterError, match=r"^root=.* has a sign that SLURM reads as something else"):
-        script_of(tune(), NAME, place, here(), None, tmp_path, PROGRAM, {})
+        script_of(tune(), NAME, place, here(), None, tmp_path, PROGRAM, {}, "d1")
 
 
 @pytest.mark.parametrize("is_root", [True, False])
@@ -172,13 +172,13 @@ def test_a_folder_that_pythonpath_divides_is_refused(
     with pytest.raises(
         ClusterError, match=rf"^{divided}\S* has a :, at which PYTHONPATH is divided; give root= a folder"
     ):
-        script_of(tune(), NAME, root / "queue" / NAME, here(), None, root / "code-0" / "a", PROGRAM, {})
+        script_of(tune(), NAME, root / "queue" / NAME, here(), None, root / "code-0" / "a", PROGRAM, {}, "d1")
 
 
 @pytest.mark.parametrize("before", [{}, {"PYTHONPATH": ""}, {"PYTHONPATH": "/a:/b"}])
 def test_pythonpath_has_no_empty_entry(tmp_path: Path, before: dict[str, str]) -> None:
     """Python takes one for the folder in which the job happens to start."""
-    text = script_of(tune(), NAME, tmp_path / "queue" / NAME, here(), None, tmp_path, PROGRAM, {})
+    text = script_of(tune(), NAME, tmp_path / "queue" / NAME, here(), None, tmp_path, PROGRAM, {}, "d1")
     (row,) = (row for row in text.splitlines() if row.startswith("export PYTHONPATH="))
     printed = subprocess.run(
         ["bash", "-uc", f"{row}; printenv PYTHONPATH"], env=before, capture_output=True, check=True
@@ -220,7 +220,7 @@ def test_a_job_runs_only_code_that_lies_where_nobody_else_can_enter(
     folder = tmp_path / 'it\'s "mine" $(touch pwned)' / "code-0"
     folder.parent.mkdir()
     folder.mkdir(mode=0o700)
-    text = script_of(tune(), NAME, tmp_path / "queue" / NAME, here(), None, folder / "a", PROGRAM, {})
+    text = script_of(tune(), NAME, tmp_path / "queue" / NAME, here(), None, folder / "a", PROGRAM, {}, "d1")
     change(folder)
     run = subprocess.run(
         ["bash", "-c", text],
