@@ -20,7 +20,7 @@ from hpc.jobs.attempts import RESERVE, RESERVED_BYTES
 from hpc.jobs.cluster import Cluster
 from hpc.jobs.files import write_bytes
 from hpc.jobs.graph import Batch, Step, batches, identity
-from hpc.jobs.limits import LimitReached, largest_array, limit_in
+from hpc.jobs.limits import LimitReached, NoNodeLeft, lacks_nodes, largest_array, limit_in
 from hpc.jobs.payload import Payload
 from hpc.jobs.queue import Queue, Record, new_record, states_of
 from hpc.jobs.reconcile import InFlight, failed_nodes, in_flight, stuck, take_out_hopeless
@@ -173,6 +173,16 @@ class _Submission:
             self.add_what_fits(Batch(batch.steps[middle:]))
 
     def add(self, batch: Batch, needs: Sequence[Step], dependency: str) -> None:
+        """Add a batch that leaves out the nodes that failed, where enough others have what it asks for."""
+        try:
+            self._add(batch, needs, dependency, self.bad_nodes)
+        except NoNodeLeft as error:
+            print(
+                f"  {error}; so {batch.kind} jobs may take {', '.join(self.bad_nodes)}, which failed", file=sys.stderr
+            )
+            self._add(batch, needs, dependency, [])
+
+    def _add(self, batch: Batch, needs: Sequence[Step], dependency: str, left_out: Sequence[str]) -> None:
         """Write what the job needs, then call sbatch. Its record is removed only if the site refuses the job.
 
         Every job also waits for the checks, which must end well; they do not wait for each other.
@@ -183,7 +193,7 @@ class _Submission:
         depends_on = [self.waiting[step] for step in [*waited_for, *needed]]
         name = f"{batch.name}-{uuid.uuid4().hex[:6]}"
         folder = self.queue.new_batch_folder(name)
-        cluster, first = self.cluster.without(self.bad_nodes), batch.steps[0]
+        cluster, first = self.cluster.without(left_out), batch.steps[0]
         if isinstance(first, SiteCheck):
             cluster = cluster.asking(KIND, first.resources)
         resources = cluster.resources(batch.kind)
@@ -255,6 +265,9 @@ class _Submission:
             raise Unanswered(f"{error}; run again later: what was submitted is found, nothing is lost") from error
         except ClusterError as error:
             self.queue.forget(record)
+            if cluster.exclude != self.cluster.exclude and lacks_nodes(str(error)):
+                shutil.rmtree(self.queue.batch_folder(record.name))
+                raise NoNodeLeft(str(error)) from error
             if limit := limit_in(str(error)):
                 shutil.rmtree(self.queue.batch_folder(record.name))
                 raise LimitReached(limit) from error

@@ -12,6 +12,7 @@ import pytest
 from hpc.jobs.graph import identity
 from hpc.jobs.queue import Queue
 from hpc.jobs.submission import missing_steps, submit
+from hpc.jobs.sweep import Sweep
 from tests.hpc.answers import USER, PlainStep, Scheduler
 from tests.hpc.conftest import Composed, graph, site, sweep_to
 
@@ -35,6 +36,13 @@ def test_what_was_tried_in_vain_is_left_with_all_that_needs_it(
     assert sorted(step.kind for step in missing) == sorted(expected)
 
 
+def plain_sweep(root: Path) -> Sweep:
+    """Two steps that do nothing, the second after the first."""
+    first = PlainStep(root, "0" * 12, "a", None, ())
+    sweep = sweep_to(PlainStep(root, "f" * 12, "last", None, (first,)), root, "hpc.errors")
+    return replace(sweep, program="tests.hpc.answers", libraries=())
+
+
 def test_a_record_says_whose_jobs_the_controller_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scheduler, calls = Scheduler(Queue(tmp_path)), list[list[str]]()
 
@@ -42,9 +50,7 @@ def test_a_record_says_whose_jobs_the_controller_is_asked_for(tmp_path: Path, mo
         calls.append(command)
         return scheduler.run(command, **options)
 
-    first = PlainStep(tmp_path, "0" * 12, "a", None, ())
-    sweep = sweep_to(PlainStep(tmp_path, "f" * 12, "last", None, (first,)), tmp_path, "hpc.errors")
-    sweep = replace(sweep, program="tests.hpc.answers", libraries=())
+    sweep = plain_sweep(tmp_path)
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(shutil, "which", lambda name, *_, **__: name)
     submit(sweep, site())
@@ -52,3 +58,39 @@ def test_a_record_says_whose_jobs_the_controller_is_asked_for(tmp_path: Path, mo
     calls.clear()
     assert len(submit(sweep, site()).in_flight) == 2
     assert [command[-1] for command in calls if command[0] == "squeue"] == [f"--user={USER}"]
+
+
+@pytest.mark.parametrize("exclude", ["", "cluster.exclude=n9"])
+def test_nodes_that_failed_are_not_left_out_where_no_others_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], exclude: str
+) -> None:
+    """A partition may consist of them, or a job need all of its nodes. What the user leaves out stays left out."""
+    scheduler, scripts = Scheduler(Queue(tmp_path)), list[str]()
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[bytes]:
+        if command[0] == "sbatch":
+            given = options["input"]
+            assert isinstance(given, bytes)
+            scripts.append(given.decode())
+            if "n1" in excluded(scripts[-1]):
+                refusal = b"Batch job submission failed: Requested node configuration is not available"
+                return subprocess.CompletedProcess(command, 1, b"", refusal)
+        return scheduler.run(command, **options)
+
+    def excluded(script: str) -> str:
+        return "".join(row for row in script.splitlines() if row.startswith("#SBATCH --exclude"))
+
+    sweep = plain_sweep(tmp_path)
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(shutil, "which", lambda name, *_, **__: name)
+    words = [exclude] if exclude else []
+    submit(sweep, site(*words))
+    scheduler.jobs[0].states = ["NODE_FAIL"]
+    scripts.clear()
+    assert len(submit(sweep, site(*words)).new) == 2
+    assert ["n1" in excluded(script) for script in scripts] == [True, False, True, False]
+    assert ["n9" in excluded(script) for script in scripts] == [bool(exclude)] * 4
+    assert "node configuration is not available; so a jobs may take n1, which failed" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "queue").glob("ng-*")} == {
+        record.name for record in Queue(tmp_path).records()
+    }
