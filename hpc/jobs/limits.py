@@ -22,7 +22,7 @@ class NoNodeLeft(ClusterError):
 
 
 def lacks_nodes(message: str) -> bool:
-    """Whether sbatch refused a job with this message because of the nodes that it may take, too few have what it needs."""
+    """Whether sbatch refused a job with this message because too few of the nodes that it may take can run it."""
     return bool(
         re.search(r"configuration (is )?not available|node count specification invalid", message, re.IGNORECASE)
     )

@@ -54,6 +54,7 @@ class Record:
     user: str = ""  # whose job it is, by SLURM's number; "": unknown
     needs: tuple[str, ...] = ()  # identities of the steps that must be done before it may run
     code: str = ""  # the snapshot that it runs
+    cluster: str = ""  # SLURM_CLUSTERS where it was submitted; "": the cluster of that machine
     submission: int = 0  # how many submissions to this root came before; the clocks of login nodes do not tell
 
     def states(self, known: States) -> dict[str, TaskState]:
@@ -167,12 +168,13 @@ class Queue:
     def settle(self, known: States) -> list[Record]:
         """All records, where intents whose jobs SLURM knows are completed, and others are left out.
 
-        Those of this account are completed or removed on the disk, too.
+        Those of this account are completed or removed on the disk, too, if they are of the cluster that was asked.
         """
         settled = []
         for record in self.records():
             if record.job_id is None:
                 is_own = self.batch_folder(record.name).stat().st_uid == os.geteuid()
+                is_own = is_own and record.cluster == scheduler.cluster()
                 tasks = known.get(record.name)
                 if not tasks:
                     if is_own:
@@ -200,6 +202,8 @@ def _record(name: str, values: Any) -> Record:
     for field, text in (("job_id", record.job_id), ("user", record.user or None)):
         if text is not None and not re.fullmatch("[0-9]+", text):
             raise ValueError(f"{field}={text!r} is no number")
+    if not re.fullmatch("[A-Za-z0-9_.,-]*", record.cluster):
+        raise ValueError(f"cluster={record.cluster!r} is no name of one")
     if not record.steps or not len(record.steps) == len(record.labels) == len(record.folders):
         raise ValueError("it has not one label and one folder for every step")
     return record
@@ -237,5 +241,6 @@ def new_record(
         by=os.environ.get("USER") or str(os.getuid()),
         needs=tuple(needs),
         code=code,
+        cluster=scheduler.cluster(),
         submission=submission,
     )

@@ -23,7 +23,14 @@ from hpc.jobs.graph import Batch, Step, batches, identity
 from hpc.jobs.limits import LimitReached, NoNodeLeft, lacks_nodes, largest_array, limit_in
 from hpc.jobs.payload import Payload
 from hpc.jobs.queue import Queue, Record, new_record, states_of
-from hpc.jobs.reconcile import InFlight, failed_nodes, in_flight, stuck, take_out_hopeless
+from hpc.jobs.reconcile import (
+    InFlight,
+    failed_nodes,
+    in_flight,
+    require_nothing_elsewhere,
+    stuck,
+    take_out_hopeless,
+)
 from hpc.jobs.sbatch import advice_on, sbatch, without_job_environment
 from hpc.jobs.script import dependency_of, script_of
 from hpc.jobs.site_check import KIND, MARKER, SiteCheck, passed, site_checks
@@ -56,11 +63,13 @@ def submit(sweep: Sweep, cluster: Cluster, tried: Collection[str] = (), only_che
         sweep.write_configs()
         sweep.write_manifest()
         code = sweep.snapshot()
-        known = states_of(queue.records())
+        on_record = queue.records()
+        known = states_of(on_record)
         records = queue.settle(known)
         steps = sweep.steps
         identities = {identity(step) for step in steps}
         done = {identity(step) for step in steps if step.is_done} | passed(sweep.root)
+        require_nothing_elsewhere(on_record, identities - done)
         waiting = {step: job for step, job in in_flight(queue, records, known).items() if step not in done}
         _cancel(take_out_hopeless(waiting, known, done, identities) + stuck(records, known, identities))
         before = {step: record for step, (record, _) in waiting.items() if step in identities}

@@ -59,6 +59,7 @@ def test_a_broken_record_is_refused(tmp_path: Path) -> None:
         ({"job_id": "7 8"}, "job_id='7 8' is no number"),
         ({"job_id": ""}, "job_id='' is no number"),
         ({"user": "0,alice"}, "user='0,alice' is no number"),
+        ({"cluster": "b; touch pwned"}, "cluster='b; touch pwned' is no name of one"),
         ({"steps": []}, "it has not one label and one folder for every step"),
         ({"folders": []}, "it has not one label and one folder for every step"),
     ],

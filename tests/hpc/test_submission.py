@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from hpc.errors import ClusterError, Unanswered
 from hpc.jobs.graph import identity
 from hpc.jobs.queue import Queue
 from hpc.jobs.submission import missing_steps, submit
 from hpc.jobs.sweep import Sweep
-from tests.hpc.answers import USER, PlainStep, Scheduler
+from tests.hpc.answers import USER, PlainStep, Scheduler, Trouble
 from tests.hpc.conftest import Composed, graph, site, sweep_to
 
 
@@ -94,3 +95,61 @@ def test_nodes_that_failed_are_not_left_out_where_no_others_are(
     assert {path.name for path in (tmp_path / "queue").glob("ng-*")} == {
         record.name for record in Queue(tmp_path).records()
     }
+
+
+def speak_to(clusters: dict[str, Scheduler], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands speak to the one that SLURM_CLUSTERS names."""
+
+    def run(command: list[str], **options: object) -> subprocess.CompletedProcess[bytes]:
+        environment = options["env"]
+        assert isinstance(environment, dict)
+        return clusters[environment.get("SLURM_CLUSTERS", "")].run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(shutil, "which", lambda name, *_, **__: name)
+
+
+def test_what_waits_on_another_cluster_is_not_submitted_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """squeue lists the jobs of the cluster that SLURM_CLUSTERS names. What has ended there may be tried here."""
+    clusters = {name: Scheduler(Queue(tmp_path)) for name in ("", "b")}
+
+    def end(name: str) -> None:
+        for job in clusters[name].jobs:
+            job.states = ["CANCELLED"]
+
+    sweep = plain_sweep(tmp_path)
+    speak_to(clusters, monkeypatch)
+    monkeypatch.setenv("SLURM_CLUSTERS", "b")
+    assert len(submit(sweep, site()).new) == 2
+    monkeypatch.delenv("SLURM_CLUSTERS")
+    with pytest.raises(
+        ClusterError, match=r"waits or runs on b, .*SLURM_CLUSTERS='' .*; set SLURM_CLUSTERS=b to go on"
+    ):
+        submit(sweep, site())
+    end("b")
+    assert len(submit(sweep, site()).new) == 2
+    monkeypatch.setenv("SLURM_CLUSTERS", "b")
+    with pytest.raises(ClusterError, match=r"on the cluster of this machine, .*; unset SLURM_CLUSTERS to go on there"):
+        submit(sweep, site())
+    end("")
+    assert len(submit(sweep, site()).new) == 2
+
+
+def test_an_intent_of_another_cluster_stays_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A submission to it was interrupted. Only it knows whether it has taken the job."""
+    clusters = {name: Scheduler(Queue(tmp_path)) for name in ("", "b")}
+    clusters["b"].troubles = [Trouble.LOST] * 20  # the job is taken, and no answer comes
+
+    sweep = plain_sweep(tmp_path)
+    speak_to(clusters, monkeypatch)
+    monkeypatch.setenv("NEUROGEN_POLL_S", "0.001")
+    monkeypatch.setenv("SLURM_CLUSTERS", "b")
+    with pytest.raises(Unanswered):
+        submit(sweep, site())
+    clusters["b"].troubles = []
+    monkeypatch.delenv("SLURM_CLUSTERS")
+    with pytest.raises(ClusterError, match="waits or runs on b, "):
+        submit(sweep, site())
+    assert [record.job_id for record in Queue(tmp_path).records()] == [None]
+    monkeypatch.setenv("SLURM_CLUSTERS", "b")
+    assert len(submit(sweep, site()).in_flight) == 1
