@@ -76,9 +76,11 @@ class Queue:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Inside, no other submission to this root is at work. Raises ClusterError if this account may not write."""
-        lock = FileLock(self.folder / ".lock", fallback_to_soft=False)  # a soft one outlives a killed process
+        folder = self.folder / "lock"  # not sticky: in a sticky folder nobody takes the lock file of another account
+        lock = FileLock(folder / ".lock", fallback_to_soft=False)  # a soft one outlives a killed process
         try:
             shared_folder(self.folder)
+            folder.mkdir(exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             print(f"  waiting: another submission is at work on {self.folder}", file=sys.stderr, flush=True)

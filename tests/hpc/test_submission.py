@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +20,22 @@ from hpc.jobs.submission import missing_steps, submit
 from hpc.jobs.sweep import Sweep
 from tests.hpc.answers import USER, PlainStep, Scheduler, Trouble
 from tests.hpc.conftest import Composed, graph, site, sweep_to
+
+GROUP = 65534  # of two accounts that share a root
+
+
+@contextmanager
+def account(number: int) -> Iterator[None]:
+    """Inside, this process has the rights of another account, in the group that shares the root."""
+    umask = os.umask(0o002)
+    os.setegid(GROUP)
+    os.seteuid(number)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.umask(umask)
 
 
 @pytest.mark.parametrize(
@@ -153,3 +173,41 @@ def test_an_intent_of_another_cluster_stays_on_record(tmp_path: Path, monkeypatc
     assert [record.job_id for record in Queue(tmp_path).records()] == [None]
     monkeypatch.setenv("SLURM_CLUSTERS", "b")
     assert len(submit(sweep, site()).in_flight) == 1
+
+
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A root that two accounts share, as docs/cluster.md says how, where SLURM is made up."""
+    speak_to({"": Scheduler(Queue(tmp_path))}, monkeypatch)
+    submit(plain_sweep(tmp_path), site())  # imports what an account could not read below /root
+    root = Path(tempfile.mkdtemp())
+    (root / "queue").mkdir()
+    for folder in (root, root / "queue"):
+        os.chown(folder, 0, GROUP)
+        folder.chmod(0o3775)
+    speak_to({"": Scheduler(Queue(root))}, monkeypatch)
+    yield root
+    shutil.rmtree(root)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other accounts for a moment")
+def test_accounts_share_a_root_and_not_what_their_jobs_open(shared: Path) -> None:
+    """The second one submits nothing twice, notes a failure, and can put no link where jobs of the first one write."""
+    sweep, queue = plain_sweep(shared), Queue(shared)
+    with account(4711):
+        assert len(submit(sweep, site()).new) == 2
+    with account(4712):
+        assert (len(submit(sweep, site()).in_flight), submit(sweep, site()).new) == (2, ())
+        first, last = queue.records()
+        queue.write(replace(first, name="ng-of-the-second"))
+        for record in (first, last):
+            batch = queue.batch_folder(record.name)
+            with pytest.raises(PermissionError):
+                (batch / f"{record.job_id}_0_log.out").symlink_to(shared)
+            with pytest.raises(PermissionError):
+                batch.rename(shared / "queue" / "away")
+        queue.cancel_dependants(first.name, 0)
+    with account(4711):
+        assert [bool(queue.cancel_reason(record)) for record in (first, last)] == [False, False]  # it waits for any end
+        assert queue.batch_folder("ng-of-the-second").is_dir()
+        assert queue.settle({}) == queue.records()
