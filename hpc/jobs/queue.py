@@ -71,7 +71,7 @@ class Queue:
     """The records under one root."""
 
     def __init__(self, root: Path) -> None:
-        self.folder = root / "queue"
+        self.folder, self.is_locked = root / "queue", False
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -97,22 +97,25 @@ class Queue:
                 f"the file system of {self.folder} has no locks ({error.strerror}), so two submissions could meet; "
                 "mount it with flock, or set root=FOLDER on another"
             ) from error
+        self.is_locked = True
         try:
             yield
         finally:
+            self.is_locked = False
             lock.release()
 
     def records(self) -> list[Record]:
         """All of them, the oldest first. Raises ClusterError where a record is broken.
 
-        One that vanishes while this reads is none: a submission takes back what the site has refused.
+        One that vanishes while this reads is none: a submission takes back what the site has refused. Under the lock
+        there is no such submission, and a record that cannot be read may be that of a job in flight.
         """
         records = list[Record]()
         for path in self.folder.glob(f"*/{RECORD}"):
             try:
                 records.append(self._read(path))
             except ClusterError:
-                if path.exists():
+                if self.is_locked or path.exists():
                     raise
         return sorted(records, key=lambda record: (record.submission, record.submitted))
 

@@ -30,7 +30,8 @@ def queue_of(root: Path, *records: Record) -> Queue:
 
 
 def test_a_record_that_vanishes_while_others_are_read_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A submission under its lock takes back what the site has refused; readers have no lock."""
+    """A submission under its lock takes back what the site has refused; readers have no lock. A second submission has,
+    and refuses: a file system that shows names late may hide a job in flight."""
     queue, read = queue_of(tmp_path, record("a", "7"), record("b", None)), module.read_json
 
     def read_late(path: Path, *rest: object) -> object:
@@ -40,6 +41,9 @@ def test_a_record_that_vanishes_while_others_are_read_is_none(tmp_path: Path, mo
 
     monkeypatch.setattr(module, "read_json", read_late)
     assert [item.name for item in queue.records()] == ["a"]
+    queue.write(record("b", None))
+    with queue.locked(), pytest.raises(ClusterError, match=r"record.json is broken"):
+        queue.records()
 
 
 def test_a_broken_record_is_refused(tmp_path: Path) -> None:
