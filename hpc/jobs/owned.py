@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -66,8 +67,7 @@ def private_folder(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     _keep_in_place(path.parent)
     _warn_of_parents(path.parent)
-    path.mkdir(mode=0o700, exist_ok=True)
-    return _require_own_folder(path)
+    return _require_own_folder(path, 0o700)
 
 
 def shared_folder(path: Path) -> Path:
@@ -76,17 +76,15 @@ def shared_folder(path: Path) -> Path:
     Whose it is can rename everything. So it belongs to this account, or to whom the folder above belongs. Raises
     ClusterError where it does not, or is a link.
     """
+    path = path.absolute()
     parent = path.parent
     parent.mkdir(parents=True, exist_ok=True)
     _keep_in_place(parent)
     owner = parent.stat().st_uid
     to_do = f"the owner of {parent} (the account {owner}) has to run mkdir {path}; chmod g+ws,+t {path}"
-    if not path.exists() and parent.stat().st_mode & OTHERS_WRITE and owner != os.geteuid():
+    if not os.path.lexists(path) and parent.stat().st_mode & OTHERS_WRITE and owner != os.geteuid():
         raise ClusterError(f"{path} is missing, and whose it is can rename what your jobs write; {to_do}")
-    path.mkdir(exist_ok=True)
-    about = path.lstat()
-    if not stat.S_ISDIR(about.st_mode):
-        raise ClusterError(f"{path} is no folder but a link or a file; remove it, and {AGAIN}")
+    about = _made(path, 0o777)
     if about.st_uid not in (os.geteuid(), owner, 0):
         raise ClusterError(
             f"{path} belongs to the account {about.st_uid}, which can rename what your jobs write there; move it away "
@@ -102,16 +100,22 @@ def own_folder(path: Path) -> Path:
     Raises ClusterError where it is a link, or another account's, or open to others.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.mkdir(mode=0o755, exist_ok=True)
-    return _require_own_folder(path)
+    return _require_own_folder(path, 0o755)
 
 
-def _require_own_folder(path: Path) -> Path:
+def _require_own_folder(path: Path, mode: int) -> Path:
+    _require_own(path, _made(path, mode))
+    return path
+
+
+def _made(path: Path, mode: int) -> os.stat_result:
+    """Make a folder where it is missing, and look at it, not at what a link in its place leads to."""
+    with suppress(FileExistsError):
+        path.mkdir(mode)
     about = path.lstat()
     if not stat.S_ISDIR(about.st_mode):
         raise ClusterError(f"{path} is no folder but a link or a file; remove it, and {AGAIN}")
-    _require_own(path, about)
-    return path
+    return about
 
 
 def _keep_in_place(parent: Path) -> None:

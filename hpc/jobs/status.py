@@ -216,17 +216,8 @@ def _status(step: ManifestStep, records: Sequence[Record], view: QueueView) -> S
             wasted += seconds / 3600 * record.gpus * (attempt.exit_status not in (0, STOPPED) and not is_running)
     newest = records[-1]
     index = view.index(newest, step.identity)
-    job = f"{newest.job_id}_{index}" if newest.is_array else newest.job_id
+    job = newest.job_id or ""
+    if job and newest.is_array:
+        job = f"{job}_{index}"
     log = str(log_path(newest, view.queue.batch_folder(newest.name), index))
-    return StepStatus(
-        step.identity,
-        step.kind,
-        step.label,
-        state,
-        reason,
-        elapsed,
-        gpu_hours,
-        wasted,
-        "" if newest.job_id is None else str(job),
-        log,
-    )
+    return StepStatus(step.identity, step.kind, step.label, state, reason, elapsed, gpu_hours, wasted, job, log)

@@ -159,8 +159,10 @@ def test_who_could_rename_what_jobs_write_is_trusted_or_refused(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("make", [shared_folder, own_folder, private_folder])
-def test_a_link_is_no_folder(tmp_path: Path, make: Callable[[Path], Path]) -> None:
-    (tmp_path / "elsewhere").mkdir()
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_a_link_is_no_folder(tmp_path: Path, make: Callable[[Path], Path], is_broken: bool) -> None:
+    if not is_broken:
+        (tmp_path / "elsewhere").mkdir()
     (tmp_path / "queue").symlink_to("elsewhere")
     with pytest.raises(ClusterError, match="queue is no folder but a link or a file; remove it, and submit again"):
         make(tmp_path / "queue")
