@@ -10,7 +10,6 @@ perhaps half a line, is cut off again when the run goes on.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,15 +23,10 @@ def append_rows(path: Path, rows: Sequence[Metrics]) -> None:
     """Add rows to the file, and wait until they are on the disk. Raises UserError where they cannot be written."""
     with store.writing(path):
         store.make_folder(path.parent)
-        with open(path, "a", encoding="utf-8", opener=_no_link) as file:
+        with open(path, "a", encoding="utf-8", opener=store.not_through_a_link) as file:
             file.write(_lines(rows))
         store.flush(path)
         store.flush(path.parent)
-
-
-def _no_link(path: str, flags: int) -> int:
-    """Open a file, but not through a link: whoever shares a root could let another file grow."""
-    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def write_rows(path: Path, rows: Sequence[Metrics]) -> None:
