@@ -1,4 +1,4 @@
-"""The command `python -m hpc PROGRAM BATCH_FOLDER [INDEX]`, which is hpc.jobs.job.
+"""The command `python -m hpc PROGRAM BATCH_FOLDER INDEX`, which is hpc.jobs.job.
 
 What it prints is a log, so it is UTF-8 whatever the locale.
 """

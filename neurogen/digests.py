@@ -87,7 +87,7 @@ def _known(folder: Path, algorithm: str) -> Known:
     try:
         kept = json.loads(_path(folder, algorithm).read_bytes())
         return dict(zip(kept["names"], zip(kept["marks"], kept["digests"], strict=True), strict=True))
-    except (OSError, ValueError, KeyError):  # UserError, of an account without a home, is a ValueError
+    except (OSError, ValueError, KeyError, RecursionError):  # UserError, of an account without a home, is a ValueError
         return {}
 
 

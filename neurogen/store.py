@@ -108,6 +108,11 @@ def remove_temporaries(folder: Path) -> None:
             path.unlink(missing_ok=True)  # it may have been in such a folder
 
 
+def not_through_a_link(path: str, flags: int) -> int:
+    """An `opener` for files that grow: whoever shares the folder could let another file grow. Raises OSError."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """A file of these bytes, whole or not at all. Raises UserError where it cannot be written.
 
@@ -144,7 +149,7 @@ def read_json(path: Path) -> Any:
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # of lists in lists in lists
         raise UserError(f"{path} cannot be read ({error}); delete the folder {path.parent} to make it again") from error
 
 

@@ -20,22 +20,29 @@ source slurm/env.sh
 
 [[ " $* " == *" fetch=false "* ]] || python -m neurogen.run "$@" stop_after=fetch
 
+# Submit a job, and print its id alone: with SLURM_CLUSTERS sbatch adds the cluster, which --dependency does not take.
+submit() {
+    local job
+    job=$(sbatch --parsable "$@") || return
+    echo "${job%%;*}"
+}
+
 read -r -a options <<< "${NEUROGEN_SBATCH:-}"
 read -r -a stage_options <<< "${NEUROGEN_TUNE_SBATCH:-}"
 after_check=() after_stage_check=""
 if [[ " $* " != *" site_check=false "* ]]; then
-    check=$(sbatch --parsable "${options[@]}" slurm/check.sbatch "$@")
+    check=$(submit "${options[@]}" slurm/check.sbatch "$@")
     stage_check=$check # the stages may run on other nodes
     if [[ ${#stage_options[@]} -gt 0 ]]; then
-        stage_check=$(sbatch --parsable "${options[@]}" "${stage_options[@]}" slurm/check.sbatch "$@")
+        stage_check=$(submit "${options[@]}" "${stage_options[@]}" slurm/check.sbatch "$@")
     fi
     after_check=(--dependency="afterok:$check:$stage_check") after_stage_check=":$stage_check"
     echo "checks $check $stage_check"
 fi
 options+=(--kill-on-invalid-dep=yes) # else dependants of a failed job would wait for ever
 last=$((${NEUROGEN_NETWORK_JOBS:-2} - 1))
-networks=$(sbatch --parsable "${options[@]}" "${after_check[@]}" --array="0-$last" slurm/reference.sbatch "$@")
-tune=$(sbatch --parsable "${options[@]}" "${stage_options[@]}" --dependency="afterok:$networks$after_stage_check" \
+networks=$(submit "${options[@]}" "${after_check[@]}" --array="0-$last" slurm/reference.sbatch "$@")
+tune=$(submit "${options[@]}" "${stage_options[@]}" --dependency="afterok:$networks$after_stage_check" \
     slurm/tune.sbatch "$@")
-table=$(sbatch --parsable "${options[@]}" --dependency="afterok:$tune" slurm/aggregate.sbatch "$@")
+table=$(submit "${options[@]}" --dependency="afterok:$tune" slurm/aggregate.sbatch "$@")
 echo "networks $networks, stages $tune, table $table"

@@ -15,8 +15,11 @@ from threading import Event
 import pytest
 import torch
 
-from neurogen import store
+from neurogen import digests, store
 from neurogen.errors import Interrupted, UserError, advising
+from neurogen.generator.usable import _shards_in
+from neurogen.training.checkpoint import _newest
+from neurogen.training.history import read_rows
 
 STRANGER = 65534  # the number of another account
 
@@ -33,6 +36,24 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
         store.write_file(path, fail)
     assert store.read_json(path) == {"a": 1}
     assert [item.name for item in tmp_path.iterdir()] == ["value.json"]
+
+
+DEEP = "[" * 200_000  # json goes down into it until Python stops it
+
+
+def test_json_that_is_nested_too_deeply_is_broken_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For every reader of files that others may write."""
+    path = tmp_path / "value.json"
+    path.write_text(DEEP, encoding="utf-8")
+    with pytest.raises(UserError, match=f"{path} cannot be read"):
+        store.read_json(path)
+    with pytest.raises(UserError, match=f"{path} is no list of weights"):
+        _shards_in(path)
+    assert list(read_rows(path)) == []
+    monkeypatch.setattr(digests, "_path", lambda *_: path)
+    assert digests._known(tmp_path, "sha256") == {}
+    store.write_tensors(tmp_path / "step-1.safetensors", {"a": torch.zeros(1)}, {"progress": DEEP})
+    assert _newest(tmp_path) is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another account for a moment")

@@ -3,11 +3,13 @@
 in:  the records under a root, and the jobs that accounting is asked about
 out: Answer, at once: squeue and sacct are asked at the same time, and only for a few seconds
 
-The last answer of squeue is kept in root/queue/answer.json. So a status without a controller still knows what ran.
+The last answer of squeue is kept in root/queue, by every account in a file of its own. So a status without a controller
+still knows what ran.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +24,7 @@ from hpc.jobs.queue import Queue, Record, states_of
 from hpc.jobs.scheduler import States, TaskState
 from hpc.types import require_types
 
-FILE = "answer.json"
+FILES = "answer-*.json"
 PATIENCE_S = 5.0  # a user waits for a status; a controller that is well answers in a fraction of this
 
 
@@ -44,8 +46,8 @@ def answer_now(queue: Queue, records: Sequence[Record], ended: Sequence[str]) ->
         try:
             answer = Answer(states_of(records, 1, PATIENCE_S), history.result(), as_of)
         except ClusterError as error:
-            return _kept(queue.folder / FILE, str(error), history.result())
-    _keep(queue.folder / FILE, answer)
+            return _kept(queue.folder, str(error), history.result())
+    _keep(queue.folder / FILES.replace("*", str(os.geteuid())), answer)
     return answer
 
 
@@ -61,9 +63,10 @@ def _keep(path: Path, answer: Answer) -> None:
         return
 
 
-def _kept(path: Path, silence: str, ended: States) -> Answer:
-    """The answer that was kept, if there is one."""
-    if not path.exists():
+def _kept(folder: Path, silence: str, ended: States) -> Answer:
+    """The newest answer that an account has kept, if there is one."""
+    path = max(folder.glob(FILES), key=lambda path: path.stat().st_mtime, default=None)
+    if path is None:
         return Answer({}, ended, None, silence)
 
     def answer(values: Any) -> Answer:

@@ -125,4 +125,4 @@ class AttemptLog:
         """If the process is killed, the time of its file says how long it lived."""
         while not self._ended.wait(HEARTBEAT_S):
             with suppress(OSError):  # a disk that fails now may be there at the next one
-                os.utime(self._path(self.attempt))
+                os.utime(self._path(self.attempt), follow_symlinks=False)

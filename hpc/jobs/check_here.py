@@ -17,6 +17,7 @@ from typing import Any
 from hpc.errors import ClusterError
 from hpc.jobs.cluster import Resources
 from hpc.jobs.inspection import Station, inspect
+from hpc.jobs.owned import own_folder
 from hpc.jobs.site_check import KIND, SiteCheck, versions_here
 from hpc.ranks.placement import Placement
 
@@ -61,7 +62,7 @@ def check_here(
         inputs,
     )
     folder = root.absolute() / KIND / f"job-{job}"
-    folder.mkdir(parents=True, exist_ok=True)
+    own_folder(folder)  # another account may have guessed its name
     start = os.environ.get("SLURM_RESTART_COUNT", "0")
     (folder / f"rank-{start}-{placement.rank}.begun").touch()
     inspect(check, Station(placement, folder, stop, interrupted, program))

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from uuid import uuid4
 
 from hpc.errors import ClusterError, Unwritable
@@ -26,8 +26,14 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or error
-        raise Unwritable(f"cannot write {path} ({reason}); free some space, then the same command goes on") from error
+        reason, to_do = error.strerror or error, "remove it" if error.errno == errno.ELOOP else "free some space"
+        raise Unwritable(f"cannot write {path} ({reason}); {to_do}, then the same command goes on") from error
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """Open a file that grows. Raises Unwritable, also where it is a link: another file would grow."""
+    with writing(path):
+        return open(path, "ab", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -75,6 +81,6 @@ def read_json(path: Path, make: Callable[[Any], Value], advice: str) -> Value:
     """What `make` makes of the values in a file. Raises ClusterError with this advice where it is missing or broken."""
     try:
         return make(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise ClusterError(f"{path} is broken ({reason}); {advice}") from error

@@ -1,6 +1,7 @@
 """What runs on a node: one step of a batch.
 
-    python -m hpc PROGRAM BATCH_FOLDER [INDEX]
+    python -m hpc PROGRAM BATCH_FOLDER sha256=DIGEST       a job; its index is that of SLURM's array
+    python -m hpc PROGRAM BATCH_FOLDER INDEX               a process of one machine
 
 in:  payload.json in the batch's folder, written before the batch was submitted, and the module that knows its steps
 out: the step's result in its own folder; notes of the attempt in the batch's folder; an exit status
@@ -34,7 +35,7 @@ from hpc.jobs.graph import identity
 from hpc.jobs.inspection import Station
 from hpc.jobs.payload import Payload, program_named
 from hpc.jobs.queue import RECORD, Queue
-from hpc.jobs.script import PUT_BACK
+from hpc.jobs.script import DIGEST, PUT_BACK
 from hpc.jobs.site_check import SiteCheck
 from hpc.ranks.distributed import leave, runtime_of_ranks
 from hpc.ranks.placement import Placement
@@ -87,14 +88,18 @@ class Task:
     program: str  # the module that knows the steps
     folder: Path  # of the batch
     index: int  # of the step in it
+    digest: str | None  # of the payload, where the command says it
     placement: Placement
 
     @staticmethod
     def from_command() -> Task:
         """From the words of the command and the variables of the job."""
-        program, folder, *index = sys.argv[1:]
-        number = int(index[0] if index else os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
-        return Task(program, Path(folder), number, Placement.from_environment(os.environ))
+        program, folder, word = sys.argv[1:]
+        placement = Placement.from_environment(os.environ)
+        if word.startswith(DIGEST):
+            index = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+            return Task(program, Path(folder), index, word.removeprefix(DIGEST), placement)
+        return Task(program, Path(folder), int(word), None, placement)
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,7 @@ def main() -> None:
 def run(task: Task, log: AttemptLog, signals: Signals) -> Outcome:
     """Run the step; every rank of the job calls this."""
     try:
-        payload = Payload.read(task.folder)
+        payload = Payload.read(task.folder, task.digest)
         program: Any = program_named(task.program) if payload.check is None else Checking
         step = payload.check or payload.step(program, task.index)
     except (ClusterError, OSError) as error:

@@ -1,7 +1,8 @@
 """How much a site lets a user queue.
 
 in:  what scontrol and sbatch say
-out: the largest array; whether a job was refused only because too many are in the queue
+out: the largest array; whether a job was refused only because too many are in the queue, or because too few nodes are
+     left
 """
 
 from __future__ import annotations
@@ -14,6 +15,17 @@ from hpc.jobs import scheduler
 
 class LimitReached(ClusterError):
     """The site lets this account queue no more jobs now. Every task of an array counts."""
+
+
+class NoNodeLeft(ClusterError):
+    """Without the nodes that are left out, too few have what the job asks for."""
+
+
+def lacks_nodes(message: str) -> bool:
+    """Whether sbatch refused a job with this message because too few of the nodes that it may take can run it."""
+    return bool(
+        re.search(r"configuration (is )?not available|node count specification invalid", message, re.IGNORECASE)
+    )
 
 
 def limit_in(message: str) -> str:

@@ -23,8 +23,10 @@ from threading import Lock
 from typing import IO, Any
 
 from hpc.jobs.attempts import STOPPED
+from hpc.jobs.files import open_to_append
 from hpc.jobs.graph import Step, identity
 from hpc.jobs.local_run import folder_of
+from hpc.jobs.owned import shared_folder
 from hpc.jobs.payload import Payload
 from hpc.jobs.queue import Queue
 from hpc.jobs.sweep import Sweep
@@ -34,8 +36,10 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 def run_locally(sweep: Sweep, num_parallel: int) -> None:
     """Run what is not done. Raises nothing for failed steps, and KeyboardInterrupt if this process is stopped."""
-    folder = folder_of(Queue(sweep.root), sweep.last.key)
-    folder.mkdir(parents=True, exist_ok=True)
+    queue = Queue(sweep.root)
+    folder = folder_of(queue, sweep.last.key)
+    shared_folder(queue.folder)
+    folder.mkdir(exist_ok=True)
     sweep.write_configs()
     sweep.write_manifest()
     steps = {index: step for index, step in enumerate(sweep.steps) if not step.is_done}
@@ -96,7 +100,7 @@ def _progress(num_steps: int) -> Any:
 
 def _run_step(command: list[str], log: Path, step: Step, bar: Any, processes: Processes) -> int:
     bar.write(f"  {step.kind} {step.label}: {log}")
-    with log.open("ab") as file:
+    with open_to_append(log) as file:
         status = processes.run(command, file)
     if status:
         bar.write(f"  {step.kind} {step.label}: failed with status {status}, see {log}", file=sys.stderr)

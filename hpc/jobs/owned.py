@@ -1,15 +1,19 @@
 """What nobody but this account can have written, under a root that other accounts may write into.
 
 in:  files and folders below the root
-out: the content of a file; a folder that is closed to others; ClusterError where somebody else may have been there
+out: the content of a file; folders that others cannot enter, write into or rename; ClusterError where somebody else may
+     have been there
 
-A job does what its files say, with the rights of its account. So these must be the account's own.
+A job does what its files say, with the rights of its account. So these must be the account's own. It also opens files
+whose names others can guess: its log, the probe of a site check. So these lie where nobody else can put a link.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import sys
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -57,16 +61,61 @@ def read_owned(path: Path) -> bytes:
 def private_folder(path: Path) -> Path:
     """The folder, which is made where it is missing and which only this account can enter.
 
-    Raises ClusterError where it is a link, or another account's, or open to others.
+    Says where others could put another folder in place of the one above it. Raises ClusterError where it is a link, or
+    another account's, or open to others.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _keep_in_place(path.parent)
-    path.mkdir(mode=0o700, exist_ok=True)
+    _warn_of_parents(path.parent)
+    return _require_own_folder(path, 0o700)
+
+
+def shared_folder(path: Path) -> Path:
+    """The folder, which is made where it is missing, and in which every account may only rename what is its own.
+
+    Whose it is can rename everything. So it belongs to this account, or to whom the folder above belongs. Raises
+    ClusterError where it does not, or is a link.
+    """
+    path = path.absolute()
+    parent = path.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    _keep_in_place(parent)
+    owner = parent.stat().st_uid
+    to_do = f"the owner of {parent} (the account {owner}) has to run mkdir {path}; chmod g+ws,+t {path}"
+    if not os.path.lexists(path) and parent.stat().st_mode & OTHERS_WRITE and owner != os.geteuid():
+        raise ClusterError(f"{path} is missing, and whose it is can rename what your jobs write; {to_do}")
+    about = _made(path, 0o777)
+    if about.st_uid not in (os.geteuid(), owner, 0):
+        raise ClusterError(
+            f"{path} belongs to the account {about.st_uid}, which can rename what your jobs write there; move it away "
+            f"once its jobs have ended; then {to_do}"
+        )
+    _keep_in_place(path)
+    return path
+
+
+def own_folder(path: Path) -> Path:
+    """The folder, which is made where it is missing, and into which only this account can write, whatever the umask.
+
+    Raises ClusterError where it is a link, or another account's, or open to others.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return _require_own_folder(path, 0o755)
+
+
+def _require_own_folder(path: Path, mode: int) -> Path:
+    _require_own(path, _made(path, mode))
+    return path
+
+
+def _made(path: Path, mode: int) -> os.stat_result:
+    """Make a folder where it is missing, and look at it, not at what a link in its place leads to."""
+    with suppress(FileExistsError):
+        path.mkdir(mode)
     about = path.lstat()
     if not stat.S_ISDIR(about.st_mode):
         raise ClusterError(f"{path} is no folder but a link or a file; remove it, and {AGAIN}")
-    _require_own(path, about)
-    return path
+    return about
 
 
 def _keep_in_place(parent: Path) -> None:
@@ -79,10 +128,27 @@ def _keep_in_place(parent: Path) -> None:
         return
     if about.st_uid != os.geteuid():
         raise ClusterError(
-            f"others may write into {parent}, and replace there the code that your jobs run; its owner has to run "
+            f"others may write into {parent}, and replace there what your jobs run and write; its owner has to run "
             f"chmod +t {parent}"
         )
     parent.chmod(stat.S_IMODE(about.st_mode) | stat.S_ISVTX)
+
+
+def _warn_of_parents(folder: Path) -> None:
+    """Say which folders above let others rename this one, and what lies on the way to it.
+
+    No refusal: a project's folder is often like that, and a user can neither change it nor go elsewhere. Jobs look
+    again whose code they find.
+    """
+    for parent in sorted({*folder.absolute().parents, *folder.resolve().parents}):
+        mode = parent.stat().st_mode
+        if mode & OTHERS_WRITE and not mode & stat.S_ISVTX:
+            print(
+                f"  warning: others may write into {parent}, and put a folder of theirs in place of yours there; its "
+                f"owner should run chmod +t {parent}, or give a root= elsewhere",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def _require_own(path: Path, about: os.stat_result) -> None:

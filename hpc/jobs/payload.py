@@ -4,11 +4,13 @@ in:  the steps of a batch as their program describes them, or a site check
 out: the step that a job runs; ClusterError where somebody else may have written the file
 
 No object travels. The program whose steps these are is named by the job's command, which the scheduler keeps, and not
-by a file. It makes a step of its description, and only steps of its own kinds.
+by a file. It makes a step of its description, and only steps of its own kinds. The command also has the file's sha256:
+another payload of the same account, an older one, is not taken for this one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 from collections.abc import Sequence
@@ -74,8 +76,8 @@ class Payload:
         """That of a site check."""
         return Payload(None, None, check, single_process(zero), max_requeues=0)
 
-    def write(self, folder: Path) -> None:
-        """Into the batch's folder, where only this account may write it."""
+    def write(self, folder: Path) -> str:
+        """Into the batch's folder, where only this account may write it. Returns the file's sha256."""
         check = None if self.check is None else self.check.as_values()
         values = {
             "steps": self.steps,
@@ -84,14 +86,22 @@ class Payload:
             "zero": asdict(self.zero),
             "max_requeues": self.max_requeues,
         }
-        write_owned(folder / FILE, json.dumps(values).encode())
+        content = json.dumps(values).encode()
+        write_owned(folder / FILE, content)
+        return hashlib.sha256(content).hexdigest()
 
     @staticmethod
-    def read(folder: Path) -> Payload:
-        """From the batch's folder. Raises ClusterError where others may have written it, or it is broken."""
+    def read(folder: Path, digest: str | None = None) -> Payload:
+        """From the batch's folder. Raises ClusterError where others may have written it, or it is broken or another.
+
+        `digest` is its sha256; None where the command has none, that of a process of this machine.
+        """
         path = folder / FILE
+        content = read_owned(path)
+        if digest is not None and hashlib.sha256(content).hexdigest() != digest:
+            raise ClusterError(f"{path} is not the file that this job was submitted with; submit again")
         try:
-            values = json.loads(read_owned(path))
+            values = json.loads(content)
             check = None if values["check"] is None else SiteCheck.from_values(values["check"])
             zero = Zero(**values["zero"])
             return Payload(values["steps"], values["runtime"], check, zero, values["max_requeues"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +11,7 @@ from hpc.jobs.graph import Batch, Step, batches, identity
 from hpc.jobs.queue import Queue
 from hpc.jobs.script import script_of
 from hpc.jobs.site_check import KIND, SiteCheck, site_checks
-from hpc.jobs.sweep import Sweep
+from hpc.jobs.sweep import Sweep, code_folder_of
 
 WIDTH = 140
 COLUMNS = ("job", "steps", "after", "nodes", "GPUs", "CPUs", "GB", "minutes", "work")
@@ -77,4 +75,5 @@ def _cells(job: Batch, cluster: Cluster, after: str) -> list[str]:
 
 def _script(job: Batch, sweep: Sweep, cluster: Cluster, dependency: str | None) -> str:
     folder = Queue(sweep.root.absolute()).batch_folder(f"{job.name}-……")
-    return script_of(job, job.name, folder, cluster, dependency, Path("code"), sweep.program, sweep.environment)
+    code = code_folder_of(sweep.root) / "……"
+    return script_of(job, job.name, folder, cluster, dependency, code, sweep.program, sweep.environment, digest="……")

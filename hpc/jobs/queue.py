@@ -3,6 +3,9 @@
 in:  records, each written before its sbatch is called
 out: records with the ids of their jobs
 
+Every account that shares the root may write here. So names and ids are looked at before paths and commands are made of
+them, and only jobs that squeue lists under a record's name are taken out of the queue.
+
 A record without an id is an intent: a submission was interrupted before or after SLURM heard of the job. SLURM is then
 asked for the batch's name, which is unique, and the record is completed or removed.
 """
@@ -11,11 +14,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +29,11 @@ from filelock import FileLock, Timeout
 from hpc.errors import ClusterError
 from hpc.jobs import scheduler
 from hpc.jobs.files import read_json, write_bytes, write_json
+from hpc.jobs.owned import own_folder, shared_folder
 from hpc.jobs.scheduler import States, TaskState
 from hpc.types import require_types
 
 RECORD = "record.json"
-CANCELLED = "cancelled.txt"
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class Record:
     user: str = ""  # whose job it is, by SLURM's number; "": unknown
     needs: tuple[str, ...] = ()  # identities of the steps that must be done before it may run
     code: str = ""  # the snapshot that it runs
+    cluster: str = ""  # SLURM_CLUSTERS where it was submitted; "": the cluster of that machine
     submission: int = 0  # how many submissions to this root came before; the clocks of login nodes do not tell
 
     def states(self, known: States) -> dict[str, TaskState]:
@@ -65,14 +71,16 @@ class Queue:
     """The records under one root."""
 
     def __init__(self, root: Path) -> None:
-        self.folder = root / "queue"
+        self.folder, self.is_locked = root / "queue", False
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Inside, no other submission to this root is at work. Raises ClusterError if this account may not write."""
-        lock = FileLock(self.folder / ".lock", fallback_to_soft=False)  # a soft one outlives a killed process
+        folder = self.folder / "lock"  # not sticky: in a sticky folder nobody takes the lock file of another account
+        lock = FileLock(folder / ".lock", fallback_to_soft=False)  # a soft one outlives a killed process
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            shared_folder(self.folder)
+            folder.mkdir(exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
             print(f"  waiting: another submission is at work on {self.folder}", file=sys.stderr, flush=True)
@@ -89,19 +97,35 @@ class Queue:
                 f"the file system of {self.folder} has no locks ({error.strerror}), so two submissions could meet; "
                 "mount it with flock, or set root=FOLDER on another"
             ) from error
+        self.is_locked = True
         try:
             yield
         finally:
+            self.is_locked = False
             lock.release()
 
     def records(self) -> list[Record]:
-        """All of them, the oldest first. Raises ClusterError where a record is broken."""
-        records = [self._read(path) for path in self.folder.glob(f"*/{RECORD}")]
+        """All of them, the oldest first. Raises ClusterError where a record is broken.
+
+        One that vanishes while this reads is none: a submission takes back what the site has refused. Under the lock
+        there is no such submission, and a record that cannot be read may be that of a job in flight.
+        """
+        records = list[Record]()
+        for path in self.folder.glob(f"*/{RECORD}"):
+            try:
+                records.append(self._read(path))
+            except ClusterError:
+                if self.is_locked or path.exists():
+                    raise
         return sorted(records, key=lambda record: (record.submission, record.submitted))
 
     def batch_folder(self, name: str) -> Path:
         """The folder of a batch: its record, script, payload, logs and attempts."""
         return self.folder / name
+
+    def new_batch_folder(self, name: str) -> Path:
+        """The same, made anew. Jobs open files in it, so only this account can put anything there."""
+        return own_folder(self.batch_folder(name))
 
     def write(self, record: Record) -> None:
         """Add a record, or replace the one with the same name."""
@@ -131,34 +155,62 @@ class Queue:
             failed_batches |= {record.name for record in more}
             dependants += more
         for record in dependants:
-            write_bytes(self.batch_folder(record.name) / CANCELLED, f"needs {step}\n".encode())
-        scheduler.cancel(str(record.job_id) for record in dependants)
+            if not self._cancelled(record).exists():  # what another account noted cannot be replaced
+                write_bytes(self._cancelled(record), f"needs {step}\n".encode())
+        known = states_of(dependants)
+        confirmed = {task.job_id for record in dependants for task in record.states(known).values()}
+        scheduler.cancel(sorted(confirmed))
 
     def cancel_reason(self, record: Record) -> str:
         """What `cancel_dependants` noted; empty where it noted nothing."""
-        path = self.batch_folder(record.name) / CANCELLED
+        path = self._cancelled(record)
         return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
-    def settle(self, known: States) -> None:
-        """Complete the intents whose jobs SLURM knows; remove the others."""
+    def _cancelled(self, record: Record) -> Path:
+        """The note why a batch was cancelled: not in its folder, into which only its own account may write."""
+        return self.folder / f"{record.name}.cancelled"
+
+    def settle(self, known: States) -> list[Record]:
+        """All records, where intents whose jobs SLURM knows are completed, and others are left out.
+
+        Those of this account are completed or removed on the disk, too, if they are of the cluster that was asked.
+        """
+        settled = []
         for record in self.records():
             if record.job_id is None:
+                is_own = self.batch_folder(record.name).stat().st_uid == os.geteuid()
+                is_own = is_own and record.cluster == scheduler.cluster()
                 tasks = known.get(record.name)
-                if tasks:
-                    job_id = tasks[-1].job_id
-                    self.write(replace(record, job_id=job_id, user=scheduler.user_of(job_id)))
-                else:
-                    self.forget(record)
+                if not tasks:
+                    if is_own:
+                        self.forget(record)
+                    continue
+                job_id = tasks[-1].job_id
+                record = replace(record, job_id=job_id, user=scheduler.user_of(job_id))
+                if is_own:
+                    self.write(record)
+            settled.append(record)
+        return settled
 
     @staticmethod
     def _read(path: Path) -> Record:
-        return read_json(path, _record, f"end the job {path.parent.name} if squeue shows it, and delete its folder")
+        name = path.parent.name
+        return read_json(path, partial(_record, name), f"end the job {name} if squeue shows it, and delete its folder")
 
 
-def _record(values: Any) -> Record:
+def _record(name: str, values: Any) -> Record:
     lists = ("steps", "labels", "folders", "after", "needs")
     record = Record(**(values | {name: tuple(values[name]) for name in lists if name in values}))
     require_types(record)
+    if record.name != name:
+        raise ValueError(f"name={record.name!r} is not that of its folder")
+    for field, text in (("job_id", record.job_id), ("user", record.user or None)):
+        if text is not None and not re.fullmatch("[0-9]+", text):
+            raise ValueError(f"{field}={text!r} is no number")
+    if not re.fullmatch("[A-Za-z0-9_.,-]*", record.cluster):
+        raise ValueError(f"cluster={record.cluster!r} is no name of one")
+    if not record.steps or not len(record.steps) == len(record.labels) == len(record.folders):
+        raise ValueError("it has not one label and one folder for every step")
     return record
 
 
@@ -194,5 +246,6 @@ def new_record(
         by=os.environ.get("USER") or str(os.getuid()),
         needs=tuple(needs),
         code=code,
+        cluster=scheduler.cluster(),
         submission=submission,
     )

@@ -9,12 +9,33 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 
+from hpc.errors import ClusterError
 from hpc.jobs import scheduler
 from hpc.jobs.attempts import STOPPED, attempts_of
-from hpc.jobs.queue import Queue, Record
+from hpc.jobs.queue import Queue, Record, states_of
 
 REMEMBERED_S = 24 * 3600.0  # a node that failed earlier may be well again
 InFlight = dict[str, tuple[Record, int]]  # by step identity: the job that waits or runs for it, and its index there
+
+
+def require_nothing_elsewhere(records: Sequence[Record], missing: Collection[str]) -> None:
+    """Raises ClusterError where a job of one of these steps waits or runs on another cluster than the one meant now.
+
+    squeue does not list it here, so its step would be done twice.
+    """
+    here = scheduler.cluster()
+    elsewhere = [record for record in records if record.cluster != here and set(record.steps) & set(missing)]
+    for name in sorted({record.cluster for record in elsewhere}):
+        there = [record for record in elsewhere if record.cluster == name]
+        with scheduler.speaking_of(name):
+            known = states_of(there)
+        for record in there:
+            if any(task.may_go_on for task in known.get(record.name, [])):
+                to_do = f"set SLURM_CLUSTERS={name}" if name else "unset SLURM_CLUSTERS"
+                raise ClusterError(
+                    f"the job {record.name} waits or runs on {name or 'the cluster of this machine'}, and "
+                    f"SLURM_CLUSTERS={here!r} speaks of another; {to_do} to go on there, or cancel it there"
+                )
 
 
 def in_flight(queue: Queue, records: Sequence[Record], known: scheduler.States) -> InFlight:

@@ -4,7 +4,9 @@ in:  a script, and the name of its job
 out: the job's id, or an error that tells what to change
 
 An answer may be ambiguous: after a time-out the job may be in the queue or not. Then SLURM is asked for the name before
-the script is submitted again, and once more afterwards: a controller that stood still may take the first one late.
+the script is submitted again, and once more afterwards: a controller that stood still may take the first one late. For
+the same reason a refusal counts only of the first request: what refuses a later one may be the first, which fills a
+limit.
 """
 
 from __future__ import annotations
@@ -37,7 +39,14 @@ def sbatch(script: bytes, name: str, user: str = "") -> str:
         if was_sent and (job_id := _only_job(name, user)):
             return job_id
         is_again, was_sent = was_sent, True
-        text = scheduler.ask_once(["sbatch", "--parsable"], given=script)
+        try:
+            text = scheduler.ask_once(["sbatch", "--parsable"], given=script)
+        except Unanswered:
+            raise
+        except ClusterError as error:
+            if not is_again:
+                raise
+            raise Unanswered(f"{error}; an earlier request may have been taken") from error
         job_id = (_only_job(name, user) if is_again else None) or id_in(text) or _only_job(name, user)
         if job_id is None:
             raise Unanswered(f"sbatch answered without a job's id: {' '.join(text.split())[:200] or 'nothing'}")

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tenacity import (
@@ -87,6 +88,25 @@ class TaskState:
 States = dict[str, list[TaskState]]  # by the job's name
 
 
+def cluster() -> str:
+    """Which cluster SLURM's commands speak of, as SLURM_CLUSTERS says it; "": that of this machine."""
+    return os.environ.get("SLURM_CLUSTERS", "")
+
+
+@contextmanager
+def speaking_of(name: str) -> Iterator[None]:
+    """Inside, SLURM's commands speak of the cluster for which `cluster` has given this name."""
+    before = os.environ.pop("SLURM_CLUSTERS", None)
+    if name:
+        os.environ["SLURM_CLUSTERS"] = name
+    try:
+        yield
+    finally:
+        os.environ.pop("SLURM_CLUSTERS", None)
+        if before is not None:
+            os.environ["SLURM_CLUSTERS"] = before
+
+
 def require_slurm() -> None:
     """Raises ClusterError if jobs cannot be submitted from this machine."""
     if shutil.which("sbatch") is None:
@@ -153,8 +173,8 @@ def history(job_ids: Iterable[str], patience_s: float = LONGEST_ANSWER_S) -> Sta
         return {}
     columns = "JobID,State,ElapsedRaw,AllocTRES,NodeList,JobName"  # SLURM reuses ids, so jobs are told apart by name
     command = ["sacct", "--noheader", "--parsable2", "--allocations", "--duplicates", f"--format={columns}"]
-    if clusters := os.environ.get("SLURM_CLUSTERS"):  # which sacct alone does not read
-        command.append(f"--clusters={clusters}")
+    if cluster():  # which sacct alone does not read
+        command.append(f"--clusters={cluster()}")
     lines: list[str] = []
     try:
         for some in _parts(ids):
@@ -196,7 +216,7 @@ def cancel(job_ids: Iterable[str]) -> list[str]:
     ids, refused = list(job_ids), list[str]()
     for some in _parts(ids):
         try:
-            ask(["scancel", *some])
+            ask(["scancel", "--", *some])
         except Unanswered:
             raise
         except ClusterError as error:

@@ -23,6 +23,7 @@ OF_OTHER_RANKS = (
     *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
     *("TORCHELASTIC_USE_AGENT_STORE", "OMPI_COMM_WORLD_LOCAL_RANK"),
 )
+DIGEST = "sha256="  # how the word of a job's command begins that says which payload is the job's
 PUT_BACK = 75  # the exit status of a step that ran out of time where there is no scontrol (EX_TEMPFAIL)
 PUTTING_BACK = f"""\
 status=$?
@@ -62,10 +63,12 @@ def script_of(
     code: Path,
     program: str,
     environment: Mapping[str, str],
+    digest: str,
 ) -> str:
     """The script that runs a batch from its folder, with the snapshot `code` and these variables.
 
-    `program` is the module that knows the steps. Raises ClusterError for a folder that SLURM would not take as it is.
+    `program` is the module that knows the steps, `digest` the sha256 of the batch's payload. Raises ClusterError for a
+    folder that SLURM or Python would not take as it is.
     """
     from submitit.slurm.slurm import _make_sbatch_string
 
@@ -74,6 +77,12 @@ def script_of(
             f"root={str(folder.parent.parent)!r} has a sign that SLURM reads as something else (%, a backslash, a line "
             "break or another control character); give a folder without it"
         )
+    for place in (code, Path.cwd()):
+        if os.pathsep in str(place):  # jobs would import from two other folders; the first may be anybody's
+            raise ClusterError(
+                f"{place} has a {os.pathsep}, at which PYTHONPATH is divided; give root= a folder without it, and "
+                "submit from one"
+            )
     resources = cluster.resources(batch.kind)
     gpus = ":".join([*filter(None, [cluster.gpu_type]), str(resources.gpus_per_node)])
     has_gpus, is_gres = resources.gpus_per_node > 0, cluster.gpu_option == GpuOption.GRES
@@ -83,7 +92,7 @@ def script_of(
     if cluster.kill_on_invalid_dep and dependency:
         additional["kill-on-invalid-dep"] = "yes"
     text: str = _make_sbatch_string(
-        command=_command(batch, program, folder, cluster),
+        command=_command(batch, program, folder, cluster, digest),
         use_srun=batch.kind != site_check.KIND,
         folder=folder,
         job_name=name,
@@ -113,9 +122,10 @@ def script_of(
     return text
 
 
-def _command(batch: Batch, program: str, folder: Path, cluster: Cluster) -> str:
+def _command(batch: Batch, program: str, folder: Path, cluster: Cluster, digest: str) -> str:
     """What runs on every node, as words of a shell: Python, in a container where the site's config names one."""
-    words = shlex.join([cluster.python or sys.executable, "-P", "-u", "-m", "hpc", program, str(folder)])
+    python = [cluster.python or sys.executable, "-P", "-u", "-m", "hpc"]
+    words = shlex.join([*python, program, str(folder), f"{DIGEST}{digest}"])
     command = f"{cluster.container} {words}" if cluster.container else words
     return f"{_inspecting(folder, cluster)} {command}" if batch.kind == site_check.KIND else command
 
@@ -146,6 +156,19 @@ def _inspecting(folder: Path, cluster: Cluster) -> str:
     return shlex.join([*srun, "sh", "-c", BEFORE_PYTHON, str(folder.parent.parent), str(folder)])
 
 
+# Whoever may write into a folder above the root can have put another in its place since the job was submitted. A node
+# that does not see the folder is not judged here.
+WHOSE_CODE = """\
+case $(stat -c %u:%a -- {folder} 2> /dev/null) in
+"" | $EUID:700 | $EUID:2700) ;;
+*)
+    echo "error: ${{SLURMD_NODENAME:-$(hostname)}}: "{folder}" is not the folder that only this account may enter; \
+submit again, and see who may write into the folders above it" >&2
+    exit 1
+    ;;
+esac"""
+
+
 def _setup(cluster: Cluster, resources: Resources, code: Path, environment: Mapping[str, str]) -> list[str]:
     """Lines of shell before the step."""
     variables = {**environment, **cluster.environment}
@@ -154,8 +177,9 @@ def _setup(cluster: Cluster, resources: Resources, code: Path, environment: Mapp
         "export SLURM_EXPORT_ENV=ALL",  # with --export=NONE srun would start the ranks without what follows
         *cluster.setup,
         *(f"export {key}={shlex.quote(str(value))}" for key, value in variables.items()),
+        WHOSE_CODE.format(folder=shlex.quote(str(code.parent))),
         # the snapshot first, then what was importable where the sweep was submitted
-        f"export PYTHONPATH={shlex.quote(str(code))}:{shlex.quote(os.getcwd())}:$PYTHONPATH",
+        f"export PYTHONPATH={shlex.quote(str(code))}:{shlex.quote(os.getcwd())}${{PYTHONPATH:+:$PYTHONPATH}}",
         f"export OMP_NUM_THREADS={resources.cpus_per_task}",
         "export PYTHONUTF8=1",  # names of files are what they were where the sweep was submitted
         "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",  # since SLURM 22.05 srun does not inherit it

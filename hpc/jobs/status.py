@@ -169,7 +169,7 @@ def _answer_on(steps: Sequence[ManifestStep], by_step: dict[str, list[Record]], 
     if not of_steps:
         return Answer({}, {}, time.time())
     records = {record.name: record for records in of_steps for record in records}
-    return answer_now(queue, list(records.values()), [str(records[-1].job_id) for records in of_steps])
+    return answer_now(queue, list(records.values()), [records[-1].job_id for records in of_steps if records[-1].job_id])
 
 
 def _with_causes(steps: Sequence[ManifestStep], states: Sequence[StepStatus]) -> list[StepStatus]:
@@ -216,6 +216,8 @@ def _status(step: ManifestStep, records: Sequence[Record], view: QueueView) -> S
             wasted += seconds / 3600 * record.gpus * (attempt.exit_status not in (0, STOPPED) and not is_running)
     newest = records[-1]
     index = view.index(newest, step.identity)
-    job = f"{newest.job_id}_{index}" if newest.is_array else str(newest.job_id)
+    job = newest.job_id or ""
+    if job and newest.is_array:
+        job = f"{job}_{index}"
     log = str(log_path(newest, view.queue.batch_folder(newest.name), index))
     return StepStatus(step.identity, step.kind, step.label, state, reason, elapsed, gpu_hours, wasted, job, log)

@@ -20,10 +20,17 @@ from hpc.jobs.attempts import RESERVE, RESERVED_BYTES
 from hpc.jobs.cluster import Cluster
 from hpc.jobs.files import write_bytes
 from hpc.jobs.graph import Batch, Step, batches, identity
-from hpc.jobs.limits import LimitReached, largest_array, limit_in
+from hpc.jobs.limits import LimitReached, NoNodeLeft, lacks_nodes, largest_array, limit_in
 from hpc.jobs.payload import Payload
 from hpc.jobs.queue import Queue, Record, new_record, states_of
-from hpc.jobs.reconcile import InFlight, failed_nodes, in_flight, stuck, take_out_hopeless
+from hpc.jobs.reconcile import (
+    InFlight,
+    failed_nodes,
+    in_flight,
+    require_nothing_elsewhere,
+    stuck,
+    take_out_hopeless,
+)
 from hpc.jobs.sbatch import advice_on, sbatch, without_job_environment
 from hpc.jobs.script import dependency_of, script_of
 from hpc.jobs.site_check import KIND, MARKER, SiteCheck, passed, site_checks
@@ -56,12 +63,13 @@ def submit(sweep: Sweep, cluster: Cluster, tried: Collection[str] = (), only_che
         sweep.write_configs()
         sweep.write_manifest()
         code = sweep.snapshot()
-        known = states_of(queue.records())
-        queue.settle(known)
-        records = queue.records()
+        on_record = queue.records()
+        known = states_of(on_record)
+        records = queue.settle(known)
         steps = sweep.steps
         identities = {identity(step) for step in steps}
         done = {identity(step) for step in steps if step.is_done} | passed(sweep.root)
+        require_nothing_elsewhere(on_record, identities - done)
         waiting = {step: job for step, job in in_flight(queue, records, known).items() if step not in done}
         _cancel(take_out_hopeless(waiting, known, done, identities) + stuck(records, known, identities))
         before = {step: record for step, (record, _) in waiting.items() if step in identities}
@@ -174,6 +182,16 @@ class _Submission:
             self.add_what_fits(Batch(batch.steps[middle:]))
 
     def add(self, batch: Batch, needs: Sequence[Step], dependency: str) -> None:
+        """Add a batch that leaves out the nodes that failed, where enough others have what it asks for."""
+        try:
+            self._add(batch, needs, dependency, self.bad_nodes)
+        except NoNodeLeft as error:
+            print(
+                f"  {error}; so {batch.kind} jobs may take {', '.join(self.bad_nodes)}, which failed", file=sys.stderr
+            )
+            self._add(batch, needs, dependency, [])
+
+    def _add(self, batch: Batch, needs: Sequence[Step], dependency: str, left_out: Sequence[str]) -> None:
         """Write what the job needs, then call sbatch. Its record is removed only if the site refuses the job.
 
         Every job also waits for the checks, which must end well; they do not wait for each other.
@@ -183,9 +201,8 @@ class _Submission:
         needed = [identity(step) for step in needs if identity(step) in self.waiting]
         depends_on = [self.waiting[step] for step in [*waited_for, *needed]]
         name = f"{batch.name}-{uuid.uuid4().hex[:6]}"
-        folder = self.queue.batch_folder(name)
-        folder.mkdir(parents=True)
-        cluster, first = self.cluster.without(self.bad_nodes), batch.steps[0]
+        folder = self.queue.new_batch_folder(name)
+        cluster, first = self.cluster.without(left_out), batch.steps[0]
         if isinstance(first, SiteCheck):
             cluster = cluster.asking(KIND, first.resources)
         resources = cluster.resources(batch.kind)
@@ -199,11 +216,12 @@ class _Submission:
             code=self.code.name,
             submission=self.number,
         )
-        self._payload(batch).write(folder)
+        digest = self._payload(batch).write(folder)
         if batch.kind == KIND:
             write_bytes(folder / RESERVE, bytes(RESERVED_BYTES))
         awaited = self._dependency(waited_for, needed, dependency)
-        text = script_of(batch, name, folder, cluster, awaited, self.code, self.sweep.program, self.sweep.environment)
+        program, environment = self.sweep.program, self.sweep.environment
+        text = script_of(batch, name, folder, cluster, awaited, self.code, program, environment, digest)
         script = os.fsencode(text)  # a shell takes paths as the bytes that they are
         write_bytes(folder / "job.sh", script)
         self.queue.write(record)
@@ -256,6 +274,9 @@ class _Submission:
             raise Unanswered(f"{error}; run again later: what was submitted is found, nothing is lost") from error
         except ClusterError as error:
             self.queue.forget(record)
+            if cluster.exclude != self.cluster.exclude and lacks_nodes(str(error)):
+                shutil.rmtree(self.queue.batch_folder(record.name))
+                raise NoNodeLeft(str(error)) from error
             if limit := limit_in(str(error)):
                 shutil.rmtree(self.queue.batch_folder(record.name))
                 raise LimitReached(limit) from error

@@ -2,14 +2,17 @@
 
 in:  a submitted sweep, of which the site may have taken only a part
 out: lines about what changes; the rest is submitted as soon as the site takes it
+
+A controller that does not answer for a while ends nothing: the next look at the queue asks it again.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 
-from hpc.errors import ClusterError
+from hpc.errors import ClusterError, Unanswered
 from hpc.jobs import scheduler
 from hpc.jobs.cluster import Cluster
 from hpc.jobs.site_check import KIND
@@ -32,13 +35,21 @@ def wait_until_over(sweep: Sweep, cluster: Cluster, submitted: Submitted) -> Non
                 refuse(failed)
             failed = failed_checks(overview)
             if not overview.is_over and not overview.silence:
-                scheduler.cancel(overview.stuck)  # else they, and the last step behind them, would wait for ever
+                _cancel_stuck(overview)
             if overview.line() != before:
                 before = overview.line()
                 print(f"  {before}", flush=True)
                 waves.go_on(overview)
         if overview.steps[-1].state == State.DONE or not waves.go_on(overview):
             return
+
+
+def _cancel_stuck(overview: Overview) -> None:
+    """Take out of the queue what would wait for ever, and the last step behind it with it."""
+    try:
+        scheduler.cancel(overview.stuck)
+    except Unanswered as error:
+        print(f"  {error}; asking again", file=sys.stderr, flush=True)
 
 
 def failed_checks(overview: Overview) -> list[StepStatus]:
@@ -68,9 +79,13 @@ class Waves:
         """Submit what the site takes now. Returns whether there is something to wait for."""
         if not self.is_needed or overview.silence:
             return self.is_needed
-        submitted = submit(self.sweep, self.cluster, self.tried)
+        try:
+            submitted = submit(self.sweep, self.cluster, self.tried)
+        except Unanswered as error:
+            print(f"  {error}; asking again", file=sys.stderr, flush=True)
+            return True
         new = {step for record in submitted.new for step in record.steps}
-        self.tried |= new
+        self.tried |= new | set(submitted.in_flight)  # of a submission that broke off, too
         if new:
             print(f"  {len(new)} more steps submitted", flush=True)
         elif submitted.refusal:  # by now the jobs in its way are those of other sweeps

@@ -80,7 +80,7 @@ def read_parquet(content: bytes, text: TextConfig, where: str) -> tuple[Values, 
         values = {name: table[name].to_pylist() for name in table.column_names}
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{where} is no readable parquet table ({one_line(error)})") from error
-    return values, _class_names(file.schema_arrow.metadata or {}, text.label)
+    return values, _class_names(file.schema_arrow.metadata or {}, text.label, where)
 
 
 def class_names_in(path: Path, label: str) -> tuple[str, ...] | None:
@@ -89,7 +89,7 @@ def class_names_in(path: Path, label: str) -> tuple[str, ...] | None:
     from pyarrow import parquet
 
     try:
-        return _class_names(parquet.read_schema(path).metadata or {}, label)
+        return _class_names(parquet.read_schema(path).metadata or {}, label, str(path))
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path} is no readable parquet table ({one_line(error)})") from error
 
@@ -136,9 +136,15 @@ def _columns_of_objects(objects: Any, text: TextConfig, where: str) -> Values:
     return {name: [row.get(name) for row in objects] for name in (*text.columns, text.label)}
 
 
-def _class_names(metadata: dict[bytes, bytes], label: str) -> tuple[str, ...] | None:
-    """The names in a ClassLabel of `datasets`, which notes the features of a table in its schema."""
-    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    feature = features.get(label)
-    names = feature.get("names") if isinstance(feature, dict) else None
-    return None if names is None else tuple(names)
+def _class_names(metadata: dict[bytes, bytes], label: str, where: str) -> tuple[str, ...] | None:
+    """The names in a ClassLabel of `datasets`, which notes the features of a table in its schema.
+
+    Raises UserError where that note is broken.
+    """
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        feature = features.get(label)
+        names = feature.get("names") if isinstance(feature, dict) else None
+        return None if names is None else tuple(names)
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise UserError(f"{where} has broken notes of its features ({one_line(error)}); save it again") from error

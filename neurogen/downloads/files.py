@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from neurogen import store
 from neurogen.downloads.network import cause_of
 from neurogen.downloads.source import Advance
 from neurogen.errors import UserError
@@ -125,7 +126,7 @@ class RemoteFile:
         size = self.num_bytes if self.num_bytes is not None else self._size_at(address)
         if size is None or self.num_here > size:
             self.part.unlink(missing_ok=True)
-        self.part.touch()
+        self._open_part().close()
         failures = 0
         while self.num_here != size:
             begun = self.num_here
@@ -142,6 +143,10 @@ class RemoteFile:
             self.part.unlink()
             raise ValueError(f"sent {came}, which is not {self.path.name} as it was published (digest)")
 
+    def _open_part(self) -> BinaryIO:
+        """The part, to be appended to; it is made where it is missing. Raises OSError, also where it is a link."""
+        return open(self.part, "ab", opener=store.not_through_a_link)
+
     def _stream(self, address: str, begun: int, size: int | None, advance: Advance) -> None:
         """Append the bytes from `begun` on to the part; all of them where the server knows no ranges.
 
@@ -152,7 +157,7 @@ class RemoteFile:
         headers = {**self.headers(), "Accept-Encoding": "identity"} | ({"Range": f"bytes={begun}-"} if begun else {})
         with (
             get_session().stream("GET", address, headers=headers, timeout=TIMEOUT_S) as response,
-            self.part.open("ab") as file,
+            self._open_part() as file,
         ):
             hf_raise_for_status(response)
             if begun and response.status_code != PARTIAL_CONTENT:

@@ -100,7 +100,7 @@ def _shards_in(index: Path) -> set[str]:
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         strange = sorted(name for name in names if not SHARD.fullmatch(name))
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{index} is no list of weights ({one_line(error)}); copy it again") from error
     if strange:
         raise UserError(f"{index} names {strange[0]!r}, which is no part of a model in its folder; copy it again")

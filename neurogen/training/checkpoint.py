@@ -177,7 +177,7 @@ def _is_intact(path: Path, may_be_gone: bool) -> bool:
     """Whether a checkpoint can be read; says so where not. Raises FileNotFoundError unless it may be gone."""
     try:
         _read(path)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, FileNotFoundError) and not may_be_gone:
             raise
         print(f"  warning: checkpoint {path} is broken ({error}); trying the one before", flush=True)

@@ -23,7 +23,7 @@ def append_rows(path: Path, rows: Sequence[Metrics]) -> None:
     """Add rows to the file, and wait until they are on the disk. Raises UserError where they cannot be written."""
     with store.writing(path):
         store.make_folder(path.parent)
-        with path.open("a", encoding="utf-8") as file:
+        with open(path, "a", encoding="utf-8", opener=store.not_through_a_link) as file:
             file.write(_lines(rows))
         store.flush(path)
         store.flush(path.parent)
@@ -41,7 +41,7 @@ def read_rows(path: Path) -> Iterator[Metrics]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             yield json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 import subprocess
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from neurogen.data.tables import FileName, files_read, read_columns, split_files
 from neurogen.errors import UserError
@@ -31,6 +34,15 @@ def read(path: Path, content: bytes) -> dict[str, list[Any]]:
     """The columns of a file with this content."""
     path.write_bytes(content)
     return read_columns(path, TEXT)[0]
+
+
+def noted(features: bytes) -> bytes:
+    """A parquet table with this in place of what `datasets` notes of its columns."""
+    buffer = io.BytesIO()
+    parquet.write_table(
+        pyarrow.table(pandas.DataFrame(ROWS)).replace_schema_metadata({b"huggingface": features}), buffer
+    )
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -102,6 +114,8 @@ def test_no_column_is_converted_for_its_name(tmp_path: Path, key: str) -> None:
         ("a.csv.bz2", bz2.compress(CSV.encode())[:-9], "is no readable .csv.bz2 file"),
         ("a.csv.xz", b"\xfd7zXZ\0 broken", "is no readable .csv.xz file"),
         ("a.parquet", pandas.DataFrame(ROWS).to_parquet()[:-9], "is no readable parquet table"),
+        ("a.parquet", noted(b"["), "has broken notes of its features"),
+        ("a.parquet", noted(b"[" * 200_000), "has broken notes of its features"),
         ("a.jsonl", LINES.encode() + b"not JSON\n", "line 4: this is no JSON object"),
         ("a.jsonl", LINES.encode() + b"[1]\n", "sample 4 is [1]; every sample must be an object"),
         ("a.jsonl", LINES.encode() + b'{"text": "a", "text": "b"}\n', "an object has a key twice"),

@@ -83,6 +83,18 @@ def test_data_that_are_there_are_read_without_writing_beside_them(experiment: Co
     assert {path: path.stat().st_mtime_ns for path in (folder, *folder.iterdir())} == times
 
 
+def test_a_download_does_not_grow_through_a_link(web: Web, experiment: Composed, tmp_path: Path) -> None:
+    """Whoever shares the folder of the data can put one in the place of the part."""
+    config, victim = config_of(experiment, "svhn", tmp_path), tmp_path / "victim"
+    victim.write_text("before")
+    (tmp_path / "data").mkdir()
+    for name in ("train_32x32.mat", "test_32x32.mat"):
+        (tmp_path / "data" / f"{name}.part").symlink_to(victim)
+    with pytest.raises(UserError, match="symbolic links"):
+        fetch([PublishedSource(config)])
+    assert victim.read_text() == "before"
+
+
 def test_too_little_space_is_said_before_anything_is_downloaded(web: Web, experiment: Composed, tmp_path: Path) -> None:
     web.sizes["/svhn/train_32x32.mat"] = 10**16
     sources = [PublishedSource(config_of(experiment, name, tmp_path)) for name in ("mnist", "svhn")]

@@ -74,7 +74,7 @@ OF_QUEUES: dict[str, tuple[str, Load]] = {
     "record": ("queue/batch/record.json", lambda path: Queue(path.parents[2]).records()),
     "attempt": ("queue/batch/attempt-0-*.json", lambda path: attempts_of(path.parent, 0)),
     "payload": ("queue/batch/payload.json", lambda path: Payload.read(path.parent).step(program, 0)),
-    "answer": ("queue/answer.json", lambda path: _kept(path, "silence", {})),
+    "answer": ("queue/answer-0.json", lambda path: _kept(path.parent, "silence", {})),
     "report": ("check/report.json", lambda path: Report.read(path.parent)),
     "manifest": ("sweeps/*/manifest.json", lambda path: Manifest.read(path.parent)),
 }
@@ -90,7 +90,7 @@ def queue_in(root: Path, experiment: Composed) -> None:
     Payload.of(sweep, [last], max_requeues=1).write(batch)
     log = AttemptLog(batch, 0)
     log.end(replace(log.attempt, ended=time.time(), exit_status=0))
-    _keep(root / "queue" / "answer.json", Answer({"a": [TaskState("7", None, "RUNNING", "", 5)]}, {}, time.time()))
+    _keep(root / "queue" / "answer-0.json", Answer({"a": [TaskState("7", None, "RUNNING", "", 5)]}, {}, time.time()))
     rank = RankReport(0, "n1", CheckPhase.over, {"torch": "2"}, (Gpu("H100", 80.0, "u"),), {"root": 0.1})
     Report("1-node", time.time(), "", [rank]).write(root / "check")
     sweep.write_manifest()

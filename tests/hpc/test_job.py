@@ -76,7 +76,7 @@ def test_a_local_step_inside_of_an_allocation_has_no_dependants(
     ("said", "status", "message", "cancelled"),
     [
         (SILENCE, 130, r"out of time, maybe back in the queue \(.*Socket timed out", []),  # they may wait for it
-        ("Requeue is disabled", 124, "out of time, and not put back into the queue: .*disabled", ["8"]),
+        ("Requeue is disabled", 124, "out of time, and not put back into the queue: .*disabled", ["--", "8"]),
     ],
 )
 def test_dependants_are_cancelled_unless_the_job_may_be_back_in_the_queue(
@@ -85,9 +85,10 @@ def test_dependants_are_cancelled_unless_the_job_may_be_back_in_the_queue(
     folder = tmp_path / "queue" / "a"
     folder.mkdir(parents=True)
     _, job = commands(tmp_path, f'echo "{said}" >&2; exit 1')
-    scancel = tmp_path / "bin" / "scancel"
-    scancel.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/cancelled\n')
-    scancel.chmod(0o755)
+    squeue = "for job in '7|a' '8|b'; do echo \"${job%|*}|N/A|PENDING|0:00|Dependency||${job#*|}\"; done"
+    for name, script in (("scancel", f'echo "$@" >> {tmp_path}/cancelled'), ("squeue", squeue)):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
     steps = [("a", "", tmp_path)], [("b", "", tmp_path)]
     queue = Queue(tmp_path)
     queue.write(dataclasses.replace(new_record("a", "reference", steps[0]), job_id="7"))

@@ -12,10 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from hpc.errors import ClusterError
+from hpc.errors import ClusterError, Unwritable
 from hpc.jobs.attempts import attempts_of
-from hpc.jobs.owned import private_folder, read_owned, write_owned
+from hpc.jobs.files import open_to_append
+from hpc.jobs.owned import own_folder, private_folder, read_owned, shared_folder, write_owned
 from hpc.jobs.payload import FILE, Payload
+from hpc.jobs.queue import Queue
+from neurogen.errors import UserError
+from neurogen.training.history import append_rows
 from tests.hpc.conftest import PROGRAM, Composed, sweep_of
 
 STRANGER = 4711
@@ -112,3 +116,107 @@ def test_a_folder_of_others_is_refused(tmp_path: Path) -> None:
     os.chown(others, STRANGER, STRANGER)
     with pytest.raises(ClusterError, match=rf"its owner has to run chmod \+t {others}$"):
         private_folder(others / "code")
+
+
+def test_nobody_else_can_put_a_link_where_a_job_opens_files(tmp_path: Path) -> None:
+    """Its log, its probe: whatever the umask, others can neither write into the batch's folder nor rename it."""
+    tmp_path.chmod(0o2775)
+    queue = Queue(tmp_path)
+    with umask(0o002), queue.locked():
+        batch = queue.new_batch_folder("ng-tune-a")
+    assert stat.S_IMODE(batch.stat().st_mode) & 0o7022 == stat.S_IMODE(batch.stat().st_mode) & 0o2000
+    for folder in (tmp_path, queue.folder):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o3775
+    batch.chmod(0o775)
+    with pytest.raises(ClusterError, match=r"may be written by others \(mode \d*775\)"):
+        queue.new_batch_folder("ng-tune-a")
+
+
+@needs_root
+def test_who_could_rename_what_jobs_write_is_trusted_or_refused(tmp_path: Path) -> None:
+    """In a sticky folder that is its owner. So the queue belongs to this account, or to the owner of the root."""
+    root = tmp_path / "runs"
+    root.mkdir()
+    root.chmod(0o3775)
+    given_away(root)
+    to_do = (
+        rf"the owner of {root} \(the account {STRANGER}\) has to run mkdir {root}/queue; chmod g\+ws,\+t {root}/queue$"
+    )
+    with pytest.raises(ClusterError, match=rf"queue is missing, and whose it is can rename .*; {to_do}"):
+        shared_folder(root / "queue")
+    (root / "queue").mkdir()
+    given_away(root / "queue")
+    (root / "queue").chmod(0o2775)
+    with pytest.raises(ClusterError, match=rf"its owner has to run chmod \+t {root}/queue$"):
+        shared_folder(root / "queue")
+    (root / "queue").chmod(0o3775)
+    assert shared_folder(root / "queue").is_dir()
+    os.chown(root / "queue", STRANGER + 1, -1)
+    with pytest.raises(
+        ClusterError, match=rf"belongs to the account {STRANGER + 1}, which can rename .*; then {to_do}"
+    ):
+        shared_folder(root / "queue")
+
+
+@pytest.mark.parametrize("make", [shared_folder, own_folder, private_folder])
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_a_link_is_no_folder(tmp_path: Path, make: Callable[[Path], Path], is_broken: bool) -> None:
+    if not is_broken:
+        (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "queue").symlink_to("elsewhere")
+    with pytest.raises(ClusterError, match="queue is no folder but a link or a file; remove it, and submit again"):
+        make(tmp_path / "queue")
+
+
+def test_files_that_grow_do_not_grow_through_a_link(tmp_path: Path) -> None:
+    """The log of a local step, and the history of a stage, lie where every account that shares the root may write."""
+    victim, link = tmp_path / "victim", tmp_path / "step.log"
+    victim.write_text("before")
+    link.symlink_to(victim)
+    with pytest.raises(Unwritable, match=f"cannot write {link} .*; remove it"):
+        open_to_append(link)
+    with pytest.raises(UserError, match=f"cannot write {link}"):
+        append_rows(link, [{"loss": 1.0}])
+    assert victim.read_text() == "before"
+    link.unlink()
+    with open_to_append(link) as file:
+        file.write(b"a")
+    append_rows(link, [{"loss": 1.0}])
+    assert link.read_text() == 'a{"loss": 1.0}\n'
+
+
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_folders_above_that_others_may_write_into_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], through_a_link: bool
+) -> None:
+    """Often a project's folder, which its users cannot change. They could rename `runs`."""
+    lab, root = tmp_path / "lab", tmp_path / "lab" / "runs"
+    root.mkdir(parents=True)
+    lab.chmod(0o2775)
+    if through_a_link:
+        (tmp_path / "link").symlink_to(root)
+        root = tmp_path / "link"
+    private_folder(root / "code-0")
+    warning = (
+        f"  warning: others may write into {lab}, and put a folder of theirs in place of yours there; its owner should"
+    )
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"{warning} run chmod +t {lab}")
+    lab.chmod(0o3775)
+    private_folder(root / "code-0")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_job_runs_no_other_payload_of_its_account(experiment: Composed, tmp_path: Path) -> None:
+    """Others can put an older one in its place."""
+    sweep = sweep_of(experiment, tmp_path)
+    older = Payload.of(sweep, [sweep.steps[1]], max_requeues=0).write(tmp_path)
+    digest = Payload.of(sweep, [sweep.steps[0]], max_requeues=0).write(tmp_path)
+    assert Payload.read(tmp_path, digest) == Payload.read(tmp_path)
+    command = [sys.executable, "-m", "hpc", PROGRAM, str(tmp_path), f"sha256={older}"]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    problem = f"{tmp_path}/payload.json is not the file that this job was submitted with; submit again"
+    assert (process.returncode, process.stderr) == (1, f"error: {problem}\n")
+    (attempt,) = attempts_of(tmp_path, 0)
+    assert attempt.message == problem
+    assert not sweep.steps[1].folder.exists()

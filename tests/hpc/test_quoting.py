@@ -11,6 +11,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ HOSTILE = [
 pieces = st.sampled_from(HOSTILE) | st.characters(exclude_categories=["Cs"], exclude_characters=CONTROLS)
 line = st.lists(pieces, min_size=1, max_size=6).map("".join)
 several_lines = st.lists(pieces | st.sampled_from(["\n", "\t", "\r"]), max_size=6).map("".join)
-folder_name = line.filter(lambda name: not set(name) & set("/%\\") and name not in (".", ".."))
+folder_name = line.filter(lambda name: not set(name) & set("/%\\:") and name not in (".", ".."))
 variable = st.from_regex(r"[A-Z_][A-Z0-9_]{0,6}", fullmatch=True).map("NG_{}".format)
 SRUN = f"""#!{sys.executable} -IS
 import json, os, sys
@@ -110,7 +111,7 @@ def test_whatever_a_site_says_is_a_word(
     values["steps"]["default"]["gpus_per_node"] = 1
     cluster, place = cluster_from(values), tmp_path / folder / "queue" / NAME
     script = tmp_path / "job.sh"
-    text = script_of(tune(), NAME, place, cluster, None, tmp_path / folder, PROGRAM, {})
+    text = script_of(tune(), NAME, place, cluster, None, tmp_path / folder, PROGRAM, {}, "d1")
     script.write_text(text, encoding="utf-8", newline="")
     subprocess.run(["bash", "-n", script], check=True)
     run = subprocess.run(
@@ -121,7 +122,7 @@ def test_whatever_a_site_says_is_a_word(
         check=True,
     )
     words, variables = json.loads(run.stdout)
-    assert words[-(7 + len(srun)) :] == [*srun, python, "-P", "-u", "-m", "hpc", PROGRAM, str(place)]
+    assert words[-(8 + len(srun)) :] == [*srun, python, "-P", "-u", "-m", "hpc", PROGRAM, str(place), "sha256=d1"]
     assert variables == environment
     assert not (tmp_path / "pwned").exists()
     options = [shlex.split(row.removeprefix("#SBATCH ")) for row in text.split("\n") if row.startswith("#SBATCH ")]
@@ -156,4 +157,80 @@ def test_what_is_no_word_is_refused(change: dict[str, Any], message: str) -> Non
 def test_a_root_that_slurm_reads_otherwise_is_refused(tmp_path: Path, name: str) -> None:
     place = tmp_path / name / "queue" / NAME
     with pytest.raises(ClusterError, match=r"^root=.* has a sign that SLURM reads as something else"):
-        script_of(tune(), NAME, place, here(), None, tmp_path, PROGRAM, {})
+        script_of(tune(), NAME, place, here(), None, tmp_path, PROGRAM, {}, "d1")
+
+
+@pytest.mark.parametrize("is_root", [True, False])
+def test_a_folder_that_pythonpath_divides_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_root: bool
+) -> None:
+    """Of root=runs/12:30 jobs would first import from runs/12."""
+    divided = tmp_path / "12:30"
+    divided.mkdir()
+    monkeypatch.chdir(tmp_path if is_root else divided)
+    root = divided if is_root else tmp_path
+    with pytest.raises(
+        ClusterError, match=rf"^{divided}\S* has a :, at which PYTHONPATH is divided; give root= a folder"
+    ):
+        script_of(tune(), NAME, root / "queue" / NAME, here(), None, root / "code-0" / "a", PROGRAM, {}, "d1")
+
+
+@pytest.mark.parametrize("before", [{}, {"PYTHONPATH": ""}, {"PYTHONPATH": "/a:/b"}])
+def test_pythonpath_has_no_empty_entry(tmp_path: Path, before: dict[str, str]) -> None:
+    """Python takes one for the folder in which the job happens to start."""
+    text = script_of(tune(), NAME, tmp_path / "queue" / NAME, here(), None, tmp_path, PROGRAM, {}, "d1")
+    (row,) = (row for row in text.splitlines() if row.startswith("export PYTHONPATH="))
+    printed = subprocess.run(
+        ["bash", "-uc", f"{row}; printenv PYTHONPATH"], env=before, capture_output=True, check=True
+    )
+    assert printed.stdout.decode().strip() == ":".join([str(tmp_path), os.getcwd(), *filter(None, before.values())])
+
+
+def replaced_by_another(folder: Path) -> None:
+    folder.rename(folder.with_name("away"))
+    folder.mkdir(mode=0o755)
+
+
+def replaced_by_a_link(folder: Path) -> None:
+    """To a folder of the same account, into which others may write."""
+    folder.rename(folder.with_name("away"))
+    folder.symlink_to("away")
+
+
+@pytest.mark.parametrize(
+    ("change", "is_run"),
+    [
+        (Path.stat, True),
+        (lambda folder: folder.chmod(0o2700), True),  # of a root with chmod g+s
+        (lambda folder: folder.rename(folder.with_name("away")), True),  # a site check says what the node does not see
+        (replaced_by_another, False),
+        (replaced_by_a_link, False),
+        (lambda folder: folder.chmod(0o770), False),
+        pytest.param(
+            lambda folder: os.chown(folder, 4711, -1),
+            False,
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away"),
+        ),
+    ],
+)
+def test_a_job_runs_only_code_that_lies_where_nobody_else_can_enter(
+    tmp_path: Path, bin_folder: Path, change: Callable[[Path], object], is_run: bool
+) -> None:
+    """Whoever may write into a folder above the root can have put another in its place."""
+    folder = tmp_path / 'it\'s "mine" $(touch pwned)' / "code-0"
+    folder.parent.mkdir()
+    folder.mkdir(mode=0o700)
+    text = script_of(tune(), NAME, tmp_path / "queue" / NAME, here(), None, folder / "a", PROGRAM, {}, "d1")
+    change(folder)
+    run = subprocess.run(
+        ["bash", "-c", text],
+        cwd=tmp_path,
+        env={"PATH": f"{bin_folder}:{os.environ['PATH']}", "SLURMD_NODENAME": "n1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.returncode, bool(run.stdout)) == ((0, True) if is_run else (1, False))
+    problem = f"error: n1: {folder} is not the folder that only this account may enter; submit again, and see who may"
+    assert run.stderr == "" if is_run else run.stderr.startswith(problem)
+    assert not (tmp_path / "pwned").exists()

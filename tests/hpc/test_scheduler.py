@@ -117,7 +117,24 @@ def test_a_job_that_got_through_late_is_there_once(commands: Path) -> None:
     add(commands, "scancel", f'echo "$@" > {commands}/cancelled')
     assert sbatch(b"script", "a") == "7"
     assert len(calls.read_text().splitlines()) == 2
-    assert (commands / "cancelled").read_text() == "8\n"
+    assert (commands / "cancelled").read_text() == "-- 8\n"
+
+
+@pytest.mark.parametrize("refusal", ["QOSMaxSubmitJobPerUserLimit", "Job violates accounting/QOS policy"])
+def test_a_job_that_got_through_late_may_be_what_fills_the_limit(commands: Path, refusal: str) -> None:
+    """The second request is refused because of the first, which squeue lists only then."""
+    add(commands, "sbatch", f'[ $calls -lt 2 ] && echo "{SILENCE}" >&2 || echo "sbatch: error: {refusal}" >&2; exit 1')
+    add(commands, "squeue", '[ $calls -lt 2 ] || echo "7|N/A|PENDING|0:00||n1|a"')
+    assert sbatch(b"script", "a") == "7"
+
+
+def test_a_job_that_may_fill_the_limit_is_not_refused(commands: Path) -> None:
+    """squeue lists none for as long as it is asked: the record of the job must stay."""
+    full = "QOSMaxSubmitJobPerUserLimit"
+    add(commands, "sbatch", f'[ $calls -lt 2 ] && echo "{SILENCE}" >&2 || echo "sbatch: error: {full}" >&2; exit 1')
+    add(commands, "squeue", "exit 0")
+    with pytest.raises(Unanswered, match=f"{full}; an earlier request may have been taken"):
+        sbatch(b"script", "a")
 
 
 def test_a_job_that_may_be_in_the_queue_is_not_refused(commands: Path) -> None:

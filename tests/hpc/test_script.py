@@ -28,7 +28,7 @@ def test_a_script_asks_for_what_the_site_says(experiment: Composed, tmp_path: Pa
         "cluster=a100", "cluster.partition=gpu", "cluster.setup=[module load cuda]", "cluster.steps.tune.timeout_min=77"
     )
     (tune,) = (step for step in graph(experiment, "seed=0") if step.kind == "tune")
-    text = script_of(Batch((tune,)), "name", tmp_path, cluster, "afterok:5", tmp_path / "code", PROGRAM, {})
+    text = script_of(Batch((tune,)), "name", tmp_path, cluster, "afterok:5", tmp_path / "code", PROGRAM, {}, "d1")
     for line in (
         "#SBATCH --partition=gpu",
         "#SBATCH --time=77",
@@ -41,7 +41,7 @@ def test_a_script_asks_for_what_the_site_says(experiment: Composed, tmp_path: Pa
     ):
         assert line in text.splitlines(), text
     assert "kill-on-invalid-dep" not in script_of(
-        Batch((tune,)), "name", tmp_path, cluster, None, tmp_path, PROGRAM, {}
+        Batch((tune,)), "name", tmp_path, cluster, None, tmp_path, PROGRAM, {}, "d1"
     )
 
 
@@ -68,7 +68,9 @@ def test_a_script_asks_in_the_way_of_the_site(
     experiment: Composed, tmp_path: Path, overrides: list[str], expected: str, absent: str
 ) -> None:
     (tune,) = (step for step in graph(experiment, "seed=0") if step.kind == "tune")
-    text = script_of(Batch((tune,)), "name", tmp_path, site("cluster=a100", *overrides), None, tmp_path, PROGRAM, {})
+    text = script_of(
+        Batch((tune,)), "name", tmp_path, site("cluster=a100", *overrides), None, tmp_path, PROGRAM, {}, "d1"
+    )
     assert expected in text.splitlines(), text
     assert absent not in text
 
@@ -76,8 +78,8 @@ def test_a_script_asks_in_the_way_of_the_site(
 def test_a_step_runs_in_the_container_of_the_site(experiment: Composed, tmp_path: Path) -> None:
     """Inside srun, with the Python of the container; options of srun are for pyxis, and for how ranks are bound."""
     (tune,) = (step for step in graph(experiment, "seed=0") if step.kind == "tune")
-    step = f"-P -u -m hpc {PROGRAM} {tmp_path}"
-    plain = script_of(Batch((tune,)), "name", tmp_path, site("cluster=a100"), None, tmp_path, PROGRAM, {})
+    step = f"-P -u -m hpc {PROGRAM} {tmp_path} sha256=d1"
+    plain = script_of(Batch((tune,)), "name", tmp_path, site("cluster=a100"), None, tmp_path, PROGRAM, {}, "d1")
     assert "scontrol" not in plain
     assert plain.splitlines()[-1].endswith(f"--kill-on-bad-exit=1 {sys.executable} {step}")
     contained = site(
@@ -86,7 +88,7 @@ def test_a_step_runs_in_the_container_of_the_site(experiment: Composed, tmp_path
         "cluster.python=/opt/bin/python",
         "cluster.srun=['--cpu-bind=none']",
     )
-    text = script_of(Batch((tune,)), "name", tmp_path, contained, None, tmp_path, PROGRAM, {})
+    text = script_of(Batch((tune,)), "name", tmp_path, contained, None, tmp_path, PROGRAM, {}, "d1")
     call = f"--kill-on-bad-exit=1 --cpu-bind=none apptainer exec --nv $IMAGES/a.sif /opt/bin/python {step}"
     *_, last = (line for line in text.splitlines() if line.startswith("srun"))
     assert last.endswith(call), text
@@ -100,7 +102,7 @@ def test_the_signal_of_the_time_limit_is_ours_and_leaves_time_before_it(
     monkeypatch.setattr("submitit.slurm.slurm.SlurmJobEnvironment.USR_SIG", "USR1")
     cluster = site("cluster=a100", f"cluster.steps.tune.timeout_min={minutes}")
     (tune,) = (step for step in graph(experiment, "seed=0") if step.kind == "tune")
-    lines = script_of(Batch((tune,)), "n", tmp_path, cluster, None, tmp_path, PROGRAM, {}).splitlines()
+    lines = script_of(Batch((tune,)), "n", tmp_path, cluster, None, tmp_path, PROGRAM, {}, "d1").splitlines()
     assert [line for line in lines if line.startswith("#SBATCH --signal")] == [f"#SBATCH --signal=USR2@{seconds}"]
 
 
@@ -108,7 +110,7 @@ def test_what_other_ranks_left_behind_does_not_reach_a_job(experiment: Composed,
     """But what the site's config says does."""
     cluster = site("cluster=a100", "+cluster.environment.MASTER_ADDR=here", "cluster.setup=[module load cuda]")
     (tune,) = (step for step in graph(experiment, "seed=0") if step.kind == "tune")
-    text = script_of(Batch((tune,)), "n", tmp_path, cluster, None, tmp_path, PROGRAM, {})
+    text = script_of(Batch((tune,)), "n", tmp_path, cluster, None, tmp_path, PROGRAM, {}, "d1")
     lines = text.splitlines()
     unset = next(line for line in lines if line.startswith("unset "))
     assert {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} <= set(unset.split())

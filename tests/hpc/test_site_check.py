@@ -200,7 +200,7 @@ def test_a_rank_leaves_after_its_last_words(
 
 def ranks_of(check: SiteCheck, folder: Path, *environments: dict[str, str], program: str = PROGRAM) -> list[int]:
     """The exit statuses of ranks that begin as srun begins them, each with variables of its own."""
-    Payload.of_check(check, Zero(0, False, 0, 300)).write(folder)
+    digest = Payload.of_check(check, Zero(0, False, 0, 300)).write(folder)
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(len(environments))}
     command = [
         "sh",
@@ -213,6 +213,7 @@ def ranks_of(check: SiteCheck, folder: Path, *environments: dict[str, str], prog
         "hpc",
         program,
         str(folder),
+        f"sha256={digest}",
     ]
     processes = []
     for rank, environment in enumerate(environments):

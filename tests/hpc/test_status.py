@@ -94,7 +94,7 @@ def test_without_the_scheduler_files_tell_what_they_can(sweep: Sweep, squeue: Sq
     note(sweep, "evaluate", None, age_s=7200)
     note(sweep, "sweeps", 0)
     (tune,) = (step for step in sweep.steps if step.kind == "tune")
-    Queue(sweep.root).batch_folder("tune").joinpath("cancelled.txt").write_text("needs inject-0\n")
+    (sweep.root / "queue" / "tune.cancelled").write_text("needs inject-0\n")
     overview = Overview.of(sweep.last.folder)
     assert {step.kind: (str(step.state), step.reason) for step in overview.steps} == {
         "reference": ("done", ""),
@@ -116,7 +116,7 @@ def test_the_last_answer_is_kept_for_a_status_that_gets_none(sweep: Sweep, squeu
     squeue("; ".join(lines))
     note(sweep, "inject", None)
     assert Overview.of(sweep.last.folder).silence == ""
-    kept = sweep.root / "queue" / answer.FILE
+    (kept,) = (sweep.root / "queue").glob(answer.FILES)
     values = json.loads(kept.read_text()) | {"as_of": time.time() - 600}
     kept.write_text(json.dumps(values))
     squeue(silence)
@@ -152,6 +152,18 @@ def test_a_finished_sweep_asks_nobody(sweep: Sweep, squeue: Squeue) -> None:
     assert Overview.of(sweep.last.folder).silence == ""
 
 
+def test_nobody_is_asked_about_a_job_without_an_id(sweep: Sweep, squeue: Squeue, tmp_path: Path) -> None:
+    """A submission was interrupted; accounting takes no other ids than numbers."""
+    squeue("exit 0")
+    sacct = tmp_path / "bin" / "sacct"
+    sacct.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/asked\n')
+    queue = Queue(sweep.root)
+    (record,) = (record for record in queue.records() if record.kind == "tune")
+    queue.write(dataclasses.replace(record, job_id=None))
+    assert by_kind(sweep)["tune"].job == ""
+    assert (tmp_path / "asked").read_text().rstrip().endswith("--jobs=1,2,3,5,6")
+
+
 def test_an_answer_is_as_old_as_the_question(sweep: Sweep, squeue: Squeue, tmp_path: Path) -> None:
     """What a job has noted since then is news."""
     squeue(f"date +%s.%N > {tmp_path}/asked; sleep 0.3; {line(1, 'reference', 'PENDING', 'Resources', '')}")
@@ -163,7 +175,7 @@ def test_an_answer_is_as_old_as_the_question(sweep: Sweep, squeue: Squeue, tmp_p
 def test_a_status_is_not_kept_where_it_may_not_be(sweep: Sweep, squeue: Squeue) -> None:
     """It is shown all the same: the file is a folder here, since root may write everywhere."""
     squeue(line(1, "reference", "RUNNING"))
-    (sweep.root / "queue" / answer.FILE).mkdir()
+    (sweep.root / "queue" / f"answer-{os.geteuid()}.json").mkdir()
     assert by_kind(sweep)["reference"].state == "running"
 
 

@@ -32,7 +32,7 @@ def open_to_all(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         pytest.skip(f"the account {OTHER} may not run {sys.executable}, so nobody else can submit")
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
-    for name, mode in (("home", 0o755), ("runs", 0o3775)):  # g+ws,+t
+    for name, mode in (("home", 0o755), ("runs", 0o3775), ("runs/queue", 0o3775)):  # g+ws,+t
         (folder / name).mkdir()
         shutil.chown(folder / name, OTHER if name == "home" else None, "nogroup")
         (folder / name).chmod(mode)
