@@ -141,6 +141,14 @@ def test_what_is_stored_or_has_a_seed_of_its_own_is_no_obstacle() -> None:
         require_determined(Random(shape, kind), Random(shape, kind), images)
 
 
+def test_another_layout_in_memory_is_no_obstacle() -> None:
+    shape = ImageShape(3, 32, 32, 10)
+    network, other = (
+        build_network(TargetConfig("n", "t", Modality.image, "cnn", {"channels": [16, 64]}), shape) for _ in "ab"
+    )
+    require_determined(network.to(memory_format=torch.channels_last), other, torch.randn(4, 3, 32, 32))
+
+
 def test_building_a_target_leaves_the_global_rng_alone() -> None:
     before = torch.get_rng_state()
     build_network(TargetConfig("name", "title", Modality.image, "lenet", {}), ImageShape(1, 28, 28, 10))
