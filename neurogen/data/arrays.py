@@ -21,12 +21,10 @@ from numpy.typing import NDArray
 from neurogen import store
 from neurogen.config import DatasetConfig
 from neurogen.data.images import resized
-from neurogen.data.pictures import pixels_in_memory
 from neurogen.data.raw import Labelled, RawSplits, split_off_test
 from neurogen.errors import UserError
 
 SPLITS = ("train", "validation", "test")
-CHANNELS = (1, 3)
 
 
 def arrays(config: DatasetConfig) -> RawSplits:
@@ -63,62 +61,6 @@ def store_splits(splits: Mapping[str, Labelled], class_names: tuple[str, ...], f
         about = {"class_names": names, "digest": digest}
         store.write_bytes(path, save(tensors, about))
     return path
-
-
-def as_bytes(images: Any, what: str = "the images") -> NDArray[np.uint8]:
-    """Images as bytes [samples, channels, height, width].
-
-    `images` is an array, a tensor or a list of arrays: bytes from 0 to 255 (uint8), or floats from 0 to 1, which are
-    rounded to bytes. [samples, height, width] are grey images. A list may hold pictures of Pillow.
-
-    Raises UserError for other values, other shapes, and images of different sizes.
-    """
-    pixels = _array(images, what)
-    if pixels.size == 0:
-        raise UserError(f"{what} are empty, of the shape {list(pixels.shape)}; give at least one")
-    if pixels.ndim == 3:
-        pixels = pixels[:, None]
-    if pixels.ndim != 4:
-        raise UserError(
-            f"{what} have the shape {list(pixels.shape)}; give [samples, channels, height, width], or "
-            "[samples, height, width] for grey images"
-        )
-    if pixels.shape[1] not in CHANNELS and pixels.shape[3] in CHANNELS:
-        raise UserError(
-            f"{what} have the shape {list(pixels.shape)}, with the channels last; give "
-            "[samples, channels, height, width]: images.transpose(0, 3, 1, 2)"
-        )
-    if pixels.dtype == np.uint8:
-        return np.ascontiguousarray(pixels)
-    if not np.issubdtype(pixels.dtype, np.floating):
-        raise UserError(f"{what} have the type {pixels.dtype}; give bytes from 0 to 255 (uint8), or floats from 0 to 1")
-    if not (pixels.min() >= 0 and pixels.max() <= 1):  # false for NaN too
-        raise UserError(
-            f"{what} are floats from {pixels.min():g} to {pixels.max():g}; give floats from 0 to 1, or bytes from 0 "
-            "to 255 (uint8)"
-        )
-    return np.ascontiguousarray(np.rint(pixels * 255).astype(np.uint8))
-
-
-def as_list(labels: Any) -> list[Any]:
-    """Labels in an array, a tensor or a list, as Python's own numbers and strings."""
-    values = labels.tolist() if hasattr(labels, "tolist") else list(labels)
-    return [value.item() if hasattr(value, "item") else value for value in values]
-
-
-def _array(images: Any, what: str) -> NDArray[Any]:
-    """One array of all images. Pictures of Pillow are read as files with them would be."""
-    if isinstance(images, (list, tuple)):
-        if images and all(hasattr(image, "getbands") for image in images):
-            parts: list[NDArray[Any]] = list(pixels_in_memory(images))
-        else:
-            parts = [np.asarray(image) for image in images]
-        shapes = sorted({part.shape for part in parts})
-        if len(shapes) != 1:
-            listed = " and ".join(str(list(shape)) for shape in shapes[:2]) or "nothing"
-            raise UserError(f"{what} must have one size and one number of channels; there are {listed}")
-        return np.stack(parts)
-    return np.asarray(images.detach().cpu() if hasattr(images, "detach") else images)
 
 
 def _tensors(split: str, part: Labelled) -> dict[str, NDArray[Any]]:
