@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from neurogen.api.datasets_of import classes_of_whole, items_of, splits_of, without_absent
 from neurogen.config import DatasetConfig
-from neurogen.data.arrays import store_splits
+from neurogen.data.arrays import size_of_splits, store_splits
 from neurogen.data.images_in_memory import as_bytes
 from neurogen.data.labels import Classes
 from neurogen.data.labels_in_memory import as_list, indices_in_memory, numbers_of
@@ -149,11 +149,10 @@ class Data:
     def size(self) -> str:
         """What dataset.size says of it: the zoo is trained for fewer epochs where there are many samples."""
         samples = self.splits["train"].samples
-        is_cut_for_test = "test" not in self.splits  # a fifth of each class; no part of what is trained on
-        num_train = round(len(samples) * (0.8 if is_cut_for_test else 1))
+        about = size_of_splits(len(samples), self.splits)
         image = "null" if samples.dtype == object else list(samples.shape[1:])
         return (
-            f"{{num_train:{num_train},validation_is_cut:{str('validation' not in self.splits).lower()},"
+            f"{{num_train:{about['num_train']},validation_is_cut:{str(about['validation_is_cut']).lower()},"
             f"num_classes:{len(self.class_names)},image:{image}}}"
         )
 

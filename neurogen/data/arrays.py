@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from neurogen import store
 from neurogen.config import DatasetConfig
 from neurogen.data.images import resized
-from neurogen.data.raw import Labelled, RawSplits, split_off_test
+from neurogen.data.raw import TEST_FRACTION, Labelled, RawSplits, split_off_test
 from neurogen.errors import UserError
 
 SPLITS = ("train", "validation", "test")
@@ -61,6 +61,30 @@ def store_splits(splits: Mapping[str, Labelled], class_names: tuple[str, ...], f
         about = {"class_names": names, "digest": digest}
         store.write_bytes(path, save(tensors, about))
     return path
+
+
+def stored_size(path: Path) -> dict[str, Any] | None:
+    """What dataset.size says of a file of stored arrays, by its head alone; None where it cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}
+            class_names = json.loads((file.metadata() or {})["class_names"])
+        num_samples = shapes["train.labels"][0]
+    except (OSError, SafetensorError, KeyError):
+        return None  # the loader says what is wrong with it
+    image = shapes.get("train.images")
+    return size_of_splits(num_samples, set(SPLITS) & {name.partition(".")[0] for name in shapes}) | {
+        "num_classes": len(class_names),
+        "image": None if image is None else image[1:],
+    }
+
+
+def size_of_splits(num_samples: int, splits: Collection[str]) -> dict[str, Any]:
+    """How many of the samples of train are trained on: where there is no test, a fifth of each class becomes test."""
+    num_train = num_samples if "test" in splits else round(num_samples * (1 - TEST_FRACTION))
+    return {"num_train": num_train, "validation_is_cut": "validation" not in splits}
 
 
 def _tensors(split: str, part: Labelled) -> dict[str, NDArray[Any]]:
