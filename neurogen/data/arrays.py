@@ -59,7 +59,7 @@ def store_splits(splits: Mapping[str, Labelled], class_names: tuple[str, ...], f
     path = folder / f"{digest[:16]}.safetensors"
     if not path.exists():
         about = {"class_names": names, "digest": digest}
-        store.write_bytes(path, save(tensors, about))
+        store.write_bytes(path, _in_one_order(save(tensors, about)))
     return path
 
 
@@ -95,6 +95,16 @@ def _tensors(split: str, part: Labelled) -> dict[str, NDArray[Any]]:
     encoded = [text.encode() for text in part.samples]
     ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
     return labels | {f"{split}.texts": np.frombuffer(b"".join(encoded), dtype=np.uint8), f"{split}.ends": ends}
+
+
+def _in_one_order(file: bytes) -> bytes:
+    """The same file with its metadata in a fixed order: safetensors writes them in any, and identity is the bytes."""
+    start = 8 + int.from_bytes(file[:8], "little")
+    head = json.loads(file[8:start])
+    head["__metadata__"] = dict(sorted(head["__metadata__"].items()))
+    ordered = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
+    assert len(ordered) <= start - 8, "an order changes no length"
+    return file[:8] + ordered.ljust(start - 8) + file[start:]
 
 
 def _labelled(tensors: dict[str, NDArray[Any]], split: str) -> Labelled:

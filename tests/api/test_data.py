@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pandas
 import pytest
 import torch
 from PIL import ExifTags, Image
+from safetensors.numpy import save
 
 import neurogen
 from neurogen import Data
@@ -69,6 +71,17 @@ def test_the_identity_is_the_content(tmp_path: Path) -> None:
     moved.write_bytes(b"half")
     with pytest.raises(neurogen.UserError, match=r"moved.safetensors cannot be read"):
         arrays(compose(["dataset=arrays", f"dataset.path={moved}"]).dataset)
+
+
+@pytest.mark.parametrize("names", [["c", "a", "b"], ["schön", '"', "🐱"]])
+def test_the_same_data_have_one_identity_in_every_root(tmp_path: Path, names: list[str]) -> None:
+    data = Data.from_arrays((PIXELS, LABELS), class_names=names)
+    files = [data.save(tmp_path / str(index)).read_bytes() for index in range(12)]
+    assert len(set(files)) == 1
+    head = json.loads(files[0][8 : 8 + int.from_bytes(files[0][:8], "little")])
+    about = head["__metadata__"]
+    tensors = {"train.images": PIXELS, "train.labels": LABELS}
+    assert files[0] in {save(tensors, about) for _ in range(40)}  # as safetensors writes it, in one of its orders
 
 
 def test_texts_keep_every_letter(tmp_path: Path) -> None:
