@@ -70,6 +70,15 @@ def _register() -> None:
         plugins.register(plugin)
     for name, function in RESOLVERS.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
+    OmegaConf.register_new_resolver("stored_size", _stored_size, replace=True)
+
+
+def _stored_size(*, _parent_: Any) -> dict[str, Any] | None:
+    """What ${stored_size:} gives beside dataset.path: the size of the arrays that are stored there."""
+    from neurogen.data.arrays import stored_size
+
+    path = None if OmegaConf.is_missing(_parent_, "path") else _parent_.path
+    return None if path is None else stored_size(Path(path))
 
 
 _register()

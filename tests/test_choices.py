@@ -3,11 +3,14 @@ more data."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import neurogen
 from neurogen.api.fit import experiment_of
+from neurogen.data.arrays import arrays
 from neurogen.run import compose
 
 
@@ -54,3 +57,27 @@ def test_data_from_python_say_how_many_they_are() -> None:
     assert experiment.zoo.training.epochs == 8
     assert experiment.dataset.size is not None
     assert experiment.dataset.size.validation_is_cut
+
+
+@pytest.mark.parametrize("kind", ["arrays", "text_arrays"])
+@pytest.mark.parametrize("splits", [(), ("test",), ("test", "validation")])
+def test_stored_data_of_the_command_line_are_as_large_as_those_of_python(
+    tmp_path: Path, kind: str, splits: tuple[str, ...]
+) -> None:
+    images, labels = np.full((16_000, 2, 2), 99, dtype=np.uint8), np.arange(16_000) % 2
+    samples = images if kind == "arrays" else [f"text {index}" for index in range(16_000)]
+    data = neurogen.Data.from_arrays((samples, labels), **dict.fromkeys(splits, (samples[:9], labels[:9])))
+    told = experiment_of(data, None, None, None, tmp_path, [])
+    words = [f"dataset={kind}", f"dataset.path={told.dataset.path}", f"dataset.name={data.name}"]
+    assert compose([f"root={tmp_path}", *words]) == told
+    if kind == "arrays":  # networks for texts have few epochs in any case
+        assert told.zoo.training.epochs < compose([*words, "dataset.size=null"]).zoo.training.epochs
+
+
+@pytest.mark.parametrize("path", ["missing.safetensors", "broken.safetensors", "."])
+def test_a_file_that_cannot_be_read_has_no_size(tmp_path: Path, path: str) -> None:
+    (tmp_path / "broken.safetensors").write_bytes(b"half")
+    dataset = compose(["dataset=arrays", f"dataset.path={tmp_path}/{path}"]).dataset
+    assert dataset.size is None
+    with pytest.raises(neurogen.UserError, match=r"cannot be read"):
+        arrays(dataset)

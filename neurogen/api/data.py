@@ -13,19 +13,29 @@ reads it there:
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from neurogen.api.datasets_of import classes_of_whole, items_of, splits_of, without_absent
 from neurogen.config import DatasetConfig
-from neurogen.data.arrays import as_bytes, as_list, store_splits
-from neurogen.data.labels import indices_in_memory
+from neurogen.data.arrays import size_of_splits, store_splits
+from neurogen.data.images_in_memory import as_bytes
+from neurogen.data.labels import Classes
+from neurogen.data.labels_in_memory import as_list, indices_in_memory, numbers_of
 from neurogen.data.raw import Labelled
 from neurogen.data.texts import has_half_a_sign
-from neurogen.errors import UserError
+from neurogen.errors import UserError, some_of
 
 Pair = tuple[Any, Any]  # samples, labels
+COLOUR = 3  # channels
+DARK = 16  # of 255: floats or bytes that were scaled to less than their range
 
 STORED = "arrays"  # dataset.load of what `fit` has stored
 
@@ -53,23 +63,28 @@ class Data:
 
         samples      images [samples, channels, height, width] or [samples, height, width], as bytes (uint8) or as
                      floats from 0 to 1, which are rounded to bytes; or a list of texts
-        labels       whole numbers 0 … classes − 1, or words
-        class_names  in the order of the numbers; left out: the labels themselves, in ascending order
+        labels       whole numbers or words; with `class_names` these words, or the numbers 0 … classes − 1
+        class_names  a list in the order of the numbers; left out: the labels themselves, in ascending order
         title        what the instruction calls the data; left out: image or text
         name         what folders and tables call it: letters, digits, _ and -; left out: made of the title
 
         Raises UserError for other samples, labels that fit no class, and different numbers of samples and labels.
         """
-        pairs = {"train": train, "validation": validation, "test": test}
-        given = {split: _samples(pair, split) for split, pair in pairs.items() if pair is not None}
+        given = {"train": _samples(train, "train")}
+        pictures_have = _channels_beside(given["train"][0])
+        for split, pair in (("validation", validation), ("test", test)):
+            if pair is not None:
+                given[split] = _samples(pair, split, pictures_have)
         numbers, names = indices_in_memory([labels for _, labels in given.values()], class_names, "labels")
         splits = {
             split: Labelled.of(samples, part)
             for (split, (samples, _)), part in zip(given.items(), numbers, strict=True)
         }
         _refuse(splits, names)
+        if class_names is not None and all(isinstance(label, int) for _, part in given.values() for label in part):
+            _warn_of_other_numbers(names)
         title = title or ("text" if splits["train"].samples.dtype == object else "image")
-        return Data(title, name or re.sub(r"\W+", "_", title).strip("_").lower(), names, splits)
+        return Data(title, _name_of(title, name), names, splits)
 
     @staticmethod
     def from_torch(
@@ -84,11 +99,16 @@ class Data:
         """Data of torch datasets (torch.utils.data.Dataset) whose items are (sample, label), as in torchvision.
 
         A sample is a picture of Pillow, a tensor [channels, height, width], or a text. Where `class_names` is left
-        out, the attribute `classes` of `train` counts. The rest is as in `from_arrays`, errors included.
+        out, the attribute `classes` of `train` counts; of a part (torch.utils.data.Subset, random_split) that of the
+        whole, without classes that the part lacks. The rest is as in `from_arrays`, errors included.
         """
-        names = class_names if class_names is not None else getattr(train, "classes", None)
-        others = [None if part is None else _items(part) for part in (test, validation)]
-        return Data.from_arrays(_items(train), *others, class_names=names, title=title, name=name)
+        parts = {"train": train, "test": test, "validation": validation}
+        pairs = {split: items_of(part, split) for split, part in parts.items() if part is not None or split == "train"}
+        if class_names is None:
+            class_names = getattr(train, "classes", None)
+            if class_names is None and (names := classes_of_whole(train)) is not None:
+                pairs, class_names = without_absent(pairs, names)
+        return Data.from_arrays(**pairs, class_names=class_names, title=title, name=name)
 
     @staticmethod
     def from_datasets(
@@ -102,22 +122,22 @@ class Data:
     ) -> Data:
         """Data of a `datasets.Dataset`, or of a `datasets.DatasetDict` with train and maybe validation and test.
 
+        Splits may have the other names that folders may have (valid, dev, …); splits of further names are left out.
         `samples` names the column of pictures or texts (left out: image, img or text, whichever there is), `label`
         that of the classes. Where `class_names` is left out, the names that the label column knows count. The rest is
         as in `from_arrays`, errors included.
         """
-        splits = dataset if isinstance(dataset, Mapping) else {"train": dataset}
-        if "train" not in splits:
-            raise UserError(f"the dataset has the splits {', '.join(splits)}; it needs one that is called train")
+        splits = splits_of(dataset)
         columns = splits["train"].column_names
         column = samples or next((known for known in ("image", "img", "text") if known in columns), "text")
-        if not {column, label} <= set(columns):
-            raise UserError(
-                f"the dataset has the columns {', '.join(columns)}; give samples=COLUMN of the pictures or texts, and "
-                "label=COLUMN of their classes"
-            )
+        for split, part in splits.items():
+            if not {column, label} <= set(part.column_names):
+                raise UserError(
+                    f"{split} has the columns {', '.join(part.column_names)}; give samples=COLUMN of the pictures or "
+                    "texts, and label=COLUMN of their classes"
+                )
         names = class_names if class_names is not None else getattr(splits["train"].features[label], "names", None)
-        pairs = {split: (list(splits[split][column]), list(splits[split][label])) for split in SPLITS & set(splits)}
+        pairs = {split: (list(part[column]), list(part[label])) for split, part in splits.items()}
         return Data.from_arrays(**pairs, class_names=names, title=title, name=name)
 
     @property
@@ -129,11 +149,10 @@ class Data:
     def size(self) -> str:
         """What dataset.size says of it: the zoo is trained for fewer epochs where there are many samples."""
         samples = self.splits["train"].samples
-        is_cut_for_test = "test" not in self.splits  # a fifth of each class; no part of what is trained on
-        num_train = round(len(samples) * (0.8 if is_cut_for_test else 1))
+        about = size_of_splits(len(samples), self.splits)
         image = "null" if samples.dtype == object else list(samples.shape[1:])
         return (
-            f"{{num_train:{num_train},validation_is_cut:{str('validation' not in self.splits).lower()},"
+            f"{{num_train:{about['num_train']},validation_is_cut:{str(about['validation_is_cut']).lower()},"
             f"num_classes:{len(self.class_names)},image:{image}}}"
         )
 
@@ -142,6 +161,7 @@ class Data:
 
         Raises UserError where the file cannot be written.
         """
+        require_place("root", root)
         return store_splits(self.splits, self.class_names, Path(root) / "data")
 
     def __repr__(self) -> str:
@@ -149,21 +169,66 @@ class Data:
         return f"Data({self.title}: {sizes} {self.modality}s of {len(self.class_names)} classes)"
 
 
-SPLITS = {"train", "validation", "test"}
-
-
-def _samples(pair: Pair, split: str) -> tuple[Any, list[Any]]:
-    """(bytes of images or a list of texts, a list of labels) of one split."""
+def _samples(pair: Any, split: str, channels: int | None = None) -> tuple[Any, list[Any]]:
+    """(bytes of images or a list of texts, a list of labels) of one split; pictures get so many channels."""
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise UserError(f"{split} is a {type(pair).__name__}; give (samples, labels)")
     samples, labels = pair
-    labels = as_list(labels)
+    labels = as_list(labels, f"the labels of {split}")
     samples = texts_of(samples)
     is_text = isinstance(samples, (list, tuple)) and any(isinstance(sample, str) for sample in samples)
-    samples = list(samples) if is_text else as_bytes(samples, f"the images of {split}")
+    if is_text:
+        samples = list(samples)
+    else:
+        samples = as_bytes(samples, f"the images of {split}", channels=channels)
+        _warn_of_dark(samples, split)
     if len(samples) != len(labels):
         raise UserError(f"{split} has {len(samples):,} samples and {len(labels):,} labels; give as many of both")
     return samples, labels
+
+
+def require_place(key: str, place: object) -> None:
+    """Raises UserError for what is no place of a file or a folder."""
+    if not isinstance(place, (str, PathLike)):
+        raise UserError(f"{key}={place!r} is a {type(place).__name__}; give a path")
+
+
+def _warn_of_dark(images: NDArray[np.uint8], split: str) -> None:
+    """Warn of images whose values were scaled to less than their range."""
+    if 0 < images.max() <= DARK:
+        warnings.warn(
+            f"the images of {split} are nearly black, no value is above {images.max()} of 255; scale floats to 0 … 1, "
+            "and bytes to 0 … 255",
+            stacklevel=4,
+        )
+
+
+def _channels_beside(train: Any) -> int | None:
+    """The channels of pictures beside training data in colour, of which some may be grey; else as they have them."""
+    return COLOUR if isinstance(train, np.ndarray) and train.shape[1] == COLOUR else None
+
+
+def _warn_of_other_numbers(names: tuple[str, ...]) -> None:
+    """Warn where the names of the classes are numbers too, and other ones than the labels."""
+    numbers = numbers_of(Classes(names, None))
+    if numbers is not None and any(number != index for number, index in numbers.items()):
+        warnings.warn(
+            f"the labels are 0 … {len(names) - 1}, and class_names are other whole numbers ({some_of(names)}); "
+            "networks will read a whole number as a name; to avoid that give the names as labels, or words as names",
+            stacklevel=3,
+        )
+
+
+def _name_of(title: Any, name: Any) -> str:
+    """What folders and tables call the data. Raises UserError for what is no text and what no folder can be called."""
+    for key, value in (("title", title), ("name", "" if name is None else name)):
+        if not isinstance(value, str):
+            raise UserError(f"{key}={value!r} is a {type(value).__name__}; give a text")
+    made = name or re.sub(r"\W+", "_", title).strip("_").lower()
+    if not re.fullmatch(r"[\w-]+", made):
+        given = f"name={name!r}" if name else f"title={title!r}"
+        raise UserError(f"{given} makes no name of a folder; give name= with letters, digits, _ and -")
+    return str(made)
 
 
 def relocated(config: DatasetConfig, folder: Path) -> DatasetConfig:
@@ -196,12 +261,3 @@ def _refuse(splits: Mapping[str, Labelled], class_names: Sequence[str]) -> None:
         unknown = sorted(set(part.labels.tolist()) - set(range(len(class_names))))
         if unknown:
             raise UserError(f"{split} has the label {unknown[0]}; labels are 0 … {len(class_names) - 1}, or words")
-
-
-def _items(dataset: Any) -> Pair:
-    """(samples, labels) of a torch dataset."""
-    items = [dataset[index] for index in range(len(dataset))]
-    if any(not isinstance(item, (tuple, list)) or len(item) != 2 for item in items):
-        raise UserError("the items of the dataset are not (sample, label); give one whose items are such pairs")
-    samples = [sample.numpy() if hasattr(sample, "numpy") else sample for sample, _ in items]
-    return samples, [label for _, label in items]

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from neurogen.api.data import Data
+from neurogen.api.data import Data, require_place
 from neurogen.api.run import Run
 from neurogen.api.source import dotted_name, source_digest
 from neurogen.config import Experiment, TargetConfig
@@ -85,6 +85,9 @@ def experiment_of(
     """The experiment that `fit` runs. Own data is stored under the root. Raises UserError as `fit` does."""
     if isinstance(overrides, str):
         raise UserError(f"overrides={overrides!r} is one string; give a list of words: overrides=[{overrides!r}]")
+    if not isinstance(overrides, Sequence):
+        raise UserError(f"overrides is a {type(overrides).__name__}; give a list of words, such as ['seed=1']")
+    require_place("root", root)
     if odd := [word for word in overrides if not isinstance(word, str)]:
         raise UserError(f"overrides has {odd[0]!r}; give words as on the command line, such as 'seed=1'")
     if launchers := [word for word in overrides if word.lstrip("+").startswith("hydra/")]:

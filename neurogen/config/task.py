@@ -114,7 +114,8 @@ class DatasetConfig:
     version: str | None = None  # tells two versions of a loader of your own apart
 
     def __post_init__(self) -> None:
-        """OmegaConf leaves what ${names_of:…} gives as it is."""
+        """OmegaConf leaves what ${names_of:…} and ${stored_size:} give as it is."""
+        self.size = SizeConfig(**self.size) if isinstance(self.size, dict) else self.size
         self.names = {
             key: NamesConfig(**names) if isinstance(names, dict) else names for key, names in self.names.items()
         }

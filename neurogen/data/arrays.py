@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,10 @@ from numpy.typing import NDArray
 from neurogen import store
 from neurogen.config import DatasetConfig
 from neurogen.data.images import resized
-from neurogen.data.pictures import pixels_in_memory
-from neurogen.data.raw import Labelled, RawSplits, split_off_test
+from neurogen.data.raw import TEST_FRACTION, Labelled, RawSplits, split_off_test
 from neurogen.errors import UserError
 
 SPLITS = ("train", "validation", "test")
-CHANNELS = (1, 3)
 
 
 def arrays(config: DatasetConfig) -> RawSplits:
@@ -61,64 +59,32 @@ def store_splits(splits: Mapping[str, Labelled], class_names: tuple[str, ...], f
     path = folder / f"{digest[:16]}.safetensors"
     if not path.exists():
         about = {"class_names": names, "digest": digest}
-        store.write_bytes(path, save(tensors, about))
+        store.write_bytes(path, _in_one_order(save(tensors, about)))
     return path
 
 
-def as_bytes(images: Any, what: str = "the images") -> NDArray[np.uint8]:
-    """Images as bytes [samples, channels, height, width].
+def stored_size(path: Path) -> dict[str, Any] | None:
+    """What dataset.size says of a file of stored arrays, by its head alone; None where it cannot be read."""
+    from safetensors import SafetensorError, safe_open
 
-    `images` is an array, a tensor or a list of arrays: bytes from 0 to 255 (uint8), or floats from 0 to 1, which are
-    rounded to bytes. [samples, height, width] are grey images. A list may hold pictures of Pillow.
-
-    Raises UserError for other values, other shapes, and images of different sizes.
-    """
-    pixels = _array(images, what)
-    if pixels.size == 0:
-        raise UserError(f"{what} are empty, of the shape {list(pixels.shape)}; give at least one")
-    if pixels.ndim == 3:
-        pixels = pixels[:, None]
-    if pixels.ndim != 4:
-        raise UserError(
-            f"{what} have the shape {list(pixels.shape)}; give [samples, channels, height, width], or "
-            "[samples, height, width] for grey images"
-        )
-    if pixels.shape[1] not in CHANNELS and pixels.shape[3] in CHANNELS:
-        raise UserError(
-            f"{what} have the shape {list(pixels.shape)}, with the channels last; give "
-            "[samples, channels, height, width]: images.transpose(0, 3, 1, 2)"
-        )
-    if pixels.dtype == np.uint8:
-        return np.ascontiguousarray(pixels)
-    if not np.issubdtype(pixels.dtype, np.floating):
-        raise UserError(f"{what} have the type {pixels.dtype}; give bytes from 0 to 255 (uint8), or floats from 0 to 1")
-    if not (pixels.min() >= 0 and pixels.max() <= 1):  # false for NaN too
-        raise UserError(
-            f"{what} are floats from {pixels.min():g} to {pixels.max():g}; give floats from 0 to 1, or bytes from 0 "
-            "to 255 (uint8)"
-        )
-    return np.ascontiguousarray(np.rint(pixels * 255).astype(np.uint8))
+    try:
+        with safe_open(path, framework="numpy") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}
+            class_names = json.loads((file.metadata() or {})["class_names"])
+        num_samples = shapes["train.labels"][0]
+    except (OSError, SafetensorError, KeyError):
+        return None  # the loader says what is wrong with it
+    image = shapes.get("train.images")
+    return size_of_splits(num_samples, set(SPLITS) & {name.partition(".")[0] for name in shapes}) | {
+        "num_classes": len(class_names),
+        "image": None if image is None else image[1:],
+    }
 
 
-def as_list(labels: Any) -> list[Any]:
-    """Labels in an array, a tensor or a list, as Python's own numbers and strings."""
-    values = labels.tolist() if hasattr(labels, "tolist") else list(labels)
-    return [value.item() if hasattr(value, "item") else value for value in values]
-
-
-def _array(images: Any, what: str) -> NDArray[Any]:
-    """One array of all images. Pictures of Pillow are read as files with them would be."""
-    if isinstance(images, (list, tuple)):
-        if images and all(hasattr(image, "getbands") for image in images):
-            parts: list[NDArray[Any]] = list(pixels_in_memory(images))
-        else:
-            parts = [np.asarray(image) for image in images]
-        shapes = sorted({part.shape for part in parts})
-        if len(shapes) != 1:
-            listed = " and ".join(str(list(shape)) for shape in shapes[:2]) or "nothing"
-            raise UserError(f"{what} must have one size and one number of channels; there are {listed}")
-        return np.stack(parts)
-    return np.asarray(images.detach().cpu() if hasattr(images, "detach") else images)
+def size_of_splits(num_samples: int, splits: Collection[str]) -> dict[str, Any]:
+    """How many of the samples of train are trained on: where there is no test, a fifth of each class becomes test."""
+    num_train = num_samples if "test" in splits else round(num_samples * (1 - TEST_FRACTION))
+    return {"num_train": num_train, "validation_is_cut": "validation" not in splits}
 
 
 def _tensors(split: str, part: Labelled) -> dict[str, NDArray[Any]]:
@@ -129,6 +95,16 @@ def _tensors(split: str, part: Labelled) -> dict[str, NDArray[Any]]:
     encoded = [text.encode() for text in part.samples]
     ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
     return labels | {f"{split}.texts": np.frombuffer(b"".join(encoded), dtype=np.uint8), f"{split}.ends": ends}
+
+
+def _in_one_order(file: bytes) -> bytes:
+    """The same file with its metadata in a fixed order: safetensors writes them in any, and identity is the bytes."""
+    start = 8 + int.from_bytes(file[:8], "little")
+    head = json.loads(file[8:start])
+    head["__metadata__"] = dict(sorted(head["__metadata__"].items()))
+    ordered = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
+    assert len(ordered) <= start - 8, "an order changes no length"
+    return file[:8] + ordered.ljust(start - 8) + file[start:]
 
 
 def _labelled(tensors: dict[str, NDArray[Any]], split: str) -> Labelled:

@@ -106,41 +106,28 @@ def agreed_names(names: Sequence[str] | None, source: str, published: Sequence[s
     return published
 
 
-def indices_in_memory(
-    labels: Sequence[Sequence[Any]], class_names: Sequence[str] | None, where: str
-) -> tuple[list[list[int]], tuple[str, ...]]:
-    """(labels 0 … classes − 1 of every split; the names of the classes), from numbers or words of a program.
-
-    Whole numbers beside given names are classes already; the caller refuses those that are out of range. Raises
-    UserError for a label that is neither a whole number nor a word, an unknown label, and too many classes.
-    """
-    odd = [label for part in labels for label in part if not isinstance(label, (int, str))]
-    if odd:
-        raise UserError(f"{where} has the label {odd[0]!r}; a label is a whole number or a word")
-    present = {label for part in labels for label in part}
-    if class_names is not None:
-        _refuse_names([str(name) for name in class_names])
-    if class_names is not None and all(isinstance(label, int) for label in present):
-        return [[int(label) for label in part] for part in labels], tuple(str(name) for name in class_names)
-    in_order = sorted(present, key=lambda label: (isinstance(label, str), label))
-    classes = in_order if class_names is None else [*class_names]
-    _refuse_many(len(classes), where)
-    unknown = present - set(classes)
-    if unknown:
-        raise UserError(f"{where} has the label {sorted(map(str, unknown))[0]!r}; allowed: {some_of(classes)}")
-    names = tuple(str(label) for label in classes)
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise UserError(f"{where} has {twice[0]} both as a number and as a word; give labels of one type")
-    index_of = {label: index for index, label in enumerate(classes)}
-    return [[index_of[label] for label in part] for part in labels], names
+def refuse_many(num_classes: int, where: str) -> None:
+    """Raises UserError for more classes than a column of classes has."""
+    if num_classes > MAX_CLASSES:
+        raise UserError(f"{where} has {num_classes:,} different labels; is dataset.text.label the column of classes?")
 
 
-def _refuse_names(names: Sequence[str]) -> None:
-    """Raises UserError for names that cannot tell classes apart."""
-    for name, count in Counter(name.strip() for name in names).items():
-        if not name or count > 1:
-            raise UserError(f"class_names has {f'{name!r} twice' if name else 'an empty name'}: {some_of(names)}")
+def refuse_doubtful(counts: Counter[str], where: str, setting: str) -> None:
+    """Raises UserError for labels that may be missing ones, or may be one class; `setting` can list them as classes."""
+    for label in counts:
+        if label.lower() in MISSING:
+            raise UserError(
+                f"{where}: {counts[label]:,} samples have the label {label}, which is how a missing label is printed; "
+                f"remove them, or list all classes in {setting}"
+            )
+    alike: dict[str, str] = {}
+    for label in counts:
+        other = alike.setdefault(_plain(label), label)
+        if other != label:
+            raise UserError(
+                f"{where} has the labels {other!r} ({counts[other]:,} samples) and {label!r} ({counts[label]:,}), "
+                f"which differ only in case, blanks or invisible signs; write one of them, or list both in {setting}"
+            )
 
 
 def _label_text(value: Any) -> str | None:
@@ -158,22 +145,8 @@ def _label_text(value: Any) -> str | None:
 
 def _by_themselves(counts: Counter[str], where: str) -> Classes:
     """The labels are the classes."""
-    _refuse_many(len(counts), where)
-    for label in counts:
-        if label.lower() in MISSING:
-            raise UserError(
-                f"{where}: {counts[label]:,} samples have the label {label}, which is how a missing label is printed; "
-                "remove them, or list all classes in dataset.text.class_names"
-            )
-    alike: dict[str, str] = {}
-    for label in counts:
-        other = alike.setdefault(_plain(label), label)
-        if other != label:
-            raise UserError(
-                f"{where} has the labels {other!r} ({counts[other]:,} samples) and {label!r} ({counts[label]:,}), "
-                "which differ only in case, blanks or invisible signs; write one of them, or list both in "
-                "dataset.text.class_names"
-            )
+    refuse_many(len(counts), where)
+    refuse_doubtful(counts, where, "dataset.text.class_names")
     names = tuple(sorted(counts, key=_position))
     return Classes(names, names)
 
@@ -183,7 +156,7 @@ def _named(labels: Sequence[str], class_names: Sequence[str], where: str) -> Cla
     names, numbers, present = tuple(class_names), _numbers(class_names), set(labels)
     if len(set(names)) < len(names):
         raise UserError(f"dataset.text.class_names has a name twice: {some_of(names)}")
-    _refuse_many(len(names), where)
+    refuse_many(len(names), where)
     could_be_both = present <= set(names) & set(numbers)
     if could_be_both and present != set(names) and names != numbers:
         raise UserError(
@@ -222,11 +195,6 @@ def _hint(label: str, labels: Sequence[str], allowed: Sequence[str]) -> str:
         )
     alike = [name for name in allowed if _plain(name) == _plain(label)]
     return f"; it differs from {alike[0]!r} only in case, blanks or invisible signs" if alike else ""
-
-
-def _refuse_many(num_classes: int, where: str) -> None:
-    if num_classes > MAX_CLASSES:
-        raise UserError(f"{where} has {num_classes:,} different labels; is dataset.text.label the column of classes?")
 
 
 def _more(rows: Sequence[int]) -> str:

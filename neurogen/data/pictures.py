@@ -88,19 +88,29 @@ def read_all(
     return pixels, (f"pictures: {', '.join(parts)}",) if parts else ()
 
 
-def pixels_in_memory(pictures: Sequence[Any]) -> list[NDArray[np.uint8]]:
-    """Pictures of Pillow → [channels, height, width] each: grey where all of them are, else RGB.
+def pixels_in_memory(
+    pictures: Sequence[Any], channels: int | None = None, size: tuple[int, int] | None = None
+) -> list[NDArray[np.uint8]]:
+    """Pictures of Pillow → [channels, height, width] each: grey for one channel, RGB for others.
 
-    Raises UserError for values whose meaning is not known.
+    `size` is (height, width) in pixels; left out, they stay as large. Without `channels` they are grey where all of
+    them are. Raises UserError for values whose meaning is not known.
     """
     remarks: list[Remark] = []
     try:
         plain = [_opaque(_in_8_bits(_upright(picture, remarks), picture, remarks), remarks) for picture in pictures]
     except UnknownValues as error:
         raise UserError(f"a picture {error}") from error
-    mode = "L" if all(picture.mode in ("1", "L") for picture in plain) else "RGB"
-    arrays = [np.asarray(picture.convert(mode)) for picture in plain]
-    return [array.reshape(*array.shape[:2], -1).transpose(2, 0, 1) for array in arrays]
+    if channels is None:
+        channels = 1 if all(picture.mode in ("1", "L") for picture in plain) else 3
+    return [_pixels(picture, channels, size or (picture.height, picture.width)) for picture in plain]
+
+
+def scaled(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Grey or RGB [pictures, channels, height, width], resized to (height, width) as files with them would be."""
+    channels = pixels.shape[1]
+    planes = (part[0] if channels == 1 else part.transpose(1, 2, 0) for part in pixels)
+    return np.stack([_pixels(Image.fromarray(np.ascontiguousarray(part)), channels, size) for part in planes])
 
 
 def read_picture(path: str | PathLike[str], channels: int, size: tuple[int, int]) -> Picture:
@@ -118,7 +128,7 @@ def read_picture(path: str | PathLike[str], channels: int, size: tuple[int, int]
         ):
             picture = _upright(source, remarks)
             picture = _opaque(_in_8_bits(picture, source, remarks), remarks)
-            picture = picture.convert("L" if channels == 1 else "RGB").resize((size[1], size[0]))
+            pixels = _pixels(picture, channels, size)
     except UnknownValues as error:
         raise UserError(f"{path} {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -130,7 +140,13 @@ def read_picture(path: str | PathLike[str], channels: int, size: tuple[int, int]
         raise UserError(f"{path} is no readable picture ({reason}); repair or remove it") from error
     if any(not issubclass(warning.category, ResourceWarning) for warning in caught):  # those are of other code
         remarks.append(Remark.ODD)
-    return Picture(np.asarray(picture).reshape(*size, channels).transpose(2, 0, 1), tuple(remarks))
+    return Picture(pixels, tuple(remarks))
+
+
+def _pixels(picture: Any, channels: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A picture of 8 bits as [channels, height, width]: grey for one channel, else RGB."""
+    whole = picture.convert("L" if channels == 1 else "RGB").resize((size[1], size[0]))
+    return np.asarray(whole).reshape(*size, -1).transpose(2, 0, 1)
 
 
 def _opened(path: str | PathLike[str]) -> Any:

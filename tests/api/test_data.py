@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pandas
 import pytest
 import torch
 from PIL import ExifTags, Image
+from safetensors.numpy import save
 
 import neurogen
 from neurogen import Data
@@ -68,6 +71,17 @@ def test_the_identity_is_the_content(tmp_path: Path) -> None:
     moved.write_bytes(b"half")
     with pytest.raises(neurogen.UserError, match=r"moved.safetensors cannot be read"):
         arrays(compose(["dataset=arrays", f"dataset.path={moved}"]).dataset)
+
+
+@pytest.mark.parametrize("names", [["c", "a", "b"], ["schön", '"', "🐱"]])
+def test_the_same_data_have_one_identity_in_every_root(tmp_path: Path, names: list[str]) -> None:
+    data = Data.from_arrays((PIXELS, LABELS), class_names=names)
+    files = [data.save(tmp_path / str(index)).read_bytes() for index in range(12)]
+    assert len(set(files)) == 1
+    head = json.loads(files[0][8 : 8 + int.from_bytes(files[0][:8], "little")])
+    about = head["__metadata__"]
+    tensors = {"train.images": PIXELS, "train.labels": LABELS}
+    assert files[0] in {save(tensors, about) for _ in range(40)}  # as safetensors writes it, in one of its orders
 
 
 def test_texts_keep_every_letter(tmp_path: Path) -> None:
@@ -183,6 +197,8 @@ def test_a_dataset_of_hugging_face_brings_splits_and_names() -> None:
         ((np.where(PIXELS, np.nan, 0.5), LABELS), {}, "floats from nan to nan"),
         ((PIXELS.astype(np.int32), LABELS), {}, "the type int32; give bytes"),
         ((PIXELS.transpose(0, 2, 3, 1)[..., :1], LABELS), {}, "with the channels last"),
+        ((PIXELS.transpose(0, 2, 3, 1), LABELS), {}, "the shape [12, 5, 7, 2], with the channels last"),
+        ((np.zeros((20, 32, 32, 4), np.uint8), [0, 1] * 10), {}, "images.transpose(0, 3, 1, 2)"),
         ((PIXELS[0, 0], LABELS[:5]), {}, "the shape [5, 7]; give [samples, channels, height, width]"),
         (([PIXELS[0], PIXELS[1, :, :3]], [0, 1]), {}, "must have one size"),
         ((PIXELS, LABELS), {"class_names": ["a", "b"]}, "train has the label 2; labels are 0 … 1"),
@@ -193,6 +209,29 @@ def test_a_dataset_of_hugging_face_brings_splits_and_names() -> None:
         ((["a", "half \ud83d"], [0, 1]), {}, "train has a text with half of a sign"),
         ((["a", "b"], [1, "1"]), {}, "has 1 both as a number and as a word"),
         ((PIXELS, LABELS + 0.5), {}, "a label is a whole number or a word"),
+        ((PIXELS / 255 * 1.00001, LABELS), {}, "are floats from 0 to 1.00001; give floats from 0 to 1"),
+        (None, {}, "train is a NoneType; give (samples, labels)"),
+        ((PIXELS, None), {}, "the labels of train are a NoneType; give a list or an array with the label of every"),
+        ((PIXELS, 3), {}, "the labels of train are a int"),
+        ((None, LABELS), {}, "the images of train are a NoneType, which is no array of numbers"),
+        ((3, LABELS), {}, "the images of train have the shape []"),
+        (([], []), {}, "the images of train are an empty list; give at least one"),
+        ((iter(PIXELS), LABELS), {}, "which is no array of numbers; give an array, or a list of arrays"),
+        (
+            ([[[1, 2], [3]], [[1, 2], [3, 4]]], [0, 1]),
+            {},
+            "the images of train are a list that cannot be read as an array",
+        ),
+        ((torch.eye(3).to_sparse()[None], [0]), {}, "the images of train are a Tensor that cannot be read as an array"),
+        (([torch.eye(3).to_sparse()] * 2, [0, 1]), {}, "are a Tensor that cannot be read as an array"),
+        ((PIXELS, LABELS), {"title": 5}, "title=5 is a int; give a text"),
+        ((PIXELS, LABELS), {"name": ["radar"]}, "name=['radar'] is a list; give a text"),
+        (
+            (PIXELS, LABELS),
+            {"title": "🐱"},
+            "title='🐱' makes no name of a folder; give name= with letters, digits, _ and -",
+        ),
+        ((PIXELS, LABELS), {"name": "a/b"}, "name='a/b' makes no name of a folder; give name="),
     ],
 )
 def test_what_is_no_dataset_is_refused(train: object, options: dict[str, object], message: str) -> None:
@@ -236,3 +275,108 @@ def test_texts_of_pandas_are_texts() -> None:
 def test_no_images_at_all_are_named() -> None:
     with pytest.raises(neurogen.UserError, match=r"the images of train are empty, of the shape \[0, 8, 8\]"):
         Data.from_arrays((np.zeros((0, 8, 8), dtype=np.uint8), []))
+
+
+@pytest.mark.parametrize("factor", [1 + 1e-7, 1 + 9e-7])
+def test_floats_a_rounding_error_beside_their_range_are_bytes(factor: float) -> None:
+    data = Data.from_arrays((PIXELS / 255 * factor - 1e-7, LABELS))
+    assert (data.splits["train"].samples == PIXELS).all()
+
+
+def test_tensors_of_any_kind_are_images() -> None:
+    """Also those that numpy does not know, and those of a gradient."""
+    whole = torch.from_numpy(PIXELS) / 255
+    for images in (whole.clone().requires_grad_(), [part.clone().requires_grad_() for part in whole]):
+        assert (Data.from_arrays((images, LABELS)).splits["train"].samples == PIXELS).all()
+    halves = torch.from_numpy(PIXELS // 128 * 255) / 255
+    for images in (halves.bfloat16(), list(halves.bfloat16())):
+        assert (Data.from_arrays((images, LABELS)).splits["train"].samples == PIXELS // 128 * 255).all()
+
+
+def test_small_images_of_many_channels_are_no_channels_last() -> None:
+    for shape in ((8, 4, 4), (4, 5, 7), (2, 5, 7), (8, 8, 8), (5, 2, 4)):
+        images = np.full((12, *shape), 99, dtype=np.uint8)
+        assert Data.from_arrays((images, LABELS)).splits["train"].samples.shape[1:] == shape
+
+
+def test_images_of_a_small_range_are_warned_of() -> None:
+    with pytest.warns(UserWarning, match=r"the images of test are nearly black, no value is above 3 of 255; scale"):
+        Data.from_arrays((PIXELS, LABELS), test=(PIXELS / 255 / 100, LABELS))
+
+
+def test_grey_pictures_beside_colour_are_colour() -> None:
+    colour = [Image.fromarray(part) for part in RNG.integers(0, 256, (12, 6, 6, 3), dtype=np.uint8)]
+    grey = [picture.convert("L") for picture in colour]
+    data = Data.from_arrays(([*colour[:6], *grey[6:]], LABELS), test=(grey, LABELS))
+    assert data.splits["test"].samples.shape == (12, 3, 6, 6)
+    with pytest.raises(neurogen.UserError, match=r"test has samples \[3, 6, 6\] and train \[1, 6, 6\]"):
+        Data.from_arrays((grey, LABELS), test=(colour, LABELS))
+
+
+def test_names_of_classes_that_are_other_numbers_than_the_labels_are_warned_of() -> None:
+    with pytest.warns(UserWarning, match=r"the labels are 0 … 2, and class_names are other whole numbers \(1, 2, 3\)"):
+        Data.from_arrays((PIXELS, LABELS), class_names=["1", "2", "3"])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("names", [["a", "b", "c"], ["0", "1", "2"], None])
+def test_other_names_of_classes_need_no_warning(names: list[str] | None) -> None:
+    Data.from_arrays((PIXELS, LABELS), class_names=names)
+
+
+def test_a_part_of_a_torch_dataset_has_the_names_of_the_whole() -> None:
+    whole = Pairs(list(PIXELS))
+    some, others = torch.utils.data.random_split(whole, [9, 3], torch.Generator().manual_seed(0))
+    nested = torch.utils.data.Subset(torch.utils.data.Subset(whole, range(9)), range(6))
+    for part in (some, nested):
+        assert Data.from_torch(part, test=others).class_names == ("a", "b", "c")
+    first_and_last = torch.utils.data.Subset(whole, [0, 2, 3, 5])
+    data = Data.from_torch(first_and_last)
+    assert (data.class_names, data.splits["train"].labels.tolist()) == (("a", "c"), [0, 1, 0, 1])
+    assert Data.from_torch(first_and_last, class_names=["x", "y", "z"]).class_names == ("x", "y", "z")
+    with pytest.raises(neurogen.UserError, match="labels has the label 'b'; allowed: a, c"):
+        Data.from_torch(first_and_last, test=whole)
+
+
+class Stream(torch.utils.data.IterableDataset[int]):
+    """Without items by number."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(3))
+
+
+@pytest.mark.parametrize("train", [torch.utils.data.DataLoader(Pairs(list(PIXELS))), Stream(), None, {0: 1}])
+def test_what_is_no_torch_dataset_is_named_by_its_type(train: Any) -> None:
+    with pytest.raises(
+        neurogen.UserError, match=f"train is a {type(train).__name__}, which has no items by number; give"
+    ):
+        Data.from_torch(train)
+
+
+@pytest.mark.parametrize("name", ["valid", "dev", "val", "validation", "Validation"])
+def test_splits_of_hugging_face_have_the_names_that_folders_may_have(name: str) -> None:
+    part = datasets.Dataset.from_dict({"text": ["bad", "good"] * 3, "label": [0, 1] * 3})
+    data = Data.from_datasets({"training": part, name: part, "testing": part})
+    assert set(data.splits) == {"train", "validation", "test"}
+    with pytest.raises(neurogen.UserError, match=f"{name} and another split that is validation too; leave one of them"):
+        Data.from_datasets({"train": part, "eval": part, "VALID" if name == "val" else "val": part, name: part})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (pandas.DataFrame({"text": ["a"], "label": [0]}), "train is a DataFrame; give a datasets.Dataset"),
+        ({"train": [1, 2]}, "train is a list; give a datasets.Dataset"),
+        ({"trian": 1, "test": 2}, "the dataset has the splits trian, test; it needs one that is called train"),
+        (None, "train is a NoneType; give a datasets.Dataset"),
+        (datasets.Dataset.from_dict({"text": ["a"], "label": [0]}).to_iterable_dataset(), "train is a IterableDataset"),
+    ],
+)
+def test_what_is_no_dataset_of_hugging_face_is_named_by_its_type(given: Any, message: str) -> None:
+    with pytest.raises(neurogen.UserError, match=message):
+        Data.from_datasets(given)
+
+
+def test_no_folder_is_called_none() -> None:
+    with pytest.raises(neurogen.UserError, match="root=None is a NoneType; give a path"):
+        Data.from_arrays((PIXELS, LABELS)).save(None)  # type: ignore[arg-type]

@@ -190,6 +190,11 @@ def recurrent(shape: TextShape) -> nn.Module:
         (("digits", recurrent, None, None, "runs", ["target=lenet"]), "overrides has target=lenet, and target=…"),
         (("digits", None, None, None, "runs", [3]), "overrides has 3; give words as on the command line"),
         (("digits", None, None, None, "runs", ["hydra/launcher=slurm"]), "and fit trains here"),
+        (
+            ("digits", None, None, None, "runs", None),
+            "overrides is a NoneType; give a list of words, such as ['seed=1']",
+        ),
+        (("digits", None, None, None, None), "root=None is a NoneType; give a path"),
     ],
 )
 def test_what_fit_cannot_do_is_refused_in_one_line(arguments: tuple[object, ...], message: str) -> None:

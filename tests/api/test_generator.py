@@ -122,6 +122,9 @@ def test_networks_of_a_command_share_prepared_data(
         (IMAGES, DIGITS.target + 1, {}, "beside 0 … 9"),
         (IMAGES, ["a"] * len(IMAGES), {}, "'a'; allowed: 0, 1, 2"),
         (IMAGES, None, {}, "belong together"),
+        (IMAGES, 3, {}, "labels= are a int; give a list or an array"),
+        ([], [], {}, "the images are an empty list; give at least one"),
+        (None, DIGITS.target, {}, "belong together"),
         (IMAGES, DIGITS.target, {"num_networks": 0}, "at least 1"),
         (IMAGES, DIGITS.target, {"task": "digits-rnn"}, "allowed: digits-cnn_small"),
     ],
@@ -139,6 +142,18 @@ def test_what_cannot_be_read_is_refused_in_one_line(
 def test_what_is_no_text_is_refused(text_generator: LoadedGenerator, samples: object, message: str) -> None:
     with pytest.raises(neurogen.UserError, match=message):
         text_generator.generate(samples, [0])
+
+
+def test_a_network_names_what_it_cannot_read(generator: LoadedGenerator, text_generator: LoadedGenerator) -> None:
+    network = generator.generate(IMAGES[:40], DIGITS.target[:40])
+    whole = torch.from_numpy(IMAGES[:5, None] // 128 * 255)
+    assert torch.equal(network((whole / 255).bfloat16()), network(whole))
+    with pytest.raises(neurogen.UserError, match="labels= are a NoneType; give a list or an array"):
+        network.accuracy(IMAGES, None)
+    reviews = text_generator.generate(REVIEWS, FRESH)
+    for use in (reviews, reviews.predict, lambda texts: reviews.accuracy(texts, [])):
+        with pytest.raises(neurogen.UserError, match="are an empty list; give at least one text"):
+            use([])
 
 
 def test_a_folder_without_a_generator_is_named(tmp_path: Path) -> None:

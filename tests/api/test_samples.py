@@ -60,3 +60,25 @@ def test_numbers_that_the_file_itself_names_are_those_names(reader: SampleReader
 def test_half_of_a_sign_is_refused(reader: SampleReader) -> None:
     with pytest.raises(UserError, match=r"the text 'good \\ud83d' has half of a sign"):
         reader.samples(["good \ud83d"])
+
+
+def test_numbers_of_a_program_are_those_of_the_tables(reader: SampleReader) -> None:
+    assert reader.labels([1, 2]).tolist() == [1, 2]
+    for stars in (replace(reader, source_labels=STARS), replace(reader, source_labels=None)):
+        assert stars.labels([1, 2]).tolist() == [0, 1]
+        assert stars.labels(["1", "2"]).tolist() == [0, 1]
+        assert stars.split(["dull", "fine"], [2, 3]).labels.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("samples", [[], (), torch.zeros((0, 4), dtype=torch.int64)])
+def test_no_texts_at_all_are_refused(reader: SampleReader, samples: object) -> None:
+    with pytest.raises(UserError, match=r"samples of .* are"):
+        reader.samples(samples)
+    with pytest.raises(UserError, match=r"samples of .* are"):
+        reader.split(samples, [])
+
+
+@pytest.mark.parametrize("labels", [None, 3])
+def test_samples_without_labels_are_refused(reader: SampleReader, labels: object) -> None:
+    with pytest.raises(UserError, match=r"labels= are a .*; give a list or an array with the label of every sample"):
+        reader.split(["dull"], labels)

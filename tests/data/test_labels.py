@@ -10,7 +10,6 @@ from neurogen.data.labels import (
     Classes,
     agreed_names,
     classes_of,
-    indices_in_memory,
     label_texts,
     numbered,
     telling_names,
@@ -135,13 +134,3 @@ def test_names_of_the_source_win_where_they_agree() -> None:
         with pytest.raises(UserError, match="hub calls its classes neg, pos, and config"):
             agreed_names(names, "config", ["neg", "pos"], "hub")
     assert numbered(["neg", "pos"]).indices(["1", "0"], "hub") == [1, 0]
-
-
-def test_labels_in_memory_keep_their_types() -> None:
-    assert indices_in_memory([[2, 0], [1]], ["a", "b", "c"], "labels") == ([[2, 0], [1]], ("a", "b", "c"))
-    assert indices_in_memory([[20, 10], ["x"]], None, "labels") == ([[1, 0], [2]], ("10", "20", "x"))
-    assert indices_in_memory([["10", "9"]], None, "labels") == ([[0, 1]], ("10", "9"))  # words, in their order
-    with pytest.raises(UserError, match="labels has 1 both as a number and as a word"):
-        indices_in_memory([[1, 2], ["1"]], None, "labels")
-    with pytest.raises(UserError, match="labels has the label 'z'; allowed: a, b"):
-        indices_in_memory([["a", "z"]], ["a", "b"], "labels")
