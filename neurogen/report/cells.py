@@ -164,7 +164,7 @@ def accuracies_of(populations: dict[str, PopulationSummary]) -> dict[str, Any]:
         "generated_std": value(Population.GENERATED, "std"),
         "zoo_mean_network": value(Population.ZOO_MEAN, "accuracy"),
         "random_init": value(Population.RANDOM, "accuracy"),
-        "ratio": round(generated / classical, 4) if populations else None,
+        "ratio": round(generated / classical, 4) if classical else None,
         "inject_accuracy": value(Population.AFTER_INJECT, "accuracy"),
         "max_iou": value(Population.GENERATED, "max_iou"),
         "zoo_iou": value(Population.ZOO, "max_iou"),

@@ -162,7 +162,7 @@ def tiles(rows: Sequence[Row]) -> list[Tile]:
 
 
 def _tiles_of_study(rows: Sequence[Row]) -> list[Tile]:
-    measured = [row for row in rows if row.ratio is not None]
+    measured = [row for row in rows if row.populations]
     gaps = [row.difference for row in measured if row.difference is not None]
     seeds = sorted({row.n_seeds for row in measured})
     span = f"{min(gaps):+.2f} to {max(gaps):+.2f}" if gaps else MISSING

@@ -28,6 +28,7 @@ from neurogen.report.figures import (
     Picture,
     Screen,
     StudyPictures,
+    log_scale,
     panels,
     picture_of,
 )
@@ -174,7 +175,8 @@ def learning(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]], screen: S
         group.draw(loss_axes, "loss")
         group.draw(accuracy_axes, "validation_accuracy")
         loss_axes.text(1, 1, group.note(), ha="right", va="top", transform=loss_axes.transAxes)
-        loss_axes.set(ylabel="cross-entropy in training", yscale="log")
+        loss_axes.set(ylabel="cross-entropy in training")
+        log_scale(loss_axes)
         loss_axes.set_title(group.title())
         accuracy_axes.set(ylabel="accuracy on validation (%)")
         accuracy_axes.set_title("accuracy")

@@ -13,12 +13,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from neurogen.config import Experiment
-from neurogen.report import paper, tables
-from neurogen.report.cells import averaged, cells_of, few_shot_of, row_of, summaries_of
+from neurogen.report import html, paper, tables
+from neurogen.report.cells import accuracies_of, averaged, cells_of, few_shot_of, row_of, summaries_of
 from neurogen.report.figures import save
-from neurogen.report.formats import latex, markdown, slug
+from neurogen.report.formats import latex, markdown, slug, write_study
 from neurogen.report.study_tables import of_study
 from neurogen.report.table import Table
+from neurogen.report.terminal import show_as_made
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Aggregate
@@ -111,6 +112,20 @@ def test_a_tensor_of_zeros_has_no_ratio(experiment: Callable[..., Experiment]) -
     norms = {"offset": Comparison(0.0, 0.0), "weight": Comparison(2.0, 1.0)}
     table = tables.tensors(replace(unmeasured(experiment()), norms=norms))
     assert [line[-1] for line in table.rows] == ["–", "0.50"]
+
+
+def test_classical_networks_that_are_never_right(
+    experiment: Callable[..., Experiment], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is divided by their accuracy, and the row counts as measured."""
+    populations = summaries_of([result_of({"classical": [0.0, 0.0], "generated": [0.5]}, [], 0)])
+    values = accuracies_of(populations) | {"n_seeds": 1, "num_test": 8}
+    assert (values["ratio"], values["generated_mean"]) == (None, 50.0)
+    row = replace(unmeasured(experiment()), populations=populations, **values)
+    assert html.tiles([row, row])[1].value == "2 of 2"
+    write_study([row], tmp_path)
+    show_as_made(tmp_path)
+    assert "ratio generated / classical –; 1 seed" in capsys.readouterr().out
 
 
 SETTINGS = ("recipe.tune.lr=0.001", "recipe.tune.lr=0.002", *("recipe.tune.lr=0.1 " * 20 + end for end in "ab"))

@@ -1,0 +1,83 @@
+"""Plots draw whatever data and names a user may give."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from matplotlib.text import Text
+
+from neurogen.data.dataset import load_images
+from neurogen.report.canvas import Figure
+from neurogen.report.figures import NARROW, WIDE, Screen, log_scale, panels, picture_of, show_image
+from neurogen.report.list_plots import NUM_SAMPLES, ListedSamples, chosen_samples, lists
+from neurogen.report.plots import predictions
+from neurogen.study.graph import steps_of
+from tests.conftest import Composed
+
+NAMES = (r"$\mathds{R}$", "$x^", "猫", "ねこ", "a $ and a $", "five", "six", "seven", "eight", "nine")
+SHOWN = (*NAMES[:2], "class 3", "class 4", *NAMES[4:])
+
+
+def texts_of(figure: Figure) -> set[str]:
+    return {text.get_text() for text in figure.findobj(Text)}
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 8, 8), (2, 8, 8), (3, 8, 8), (4, 8, 8), (5, 8, 8), (1, 1, 64), (3, 64, 1), (2, 1, 1)]
+)
+def test_images_of_any_shape_are_drawn(shape: tuple[int, int, int]) -> None:
+    figure, (axes,) = panels(WIDE, 1, height=2)
+    image = torch.arange(3 * 64 * 5, dtype=torch.uint8)[: shape[0] * shape[1] * shape[2]].reshape(shape)
+    show_image(axes, image)
+    (drawn,) = axes.images
+    pixels = torch.from_numpy(drawn.get_array().data)
+    assert torch.equal(pixels, image.permute(1, 2, 0) if shape[0] == 3 else image[0])
+    figure.draw_without_rendering()
+
+
+def test_names_of_any_signs_are_drawn(experiment: Composed, tmp_path: Path) -> None:
+    """As they are written, without mathematics; by their number where the font has no sign for them."""
+    step = steps_of([experiment()]).evaluations[0]
+    dataset = replace(load_images(step.task.dataset), class_names=NAMES)
+    predicted = dataset.test.labels.clone()
+    predicted[:10] = (predicted[:10] + 1) % 10
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, figure = picture_of(partial(predictions, step, dataset, predicted), tmp_path / "predictions")
+    assert all(name in "\n".join(texts_of(figure)) for name in SHOWN)
+    listed = ListedSamples(SHOWN[:4], dataset.test.samples[:4], torch.arange(4), torch.tensor([0, 1, 2, 0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, figure = picture_of(partial(lists, [listed]), tmp_path / "lists")
+    assert {", ".join(SHOWN[:4]), *SHOWN[:3]} <= texts_of(figure)
+
+
+@pytest.mark.parametrize("screen", [WIDE, NARROW])
+def test_a_list_shows_as_many_samples_as_its_classes_have(screen: Screen) -> None:
+    labels = torch.tensor([2, 0, 1, 1, 0, 0, 0, 0])
+    assert chosen_samples(labels, [2, 0]) == ([0, 1, 4, 5, 6], [0, 1, 1, 1, 1])
+    assert chosen_samples(labels, [1]) == ([2, 3], [0, 0])
+    many = torch.arange(100) % 3
+    assert chosen_samples(many, [1, 2, 0])[1] == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert len(chosen_samples(many, [1, 2, 0])[0]) == NUM_SAMPLES
+    images = torch.zeros(2, 2, 8, 8, dtype=torch.uint8)
+    figure = lists([ListedSamples(["a"], images, torch.zeros(2).long(), torch.zeros(2).long())], screen)
+    assert sum(bool(axes.images) for axes in figure.findobj(lambda part: hasattr(part, "imshow"))) == 2
+
+
+@pytest.mark.parametrize(("values", "ticks"), [((0.01, 20), {"0.1", "1", "10"}), ((1.1, 4), {"2", "3"})])
+def test_a_logarithmic_axis_has_plain_numbers(tmp_path: Path, values: tuple[float, float], ticks: set[str]) -> None:
+    def draw(screen: Screen) -> Figure:
+        figure, (axes,) = panels(screen, 1, height=3)
+        axes.plot(values)
+        log_scale(axes)
+        return figure
+
+    _, figure = picture_of(draw, tmp_path / "loss")
+    assert ticks < texts_of(figure)
+    assert not any("$" in text for text in texts_of(figure))
