@@ -124,7 +124,7 @@ def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> Row:
         "status": Status.OK if len(done) == len(evaluations) else Status.INCOMPLETE,
         "n_expected": sum(evaluation.evaluate.num_contexts for evaluation in evaluations),
         **accuracies_of(populations),
-        **paper_of(cell, evaluations),
+        **paper_of(evaluations),
         "gpu_hours": round(sum(measured["gpu_hours"] for measured in metrics.values()), 3),
         "validation": rounded(2, [100 * result.validation_accuracy for result in results]),
         "steps_to_90": rounded(1, [steps_to_90(evaluation) for evaluation in done]),
@@ -173,10 +173,9 @@ def accuracies_of(populations: dict[str, PopulationSummary]) -> dict[str, Any]:
     }
 
 
-def paper_of(cell: Cell, evaluations: Sequence[Evaluate]) -> dict[str, Any]:
-    """The columns of the paper's figures: empty without stage 1, which the paper's Table 1 always has."""
-    has_both_stages = all(evaluation.tune.inject for evaluation in evaluations)
-    published = paper.table_1(cell[0], cell[1]) if has_both_stages else None
+def paper_of(evaluations: Sequence[Evaluate]) -> dict[str, Any]:
+    """The columns of the paper's figures: empty for what the paper's Table 1 does not have."""
+    published = paper.published_of(evaluations[0])  # those of a cell differ in their seeds alone
     return {
         "paper_dataset": published.dataset if published else None,
         "paper_classical": published.classical if published else None,

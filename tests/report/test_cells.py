@@ -187,6 +187,37 @@ def test_the_paper_stands_beside_what_is_nearest_to_it(experiment: Callable[...,
     assert paper.table_1("cifar10", "mlp") is None
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "preset=relabel",
+        "preset=named",
+        "preset=relabel generator.order=interleaved dataset.unseen=['9']",
+        "dataset.limit=500",
+        "dataset.resize=14",
+        "target=cnn target.options.channels=[4]",
+        "target=cnn target.build=tests.api.test_fit.perceptron",
+        "recipe.inject.steps=0 recipe.tune.anchor=0 generator.scale=fan_in",
+        "target@source=cnn recipe.tune.anchor=0",
+    ],
+)
+def test_the_paper_does_not_stand_beside_another_task(experiment: Callable[..., Experiment], words: str) -> None:
+    words_of = ["dataset=mnist5k", "target=lenet"]
+    points = ([*words_of, "dataset.resize=28"], [*words_of, *words.split()])
+    whole, changed = (steps_of([experiment(*point)]).evaluations[0] for point in points)
+    assert paper.published_of(whole) == paper.table_1("mnist5k", "lenet")
+    assert paper.published_of(changed) is None
+
+
+def test_the_paper_does_not_stand_beside_a_task_that_is_held_out(experiment: Callable[..., Experiment]) -> None:
+    points = ("dataset=mnist5k target=lenet", "dataset=mnist5k target=cnn")
+    words = ("tasks=together", "held_out=[mnist5k-cnn]")
+    experiments = [experiment(*point.split(), *words) for point in points]
+    learned, met = steps_of(experiments).evaluations
+    assert paper.published_of(learned) == paper.table_1("mnist5k", "lenet")
+    assert paper.published_of(met) is None
+
+
 def test_special_characters_in_tables() -> None:
     table = Table("t", ("a_b", "c"), [("50 % & #1", "x|y ± 1")], "note")
     assert r"50 \% \& \#1 & x|y $\pm$ 1 \\" in latex(table)
