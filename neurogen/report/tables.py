@@ -133,7 +133,7 @@ def naming(row: Row) -> Table:
         for name, summary in row.naming.items()
     ]
     note = (
-        "Of all names in the lists: how many have the row of the class that is meant; the mean probability of the "
+        "Of all names in the lists: how many have the row of the class that they mean; the mean probability of the "
         f"class for which a name is taken; how many are doubtful, with less than {100 * DOUBTFUL:.0f} % for any class. "
         "New names are names that training does not read."
     )

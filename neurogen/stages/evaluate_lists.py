@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from neurogen import store
@@ -41,6 +40,7 @@ from neurogen.study.pipeline import Evaluate, Inject, Tune
 from neurogen.study.results import (
     ConditionResult,
     EvaluationResult,
+    Naming,
     NamingResult,
     Population,
     PopulationResult,
@@ -53,15 +53,6 @@ LISTS = "lists.json"
 NEW_NAMES = "new_names"  # the folder of the networks for names that training does not read
 
 Networks = list[Float[Tensor, " _"]]  # one per list, of as many rows as it has classes
-
-
-class Naming(StrEnum):
-    """Under which names a generator reads a list."""
-
-    KNOWN = "right"  # names that training reads
-    NEW = "new names"
-    MOVED = "names in another order"
-    NONSENSE = "names that mean nothing"
 
 
 @dataclass(frozen=True)
@@ -91,6 +82,11 @@ class ListContext:
         by_class = [names_of(all_names[c], config.names, SplitName.VALIDATION) for c in episode.classes.tolist()]
         validation = (options[int(torch.randint(len(options), (), generator=rng))] for options in by_class)
         return ListContext(episode, names, tuple(validation))
+
+    def meant(self, naming: Naming) -> Int64[Tensor, " listed"] | None:
+        """The class that each name of the list means; None where they mean nothing."""
+        classes = self.episode.classes
+        return {Naming.MOVED: classes.roll(-1), Naming.NONSENSE: None}.get(naming, classes)
 
     def described(self) -> dict[str, list[Any]]:
         """For lists.json: the classes and the names that training does not read."""
@@ -209,7 +205,7 @@ class Generated:
                 naming: [float(change_from(a[None], b[None])) for a, b in zip(first, rows, strict=True)]
                 for naming, rows in z.items()
             },
-            naming={str(naming): _naming(rows, contexts, task) for naming, rows in z.items()},
+            naming={str(naming): _naming(rows, naming, contexts, task) for naming, rows in z.items()},
         )
 
 
@@ -239,17 +235,17 @@ def generate_lists(generator: Generator, task: Task, lists: Sequence[tuple[str, 
     return [networks[index] for index in range(len(lists))]
 
 
-def _naming(z: Networks, contexts: Sequence[ListContext], task: Task) -> NamingResult:
+def _naming(z: Networks, naming: Naming, contexts: Sequence[ListContext], task: Task) -> NamingResult:
     """For which known classes the generator took the names, and how sure it is of them."""
     assert task.known is not None
     right: list[bool] = []
     likeliest: list[float] = []
     for row, context in zip(z, contexts, strict=True):
-        classes = context.episode.classes
-        probabilities = task.known.probabilities(rows_in(row, task.layout.with_rows(len(classes))))
-        right += (probabilities.argmax(1) == classes).tolist()
+        probabilities = task.known.probabilities(rows_in(row, task.layout.with_rows(len(context.names[naming]))))
+        if (meant := context.meant(naming)) is not None:
+            right += (probabilities.argmax(1) == meant).tolist()
         likeliest += probabilities.amax(1).tolist()
-    return NamingResult(right, likeliest)
+    return NamingResult(right or None, likeliest)
 
 
 def _naming_of_baselines(chosen: Chosen, contexts: Sequence[ListContext]) -> dict[str, NamingResult]:

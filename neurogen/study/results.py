@@ -48,6 +48,15 @@ class Population(StrEnum):
     GENERATED = "generated"
 
 
+class Naming(StrEnum):
+    """Under which names a generator reads a list."""
+
+    KNOWN = "right"  # names that training reads
+    NEW = "new names"
+    MOVED = "names in another order"
+    NONSENSE = "names that mean nothing"
+
+
 @dataclass(frozen=True)
 class HistoryRow:
     """A step of stage 1 or 2. Validation is measured only now and then, the loss never before the first step."""
@@ -150,7 +159,7 @@ class EvaluationResult:
     validation_accuracy: float  # mean of the generated networks
     num_test: int
     num_train: int
-    naming: dict[str, NamingResult] = field(default_factory=dict)  # by Population and by condition
+    naming: dict[str, NamingResult] = field(default_factory=dict)  # by Population and by Naming
     few_shot: list[FewShotResult] = field(default_factory=list)  # by the number of samples
 
 
@@ -158,7 +167,7 @@ class EvaluationResult:
 class NamingResult:
     """What became of the names of a list, one value per name."""
 
-    right: list[bool]  # its row is that of the class that is meant
+    right: list[bool] | None  # its row is that of the class that it means; None where names mean nothing
     probability: list[float] | None = None  # of the class for which it was taken; None where none is computed
 
 

@@ -32,7 +32,7 @@ class NamingSummary:
     """Fractions of all names."""
 
     n: int
-    right: float
+    right: float | None  # None where names mean nothing
     probability: float | None  # mean, of the class for which a name was taken
     doubtful: float | None  # names for which no class is likely
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from neurogen.config import Experiment
 from neurogen.report import html, paper, tables
-from neurogen.report.cells import accuracies_of, averaged, cells_of, few_shot_of, row_of, summaries_of
+from neurogen.report.cells import accuracies_of, averaged, cells_of, few_shot_of, naming_of, row_of, summaries_of
 from neurogen.report.figures import save
 from neurogen.report.formats import latex, markdown, slug, write_study
 from neurogen.report.study_tables import of_study
@@ -23,7 +23,7 @@ from neurogen.report.terminal import show_as_made
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Aggregate
-from neurogen.study.results import EvaluationResult, FewShotResult, NamingResult, PopulationResult
+from neurogen.study.results import EvaluationResult, FewShotResult, Naming, NamingResult, PopulationResult
 from neurogen.study.rows import COLUMNS, Comparison, Row
 from neurogen.training.runtime import Runtime
 from tests.few_shot import words_for
@@ -249,6 +249,19 @@ def test_lists_of_classes_are_no_networks(num_names: int, classical_std: float) 
     assert summaries["classical"].std == classical_std
     assert summaries["generated"].std == 0.0
     assert {summary.n for summary in summaries.values()} == {4}
+
+
+def test_what_an_older_version_noted_of_names_is_not_misread() -> None:
+    """It judged names in another order, and words that mean nothing, by the order of the list."""
+    right = {Naming.NEW: [True], Naming.MOVED: [False], Naming.NONSENSE: [True]}
+    older = {str(name): NamingResult(values, [0.9]) for name, values in right.items()}
+    newer = older | {str(Naming.NONSENSE): NamingResult(None, [0.9])}
+    results = [replace(result_of({}, [], 0), naming=naming) for naming in (older, newer)]
+    summaries = [naming_of([result]) for result in results]
+    assert [[summary.right for summary in by_name.values()] for by_name in summaries] == [
+        [1.0, None, None], [1.0, 0.0, None],
+    ]  # fmt: skip
+    assert {summary.n for by_name in summaries for summary in by_name.values()} == {1}
 
 
 def test_the_error_of_shown_classes_is_over_seeds() -> None:
