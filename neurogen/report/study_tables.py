@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from neurogen.data.report import DataReport
 from neurogen.report.table import MISSING, Table, duration, fixed, grouped, spread
-from neurogen.report.tables import DEVIATION, from_hub, minutes_of
+from neurogen.report.tables import deviation, from_hub, minutes_of
 from neurogen.study.costs import Ledger
 from neurogen.study.rows import NAMES, Row
 
@@ -85,10 +85,8 @@ def of_study(rows: Sequence[Row]) -> Table:
     note = (
         "Test accuracy in percent. n: classical networks, then seeds × generated networks. Validation: accuracy of "
         "generated networks on the samples by which settings may be chosen. Steps to 90 %: of stage 2, until nine "
-        f"tenths of the last accuracy on validation. {DEVIATION}"
+        f"tenths of the last accuracy on validation. {deviation(rows)}"
     )
-    if any(row.naming for row in rows):
-        note += " Of networks for lists of classes all are counted, and vary, by list."
     if any(row.n_seeds for row in rows):
         note += f" {_origin([row for row in rows if row.n_seeds])}"
     if has_paper:

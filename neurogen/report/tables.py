@@ -75,8 +75,15 @@ def networks(row: Row) -> Table:
         near = [fixed(summary.max_iou, 2), fixed(summary.min_l2, 2)] if has_zoo else []
         lines.append((label, accuracy, *unseen, str(summary.n), *near))
     notes = [*[IOU] * has_zoo, *[MATCHED] * bool(row.matched_strengths)]
-    notes.append(DEVIATION_OF_LISTS if row.naming else DEVIATION)
-    return Table("networks", header, lines, " ".join(notes))
+    return Table("networks", header, lines, " ".join([*notes, deviation([row])]))
+
+
+def deviation(rows: Sequence[Row]) -> str:
+    """Over what the accuracies of these rows deviate."""
+    kinds = {bool(row.naming) for row in rows if row.populations}
+    if kinds == {True, False}:
+        return f"{DEVIATION} Where networks are for lists of classes: {DEVIATION_OF_LISTS}"
+    return DEVIATION_OF_LISTS if True in kinds else DEVIATION
 
 
 def conditions(row: Row) -> Table:

@@ -264,6 +264,22 @@ def test_what_an_older_version_noted_of_names_is_not_misread() -> None:
     assert {summary.n for by_name in summaries for summary in by_name.values()} == {1}
 
 
+def test_the_note_says_over_what_rows_deviate(experiment: Callable[..., Experiment]) -> None:
+    """Of lists over seeds for every kind of network; of both kinds of rows both is said, in either table."""
+    nothing = unmeasured(experiment())
+    results = [result_of({"classical": [0.8], "generated": [0.8]}, [], num_names) for num_names in (0, 2)]
+    plain, listed = (
+        replace(nothing, populations=summaries_of([result]), naming=naming_of([result])) for result in results
+    )
+    expected = {(True, False): [plain, nothing], (False, True): [listed, nothing], (True, True): [plain, listed]}
+    for said, rows in expected.items():
+        note = of_study(rows).note
+        assert (tables.DEVIATION in note, tables.DEVIATION_OF_LISTS in note) == said
+    for row, sentence in ((plain, tables.DEVIATION), (listed, tables.DEVIATION_OF_LISTS)):
+        assert tables.networks(row).note == sentence
+    assert tables.DEVIATION in of_study([nothing]).note
+
+
 def test_the_error_of_shown_classes_is_over_seeds() -> None:
     """The contexts of a seed share its generator."""
     rest = {"zoo": [0.5, 0.69], "trained": [0.5], "mixed_named": [1.0], "mixed_novel": [1.0]}
