@@ -18,20 +18,20 @@ from dataclasses import asdict
 from typing import Any
 
 from neurogen.report import paper
+from neurogen.report.list_summaries import few_shot_of, naming_of
+from neurogen.report.table import rounded
 from neurogen.study.execution import in_order
 from neurogen.study.pipeline import Aggregate, Evaluate, Tune
 from neurogen.study.results import (
     Environment,
     EvaluationResult,
-    FewShotResult,
-    Naming,
     Population,
     PopulationResult,
     from_json,
     measured,
     to_json,
 )
-from neurogen.study.rows import DOUBTFUL, NAMES, FewShotSummary, NamingSummary, PopulationSummary, Row, Status
+from neurogen.study.rows import NAMES, PopulationSummary, Row, Status
 from neurogen.study.step import Step, flat, name_of
 
 INDEPENDENT = (Population.CLASSICAL, Population.ZOO)  # networks that are each trained by themselves
@@ -223,88 +223,9 @@ def summary_of(name: str, by_seed: Sequence[PopulationResult], of_lists: bool) -
     )
 
 
-def naming_of(results: Sequence[EvaluationResult]) -> dict[str, NamingSummary]:
-    """What became of names, over all seeds."""
-    names = dict.fromkeys(name for result in results for name in result.naming)
-    summaries = {}
-    for name in names:
-        by_seed = [result.naming[name] for result in results if name in result.naming]
-        right = [value for result in results for value in _right_of(result, name)]
-        likely = [value for naming in by_seed for value in naming.probability or ()]
-        doubtful = [value < DOUBTFUL for value in likely]
-        summaries[name] = NamingSummary(
-            n=max(len(right), len(likely)),
-            right=statistics.fmean(right) if right else None,
-            probability=rounded(4, likely),
-            doubtful=rounded(4, doubtful),
-        )
-    return summaries
-
-
-def _right_of(result: EvaluationResult, name: str) -> Sequence[bool]:
-    """Empty where names mean nothing. An older version judged such words too, and names in another order by the order
-    of the list: of its results neither is shown."""
-    words = result.naming.get(Naming.NONSENSE)
-    is_older = words is not None and words.right is not None
-    if name not in result.naming or (is_older and name in (Naming.MOVED, Naming.NONSENSE)):
-        return ()
-    return result.naming[name].right or ()
-
-
-def few_shot_of(results: Sequence[EvaluationResult]) -> list[FewShotSummary]:
-    """What became of shown classes, over all seeds, by the number of samples."""
-    by_shots: dict[int, list[FewShotResult]] = {}
-    for result in results:
-        for each in result.few_shot:
-            by_shots.setdefault(each.shots, []).append(each)
-    summaries = []
-    for shots, by_seed in by_shots.items():
-        pooled = {
-            name: [100 * value for each in by_seed for value in getattr(each, name)]
-            for name in ("generated", "zoo", "trained", "mixed_named", "mixed_novel")
-        }
-        gains = [a - b for a, b in zip(pooled["generated"], pooled["zoo"], strict=True)]
-        means = {name: round(statistics.fmean(values), 2) for name, values in pooled.items()}
-        n, errors = len(gains), _over_seeds([(each.generated, each.zoo) for each in by_seed])
-        summaries.append(
-            FewShotSummary(
-                shots=shots,
-                n=n,
-                many=round(100 * statistics.fmean(each.many for each in by_seed), 2),
-                generated_std=errors[0],
-                gain=round(statistics.fmean(gains), 2),
-                gain_error=errors[1],
-                **means,
-            )
-        )
-    return summaries
-
-
-def _over_seeds(
-    pairs: Sequence[tuple[Sequence[float], Sequence[float]]],
-) -> tuple[float | None, float | None]:
-    """(deviation of the first, standard error of the paired difference), in points.
-
-    Over the means of the seeds, since the contexts of a seed share a generator; over contexts where there is one seed.
-    """
-    generated = [[100 * value for value in ours] for ours, _ in pairs]
-    gains = [[100 * (a - b) for a, b in zip(ours, zoo, strict=True)] for ours, zoo in pairs]
-    values, differences = (
-        parts[0] if len(parts) == 1 else [statistics.fmean(part) for part in parts] for parts in (generated, gains)
-    )
-    if len(values) < 2:
-        return None, None
-    return round(statistics.stdev(values), 2), round(statistics.stdev(differences) / len(differences) ** 0.5, 2)
-
-
 def averaged(parts: Sequence[Any]) -> Any:
     """Nested dictionaries of numbers or lists of numbers, one for each seed → the same dictionary of their means."""
     if isinstance(parts[0], dict):
         names = dict.fromkeys(name for part in parts for name in part)
         return {name: averaged([part[name] for part in parts if name in part]) for name in names}
     return rounded(4, [value for part in parts for value in (part if isinstance(part, list) else [part])])
-
-
-def rounded(digits: int, values: Sequence[float]) -> float | None:
-    """Their mean; None where there are none."""
-    return round(statistics.fmean(values), digits) if values else None

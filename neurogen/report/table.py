@@ -6,6 +6,7 @@ out: cells
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,3 +52,8 @@ def fixed(value: float | None, digits: int) -> str:
 def percent(fraction: float | None) -> str:
     """A fraction in percent, two decimals."""
     return MISSING if fraction is None else f"{100 * fraction:.2f} %"
+
+
+def rounded(digits: int, values: Sequence[float]) -> float | None:
+    """Their mean; None where there are none."""
+    return round(statistics.fmean(values), digits) if values else None

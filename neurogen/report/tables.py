@@ -91,7 +91,7 @@ def conditions(row: Row) -> Table:
     lines = [(name, percent(summary.accuracy), fixed(summary.change, 3)) for name, summary in row.conditions.items()]
     note = (
         f"n = {row.n_ok} contexts each. Change: root mean square of what the condition changes in the generated "
-        "parameters, in standard deviations of each tensor."
+        "parameters, in standard deviations of each tensor in the zoo."
     )
     return Table("conditions", ("condition", "test accuracy", "change"), lines, note)
 

@@ -46,6 +46,7 @@ from neurogen.study.results import (
     PopulationResult,
     to_json,
 )
+from neurogen.targets.parameters import Scale
 from neurogen.targets.zoo import network_path
 from neurogen.training.runtime import Runtime
 
@@ -102,10 +103,12 @@ def evaluate_lists(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
     contexts = [ListContext.draw(step, inputs, number) for number in range(step.evaluate.num_contexts)]
     after_inject: dict[str, Networks] = {}
     if step.tune.inject is not None:
-        injected = Generated.by(_load(step.tune.inject, step, inputs, runtime), step, contexts, [Naming.KNOWN], runtime)
+        stage_1 = _load(step.tune.inject, step, inputs, runtime)
+        injected = Generated.by(stage_1, step, inputs.scale, contexts, [Naming.KNOWN], runtime)
+        del stage_1  # one backbone is in memory at a time
         after_inject = {Population.AFTER_INJECT: injected.networks[Naming.KNOWN]}
     generator = _load(step.tune, step, inputs, runtime)
-    tuned = Generated.by(generator, step, contexts, list(Naming), runtime)
+    tuned = Generated.by(generator, step, inputs.scale, contexts, list(Naming), runtime)
     for_choices = _generated_for_validation(generator, step, contexts, runtime)
     new_names = [name for context in contexts for name in context.names[Naming.NEW]]
     chosen = chosen_classes(
@@ -183,6 +186,7 @@ class Generated:
     def by(
         generator: Generator,
         step: Evaluate,
+        of_zoo: Scale,
         contexts: Sequence[ListContext],
         namings: Sequence[Naming],
         runtime: Runtime,
@@ -195,15 +199,18 @@ class Generated:
             naming: generate_lists(generator, task, [context.names[naming] for context in contexts], runtime)
             for naming in namings
         }
-        first = z[namings[0]]
+        networks = {
+            naming: [scale.decode(row) for scale, row in zip(scales, rows, strict=True)] for naming, rows in z.items()
+        }
+        units = [of_zoo.with_rows(size) for size in sizes]
         return Generated(
-            networks={
-                naming: [scale.decode(row) for scale, row in zip(scales, rows, strict=True)]
-                for naming, rows in z.items()
-            },
+            networks=networks,
             changes={
-                naming: [float(change_from(a[None], b[None])) for a, b in zip(first, rows, strict=True)]
-                for naming, rows in z.items()
+                naming: [
+                    float(change_from(right[None], other[None], unit))
+                    for right, other, unit in zip(networks[namings[0]], others, units, strict=True)
+                ]
+                for naming, others in networks.items()
             },
             naming={str(naming): _naming(rows, naming, contexts, task) for naming, rows in z.items()},
         )

@@ -119,7 +119,8 @@ class ConditionResult:
     """One value per context."""
 
     accuracy: list[float]
-    change: list[float]  # of the parameters, against those of the right condition, in standard deviations
+    # of the parameters, against those of the right condition, in standard deviations of each tensor in the zoo
+    change: list[float]
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 
 from neurogen.config import Experiment
 from neurogen.report import html, paper, tables
-from neurogen.report.cells import accuracies_of, averaged, cells_of, few_shot_of, naming_of, row_of, summaries_of
+from neurogen.report.cells import accuracies_of, averaged, cells_of, row_of, summaries_of
 from neurogen.report.figures import save
 from neurogen.report.formats import latex, markdown, slug, write_study
+from neurogen.report.list_summaries import few_shot_of, naming_of
 from neurogen.report.study_tables import of_study
 from neurogen.report.table import Table
 from neurogen.report.terminal import show_as_made

@@ -115,7 +115,8 @@ def test_a_generator_that_follows_names_has_their_rows(
     generator = load_generator(evaluation.tune.folder, runtime)
     (task,) = generator.tasks.values()
     assert task.known is not None
-    contexts = [ListContext.draw(evaluation, Inputs.of(evaluation, runtime), number) for number in range(3)]
+    inputs = Inputs.of(evaluation, runtime)
+    contexts = [ListContext.draw(evaluation, inputs, number) for number in range(3)]
     names = evaluation.task.dataset.names
     classes = {word: int(name) for name, given in names.items() for word in (*given.train, *given.test)}
     known, inner = task.known.rows, torch.zeros(task.layout.firsts[task.layout.output[0]])
@@ -126,7 +127,7 @@ def test_a_generator_that_follows_names_has_their_rows(
             yield index, torch.cat([inner, rows[:, :-1].flatten(), rows[:, -1]])
 
     monkeypatch.setattr(generator, "in_batches", rows_of_names)
-    naming = Generated.by(generator, evaluation, contexts, list(Naming), runtime).naming
+    naming = Generated.by(generator, evaluation, inputs.scale, contexts, list(Naming), runtime).naming
     assert all(all(naming[name].right or [False]) for name in (Naming.KNOWN, Naming.NEW, Naming.MOVED))
     assert naming[Naming.NONSENSE].right is None
 
