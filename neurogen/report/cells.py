@@ -216,7 +216,7 @@ def summary_of(name: str, by_seed: Sequence[PopulationResult], of_lists: bool) -
         accuracy=round(statistics.fmean(pooled), 2),
         std=round(statistics.stdev(varied), 2) if len(varied) > 1 else None,
         n=len(pooled),
-        max_iou=rounded(4, [value for result in by_seed for value in result.max_iou]),
+        max_iou=rounded(4, [value for result in by_seed for value in result.max_iou if value is not None]),
         min_l2=rounded(4, [value for result in by_seed for value in result.min_l2]),
         unseen=rounded(4, unseen),
         spread=rounded(4, [result.spread for result in by_seed if result.spread is not None]),

@@ -7,6 +7,7 @@ out: in the study's folder a comparison of all cells; learning curves of those t
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -80,7 +81,7 @@ def draw_all(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]], folder: P
     of_rows: list[dict[str, Picture]] = []
     for row, evaluations in when_slow(list(zip(rows, done, strict=True)), "drawn", "rows"):
         of_rows.append({})
-        compares = any(summary.max_iou is not None for summary in row.populations.values())
+        compares = any(summary.min_l2 is not None for summary in row.populations.values())
         kinds = {"memorisation": memorisation} if compares else {}
         for name, draw in (kinds | {"conditioning": conditioning}).items() if evaluations else ():
             path = folder / f"{name}-{slug(row)}"
@@ -222,7 +223,8 @@ def memorisation(row: Row, evaluations: Sequence[Evaluate], screen: Screen) -> F
         populations = [result[name] for result in results if name in result]
         accuracies = [100 * accuracy for population in populations for accuracy in population.accuracy]
         for axes, key in ((iou_axes, "max_iou"), (distance_axes, "min_l2")):
-            values = [value for population in populations for value in getattr(population, key)]
+            measures = [value for population in populations for value in getattr(population, key)]
+            values = [math.nan if value is None else value for value in measures]
             if values:
                 style: dict[str, Any] = {"color": colour, "marker": mark, "s": 60 if mark == "*" else 22}
                 axes.scatter(accuracies, values, alpha=0.7, linewidths=0, label=LABELS[name], **style)
@@ -230,7 +232,7 @@ def memorisation(row: Row, evaluations: Sequence[Evaluate], screen: Screen) -> F
     distance_axes.set(ylabel="distance to the zoo (L2)", ylim=(0, None))
     for axes in (iou_axes, distance_axes):
         axes.set(xlabel="test accuracy (%)")
-    handles, labels = iou_axes.get_legend_handles_labels()
+    handles, labels = distance_axes.get_legend_handles_labels()
     place = "outside lower center" if screen.is_narrow else "outside right center"
     figure.legend(handles, labels, loc=place)
     if not screen.is_narrow:

@@ -46,8 +46,8 @@ DEVIATION_OF_LISTS = (
     "n: lists of classes. ±: standard deviation over the means of the seeds, or over lists where there is one seed."
 )
 IOU = (
-    "IoU: the largest overlap of a network's wrong predictions with those of a zoo network, |A∩B| / |A∪B|. L2: "
-    "distance to the nearest zoo network. Zoo networks are compared with each other."
+    "IoU: the largest overlap of a network's wrong predictions with those of a zoo network, |A∩B| / |A∪B|, where either"
+    " has any. L2: distance to the nearest zoo network. Zoo networks are compared with each other."
 )
 MATCHED = (
     "Matched baselines are made of the zoo without a language model. On validation they are as accurate as the "

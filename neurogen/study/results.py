@@ -108,7 +108,8 @@ class PopulationResult:
     """One value per network. A zoo of a single network has no other to be compared with."""
 
     accuracy: list[float]
-    max_iou: list[float]  # overlap of its mistakes with those of the zoo network that it resembles most
+    # overlap of its mistakes with those of the zoo network that it resembles most; None where none of them has any
+    max_iou: list[float | None]
     min_l2: list[float]  # distance to the nearest zoo network
     unseen: list[float] | None = None  # accuracy on the classes that generator and zoo have never seen
     spread: float | None = None  # mean distance between two of the networks; None where there is one

@@ -281,6 +281,16 @@ def test_the_note_says_over_what_rows_deviate(experiment: Callable[..., Experime
     assert tables.DEVIATION in of_study([nothing]).note
 
 
+def test_an_overlap_that_is_not_defined_is_left_out(experiment: Callable[..., Experiment]) -> None:
+    """Of some networks of a population, or of all."""
+    overlaps = {"zoo": [None, None], "generated": [None, 0.5]}
+    by_name = {name: PopulationResult([1.0, 0.9], values, [2.0, 3.0]) for name, values in overlaps.items()}
+    populations = summaries_of([replace(result_of({}, [], 0), populations=by_name)])
+    assert [summary.max_iou for summary in populations.values()] == [None, 0.5]
+    table = tables.networks(replace(unmeasured(experiment()), populations=populations))
+    assert [line[-2:] for line in table.rows] == [("–", "2.50"), ("0.50", "2.50")]
+
+
 def test_the_error_of_shown_classes_is_over_seeds() -> None:
     """The contexts of a seed share its generator."""
     rest = {"zoo": [0.5, 0.69], "trained": [0.5], "mixed_named": [1.0], "mixed_novel": [1.0]}

@@ -6,6 +6,7 @@ import warnings
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -14,10 +15,14 @@ from matplotlib.text import Text
 
 from neurogen.data.dataset import load_images
 from neurogen.report.canvas import Figure
+from neurogen.report.cells import cells_of, row_of
 from neurogen.report.figures import NARROW, WIDE, Screen, log_scale, panels, picture_of, show_image
 from neurogen.report.list_plots import NUM_SAMPLES, ListedSamples, chosen_samples, lists
 from neurogen.report.plots import predictions
+from neurogen.report.study_plots import memorisation
 from neurogen.study.graph import steps_of
+from neurogen.study.pipeline import Evaluate
+from neurogen.study.results import Population, PopulationResult
 from tests.conftest import Composed
 
 NAMES = (r"$\mathds{R}$", "$x^", "猫", "ねこ", "a $ and a $", "five", "six", "seven", "eight", "nine")
@@ -84,3 +89,25 @@ def test_a_logarithmic_axis_has_plain_numbers(tmp_path: Path, values: tuple[floa
     _, figure = picture_of(draw, tmp_path / "loss")
     assert ticks < texts_of(figure)
     assert not any("$" in text for text in texts_of(figure))
+
+
+class Measured:
+    """An evaluation as plots read it."""
+
+    def __init__(self, populations: dict[str, PopulationResult]) -> None:
+        self.populations = populations
+
+    def result(self) -> Measured:
+        return self
+
+
+def test_networks_without_an_overlap_have_a_distance(experiment: Composed, tmp_path: Path) -> None:
+    none = PopulationResult([1.0, 1.0], max_iou=[None, None], min_l2=[2.0, 3.0])
+    some = PopulationResult([1.0, 0.9], max_iou=[None, 0.5], min_l2=[1.0, 4.0])
+    evaluation = cast(Evaluate, Measured({Population.ZOO: none, Population.GENERATED: some}))
+    ((cell, evaluations),) = cells_of(steps_of([experiment()])).items()
+    row = row_of(cell, evaluations)
+    _, figure = picture_of(partial(memorisation, row, [evaluation]), tmp_path / "memorisation")
+    overlaps, distances = ([len(part.get_offsets().compressed()) for part in axes.collections] for axes in figure.axes)
+    assert (overlaps, distances) == ([0, 2], [4, 4])  # coordinates of the marks
+    assert {"single zoo network", "generated"} <= texts_of(figure)
