@@ -81,6 +81,22 @@ def test_a_variant_is_called_by_its_name_and_what_else_differs(experiment: Calla
     assert unnamed.key != study.key  # its table shows other names
 
 
+def test_equal_points_have_all_their_names(experiment: Callable[..., Experiment]) -> None:
+    """Only of a task that is learned while others are held out, the names tell how those are adapted."""
+    equal = [experiment(f"variant={name}") for name in ("full", "both", "full")]
+    unnamed = experiment()
+    named = {settings for *_, settings in cells_of(steps_of([*equal, unnamed]))}
+    assert named == {"full, both"}
+    assert steps_of([unnamed, unnamed]).variants == (None,)
+    words = ("tasks=together", "held_out=[digits-lenet]")
+    adapted = [
+        experiment(*words, f"variant={name}", f"target={target}", f"recipe.adapt.lr={rate}", "dataset.resize=16")
+        for name, rate in (("slow", 0.001), ("fast", 0.002), ("quick", 0.002))
+        for target in ("cnn_small", "lenet")
+    ]
+    assert steps_of(adapted).variants == ("learned", "slow", "fast, quick")
+
+
 def test_another_source_is_a_row_of_its_own(experiment: Callable[..., Experiment]) -> None:
     source = "target@source=cnn recipe.tune.anchor=0"
     points = ("recipe.tune.anchor=0", source, f"{source} source.options.channels=[8,8]")
