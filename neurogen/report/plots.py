@@ -106,7 +106,8 @@ def point_of(step: Evaluate) -> str:
 
 
 def curves(step: Evaluate, screen: Screen) -> Figure:
-    """Loss and validation accuracy over all stages, with the classical networks as a line."""
+    """Loss and validation accuracy over all stages, with the classical networks as a line where their task is the
+    same."""
     figure, (loss_axes, accuracy_axes) = panels(screen, 2, height=3.8)
     first = 0  # step of the whole training at which the stage begins
     for stage in step.tune.stages:
@@ -119,9 +120,10 @@ def curves(step: Evaluate, screen: Screen) -> Figure:
         first += history[-1].step
         for axes in (loss_axes, accuracy_axes):
             axes.axvline(first, color="#dddddd", linewidth=1, zorder=0)
-    best = [100 * accuracy for accuracy in step.classical.result().validation_accuracy]
-    label = f"classical (mean of {len(best)})"
-    accuracy_axes.axhline(sum(best) / len(best), color=CLASSICAL, linestyle="--", label=label)
+    if step.learns_all_classes:
+        best = [100 * accuracy for accuracy in step.classical.result().validation_accuracy]
+        label = f"classical (mean of {len(best)})"
+        accuracy_axes.axhline(sum(best) / len(best), color=CLASSICAL, linestyle="--", label=label)
     loss_axes.set(xlabel="step", ylabel="training loss", title="loss")
     log_scale(loss_axes)
     accuracy_axes.set(xlabel="step", ylabel="accuracy on validation (%)", ylim=(0, 101), title="accuracy")

@@ -133,18 +133,20 @@ def varied_values(rows: Sequence[Row]) -> list[list[str]]:
 
 @dataclass(frozen=True)
 class Group:
-    """Cells with the same classical networks, whose learning curves share their axes."""
+    """Cells with the same classical networks and the same classes, whose learning curves share their axes."""
 
     rows: Sequence[Row]
     cells: Sequence[Sequence[Evaluate]]
 
     def draw(self, axes: Axes, key: str) -> None:
-        """Curves of `loss` or `validation_accuracy`: of the classical networks, and of stage 2 of every cell."""
+        """Curves of `loss` or `validation_accuracy`: of the classical networks where they have the same classes, and of
+        stage 2 of every cell."""
         unit = 1.0 if key == "loss" else 100.0
-        networks = [curve for evaluation in self.cells[0] for curve in evaluation.classical.result().curves]
-        curves = np.array([getattr(curve, key) for curve in networks]) * unit
-        epochs = np.arange(1, curves.shape[1] + 1)
-        _band(axes, epochs, curves, CLASSICAL, f"classical (n = {len(curves)})", "--")
+        if self.has_classical:
+            networks = [curve for evaluation in self.cells[0] for curve in evaluation.classical.result().curves]
+            curves = np.array([getattr(curve, key) for curve in networks]) * unit
+            epochs = np.arange(1, curves.shape[1] + 1)
+            _band(axes, epochs, curves, CLASSICAL, f"classical (n = {len(curves)})", "--")
         labels = varied_values(self.rows)
         for colour, names, evaluations in zip(LINES * len(self.cells), labels, self.cells, strict=False):
             runs = [stage_2(evaluation, key) for evaluation in evaluations]
@@ -153,6 +155,11 @@ class Group:
             label = " · ".join(filter(None, names)) or "generated"
             _band(axes, runs[0][0][:shortest], values, colour, f"{label} (n = {len(values)})", "-")
         axes.set(xlabel="passes through the training data")
+
+    @property
+    def has_classical(self) -> bool:
+        """Whether the classical networks tell the same classes apart as the generated ones do."""
+        return self.cells[0][0].learns_all_classes
 
     def title(self) -> str:
         """Which task, and how much data."""
@@ -165,7 +172,8 @@ class Group:
         anchor = max(tune.stage.anchor for tune in tunes)
         note = f"generated: + {anchor:g} × MSE of stage 1" if anchor else ""
         is_shared = any(len(tune.tasks) > 1 for tune in tunes)
-        return note + "\n(of several tasks: balanced by the number of classes)" * is_shared
+        note += "\n(of several tasks: balanced by the number of classes)" * is_shared
+        return note + "\n(no classical curve: it is of all classes)" * (not self.has_classical)
 
 
 def learning(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]], screen: Screen) -> Figure:
@@ -187,10 +195,11 @@ def learning(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]], screen: S
 
 def groups_of(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]]) -> list[Group]:
     """Cells without evaluations are left out."""
-    members: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    members: dict[tuple[bool, *tuple[str, ...]], list[int]] = defaultdict(list)
     for index, evaluations in enumerate(cells):
         if evaluations:
-            members[tuple(evaluation.classical.key for evaluation in evaluations)].append(index)
+            baseline = (evaluation.classical.key for evaluation in evaluations)
+            members[evaluations[0].learns_all_classes, *baseline].append(index)
     return [Group([rows[i] for i in index], [cells[i] for i in index]) for index in members.values()]
 
 

@@ -98,7 +98,7 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
         ensembles=_ensembles(populations, step.evaluate.num_in_ensemble, test),
         validation_accuracy=accuracy,
         num_test=len(inputs.dataset.test),
-        num_train=len(inputs.dataset.train),
+        num_train=len(inputs.seen.train),
     )
     return dict(to_json(result))
 

@@ -147,7 +147,7 @@ def evaluate_lists(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
         ensembles={},
         validation_accuracy=mean(validation[Population.GENERATED]),
         num_test=len(inputs.dataset.test),
-        num_train=len(inputs.dataset.train),
+        num_train=len(inputs.seen.train),
         naming={**_naming_of_baselines(chosen, contexts), **tuned.naming},
         few_shot=evaluate_few_shot(step, inputs, task, episodes, tuned.networks[Naming.KNOWN], runtime),
     )

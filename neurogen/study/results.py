@@ -158,9 +158,9 @@ class EvaluationResult:
     norms: dict[str, NormResult]  # by tensor
     noise: dict[str, NoiseResult]  # by strength, in standard deviations of each tensor
     ensembles: dict[str, EnsembleResult]  # by Population
-    validation_accuracy: float  # mean of the generated networks
+    validation_accuracy: float  # mean of the generated networks, on classes that training may know
     num_test: int
-    num_train: int
+    num_train: int  # those that the generator may learn from: none of unseen classes
     naming: dict[str, NamingResult] = field(default_factory=dict)  # by Population and by Naming
     few_shot: list[FewShotResult] = field(default_factory=list)  # by the number of samples
 

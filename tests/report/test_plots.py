@@ -18,12 +18,16 @@ from neurogen.report.canvas import Figure
 from neurogen.report.cells import cells_of, row_of
 from neurogen.report.figures import NARROW, WIDE, Screen, log_scale, panels, picture_of, show_image
 from neurogen.report.list_plots import NUM_SAMPLES, ListedSamples, chosen_samples, lists
-from neurogen.report.plots import predictions
-from neurogen.report.study_plots import memorisation
+from neurogen.report.plots import curves, predictions
+from neurogen.report.study_plots import groups_of, learning, memorisation
+from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Evaluate
 from neurogen.study.results import Population, PopulationResult
+from neurogen.training.runtime import Runtime
 from tests.conftest import Composed
+from tests.generator.test_lists import NAMED
+from tests.stages.test_relabel import RELABELLED
 
 NAMES = (r"$\mathds{R}$", "$x^", "猫", "ねこ", "a $ and a $", "five", "six", "seven", "eight", "nine")
 SHOWN = (*NAMES[:2], "class 3", "class 4", *NAMES[4:])
@@ -111,3 +115,36 @@ def test_networks_without_an_overlap_have_a_distance(experiment: Composed, tmp_p
     overlaps, distances = ([len(part.get_offsets().compressed()) for part in axes.collections] for axes in figure.axes)
     assert (overlaps, distances) == ([0, 2], [4, 4])  # coordinates of the marks
     assert {"single zoo network", "generated"} <= texts_of(figure)
+
+
+OTHER_CLASSES = {"lists": NAMED, "unseen": (*RELABELLED, "dataset.unseen=['9']"), "all": ()}
+
+
+@pytest.mark.parametrize("classes", OTHER_CLASSES)
+def test_classical_curves_stand_beside_those_of_the_same_classes(
+    shared_experiment: Composed, runtime: Runtime, tmp_path: Path, classes: str
+) -> None:
+    """Fewer classes are easier to tell apart, so beside all of them generated networks would seem better."""
+    study = steps_of([shared_experiment(*OTHER_CLASSES[classes], "evaluate.num_contexts=3")])
+    *before, _ = in_order(study)
+    for step in before:
+        step.run(runtime)
+    cells = cells_of(study)
+    rows = [row_of(cell, evaluations) for cell, evaluations in cells.items()]
+    evaluations = list(cells.values())
+    draws = {"curves": partial(curves, evaluations[0][0]), "learning": partial(learning, rows, evaluations)}
+    for name, draw in draws.items():
+        _, figure = picture_of(draw, tmp_path / name)
+        texts = texts_of(figure)
+        assert any(text.startswith("classical (") for text in texts) is (classes == "all")
+    assert any("no classical curve" in text for text in texts) is (classes != "all")
+    dataset = evaluations[0][0].task.load_seen()
+    assert f"digits-cnn_small, {len(dataset.train):,} training samples" in texts
+
+
+def test_cells_of_other_classes_have_panels_of_their_own(experiment: Composed) -> None:
+    points = [experiment(*words) for words in ((), NAMED, RELABELLED)]
+    cells = cells_of(steps_of(points))
+    rows = [row_of(cell, evaluations) for cell, evaluations in cells.items()]
+    groups = groups_of(rows, list(cells.values()))
+    assert [(len(group.rows), group.has_classical) for group in groups] == [(2, True), (1, False)]
