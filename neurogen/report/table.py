@@ -37,6 +37,11 @@ def grouped(count: int) -> str:
     return f"{count:,}"
 
 
+def two_digits(value: float) -> str:
+    """The value with two digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+
+
 def spread(mean: float | None, std: float | None) -> str:
     """Mean ± deviation, two decimals."""
     if mean is None:

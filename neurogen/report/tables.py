@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from neurogen.report.table import Table, fixed, percent, spread
+from neurogen.report.table import Table, fixed, percent, spread, two_digits
 from neurogen.study.results import Population
 from neurogen.study.rows import DOUBTFUL, Row
 
@@ -69,7 +69,7 @@ def networks(row: Row) -> Table:
     lines = []
     for name, summary in row.populations.items():
         strength = row.matched_strengths.get(name)
-        label = label_of(name) + ("" if strength is None else f" ({strength:.2g})")
+        label = label_of(name) + ("" if strength is None else f" ({two_digits(strength)})")
         accuracy = f"{spread(summary.accuracy, summary.std)} %"
         unseen = [percent(summary.unseen)] if has_unseen else []
         near = [fixed(summary.max_iou, 2), fixed(summary.min_l2, 2)] if has_zoo else []

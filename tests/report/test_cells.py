@@ -110,7 +110,8 @@ def test_files_of_rows_have_names_of_their_own(tmp_path: Path, experiment: Calla
     row = unmeasured(experiment())
     names = [slug(replace(row, settings=settings)) for settings in SETTINGS]
     assert len(set(names)) == len(SETTINGS)
-    assert max(map(len, names)) < 140
+    assert max(len(name.encode()) for name in names) < 140
+    assert names[:3] == [f"digits-cnn_small-tiny_llama-fast{end}" for end in NAMED_AS_THEY_ARE]
     figure = Figure()
     for name in names:
         save(figure, tmp_path / f"conditioning-{name}")
@@ -145,7 +146,26 @@ def test_classical_networks_that_are_never_right(
     assert "ratio generated / classical –; 1 seed" in capsys.readouterr().out
 
 
-SETTINGS = ("recipe.tune.lr=0.001", "recipe.tune.lr=0.002", *("recipe.tune.lr=0.1 " * 20 + end for end in "ab"))
+NAMED_AS_THEY_ARE = ("", "-recipe.tune.lr=0.001", "-10-samples")
+SETTINGS = (
+    *("", "recipe.tune.lr=0.001", "10 samples"),
+    *("10-samples", "lr < 1", "lr > 1", "a+b", "a b", "a-b", "a, b", "α = 1", "x=1e-05"),
+    *("recipe.tune.lr=0.1 " * 20 + end for end in "ab"),
+    *("猫" * 127 + end for end in "犬鳥"),
+)
+
+
+def test_the_strength_of_a_matched_baseline_has_the_digits_of_a_large_zoo(
+    experiment: Callable[..., Experiment],
+) -> None:
+    values = {"averaged_zoo": 1234.0, "noisy_zoo": 0.15, "drawn_zoo": 99.0}
+    populations = summaries_of([result_of({name: [0.5] for name in values}, [], 0)])
+    table = tables.networks(replace(unmeasured(experiment()), populations=populations, matched_strengths=values))
+    assert [line[0] for line in table.rows] == [
+        "matched: average of the zoo (1,234)",
+        "matched: noisy zoo network (0.15)",
+        "matched: Gaussian of the zoo (99)",
+    ]
 
 
 def test_means_of_nested_numbers() -> None:
