@@ -11,12 +11,15 @@ of every kind of network is over the means of the seeds, or over lists where the
 
 from __future__ import annotations
 
+import hashlib
+import json
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from neurogen.config import DatasetConfig
 from neurogen.report import paper
 from neurogen.report.list_summaries import few_shot_of, naming_of
 from neurogen.report.table import rounded
@@ -81,7 +84,7 @@ def settings_of(evaluation: Evaluate) -> dict[str, Any]:
     has_source = not is_held_out and learned[0] != evaluation.task and len(learned) == 1
     source = learned[0].target if has_source else None
     sections: dict[str, Any] = {
-        "dataset": evaluation.task.dataset,
+        "dataset": with_short_names(evaluation.task.dataset),
         "target": evaluation.task.target,
         "backbone": last.backbone,
         "zoo.training": zoo.training,
@@ -95,9 +98,9 @@ def settings_of(evaluation: Evaluate) -> dict[str, Any]:
     }
     if zoo.few_shot is not None and evaluation.few_shot is not None:
         sections |= {
-            "few_shot.data": zoo.few_shot.task.dataset,
+            "few_shot.data": with_short_names(zoo.few_shot.task.dataset),
             "few_shot.episodes": zoo.few_shot.episodes or {},
-            "few_shot.test": evaluation.few_shot.task.dataset,
+            "few_shot.test": with_short_names(evaluation.few_shot.task.dataset),
             "few_shot": {"test_shots": list(evaluation.few_shot.shots)},
         }
     plain = {name: section if isinstance(section, dict) else asdict(section) for name, section in sections.items()}
@@ -110,6 +113,14 @@ def settings_of(evaluation: Evaluate) -> dict[str, Any]:
         "zoo.shared_epochs": zoo.shared_epochs,
         "zoo.align": evaluation.zoo.align,
     }
+
+
+def with_short_names(dataset: DatasetConfig) -> dict[str, Any]:
+    """The settings of a dataset, with a digest for all names of its classes, which may be hundreds."""
+    settings = asdict(dataset)
+    if names := settings.pop("names"):
+        settings["names"] = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:6]
+    return settings
 
 
 def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> Row:

@@ -22,8 +22,9 @@ from neurogen.report.canvas import Axes, Figure, LogFormatter, rc_context
 
 UNDATED = {"CreationDate": None}  # the same results give the same file
 CLASSICAL, GENERATED, ZOO, INJECT = "#666666", "#d1495b", "#30638e", "#c98a1b"
+FONT_SIZE = 8  # points, of what is not set otherwise: also of legends
 STYLE = {
-    "font.size": 8,
+    "font.size": FONT_SIZE,
     "axes.labelsize": 9,
     "axes.titlesize": 10,
     "figure.titlesize": 10,
@@ -48,8 +49,8 @@ class Screen:
         return self.columns == 1
 
     def wrapped(self, label: str) -> str:
-        """The label of an axis, on several lines where there is little room beside the axis."""
-        return textwrap.fill(label, 20) if self.is_narrow else label
+        """The label of an axis, or a title, on several lines where it is longer than there is room."""
+        return textwrap.fill(label, 20 if self.is_narrow else 60)
 
 
 WIDE = Screen(width=10, columns=2, dpi=130)
