@@ -99,6 +99,7 @@ def show(request: Request) -> None:
 
 def _draw_pictures(dataset: DatasetConfig, raw: RawSplits, out: Path | None, console: Console) -> None:
     from neurogen.report import contact_sheet
+    from neurogen.report.captions import without_signs
 
     path = out or Path(f"data-{dataset.name}.png")
     sheet = contact_sheet.contact_sheet(raw.train.samples, raw.train.labels, raw.class_names)
@@ -109,7 +110,7 @@ def _draw_pictures(dataset: DatasetConfig, raw: RawSplits, out: Path | None, con
     num_classes = min(len(raw.class_names), contact_sheet.MOST_CLASSES)
     what = "all" if num_classes == len(raw.class_names) else f"the first {num_classes}"
     console.print(f"contact sheet  {path}  (training pictures of {what} classes)", markup=False)
-    for name in contact_sheet.without_signs(raw.class_names[:num_classes]):
+    for name in without_signs(raw.class_names[:num_classes]):
         console.print(f"  on it, {name} is class {raw.class_names.index(name) + 1}", markup=False)
 
 

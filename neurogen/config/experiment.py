@@ -121,7 +121,8 @@ class Experiment:
         recipe = self.recipe
         stages = [
             (stage.steps, stage.epochs, stage.contexts_per_step, stage.optimizer, stage.keep)
-            for stage in (recipe.inject, recipe.tune)
+            for stage in (recipe.inject, recipe.tune, *([recipe.adapt] if self.held_out else []))
         ]
         parts = (self.dataset, self.target, self.source, self.backbone, self.generator, self.gpu, self.batch_tokens)
-        return repr((parts, stages, recipe.tune.batch_size, self.zoo.num_networks))
+        batch_sizes = recipe.tune.batch_size, recipe.adapt.batch_size if self.held_out else None
+        return repr((parts, stages, batch_sizes, self.zoo.num_networks))

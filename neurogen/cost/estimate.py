@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from neurogen.config import Experiment, GpuConfig, Keep, Optimizer, StageConfig
+from neurogen.config import Experiment, GpuConfig, Keep, Optimizer, StageConfig, TuneConfig
 from neurogen.cost.meta import (
     MetaGenerator,
     NetworkCost,
@@ -30,7 +30,7 @@ from neurogen.cost.meta import (
     network_cost,
     pass_cost,
 )
-from neurogen.cost.reading import shape_of, size_of, tokens_read, vision_flops, vision_layers
+from neurogen.cost.reading import num_train_of, shape_of, size_of, tokens_read, vision_flops, vision_layers
 from neurogen.generator.backbone import Backbone
 from neurogen.generator.generator import Generator
 from neurogen.training.loop import steps_of
@@ -108,6 +108,7 @@ class Estimate:
     trained_bytes: int  # values, gradients and the optimiser's state
     inject: StageCost
     tune: StageCost
+    adapt: StageCost | None  # stage 2 of a task that is held out; None where none is
     network: NetworkCost  # the target, trained classically; that of stage 1 has its own in `source`
     source: NetworkCost
 
@@ -136,10 +137,12 @@ def estimate(experiment: Experiment, dtype: torch.dtype = torch.bfloat16) -> Est
     backbone, shape = meta_backbone(e.backbone, dtype), shape_of(experiment.dataset, size)
     source = meta_generator(e, e.source or e.target, backbone, shape)
     target = meta_generator(e, e.target, backbone, shape)
-    num_train = min(e.dataset.limit or size.num_train, size.num_train)
-    if size.validation_is_cut:
-        num_train = round(num_train * (1 - e.dataset.validation_fraction))
-    batch_size = min(e.recipe.tune.batch_size, num_train)
+    num_train = num_train_of(e.dataset, size)
+
+    def stage_2(stage: TuneConfig) -> StageCost:
+        batch_size = min(stage.batch_size, num_train)
+        return _stage_cost("tune", e, stage, math.ceil(num_train / batch_size), target, batch_size)
+
     trained, frozen = _trained_parameters(target.generator), _frozen(target.generator)
     return Estimate(
         published_parameters=_published_parameters(backbone),
@@ -149,7 +152,8 @@ def estimate(experiment: Experiment, dtype: torch.dtype = torch.bfloat16) -> Est
         weight_bytes=_bytes_of(frozen),
         trained_bytes=trained.total * max(map(bytes_per_trained, (e.recipe.inject, e.recipe.tune))),
         inject=_stage_cost("inject", e, e.recipe.inject, e.zoo.num_networks, source, 0),
-        tune=_stage_cost("tune", e, e.recipe.tune, math.ceil(num_train / batch_size), target, batch_size),
+        tune=stage_2(e.recipe.tune),
+        adapt=stage_2(e.recipe.adapt) if e.held_out else None,
         network=network_cost(target, num_train),
         source=network_cost(source, num_train),
     )

@@ -10,18 +10,21 @@ tables and plots.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from neurogen.config import Experiment, StepKind, ZooInit
-from neurogen.cost.estimate import Estimate, estimate
+from neurogen.cost.estimate import Estimate, StageCost, estimate
 from neurogen.cost.measured import Measured
+from neurogen.cost.reading import num_train_of, size_of
 from neurogen.study.costs import KindCost, Ledger
 from neurogen.study.execution import in_order
 from neurogen.study.graph import evaluations_of
 from neurogen.study.pipeline import Classical, Evaluate, Inject, Reference, Tune
 from neurogen.study.step import Step, name_of
+from neurogen.training.loop import steps_of
 
 LOAD_GB_PER_S = 1.0  # assumed, of a shared file system
 TEXTS_PER_S = 10_000  # assumed, of a tokenizer
@@ -98,14 +101,30 @@ def work_of(step: Step, e: Experiment, cost: Estimate) -> tuple[float, float, fl
         seconds = cost.network.seconds_per_epoch(training.batch_size, e.gpu)
         return step.classical.num_networks * training.epochs, seconds, 0.0
     if isinstance(step, Inject | Tune):
-        stage = cost.inject if isinstance(step, Inject) else cost.tune
-        num_steps = stage.steps if step.stage.steps is None else step.stage.steps
+        stage, num_steps = _stage_of(step, cost), steps_of(step.stage, _steps_per_epoch(step))
         validating = FORWARD * stage.seconds(1) / step.stage.validate_every
         return num_steps, stage.seconds_per_step + validating, loading
     if isinstance(step, Evaluate):
         count = step.evaluate.num_contexts
         return count, CONDITIONS * FORWARD * cost.tune.seconds(count) / count, 2 * loading
     return 1, loading + cost.network.num_train / TEXTS_PER_S, 0.0
+
+
+def _stage_of(step: Inject | Tune, cost: Estimate) -> StageCost:
+    if isinstance(step, Inject):
+        return cost.inject
+    is_adaptation = isinstance(step.start, Tune)  # to a task that is held out
+    return cost.adapt if is_adaptation and cost.adapt is not None else cost.tune
+
+
+def _steps_per_epoch(step: Inject | Tune) -> int:
+    """As the stages count it: over all tasks that the generator learns. 1 where it does not matter."""
+    if step.stage.steps is not None:
+        return 1
+    if isinstance(step, Inject):
+        return sum(reference.num_networks for zoo in step.zoos for reference in zoo.references)
+    datasets = [task.dataset for task in step.tasks]
+    return sum(math.ceil(num_train_of(data, size_of(data)) / step.stage.batch_size) for data in datasets)
 
 
 def _growth(step: Reference) -> float:

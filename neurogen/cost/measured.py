@@ -21,15 +21,17 @@ from neurogen.config import StepKind, ZooInit
 from neurogen.study.step import Step, plain
 
 # What changes the time of a unit, by kind: keys of a step's config.json, and of its parts.
-TASK = ("dataset.name", "dataset.limit", "dataset.resize", "target.name")
+DATA = ("name", "limit", "resize", "parts.name", "text.max_tokens", "relabel", "ways")
+TASK = (*(f"dataset.{key}" for key in DATA), "target.name", "target.options")
 STAGE = ("backbone", "generator", "stage.contexts_per_step", "stage.batch_size")
+EVALUATE = ("evaluate.recalibrate", "evaluate.sentence_encoder", "few_shot.shots")
 DECISIVE: Mapping[StepKind, tuple[str, ...]] = {
-    StepKind.embed: ("dataset.name", "dataset.limit", "model"),
+    StepKind.embed: (*(f"dataset.{key}" for key in DATA), "model"),
     StepKind.reference: (*(f"task.{key}" for key in TASK), "training.batch_size", "few_shot.episodes"),
     StepKind.classical: (*(f"task.{key}" for key in TASK), "classical.training.batch_size"),
-    StepKind.inject: STAGE,
-    StepKind.tune: STAGE,
-    StepKind.evaluate: tuple(f"zoo.task.{key}" for key in TASK),
+    StepKind.inject: (*(f"zoos.task.{key}" for key in TASK), *STAGE),
+    StepKind.tune: (*(f"tasks.{key}" for key in TASK), *STAGE),
+    StepKind.evaluate: (*(f"zoo.task.{key}" for key in TASK), *EVALUATE),
 }
 
 
@@ -78,7 +80,10 @@ def units(kind: StepKind, about: Mapping[str, Any], metrics: Mapping[str, Any]) 
 
 
 def _value(about: Any, key: str) -> Any:
-    """The value of a dotted key; None where there is none."""
-    for name in key.split("."):
-        about = about.get(name) if isinstance(about, Mapping) else None
-    return about
+    """The value of a dotted key, of a list that of every item; None where there is none."""
+    if not key:
+        return about
+    if isinstance(about, list):
+        return [_value(item, key) for item in about]
+    name, _, rest = key.partition(".")
+    return _value(about.get(name), rest) if isinstance(about, Mapping) else None

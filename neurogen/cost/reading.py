@@ -34,6 +34,12 @@ def raw_size_of(dataset: DatasetConfig) -> tuple[SizeConfig, tuple[str, ...]]:
     return SizeConfig(len(raw.train), False, len(raw.class_names), image), raw.class_names
 
 
+def num_train_of(dataset: DatasetConfig, size: SizeConfig) -> int:
+    """How many samples are trained on: without those that are cut off for validation."""
+    num_train = min(dataset.limit or size.num_train, size.num_train)
+    return round(num_train * (1 - dataset.validation_fraction)) if size.validation_is_cut else num_train
+
+
 def shape_of(dataset: DatasetConfig, size: SizeConfig) -> DataShape:
     """The shape of the data after dataset.resize."""
     if dataset.text is not None:

@@ -1,7 +1,7 @@
 """What figures are drawn with: the parts of matplotlib that need no backend.
 
 in:  matplotlib, whatever MPLBACKEND says
-out: Axes, Figure, rc_context
+out: Axes, Figure, LogFormatter, FT2Font, get_data_path, rc_context
 
 Figures are drawn without pyplot, so no window and no backend is asked for. Yet matplotlib cannot be imported while
 MPLBACKEND names a backend that is not installed, as in a program that a notebook of another environment starts.
@@ -22,8 +22,10 @@ if "matplotlib" not in sys.modules:
         with suppress(ValueError):  # of a name that is not installed; one that is stays for the user's own plots
             matplotlib.rcParams["backend"] = backend
 
-from matplotlib import rc_context
+from matplotlib import get_data_path, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ft2font import FT2Font
+from matplotlib.ticker import LogFormatter
 
-__all__ = ["Axes", "Figure", "rc_context"]
+__all__ = ["Axes", "FT2Font", "Figure", "LogFormatter", "get_data_path", "rc_context"]

@@ -11,26 +11,30 @@ of every kind of network is over the means of the seeds, or over lists where the
 
 from __future__ import annotations
 
+import hashlib
+import json
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from neurogen.config import DatasetConfig
 from neurogen.report import paper
+from neurogen.report.list_summaries import few_shot_of, naming_of
+from neurogen.report.table import rounded
 from neurogen.study.execution import in_order
 from neurogen.study.pipeline import Aggregate, Evaluate, Tune
 from neurogen.study.results import (
     Environment,
     EvaluationResult,
-    FewShotResult,
     Population,
     PopulationResult,
     from_json,
     measured,
     to_json,
 )
-from neurogen.study.rows import DOUBTFUL, NAMES, FewShotSummary, NamingSummary, PopulationSummary, Row, Status
+from neurogen.study.rows import NAMES, PopulationSummary, Row, Status
 from neurogen.study.step import Step, flat, name_of
 
 INDEPENDENT = (Population.CLASSICAL, Population.ZOO)  # networks that are each trained by themselves
@@ -80,7 +84,7 @@ def settings_of(evaluation: Evaluate) -> dict[str, Any]:
     has_source = not is_held_out and learned[0] != evaluation.task and len(learned) == 1
     source = learned[0].target if has_source else None
     sections: dict[str, Any] = {
-        "dataset": evaluation.task.dataset,
+        "dataset": with_short_names(evaluation.task.dataset),
         "target": evaluation.task.target,
         "backbone": last.backbone,
         "zoo.training": zoo.training,
@@ -94,9 +98,9 @@ def settings_of(evaluation: Evaluate) -> dict[str, Any]:
     }
     if zoo.few_shot is not None and evaluation.few_shot is not None:
         sections |= {
-            "few_shot.data": zoo.few_shot.task.dataset,
+            "few_shot.data": with_short_names(zoo.few_shot.task.dataset),
             "few_shot.episodes": zoo.few_shot.episodes or {},
-            "few_shot.test": evaluation.few_shot.task.dataset,
+            "few_shot.test": with_short_names(evaluation.few_shot.task.dataset),
             "few_shot": {"test_shots": list(evaluation.few_shot.shots)},
         }
     plain = {name: section if isinstance(section, dict) else asdict(section) for name, section in sections.items()}
@@ -109,6 +113,14 @@ def settings_of(evaluation: Evaluate) -> dict[str, Any]:
         "zoo.shared_epochs": zoo.shared_epochs,
         "zoo.align": evaluation.zoo.align,
     }
+
+
+def with_short_names(dataset: DatasetConfig) -> dict[str, Any]:
+    """The settings of a dataset, with a digest for all names of its classes, which may be hundreds."""
+    settings = asdict(dataset)
+    if names := settings.pop("names"):
+        settings["names"] = hashlib.sha256(json.dumps(names).encode()).hexdigest()[:6]
+    return settings
 
 
 def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> Row:
@@ -124,7 +136,7 @@ def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> Row:
         "status": Status.OK if len(done) == len(evaluations) else Status.INCOMPLETE,
         "n_expected": sum(evaluation.evaluate.num_contexts for evaluation in evaluations),
         **accuracies_of(populations),
-        **paper_of(cell, evaluations),
+        **paper_of(evaluations),
         "gpu_hours": round(sum(measured["gpu_hours"] for measured in metrics.values()), 3),
         "validation": rounded(2, [100 * result.validation_accuracy for result in results]),
         "steps_to_90": rounded(1, [steps_to_90(evaluation) for evaluation in done]),
@@ -164,7 +176,7 @@ def accuracies_of(populations: dict[str, PopulationSummary]) -> dict[str, Any]:
         "generated_std": value(Population.GENERATED, "std"),
         "zoo_mean_network": value(Population.ZOO_MEAN, "accuracy"),
         "random_init": value(Population.RANDOM, "accuracy"),
-        "ratio": round(generated / classical, 4) if populations else None,
+        "ratio": round(generated / classical, 4) if classical else None,
         "inject_accuracy": value(Population.AFTER_INJECT, "accuracy"),
         "max_iou": value(Population.GENERATED, "max_iou"),
         "zoo_iou": value(Population.ZOO, "max_iou"),
@@ -173,10 +185,9 @@ def accuracies_of(populations: dict[str, PopulationSummary]) -> dict[str, Any]:
     }
 
 
-def paper_of(cell: Cell, evaluations: Sequence[Evaluate]) -> dict[str, Any]:
-    """The columns of the paper's figures: empty without stage 1, which the paper's Table 1 always has."""
-    has_both_stages = all(evaluation.tune.inject for evaluation in evaluations)
-    published = paper.table_1(cell[0], cell[1]) if has_both_stages else None
+def paper_of(evaluations: Sequence[Evaluate]) -> dict[str, Any]:
+    """The columns of the paper's figures: empty for what the paper's Table 1 does not have."""
+    published = paper.published_of(evaluations[0])  # those of a cell differ in their seeds alone
     return {
         "paper_dataset": published.dataset if published else None,
         "paper_classical": published.classical if published else None,
@@ -216,70 +227,11 @@ def summary_of(name: str, by_seed: Sequence[PopulationResult], of_lists: bool) -
         accuracy=round(statistics.fmean(pooled), 2),
         std=round(statistics.stdev(varied), 2) if len(varied) > 1 else None,
         n=len(pooled),
-        max_iou=rounded(4, [value for result in by_seed for value in result.max_iou]),
+        max_iou=rounded(4, [value for result in by_seed for value in result.max_iou if value is not None]),
         min_l2=rounded(4, [value for result in by_seed for value in result.min_l2]),
         unseen=rounded(4, unseen),
         spread=rounded(4, [result.spread for result in by_seed if result.spread is not None]),
     )
-
-
-def naming_of(results: Sequence[EvaluationResult]) -> dict[str, NamingSummary]:
-    """What became of names, over all seeds."""
-    names = dict.fromkeys(name for result in results for name in result.naming)
-    summaries = {}
-    for name in names:
-        by_seed = [result.naming[name] for result in results if name in result.naming]
-        right = [value for naming in by_seed for value in naming.right]
-        likely = [value for naming in by_seed for value in naming.probability or ()]
-        doubtful = [value < DOUBTFUL for value in likely]
-        summaries[name] = NamingSummary(len(right), statistics.fmean(right), rounded(4, likely), rounded(4, doubtful))
-    return summaries
-
-
-def few_shot_of(results: Sequence[EvaluationResult]) -> list[FewShotSummary]:
-    """What became of shown classes, over all seeds, by the number of samples."""
-    by_shots: dict[int, list[FewShotResult]] = {}
-    for result in results:
-        for each in result.few_shot:
-            by_shots.setdefault(each.shots, []).append(each)
-    summaries = []
-    for shots, by_seed in by_shots.items():
-        pooled = {
-            name: [100 * value for each in by_seed for value in getattr(each, name)]
-            for name in ("generated", "zoo", "trained", "mixed_named", "mixed_novel")
-        }
-        gains = [a - b for a, b in zip(pooled["generated"], pooled["zoo"], strict=True)]
-        means = {name: round(statistics.fmean(values), 2) for name, values in pooled.items()}
-        n, errors = len(gains), _over_seeds([(each.generated, each.zoo) for each in by_seed])
-        summaries.append(
-            FewShotSummary(
-                shots=shots,
-                n=n,
-                many=round(100 * statistics.fmean(each.many for each in by_seed), 2),
-                generated_std=errors[0],
-                gain=round(statistics.fmean(gains), 2),
-                gain_error=errors[1],
-                **means,
-            )
-        )
-    return summaries
-
-
-def _over_seeds(
-    pairs: Sequence[tuple[Sequence[float], Sequence[float]]],
-) -> tuple[float | None, float | None]:
-    """(deviation of the first, standard error of the paired difference), in points.
-
-    Over the means of the seeds, since the contexts of a seed share a generator; over contexts where there is one seed.
-    """
-    generated = [[100 * value for value in ours] for ours, _ in pairs]
-    gains = [[100 * (a - b) for a, b in zip(ours, zoo, strict=True)] for ours, zoo in pairs]
-    values, differences = (
-        parts[0] if len(parts) == 1 else [statistics.fmean(part) for part in parts] for parts in (generated, gains)
-    )
-    if len(values) < 2:
-        return None, None
-    return round(statistics.stdev(values), 2), round(statistics.stdev(differences) / len(differences) ** 0.5, 2)
 
 
 def averaged(parts: Sequence[Any]) -> Any:
@@ -288,8 +240,3 @@ def averaged(parts: Sequence[Any]) -> Any:
         names = dict.fromkeys(name for part in parts for name in part)
         return {name: averaged([part[name] for part in parts if name in part]) for name in names}
     return rounded(4, [value for part in parts for value in (part if isinstance(part, list) else [part])])
-
-
-def rounded(digits: int, values: Sequence[float]) -> float | None:
-    """Their mean; None where there are none."""
-    return round(statistics.fmean(values), digits) if values else None

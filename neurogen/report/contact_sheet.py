@@ -9,21 +9,20 @@ Small images are enlarged by whole factors, so that their pixels can be seen.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int64, UInt8
-from matplotlib import get_data_path
-from matplotlib.ft2font import FT2Font
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from neurogen.report.captions import FONT, caption
 
 MOST_CLASSES = 24  # rows
 PICTURES_PER_CLASS = 12
 TILE, GAP, MARGIN = 64, 4, 12  # pixels
 WIDEST_LABEL = 260
-FONT, FONT_SIZE = Path(get_data_path(), "fonts/ttf/DejaVuSans.ttf"), 14
+FONT_SIZE = 14
 INK, GROUND = "#222222", "#e8e8e8"  # no picture of a class is likely to have this ground
 
 Images = UInt8[NDArray[np.uint8], "images channels height width"]
@@ -33,26 +32,17 @@ def contact_sheet(images: Images, labels: Int64[NDArray[np.int64], " images"], c
     """The sheet, as a picture of Pillow, of the first MOST_CLASSES classes."""
     font = ImageFont.truetype(str(FONT), FONT_SIZE)
     names = list(class_names)[:MOST_CLASSES]
-    unwritable = without_signs(names)
-    captions = [
-        shortened(f"class {label + 1}" if name in unwritable else name, font) for label, name in enumerate(names)
-    ]
+    captions = [shortened(caption(name, label + 1), font) for label, name in enumerate(names)]
     left = 2 * MARGIN + round(max(map(font.getlength, captions)))
     size = left + PICTURES_PER_CLASS * (TILE + GAP) - GAP + MARGIN, 2 * MARGIN + len(names) * (TILE + GAP) - GAP
     sheet = Image.new("RGB", size, GROUND)
     draw = ImageDraw.Draw(sheet)
-    for label, caption in enumerate(captions):
+    for label, text in enumerate(captions):
         top = MARGIN + label * (TILE + GAP)
-        draw.text((MARGIN, top + TILE // 2), caption, INK, font, anchor="lm")
+        draw.text((MARGIN, top + TILE // 2), text, INK, font, anchor="lm")
         for column, index in enumerate(evenly(np.flatnonzero(labels == label))):
             sheet.paste(tile(images[index]), (left + column * (TILE + GAP), top))
     return sheet
-
-
-def without_signs(class_names: Sequence[str]) -> list[str]:
-    """The names that the font of the sheet has no signs for: there they are `class 1` and so on."""
-    font = FT2Font(str(FONT))
-    return [name for name in class_names if not all(font.get_char_index(ord(sign)) for sign in name)]
 
 
 def evenly(members: NDArray[np.int64]) -> NDArray[np.int64]:

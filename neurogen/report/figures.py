@@ -14,19 +14,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxtyping import UInt8
+from torch import Tensor
+
 from neurogen import store
-from neurogen.report.canvas import Axes, Figure, rc_context
+from neurogen.report.canvas import Axes, Figure, LogFormatter, rc_context
 
 UNDATED = {"CreationDate": None}  # the same results give the same file
 CLASSICAL, GENERATED, ZOO, INJECT = "#666666", "#d1495b", "#30638e", "#c98a1b"
+FONT_SIZE = 8  # points, of what is not set otherwise: also of legends
 STYLE = {
-    "font.size": 8,
+    "font.size": FONT_SIZE,
     "axes.labelsize": 9,
     "axes.titlesize": 10,
     "figure.titlesize": 10,
     "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "text.parse_math": False,  # in names and settings a dollar is a dollar
 }
 
 
@@ -44,8 +49,8 @@ class Screen:
         return self.columns == 1
 
     def wrapped(self, label: str) -> str:
-        """The label of an axis, on several lines where there is little room beside the axis."""
-        return textwrap.fill(label, 20) if self.is_narrow else label
+        """The label of an axis, or a title, on several lines where it is longer than there is room."""
+        return textwrap.fill(label, 20 if self.is_narrow else 60)
 
 
 WIDE = Screen(width=10, columns=2, dpi=130)
@@ -63,6 +68,30 @@ def panels(
     for unused in axes[count:]:
         unused.set_visible(False)
     return figure, axes[:count]
+
+
+class PlainLogFormatter(LogFormatter):
+    """Values of a logarithmic axis as plain numbers; matplotlib's own are mathtext, which STYLE turns off."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Empty where matplotlib leaves a tick without a label."""
+        return f"{x:g}" if super().__call__(x, pos) else ""
+
+
+def log_scale(axes: Axes) -> None:
+    """A logarithmic y axis."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(PlainLogFormatter())
+    axes.yaxis.set_minor_formatter(PlainLogFormatter())
+
+
+def show_image(axes: Axes, image: UInt8[Tensor, "channels height width"]) -> None:
+    """Draw a sample. Of other numbers of channels than 3 the first is shown, as on a contact sheet."""
+    if len(image) == 3:
+        axes.imshow(image.permute(1, 2, 0).numpy())
+    else:
+        axes.imshow(image[0].numpy(), cmap="gray_r")
+    axes.set_axis_off()
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from neurogen.report.table import Table
 from neurogen.study.results import from_json, to_json
 from neurogen.study.rows import COLUMNS, NAMES, Row
 
-LONGEST_SLUG = 120
+LONGEST_SLUG = 120  # bytes of 255, which what stands before and behind it needs too
 SYMBOLS = str.maketrans({"±": r"$\pm$", "×": r"$\times$", "α": r"$\alpha$", "–": "--"})  # tabulate leaves them
 
 
@@ -75,9 +75,18 @@ def _alignment(table: Table) -> tuple[str, ...] | None:
 
 
 def slug(row: Row) -> str:
-    """A cell as a part of a file's name, not too long for any file system."""
-    words = "-".join(getattr(row, name) for name in NAMES if getattr(row, name))
-    name = "".join(letter if letter.isalnum() or letter in "_.=-" else "-" for letter in words)
-    if len(name) <= LONGEST_SLUG:
+    """A cell as a part of a file's name, not too long for any file system. No other cell has it: where the name does
+    not say all signs of the cell, a digest does."""
+    *names, settings = (getattr(row, name) for name in NAMES)
+    words = "-".join(filter(None, (*names, settings)))
+    name = "".join(letter if _is_kept(letter) else "-" for letter in words)
+    says_all = all(map(_is_kept, "".join(names) + settings.replace(" ", "")))
+    short = name.encode()[:LONGEST_SLUG].decode(errors="ignore")
+    if says_all and short == name:
         return name
-    return f"{name[:LONGEST_SLUG]}-{hashlib.sha256(words.encode()).hexdigest()[:6]}"
+    return f"{short}-{hashlib.sha256(words.encode()).hexdigest()[:6]}"
+
+
+def _is_kept(letter: str) -> bool:
+    """Of - and a space one is enough, since they become the same; so it is the space, which settings have."""
+    return letter.isalnum() or letter in "_.="

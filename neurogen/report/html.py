@@ -137,8 +137,8 @@ def spread_columns(table: Table) -> set[int]:
 
 def labels_of(rows: Sequence[Row]) -> list[str]:
     """What tells a row from the others; of a single row, or where nothing does, dataset and target."""
-    varied = study_tables.varied_names(rows) or ["dataset", "target"]
-    return [" · ".join(filter(None, (getattr(row, name) for name in varied))) for row in rows]
+    labels = study_tables.labels_of(study_tables.with_short_settings(rows))
+    return [label or f"{row.dataset} · {row.target}" for label, row in zip(labels, rows, strict=True)]
 
 
 def tiles(rows: Sequence[Row]) -> list[Tile]:
@@ -162,7 +162,7 @@ def tiles(rows: Sequence[Row]) -> list[Tile]:
 
 
 def _tiles_of_study(rows: Sequence[Row]) -> list[Tile]:
-    measured = [row for row in rows if row.ratio is not None]
+    measured = [row for row in rows if row.populations]
     gaps = [row.difference for row in measured if row.difference is not None]
     seeds = sorted({row.n_seeds for row in measured})
     span = f"{min(gaps):+.2f} to {max(gaps):+.2f}" if gaps else MISSING

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -16,7 +15,8 @@ from torch import Tensor
 
 from neurogen import store
 from neurogen.report.canvas import Figure
-from neurogen.report.figures import GENERATED, Screen
+from neurogen.report.captions import caption
+from neurogen.report.figures import GENERATED, Screen, show_image
 from neurogen.stages.evaluate_lists import LISTS, NEW_NAMES
 from neurogen.study.pipeline import Evaluate
 from neurogen.targets.networks import build_network
@@ -32,7 +32,7 @@ NUM_LISTS, NUM_SAMPLES = 5, 8
 class ListedSamples:
     """Test samples of the classes of a list."""
 
-    names: Sequence[str]  # the list
+    names: Sequence[str]  # the list, as plots write it
     samples: UInt8[Tensor, "samples channels height width"]
     labels: Int64[Tensor, " samples"]  # places in the list
     predicted: Int64[Tensor, " samples"]
@@ -46,17 +46,22 @@ def listed_samples(step: Evaluate, runtime: Runtime) -> list[ListedSamples]:
     listed = []
     for index, description in enumerate(store.read_json(step.folder / LISTS)[:NUM_LISTS]):
         classes: list[int] = description["classes"]
-        labels = dataset.test.labels
-        places = [place % len(classes) for place in range(NUM_SAMPLES)]
-        chosen = torch.stack(
-            [(labels == classes[place]).nonzero()[turn // len(classes), 0] for turn, place in enumerate(places)]
-        )
+        names = [caption(name, number + 1) for name, number in zip(description["names"], classes, strict=True)]
+        chosen, places = chosen_samples(dataset.test.labels, classes)
         of_list = layout.with_rows(len(classes))
         flat = load_network(network_path(step.folder / NEW_NAMES, index), of_list)
-        samples = dataset.test.subset(chosen)
+        samples = dataset.test.subset(torch.tensor(chosen))
         predicted = predict(network, of_list.tensors(flat), Batches(samples, runtime.device)).argmax(1).cpu()
-        listed.append(ListedSamples(description["names"], samples.samples[:], torch.tensor(places), predicted))
+        listed.append(ListedSamples(names, samples.samples[:], torch.tensor(places), predicted))
     return listed
+
+
+def chosen_samples(labels: Int64[Tensor, " samples"], classes: Sequence[int]) -> tuple[list[int], list[int]]:
+    """(samples, the place of the class of each in the list): the classes in turn, as long as they have samples."""
+    of_classes = [(labels == number).nonzero()[:, 0].tolist() for number in classes]
+    turns = [divmod(turn, len(classes)) for turn in range(NUM_SAMPLES)]
+    pairs = [(of_classes[place][turn], place) for turn, place in turns if turn < len(of_classes[place])]
+    return [sample for sample, _ in pairs], [place for _, place in pairs]
 
 
 def lists(listed: Sequence[ListedSamples], screen: Screen) -> Figure:
@@ -66,10 +71,11 @@ def lists(listed: Sequence[ListedSamples], screen: Screen) -> Figure:
     for part, of_list in zip(figure.subfigures(len(listed), 1, squeeze=False)[:, 0], listed, strict=True):
         part.suptitle(screen.wrapped(", ".join(of_list.names)), fontsize=9)
         for column, axes in enumerate(part.subplots(1, columns)):
-            draw = partial(axes.imshow, of_list.samples[column].permute(1, 2, 0).numpy().squeeze())
-            draw(cmap="gray_r") if len(of_list.samples[column]) == 1 else draw()
+            if column >= len(of_list.samples):
+                axes.set_axis_off()
+                continue
+            show_image(axes, of_list.samples[column])
             answer = of_list.names[int(of_list.predicted[column])]
             is_right = of_list.predicted[column] == of_list.labels[column]
             axes.set_title(answer, fontsize=7, color="black" if is_right else GENERATED)
-            axes.set_axis_off()
     return figure

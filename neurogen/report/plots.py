@@ -23,6 +23,7 @@ from neurogen.data.preparation import PADDING, Texts
 from neurogen.generator.pretrained import load_tokenizer
 from neurogen.generator.prompts import GENERIC, listing_instruction, task_instruction
 from neurogen.report.canvas import Figure
+from neurogen.report.captions import caption
 from neurogen.report.figures import (
     CLASSICAL,
     GENERATED,
@@ -30,8 +31,10 @@ from neurogen.report.figures import (
     ZOO,
     Picture,
     Screen,
+    log_scale,
     panels,
     picture_of,
+    show_image,
 )
 from neurogen.report.list_plots import listed_samples, lists
 from neurogen.study.pipeline import Evaluate, Inject, Tune
@@ -103,7 +106,8 @@ def point_of(step: Evaluate) -> str:
 
 
 def curves(step: Evaluate, screen: Screen) -> Figure:
-    """Loss and validation accuracy over all stages, with the classical networks as a line."""
+    """Loss and validation accuracy over all stages, with the classical networks as a line where their task is the
+    same."""
     figure, (loss_axes, accuracy_axes) = panels(screen, 2, height=3.8)
     first = 0  # step of the whole training at which the stage begins
     for stage in step.tune.stages:
@@ -116,10 +120,12 @@ def curves(step: Evaluate, screen: Screen) -> Figure:
         first += history[-1].step
         for axes in (loss_axes, accuracy_axes):
             axes.axvline(first, color="#dddddd", linewidth=1, zorder=0)
-    best = [100 * accuracy for accuracy in step.classical.result().validation_accuracy]
-    label = f"classical (mean of {len(best)})"
-    accuracy_axes.axhline(sum(best) / len(best), color=CLASSICAL, linestyle="--", label=label)
-    loss_axes.set(xlabel="step", ylabel="training loss", yscale="log", title="loss")
+    if step.learns_all_classes:
+        best = [100 * accuracy for accuracy in step.classical.result().validation_accuracy]
+        label = f"classical (mean of {len(best)})"
+        accuracy_axes.axhline(sum(best) / len(best), color=CLASSICAL, linestyle="--", label=label)
+    loss_axes.set(xlabel="step", ylabel="training loss", title="loss")
+    log_scale(loss_axes)
     accuracy_axes.set(xlabel="step", ylabel="accuracy on validation (%)", ylim=(0, 101), title="accuracy")
     loss_axes.legend()
     accuracy_axes.legend(loc="lower right")
@@ -163,9 +169,10 @@ def predictions(step: Evaluate, dataset: Dataset, predicted: Int64[Tensor, " sam
     right = torch.nonzero(predicted == labels).flatten()
     spaced = torch.linspace(0, len(right) - 1, min(len(right), count - len(wrong))).long()
     index = torch.cat([wrong, right[spaced]])
+    names = [caption(name, number) for number, name in enumerate(dataset.class_names, 1)]
     captions = []
     for predicted_label, label in zip(predicted[index].tolist(), labels[index].tolist(), strict=True):
-        answer, truth = dataset.class_names[predicted_label], dataset.class_names[label]
+        answer, truth = names[predicted_label], names[label]
         captions.append((answer, "black") if answer == truth else (f"{answer}\n(is {truth})", GENERATED))
     draw = _texts if is_text else _pictures
     figure = draw(step, dataset, index, captions, screen)
@@ -178,11 +185,9 @@ def predictions(step: Evaluate, dataset: Dataset, predicted: Int64[Tensor, " sam
 def _pictures(_: Evaluate, dataset: Dataset, index: Tensor, captions: list[Caption], screen: Screen) -> Figure:
     size = screen.width / screen.columns / 5
     figure, all_axes = panels(screen, len(index), height=size + 0.35, scale=5)
-    for axes, image, (caption, colour) in zip(all_axes, dataset.test.samples[index], captions, strict=True):
-        pixels = image.permute(1, 2, 0).numpy()
-        axes.imshow(pixels.squeeze(), cmap="gray_r" if pixels.shape[2] == 1 else None)
-        axes.set_title(caption, fontsize=8, color=colour)
-        axes.set_axis_off()
+    for axes, image, (text, colour) in zip(all_axes, dataset.test.samples[index], captions, strict=True):
+        show_image(axes, image)
+        axes.set_title(text, fontsize=8, color=colour)
     return figure
 
 
@@ -196,13 +201,13 @@ def _texts(step: Evaluate, dataset: Dataset, index: Tensor, captions: list[Capti
     axes = figure.subplots()
     axes.set_axis_off()
     axes.set(xlim=(0, 1), ylim=(len(index), 0))
-    for line, (ids, (caption, colour)) in enumerate(zip(dataset.test.samples[index], captions, strict=True)):
+    for line, (ids, (answer, colour)) in enumerate(zip(dataset.test.samples[index], captions, strict=True)):
         text = textwrap.shorten(" ".join(tokenizer.decode(ids[ids != PADDING]).split()), 105)
-        style: dict[str, Any] = {"parse_math": False, "va": "top" if screen.is_narrow else "center"}
+        style: dict[str, Any] = {"va": "top" if screen.is_narrow else "center"}
         if screen.is_narrow:
-            axes.text(0, line, caption.replace("\n", " "), color=colour, weight="bold", **style)
+            axes.text(0, line, answer.replace("\n", " "), color=colour, weight="bold", **style)
             axes.text(0, line + 0.28, textwrap.fill(text, 55), **style)
         else:
-            axes.text(0.19, line + 0.5, caption.replace("\n", " "), color=colour, ha="right", **style)
+            axes.text(0.19, line + 0.5, answer.replace("\n", " "), color=colour, ha="right", **style)
             axes.text(0.21, line + 0.5, text, **style)
     return figure

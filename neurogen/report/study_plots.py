@@ -7,11 +7,13 @@ out: in the study's folder a comparison of all cells; learning curves of those t
 
 from __future__ import annotations
 
+import math
 import statistics
+import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +24,19 @@ from neurogen.progress import when_slow
 from neurogen.report.canvas import Axes, Figure
 from neurogen.report.figures import (
     CLASSICAL,
+    FONT_SIZE,
     GENERATED,
     INJECT,
     ZOO,
     Picture,
     Screen,
     StudyPictures,
+    log_scale,
     panels,
     picture_of,
 )
 from neurogen.report.formats import slug
-from neurogen.report.study_tables import varied_names
+from neurogen.report.study_tables import labels_of, with_short_settings
 from neurogen.report.tables import LABELS, heading
 from neurogen.study.pipeline import Evaluate
 from neurogen.study.results import Population, measured
@@ -62,28 +66,31 @@ MARKS = {
     Population.GENERATED: (GENERATED, "^"),
 }
 # What is drawn of very large studies: a picture of thousands of rows is too large for the eye, and each takes seconds.
-MOST_ROWS, MOST_POINTS, MOST_GROUPS = 100, 100, 20
+MOST_ROWS, MOST_POINTS, MOST_GROUPS, MOST_CURVES = 100, 100, 20, len(LINES)
+LINE, LETTERS = 0.17, 45  # inches that a line of text takes; letters of a line that a panel is wide
+BELOW = 32  # points below an axis, where its numbers and its label end
 COMPARED = (Population.CLASSICAL, Population.ZOO_MEAN, Population.AFTER_INJECT, Population.GENERATED)
 
 
 def draw_all(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]], folder: Path) -> StudyPictures:
     """Draw every plot for which there are finished evaluations; of very many rows the first."""
     num_rows, rows = len(rows), rows[:MOST_ROWS]
+    shown = with_short_settings(rows)
     done = [[evaluation for evaluation in cell if evaluation.is_done] for cell in cells[:MOST_ROWS]]
     plots: dict[str, Callable[[Screen], Figure]] = {}
     if len(rows) > 1 and any(done):
-        plots["comparison"] = partial(comparison, rows)
+        plots["comparison"] = partial(comparison, shown)
     if any(done):
-        plots["learning"] = partial(learning, rows, done)
+        plots["learning"] = partial(learning, shown, done)
     of_study = {name: picture_of(draw, folder / name)[0] for name, draw in plots.items()}
     of_rows: list[dict[str, Picture]] = []
-    for row, evaluations in when_slow(list(zip(rows, done, strict=True)), "drawn", "rows"):
+    for row, short, evaluations in when_slow(list(zip(rows, shown, done, strict=True)), "drawn", "rows"):
         of_rows.append({})
-        compares = any(summary.max_iou is not None for summary in row.populations.values())
+        compares = any(summary.min_l2 is not None for summary in row.populations.values())
         kinds = {"memorisation": memorisation} if compares else {}
         for name, draw in (kinds | {"conditioning": conditioning}).items() if evaluations else ():
             path = folder / f"{name}-{slug(row)}"
-            of_rows[-1][name], _ = picture_of(partial(draw, row, evaluations), path)
+            of_rows[-1][name], _ = picture_of(partial(draw, short, evaluations), path)
     return StudyPictures(of_study, of_rows + [{} for _ in range(num_rows - len(rows))])
 
 
@@ -101,7 +108,10 @@ def drawn(cells: Sequence[Sequence[Evaluate]]) -> list[list[Evaluate]]:
 
 def comparison(rows: Sequence[Row], screen: Screen) -> Figure:
     """Test accuracy of every row: classical and generated networks, and what lies between."""
-    figure = Figure(figsize=(screen.width, 1.2 + 0.45 * len(rows)), layout="constrained")
+    labels = [screen.wrapped(label) for label in labels_of(rows)]
+    most_lines = 1 + max(label.count("\n") for label in labels)
+    height = max(0.45, LINE * (most_lines + 0.5))
+    figure = Figure(figsize=(screen.width, 1.2 + height * len(rows)), layout="constrained")
     axes = figure.subplots()
     for shift, name in enumerate(COMPARED):
         places = [(place, row.populations[name]) for place, row in enumerate(rows) if name in row.populations]
@@ -114,7 +124,6 @@ def comparison(rows: Sequence[Row], screen: Screen) -> Figure:
             color=MARKS[name][0],
             label=LABELS[name],
         )
-    labels = [screen.wrapped(" · ".join(filter(None, names))) for names in varied_values(rows)]
     axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set(xlabel="test accuracy (%), mean and deviation")
@@ -123,34 +132,46 @@ def comparison(rows: Sequence[Row], screen: Screen) -> Figure:
     return figure
 
 
-def varied_values(rows: Sequence[Row]) -> list[list[str]]:
-    """Of every row its values of the names in which rows differ."""
-    names = varied_names(rows)
-    return [[getattr(row, name) for name in names] for row in rows]
-
-
 @dataclass(frozen=True)
 class Group:
-    """Cells with the same classical networks, whose learning curves share their axes."""
+    """Cells with the same classical networks and the same classes, whose learning curves share their axes."""
 
     rows: Sequence[Row]
     cells: Sequence[Sequence[Evaluate]]
 
+    @cached_property
+    def drawn(self) -> list[int]:
+        """The places of at most MOST_CURVES cells, the best on validation, in their order."""
+        best = sorted(range(len(self.rows)), key=lambda place: -(self.rows[place].validation or 0.0))
+        return sorted(best[:MOST_CURVES])
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """What the legend says of every drawn cell, in the width of a panel."""
+        labels = labels_of(self.rows)
+        names = [f"{labels[place] or 'generated'} (n = {len(self.cells[place])})" for place in self.drawn]
+        return [textwrap.fill(name, LETTERS) for name in names]
+
     def draw(self, axes: Axes, key: str) -> None:
-        """Curves of `loss` or `validation_accuracy`: of the classical networks, and of stage 2 of every cell."""
+        """Curves of `loss` or `validation_accuracy`: of the classical networks where they have the same classes, and of
+        stage 2 of every cell."""
         unit = 1.0 if key == "loss" else 100.0
-        networks = [curve for evaluation in self.cells[0] for curve in evaluation.classical.result().curves]
-        curves = np.array([getattr(curve, key) for curve in networks]) * unit
-        epochs = np.arange(1, curves.shape[1] + 1)
-        _band(axes, epochs, curves, CLASSICAL, f"classical (n = {len(curves)})", "--")
-        labels = varied_values(self.rows)
-        for colour, names, evaluations in zip(LINES * len(self.cells), labels, self.cells, strict=False):
-            runs = [stage_2(evaluation, key) for evaluation in evaluations]
+        if self.has_classical:
+            networks = [curve for evaluation in self.cells[0] for curve in evaluation.classical.result().curves]
+            curves = np.array([getattr(curve, key) for curve in networks]) * unit
+            epochs = np.arange(1, curves.shape[1] + 1)
+            _band(axes, epochs, curves, CLASSICAL, f"classical (n = {len(curves)})", "--")
+        for colour, place, label in zip(LINES, self.drawn, self.labels, strict=False):
+            runs = [stage_2(evaluation, key) for evaluation in self.cells[place]]
             shortest = min(len(epochs) for epochs, _ in runs)
             values = np.array([values[:shortest] for _, values in runs]) * unit
-            label = " · ".join(filter(None, names)) or "generated"
-            _band(axes, runs[0][0][:shortest], values, colour, f"{label} (n = {len(values)})", "-")
+            _band(axes, runs[0][0][:shortest], values, colour, label, "-")
         axes.set(xlabel="passes through the training data")
+
+    @property
+    def has_classical(self) -> bool:
+        """Whether the classical networks tell the same classes apart as the generated ones do."""
+        return self.cells[0][0].learns_all_classes
 
     def title(self) -> str:
         """Which task, and how much data."""
@@ -158,36 +179,44 @@ class Group:
         return f"{first.task.name}, {first.result().num_train:,} training samples"
 
     def note(self) -> str:
-        """How the loss of the generated networks differs from that of classical training."""
+        """How the loss of the generated networks differs from that of classical training; what is left out."""
         tunes = [evaluations[0].tune for evaluations in self.cells]
         anchor = max(tune.stage.anchor for tune in tunes)
-        note = f"generated: + {anchor:g} × MSE of stage 1" if anchor else ""
-        is_shared = any(len(tune.tasks) > 1 for tune in tunes)
-        return note + "\n(of several tasks: balanced by the number of classes)" * is_shared
+        num_more = len(self.rows) - len(self.drawn)
+        lines = {
+            f"generated: + {anchor:g} × MSE of stage 1": bool(anchor),
+            "(of several tasks: balanced by the number of classes)": any(len(tune.tasks) > 1 for tune in tunes),
+            "(no classical curve: it is of all classes)": not self.has_classical,
+            f"and {num_more} more, less accurate on validation": num_more > 0,
+        }
+        return "\n".join(line for line, applies in lines.items() if applies)
 
 
 def learning(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]], screen: Screen) -> Figure:
     """Loss and accuracy on validation over passes through the training data: mean and spread over seeds."""
     groups = groups_of(rows, cells)[:MOST_GROUPS]
-    figure, axes = panels(screen, 2 * len(groups), height=3.4)
+    lines = 2 + max("\n".join(group.labels).count("\n") for group in groups)  # of a legend, below the panel
+    figure, axes = panels(screen, 2 * len(groups), height=3.1 + LINE * lines)
     for loss_axes, accuracy_axes, group in zip(axes[::2], axes[1::2], groups, strict=True):
         group.draw(loss_axes, "loss")
         group.draw(accuracy_axes, "validation_accuracy")
-        loss_axes.text(1, 1, group.note(), ha="right", va="top", transform=loss_axes.transAxes)
-        loss_axes.set(ylabel="cross-entropy in training", yscale="log")
+        loss_axes.annotate(group.note(), (0, 0), (0, -BELOW), "axes fraction", "offset points", va="top")
+        loss_axes.set(ylabel="cross-entropy in training")
+        log_scale(loss_axes)
         loss_axes.set_title(group.title())
         accuracy_axes.set(ylabel="accuracy on validation (%)")
         accuracy_axes.set_title("accuracy")
-        accuracy_axes.legend(loc="lower right")
+        accuracy_axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=BELOW / FONT_SIZE)
     return figure
 
 
 def groups_of(rows: Sequence[Row], cells: Sequence[Sequence[Evaluate]]) -> list[Group]:
     """Cells without evaluations are left out."""
-    members: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    members: dict[tuple[bool, *tuple[str, ...]], list[int]] = defaultdict(list)
     for index, evaluations in enumerate(cells):
         if evaluations:
-            members[tuple(evaluation.classical.key for evaluation in evaluations)].append(index)
+            baseline = (evaluation.classical.key for evaluation in evaluations)
+            members[evaluations[0].learns_all_classes, *baseline].append(index)
     return [Group([rows[i] for i in index], [cells[i] for i in index]) for index in members.values()]
 
 
@@ -220,7 +249,8 @@ def memorisation(row: Row, evaluations: Sequence[Evaluate], screen: Screen) -> F
         populations = [result[name] for result in results if name in result]
         accuracies = [100 * accuracy for population in populations for accuracy in population.accuracy]
         for axes, key in ((iou_axes, "max_iou"), (distance_axes, "min_l2")):
-            values = [value for population in populations for value in getattr(population, key)]
+            measures = [value for population in populations for value in getattr(population, key)]
+            values = [math.nan if value is None else value for value in measures]
             if values:
                 style: dict[str, Any] = {"color": colour, "marker": mark, "s": 60 if mark == "*" else 22}
                 axes.scatter(accuracies, values, alpha=0.7, linewidths=0, label=LABELS[name], **style)
@@ -228,7 +258,7 @@ def memorisation(row: Row, evaluations: Sequence[Evaluate], screen: Screen) -> F
     distance_axes.set(ylabel="distance to the zoo (L2)", ylim=(0, None))
     for axes in (iou_axes, distance_axes):
         axes.set(xlabel="test accuracy (%)")
-    handles, labels = iou_axes.get_legend_handles_labels()
+    handles, labels = distance_axes.get_legend_handles_labels()
     place = "outside lower center" if screen.is_narrow else "outside right center"
     figure.legend(handles, labels, loc=place)
     if not screen.is_narrow:

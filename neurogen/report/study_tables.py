@@ -7,14 +7,16 @@ out: Tables of text, as those of a cell are (tables.py)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from neurogen.data.report import DataReport
 from neurogen.report.table import MISSING, Table, duration, fixed, grouped, spread
-from neurogen.report.tables import DEVIATION, from_hub, minutes_of
+from neurogen.report.tables import deviation, from_hub, minutes_of
 from neurogen.study.costs import Ledger
 from neurogen.study.rows import NAMES, Row
 
 MOST_CLASSES = 30  # in a table of data with a line for each
+LONGEST_SETTINGS = 60  # characters that tables and plots have room for
 
 
 def data(reports: Sequence[DataReport]) -> Table:
@@ -66,6 +68,20 @@ def names_of(row: Row) -> dict[str, str]:
     return {name: getattr(row, name) for name in NAMES}
 
 
+def with_short_settings(rows: Sequence[Row]) -> list[Row]:
+    """The rows as tables and plots show them: `row N` for settings that are too long for either."""
+    return [
+        row if len(row.settings) <= LONGEST_SETTINGS else replace(row, settings=f"row {number}")
+        for number, row in enumerate(rows, 1)
+    ]
+
+
+def labels_of(rows: Sequence[Row]) -> list[str]:
+    """What tells a row from the others; nothing where nothing does."""
+    names = varied_names(rows)
+    return [" · ".join(filter(None, (getattr(row, name) for name in names))) for row in rows]
+
+
 def varied_names(rows: Sequence[Row]) -> list[str]:
     """The names in which rows differ."""
     return [name for name in NAMES if len({getattr(row, name) for row in rows}) > 1]
@@ -73,6 +89,7 @@ def varied_names(rows: Sequence[Row]) -> list[str]:
 
 def of_study(rows: Sequence[Row]) -> Table:
     """Like the paper's Table 1, with its own figures beside where it has any."""
+    given, rows = rows, with_short_settings(rows)
     varied = varied_names(rows)
     columns = [name for name in NAMES if name in ("dataset", "target", *varied)]
     has_paper = any(row.paper_dataset for row in rows)
@@ -85,10 +102,10 @@ def of_study(rows: Sequence[Row]) -> Table:
     note = (
         "Test accuracy in percent. n: classical networks, then seeds × generated networks. Validation: accuracy of "
         "generated networks on the samples by which settings may be chosen. Steps to 90 %: of stage 2, until nine "
-        f"tenths of the last accuracy on validation. {DEVIATION}"
+        f"tenths of the last accuracy on validation. {deviation(rows)}"
     )
-    if any(row.naming for row in rows):
-        note += " Of networks for lists of classes all are counted, and vary, by list."
+    if any(row != before for row, before in zip(rows, given, strict=True)):
+        note += " The settings of a row with a number are in results.csv and report.html."
     if any(row.n_seeds for row in rows):
         note += f" {_origin([row for row in rows if row.n_seeds])}"
     if has_paper:

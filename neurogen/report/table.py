@@ -6,6 +6,7 @@ out: cells
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,6 +37,11 @@ def grouped(count: int) -> str:
     return f"{count:,}"
 
 
+def two_digits(value: float) -> str:
+    """The value with two digits, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+
+
 def spread(mean: float | None, std: float | None) -> str:
     """Mean ± deviation, two decimals."""
     if mean is None:
@@ -51,3 +57,8 @@ def fixed(value: float | None, digits: int) -> str:
 def percent(fraction: float | None) -> str:
     """A fraction in percent, two decimals."""
     return MISSING if fraction is None else f"{100 * fraction:.2f} %"
+
+
+def rounded(digits: int, values: Sequence[float]) -> float | None:
+    """Their mean; None where there are none."""
+    return round(statistics.fmean(values), digits) if values else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from neurogen.report.table import Table, fixed, percent, spread
+from neurogen.report.table import Table, fixed, percent, spread, two_digits
 from neurogen.study.results import Population
 from neurogen.study.rows import DOUBTFUL, Row
 
@@ -46,8 +46,8 @@ DEVIATION_OF_LISTS = (
     "n: lists of classes. ±: standard deviation over the means of the seeds, or over lists where there is one seed."
 )
 IOU = (
-    "IoU: the largest overlap of a network's wrong predictions with those of a zoo network, |A∩B| / |A∪B|. L2: "
-    "distance to the nearest zoo network. Zoo networks are compared with each other."
+    "IoU: the largest overlap of a network's wrong predictions with those of a zoo network, |A∩B| / |A∪B|, where either"
+    " has any. L2: distance to the nearest zoo network. Zoo networks are compared with each other."
 )
 MATCHED = (
     "Matched baselines are made of the zoo without a language model. On validation they are as accurate as the "
@@ -69,14 +69,21 @@ def networks(row: Row) -> Table:
     lines = []
     for name, summary in row.populations.items():
         strength = row.matched_strengths.get(name)
-        label = label_of(name) + ("" if strength is None else f" ({strength:.2g})")
+        label = label_of(name) + ("" if strength is None else f" ({two_digits(strength)})")
         accuracy = f"{spread(summary.accuracy, summary.std)} %"
         unseen = [percent(summary.unseen)] if has_unseen else []
         near = [fixed(summary.max_iou, 2), fixed(summary.min_l2, 2)] if has_zoo else []
         lines.append((label, accuracy, *unseen, str(summary.n), *near))
     notes = [*[IOU] * has_zoo, *[MATCHED] * bool(row.matched_strengths)]
-    notes.append(DEVIATION_OF_LISTS if row.naming else DEVIATION)
-    return Table("networks", header, lines, " ".join(notes))
+    return Table("networks", header, lines, " ".join([*notes, deviation([row])]))
+
+
+def deviation(rows: Sequence[Row]) -> str:
+    """Over what the accuracies of these rows deviate."""
+    kinds = {bool(row.naming) for row in rows if row.populations}
+    if kinds == {True, False}:
+        return f"{DEVIATION} Where networks are for lists of classes: {DEVIATION_OF_LISTS}"
+    return DEVIATION_OF_LISTS if True in kinds else DEVIATION
 
 
 def conditions(row: Row) -> Table:
@@ -84,7 +91,7 @@ def conditions(row: Row) -> Table:
     lines = [(name, percent(summary.accuracy), fixed(summary.change, 3)) for name, summary in row.conditions.items()]
     note = (
         f"n = {row.n_ok} contexts each. Change: root mean square of what the condition changes in the generated "
-        "parameters, in standard deviations of each tensor."
+        "parameters, in standard deviations of each tensor in the zoo."
     )
     return Table("conditions", ("condition", "test accuracy", "change"), lines, note)
 
@@ -133,7 +140,7 @@ def naming(row: Row) -> Table:
         for name, summary in row.naming.items()
     ]
     note = (
-        "Of all names in the lists: how many have the row of the class that is meant; the mean probability of the "
+        "Of all names in the lists: how many have the row of the class that they mean; the mean probability of the "
         f"class for which a name is taken; how many are doubtful, with less than {100 * DOUBTFUL:.0f} % for any class. "
         "New names are names that training does not read."
     )

@@ -23,7 +23,7 @@ from rich.measure import Measurement
 
 from neurogen import store
 from neurogen.report import formats, html, study_tables, tables
-from neurogen.report.table import Table
+from neurogen.report.table import Table, fixed
 from neurogen.report.tables import LABELS
 from neurogen.study import costs
 from neurogen.study.costs import Ledger
@@ -86,7 +86,7 @@ def _show_row(row: Row, console: Console) -> None:
         console.print()
         console.print(rich_table(table, tables.heading(row), bold=LABELS[Population.GENERATED]))
         console.print(table.note, style="dim")
-    console.print(f"\nratio generated / classical {row.ratio:.3f}; {tables.summary(row)}\n")
+    console.print(f"\nratio generated / classical {fixed(row.ratio, 3)}; {tables.summary(row)}\n")
 
 
 def _show_study(rows: Sequence[Row], name: str, console: Console) -> None:

@@ -29,6 +29,7 @@ from neurogen.generator.task import Task
 from neurogen.progress import Progress
 from neurogen.rng import rng_of
 from neurogen.stages.embed import text_split, token_ids
+from neurogen.targets.parameters import Scale
 from neurogen.training.runtime import Runtime
 
 RIGHT = "right"
@@ -134,10 +135,11 @@ def generate_under(
 
 
 def change_from(
-    right: Float[Tensor, "contexts params"], other: Float[Tensor, "contexts params"]
+    right: Float[Tensor, "contexts params"], other: Float[Tensor, "contexts params"], of_zoo: Scale
 ) -> Float[Tensor, " contexts"]:
-    """Root mean square of what a condition changes, in standard deviations of each tensor, context by context."""
-    return (other - right).square().mean(1).sqrt()
+    """Root mean square of what a condition changes in the parameters, context by context, in standard deviations of
+    each tensor in the zoo: whatever the generator's own scale is, and after its soft clipping."""
+    return (of_zoo.encode(other) - of_zoo.encode(right)).square().mean(1).sqrt()
 
 
 def relabelled(context: Context, task: Task, rng: torch.Generator) -> Context:

@@ -92,13 +92,13 @@ def evaluate(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
     result = EvaluationResult(
         populations=_measured(populations, step.task.dataset.unseen, inputs),
         matched_strengths=strengths,
-        conditions=_under_conditions(z, decode, test),
+        conditions=_under_conditions({name: decode(networks) for name, networks in z.items()}, inputs),
         norms=norms(zoo, generated, layout),
         noise=under_noise(zoo, generated, inputs.scale, test, step.seed),
         ensembles=_ensembles(populations, step.evaluate.num_in_ensemble, test),
         validation_accuracy=accuracy,
         num_test=len(inputs.dataset.test),
-        num_train=len(inputs.dataset.train),
+        num_train=len(inputs.seen.train),
     )
     return dict(to_json(result))
 
@@ -190,11 +190,11 @@ def _ensembles(populations: Mapping[str, Networks], size: int, test: Evaluator) 
     return {name: test.ensemble(populations[name][:size]) for name in names}
 
 
-def _under_conditions(z: Mapping[str, Networks], decode: Decode, test: Evaluator) -> dict[str, ConditionResult]:
+def _under_conditions(by_condition: Mapping[str, Networks], inputs: Inputs) -> dict[str, ConditionResult]:
     results = {}
-    with Progress("compared", len(z), unit="conditions") as progress:
-        for name, networks in z.items():
-            accuracies = test.accuracies(decode(networks))
-            results[name] = ConditionResult(accuracies, change_from(z[RIGHT], networks).tolist())
+    with Progress("compared", len(by_condition), unit="conditions") as progress:
+        for name, networks in by_condition.items():
+            change = change_from(by_condition[RIGHT], networks, inputs.scale)
+            results[name] = ConditionResult(inputs.test.accuracies(networks), change.tolist())
             progress.advance()
     return results

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from neurogen import store
@@ -41,11 +40,13 @@ from neurogen.study.pipeline import Evaluate, Inject, Tune
 from neurogen.study.results import (
     ConditionResult,
     EvaluationResult,
+    Naming,
     NamingResult,
     Population,
     PopulationResult,
     to_json,
 )
+from neurogen.targets.parameters import Scale
 from neurogen.targets.zoo import network_path
 from neurogen.training.runtime import Runtime
 
@@ -53,15 +54,6 @@ LISTS = "lists.json"
 NEW_NAMES = "new_names"  # the folder of the networks for names that training does not read
 
 Networks = list[Float[Tensor, " _"]]  # one per list, of as many rows as it has classes
-
-
-class Naming(StrEnum):
-    """Under which names a generator reads a list."""
-
-    KNOWN = "right"  # names that training reads
-    NEW = "new names"
-    MOVED = "names in another order"
-    NONSENSE = "names that mean nothing"
 
 
 @dataclass(frozen=True)
@@ -92,6 +84,11 @@ class ListContext:
         validation = (options[int(torch.randint(len(options), (), generator=rng))] for options in by_class)
         return ListContext(episode, names, tuple(validation))
 
+    def meant(self, naming: Naming) -> Int64[Tensor, " listed"] | None:
+        """The class that each name of the list means; None where they mean nothing."""
+        classes = self.episode.classes
+        return {Naming.MOVED: classes.roll(-1), Naming.NONSENSE: None}.get(naming, classes)
+
     def described(self) -> dict[str, list[Any]]:
         """For lists.json: the classes and the names that training does not read."""
         return {"classes": self.episode.classes.tolist(), "names": list(self.names[Naming.NEW])}
@@ -106,10 +103,12 @@ def evaluate_lists(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
     contexts = [ListContext.draw(step, inputs, number) for number in range(step.evaluate.num_contexts)]
     after_inject: dict[str, Networks] = {}
     if step.tune.inject is not None:
-        injected = Generated.by(_load(step.tune.inject, step, inputs, runtime), step, contexts, [Naming.KNOWN], runtime)
+        stage_1 = _load(step.tune.inject, step, inputs, runtime)
+        injected = Generated.by(stage_1, step, inputs.scale, contexts, [Naming.KNOWN], runtime)
+        del stage_1  # one backbone is in memory at a time
         after_inject = {Population.AFTER_INJECT: injected.networks[Naming.KNOWN]}
     generator = _load(step.tune, step, inputs, runtime)
-    tuned = Generated.by(generator, step, contexts, list(Naming), runtime)
+    tuned = Generated.by(generator, step, inputs.scale, contexts, list(Naming), runtime)
     for_choices = _generated_for_validation(generator, step, contexts, runtime)
     new_names = [name for context in contexts for name in context.names[Naming.NEW]]
     chosen = chosen_classes(
@@ -148,7 +147,7 @@ def evaluate_lists(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
         ensembles={},
         validation_accuracy=mean(validation[Population.GENERATED]),
         num_test=len(inputs.dataset.test),
-        num_train=len(inputs.dataset.train),
+        num_train=len(inputs.seen.train),
         naming={**_naming_of_baselines(chosen, contexts), **tuned.naming},
         few_shot=evaluate_few_shot(step, inputs, task, episodes, tuned.networks[Naming.KNOWN], runtime),
     )
@@ -187,6 +186,7 @@ class Generated:
     def by(
         generator: Generator,
         step: Evaluate,
+        of_zoo: Scale,
         contexts: Sequence[ListContext],
         namings: Sequence[Naming],
         runtime: Runtime,
@@ -199,17 +199,20 @@ class Generated:
             naming: generate_lists(generator, task, [context.names[naming] for context in contexts], runtime)
             for naming in namings
         }
-        first = z[namings[0]]
+        networks = {
+            naming: [scale.decode(row) for scale, row in zip(scales, rows, strict=True)] for naming, rows in z.items()
+        }
+        units = [of_zoo.with_rows(size) for size in sizes]
         return Generated(
-            networks={
-                naming: [scale.decode(row) for scale, row in zip(scales, rows, strict=True)]
-                for naming, rows in z.items()
-            },
+            networks=networks,
             changes={
-                naming: [float(change_from(a[None], b[None])) for a, b in zip(first, rows, strict=True)]
-                for naming, rows in z.items()
+                naming: [
+                    float(change_from(right[None], other[None], unit))
+                    for right, other, unit in zip(networks[namings[0]], others, units, strict=True)
+                ]
+                for naming, others in networks.items()
             },
-            naming={str(naming): _naming(rows, contexts, task) for naming, rows in z.items()},
+            naming={str(naming): _naming(rows, naming, contexts, task) for naming, rows in z.items()},
         )
 
 
@@ -239,17 +242,17 @@ def generate_lists(generator: Generator, task: Task, lists: Sequence[tuple[str, 
     return [networks[index] for index in range(len(lists))]
 
 
-def _naming(z: Networks, contexts: Sequence[ListContext], task: Task) -> NamingResult:
+def _naming(z: Networks, naming: Naming, contexts: Sequence[ListContext], task: Task) -> NamingResult:
     """For which known classes the generator took the names, and how sure it is of them."""
     assert task.known is not None
     right: list[bool] = []
     likeliest: list[float] = []
     for row, context in zip(z, contexts, strict=True):
-        classes = context.episode.classes
-        probabilities = task.known.probabilities(rows_in(row, task.layout.with_rows(len(classes))))
-        right += (probabilities.argmax(1) == classes).tolist()
+        probabilities = task.known.probabilities(rows_in(row, task.layout.with_rows(len(context.names[naming]))))
+        if (meant := context.meant(naming)) is not None:
+            right += (probabilities.argmax(1) == meant).tolist()
         likeliest += probabilities.amax(1).tolist()
-    return NamingResult(right, likeliest)
+    return NamingResult(right or None, likeliest)
 
 
 def _naming_of_baselines(chosen: Chosen, contexts: Sequence[ListContext]) -> dict[str, NamingResult]:

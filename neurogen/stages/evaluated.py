@@ -28,12 +28,13 @@ class Inputs:
     """What an evaluation works on: the data, the target network, its zoo."""
 
     dataset: Dataset
+    seen: Dataset  # without the classes that training may not know
     network: nn.Module
     layout: ParameterLayout
     zoo: Networks
     scale: Scale  # of the zoo, for noise
     test: Evaluator
-    validation: Evaluator
+    validation: Evaluator  # on seen classes alone, since settings are chosen by it
 
     @staticmethod
     def of(step: Evaluate, runtime: Runtime) -> Inputs:
@@ -43,8 +44,9 @@ class Inputs:
         network = initialised(step.task.target, dataset, 0).to(runtime.device)
         layout = ParameterLayout.of(network)
         zoo = load_zoo(step.zoo, dataset, network)
-        test, validation = (Evaluator(network, layout, split, runtime) for split in (dataset.test, dataset.validation))
-        return Inputs(dataset, network, layout, zoo, Scale.of_zoo(zoo, layout, soft_clip=None), test, validation)
+        seen = dataset.without(step.task.dataset.unseen)
+        test, validation = (Evaluator(network, layout, split, runtime) for split in (dataset.test, seen.validation))
+        return Inputs(dataset, seen, network, layout, zoo, Scale.of_zoo(zoo, layout, soft_clip=None), test, validation)
 
 
 def classical_networks(step: Evaluate, inputs: Inputs) -> Networks:

@@ -89,7 +89,7 @@ def measure(populations: Mapping[str, Networks], zoo: Networks, evaluator: Evalu
                 result.accuracy.extend(accuracies_of(mistakes.unsqueeze(0)))
                 others = [other for other in range(len(zoo)) if name != Population.ZOO or other != index]
                 if others:
-                    result.max_iou.append(max(ious(mistakes, zoo_mistakes[others])))
+                    result.max_iou.append(max(ious(mistakes, zoo_mistakes[others]), default=None))
                     result.min_l2.append(min(float((flat - zoo[other]).norm()) for other in others))
                 progress.advance()
     return results
@@ -101,9 +101,9 @@ def spread_of(networks: Networks) -> float | None:
 
 
 def ious(mistakes: Bool[Tensor, " samples"], others: Bool[Tensor, "networks samples"]) -> list[float]:
-    """|A∩B| / |A∪B| of one set of wrong predictions with each of several; 1 where both are empty."""
+    """|A∩B| / |A∪B| of one set of wrong predictions with each of several, but for those with which it is 0 / 0."""
     sizes = torch.stack([(mistakes & others).sum(1), (mistakes | others).sum(1)], 1)
-    return [shared / union if union else 1.0 for shared, union in sizes.tolist()]
+    return [shared / union for shared, union in sizes.tolist() if union]
 
 
 @dataclass(frozen=True)

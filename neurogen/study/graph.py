@@ -37,13 +37,24 @@ def steps_of(experiments: Sequence[Experiment]) -> Aggregate:
 def study_of(experiments: Sequence[Experiment], evaluations: Sequence[Evaluate]) -> Aggregate:
     """The last step of a study whose evaluations are known, one per experiment."""
     different: dict[str, Evaluate] = {}
-    variants: dict[str, set[str | None]] = defaultdict(set)
+    equal: dict[str, list[Experiment]] = defaultdict(list)
     for evaluation, experiment in zip(evaluations, experiments, strict=True):
         different.setdefault(evaluation.key, evaluation)
-        variants[evaluation.key].add(experiment.variant)
-    # Experiments that differ only in how held-out tasks are adapted have one evaluation of the learned tasks.
-    names = tuple(variants[key].pop() if len(variants[key]) == 1 else "learned" for key in different)
+        equal[evaluation.key].append(experiment)
+    names = tuple(_variant_of(evaluation, equal[key]) for key, evaluation in different.items())
     return Aggregate(experiments[0].root, study_name(experiments), tuple(different.values()), names)
+
+
+def _variant_of(evaluation: Evaluate, experiments: Sequence[Experiment]) -> str | None:
+    """What tables call the evaluation of these experiments: all their names.
+
+    Experiments that differ only in how held-out tasks are adapted have one evaluation of every learned task.
+    """
+    variants = list(dict.fromkeys(experiment.variant for experiment in experiments))
+    is_learned = all(e.held_out and evaluation.task.name not in e.held_out for e in experiments)
+    if len(variants) > 1 and is_learned:
+        return "learned"
+    return ", ".join(filter(None, variants)) or None
 
 
 def study_name(experiments: Sequence[Experiment]) -> str:

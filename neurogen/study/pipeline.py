@@ -233,6 +233,11 @@ class Evaluate(Step):
         """The task whose networks are evaluated."""
         return self.zoo.task
 
+    @property
+    def learns_all_classes(self) -> bool:
+        """Whether a generated network has to tell all classes apart that the classical networks do."""
+        return self.task.dataset.ways is None and not self.task.dataset.unseen
+
     def result(self) -> EvaluationResult:
         """What the finished step measured. Raises UserError where its metrics.json has another form."""
         return from_json(EvaluationResult, self.metrics(), self.folder)

@@ -48,6 +48,15 @@ class Population(StrEnum):
     GENERATED = "generated"
 
 
+class Naming(StrEnum):
+    """Under which names a generator reads a list."""
+
+    KNOWN = "right"  # names that training reads
+    NEW = "new names"
+    MOVED = "names in another order"
+    NONSENSE = "names that mean nothing"
+
+
 @dataclass(frozen=True)
 class HistoryRow:
     """A step of stage 1 or 2. Validation is measured only now and then, the loss never before the first step."""
@@ -99,7 +108,8 @@ class PopulationResult:
     """One value per network. A zoo of a single network has no other to be compared with."""
 
     accuracy: list[float]
-    max_iou: list[float]  # overlap of its mistakes with those of the zoo network that it resembles most
+    # overlap of its mistakes with those of the zoo network that it resembles most; None where none of them has any
+    max_iou: list[float | None]
     min_l2: list[float]  # distance to the nearest zoo network
     unseen: list[float] | None = None  # accuracy on the classes that generator and zoo have never seen
     spread: float | None = None  # mean distance between two of the networks; None where there is one
@@ -110,7 +120,8 @@ class ConditionResult:
     """One value per context."""
 
     accuracy: list[float]
-    change: list[float]  # of the parameters, against those of the right condition, in standard deviations
+    # of the parameters, against those of the right condition, in standard deviations of each tensor in the zoo
+    change: list[float]
 
 
 @dataclass(frozen=True)
@@ -147,10 +158,10 @@ class EvaluationResult:
     norms: dict[str, NormResult]  # by tensor
     noise: dict[str, NoiseResult]  # by strength, in standard deviations of each tensor
     ensembles: dict[str, EnsembleResult]  # by Population
-    validation_accuracy: float  # mean of the generated networks
+    validation_accuracy: float  # mean of the generated networks, on classes that training may know
     num_test: int
-    num_train: int
-    naming: dict[str, NamingResult] = field(default_factory=dict)  # by Population and by condition
+    num_train: int  # those that the generator may learn from: none of unseen classes
+    naming: dict[str, NamingResult] = field(default_factory=dict)  # by Population and by Naming
     few_shot: list[FewShotResult] = field(default_factory=list)  # by the number of samples
 
 
@@ -158,7 +169,7 @@ class EvaluationResult:
 class NamingResult:
     """What became of the names of a list, one value per name."""
 
-    right: list[bool]  # its row is that of the class that is meant
+    right: list[bool] | None  # its row is that of the class that it means; None where names mean nothing
     probability: list[float] | None = None  # of the class for which it was taken; None where none is computed
 
 

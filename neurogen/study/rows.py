@@ -32,7 +32,7 @@ class NamingSummary:
     """Fractions of all names."""
 
     n: int
-    right: float
+    right: float | None  # None where names mean nothing
     probability: float | None  # mean, of the class for which a name was taken
     doubtful: float | None  # names for which no class is likely
 
@@ -102,7 +102,7 @@ class Columns:
     generated_std: float | None
     zoo_mean_network: float | None
     random_init: float | None
-    ratio: float | None  # generated / classical
+    ratio: float | None  # generated / classical; None where classical networks are never right
     inject_accuracy: float | None  # generated after stage 1
     max_iou: float | None  # of generated networks
     zoo_iou: float | None

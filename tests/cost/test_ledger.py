@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from neurogen.config import Experiment, StepKind
 from neurogen.cost.estimate import Estimate, estimate
-from neurogen.cost.ledger import CONDITIONS, FORWARD, LOAD_GB_PER_S, ledger_of
+from neurogen.cost.ledger import CONDITIONS, FORWARD, LOAD_GB_PER_S, ledger_of, work_of
+from neurogen.cost.measured import alike
 from neurogen.report import study_tables
 from neurogen.study.costs import KindCost, Ledger
+from neurogen.study.graph import evaluations_of
 from tests.conftest import FinishedRun, tiny
+from tests.stages.test_relabel import RELABELLED
 
 pytestmark = pytest.mark.xdist_group("estimates")
 
@@ -80,16 +85,73 @@ def test_a_step_to_come_takes_as_long_as_finished_ones_like_it(
         ("dataset.limit=500", KINDS[:2]),
         ("backbone=tiny_qwen2_vl", KINDS[2:]),
         ("generator.context_samples=2", KINDS[2:4]),
+        ("target.options.channels=[4,8]", KINDS),
+        (" ".join(RELABELLED), KINDS[2:]),
+        ("evaluate.recalibrate=8", KINDS[4:]),
     ],
 )
 def test_where_nothing_is_like_it_the_estimate_counts(
     tiny_run: FinishedRun, tmp_path: Path, override: str, unlike: list[StepKind]
 ) -> None:
-    e = tiny(tmp_path, override)
-    costs, elsewhere = of_run(tiny_run, override), by_kind(ledger_of([e], known(e)))
+    words = override.split()
+    e = tiny(tmp_path, *words)
+    costs, elsewhere = of_run(tiny_run, *words), by_kind(ledger_of([e], known(e)))
     for kind in unlike:
         assert costs[kind].num_like == 0
         assert costs[kind].to_come == elsewhere[kind].to_come > 0
+
+
+def test_what_tells_units_of_work_apart() -> None:
+    """Also of several tasks, of parts of a pool, and of texts."""
+    task = {"dataset": {"name": "a", "parts": [{"name": "x"}], "text": {"max_tokens": 8}}, "target": {"options": {}}}
+    dataset = task["dataset"]
+    changes = [
+        task | {"dataset": dataset | {"parts": [{"name": "x"}, {"name": "y"}]}},
+        task | {"dataset": dataset | {"text": {"max_tokens": 16}}},
+        task | {"dataset": dataset | {"ways": [2, 4]}},
+        task | {"target": {"options": {"hidden": 8}}},
+    ]
+    abouts: dict[StepKind, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        StepKind.reference: lambda changed: {"task": changed},
+        StepKind.classical: lambda changed: {"task": changed},
+        StepKind.inject: lambda changed: {"zoos": [{"task": task}, {"task": changed}]},
+        StepKind.tune: lambda changed: {"tasks": [task, changed]},
+        StepKind.evaluate: lambda changed: {"zoo": {"task": changed}},
+    }
+    for kind, about in abouts.items():
+        assert alike(kind, "", about(task)) == alike(kind, "", about(dict(task)))
+        assert len({alike(kind, "", about(changed)) for changed in (task, *changes)}) == 5
+    shots = [{"few_shot": value} for value in (None, {"shots": [1]}, {"shots": [1, 5]})]
+    assert len({alike(StepKind.evaluate, "", about) for about in shots}) == 3
+
+
+def test_epochs_of_a_common_generator_are_over_all_its_tasks(tmp_path: Path) -> None:
+    words = ("tasks=together", "dataset.resize=16", "backbone.random_seed=0")
+    epochs = ("recipe.inject.steps=null", "recipe.inject.epochs=2", "recipe.tune.steps=null", "recipe.tune.epochs=3")
+    points = [tiny(tmp_path, *words, *epochs, f"target={target}") for target in ("cnn_small", "cnn")]
+    (evaluation, _) = evaluations_of(points)
+    assert evaluation.tune.inject is not None
+    num_train = len(evaluation.task.load().train)
+    inject, tune = (
+        work_of(step, points[0], known(points[0])[points[0].cost_key])[0] for step in evaluation.tune.stages
+    )
+    assert inject == 2 * 2 * 3
+    assert tune == 3 * 2 * math.ceil(num_train / 128)
+
+
+def test_an_adaptation_costs_what_its_own_stage_does(tmp_path: Path) -> None:
+    words = ("tasks=together", "held_out=[digits-cnn]", "recipe.adapt.contexts_per_step=8", "recipe.adapt.steps=5")
+    points = [tiny(tmp_path, *words, f"target={target}") for target in ("cnn_small", "cnn")]
+    _, adapted = evaluations_of(points)
+    plain = tiny(tmp_path, "target=cnn")
+    assert plain.cost_key != points[1].cost_key
+    cost = known(points[1])[points[1].cost_key]
+    assert cost.adapt is not None
+    steps, seconds, _ = work_of(adapted.tune, points[1], cost)
+    validating = FORWARD * cost.adapt.seconds(1) / adapted.tune.stage.validate_every
+    assert (steps, seconds) == (5, pytest.approx(cost.adapt.seconds(8) + validating))
+    assert cost.adapt.seconds(8) > cost.tune.seconds_per_step
+    assert known(plain)[plain.cost_key].adapt is None
 
 
 def test_the_estimate_counts_networks_evaluation_and_loading(tmp_path: Path) -> None:

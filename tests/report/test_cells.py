@@ -13,16 +13,18 @@ import pytest
 from matplotlib.figure import Figure
 
 from neurogen.config import Experiment
-from neurogen.report import paper, tables
-from neurogen.report.cells import averaged, cells_of, few_shot_of, row_of, summaries_of
+from neurogen.report import html, paper, tables
+from neurogen.report.cells import accuracies_of, averaged, cells_of, row_of, summaries_of
 from neurogen.report.figures import save
-from neurogen.report.formats import latex, markdown, slug
+from neurogen.report.formats import latex, markdown, slug, write_study
+from neurogen.report.list_summaries import few_shot_of, naming_of
 from neurogen.report.study_tables import of_study
 from neurogen.report.table import Table
+from neurogen.report.terminal import show_as_made
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Aggregate
-from neurogen.study.results import EvaluationResult, FewShotResult, NamingResult, PopulationResult
+from neurogen.study.results import EvaluationResult, FewShotResult, Naming, NamingResult, PopulationResult
 from neurogen.study.rows import COLUMNS, Comparison, Row
 from neurogen.training.runtime import Runtime
 from tests.few_shot import words_for
@@ -79,6 +81,22 @@ def test_a_variant_is_called_by_its_name_and_what_else_differs(experiment: Calla
     assert unnamed.key != study.key  # its table shows other names
 
 
+def test_equal_points_have_all_their_names(experiment: Callable[..., Experiment]) -> None:
+    """Only of a task that is learned while others are held out, the names tell how those are adapted."""
+    equal = [experiment(f"variant={name}") for name in ("full", "both", "full")]
+    unnamed = experiment()
+    named = {settings for *_, settings in cells_of(steps_of([*equal, unnamed]))}
+    assert named == {"full, both"}
+    assert steps_of([unnamed, unnamed]).variants == (None,)
+    words = ("tasks=together", "held_out=[digits-lenet]")
+    adapted = [
+        experiment(*words, f"variant={name}", f"target={target}", f"recipe.adapt.lr={rate}", "dataset.resize=16")
+        for name, rate in (("slow", 0.001), ("fast", 0.002), ("quick", 0.002))
+        for target in ("cnn_small", "lenet")
+    ]
+    assert steps_of(adapted).variants == ("learned", "slow", "fast, quick")
+
+
 def test_another_source_is_a_row_of_its_own(experiment: Callable[..., Experiment]) -> None:
     source = "target@source=cnn recipe.tune.anchor=0"
     points = ("recipe.tune.anchor=0", source, f"{source} source.options.channels=[8,8]")
@@ -92,7 +110,8 @@ def test_files_of_rows_have_names_of_their_own(tmp_path: Path, experiment: Calla
     row = unmeasured(experiment())
     names = [slug(replace(row, settings=settings)) for settings in SETTINGS]
     assert len(set(names)) == len(SETTINGS)
-    assert max(map(len, names)) < 140
+    assert max(len(name.encode()) for name in names) < 140
+    assert names[:3] == [f"digits-cnn_small-tiny_llama-fast{end}" for end in NAMED_AS_THEY_ARE]
     figure = Figure()
     for name in names:
         save(figure, tmp_path / f"conditioning-{name}")
@@ -113,7 +132,40 @@ def test_a_tensor_of_zeros_has_no_ratio(experiment: Callable[..., Experiment]) -
     assert [line[-1] for line in table.rows] == ["–", "0.50"]
 
 
-SETTINGS = ("recipe.tune.lr=0.001", "recipe.tune.lr=0.002", *("recipe.tune.lr=0.1 " * 20 + end for end in "ab"))
+def test_classical_networks_that_are_never_right(
+    experiment: Callable[..., Experiment], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is divided by their accuracy, and the row counts as measured."""
+    populations = summaries_of([result_of({"classical": [0.0, 0.0], "generated": [0.5]}, [], 0)])
+    values = accuracies_of(populations) | {"n_seeds": 1, "num_test": 8}
+    assert (values["ratio"], values["generated_mean"]) == (None, 50.0)
+    row = replace(unmeasured(experiment()), populations=populations, **values)
+    assert html.tiles([row, row])[1].value == "2 of 2"
+    write_study([row], tmp_path)
+    show_as_made(tmp_path)
+    assert "ratio generated / classical –; 1 seed" in capsys.readouterr().out
+
+
+NAMED_AS_THEY_ARE = ("", "-recipe.tune.lr=0.001", "-10-samples")
+SETTINGS = (
+    *("", "recipe.tune.lr=0.001", "10 samples"),
+    *("10-samples", "lr < 1", "lr > 1", "a+b", "a b", "a-b", "a, b", "α = 1", "x=1e-05"),
+    *("recipe.tune.lr=0.1 " * 20 + end for end in "ab"),
+    *("猫" * 127 + end for end in "犬鳥"),
+)
+
+
+def test_the_strength_of_a_matched_baseline_has_the_digits_of_a_large_zoo(
+    experiment: Callable[..., Experiment],
+) -> None:
+    values = {"averaged_zoo": 1234.0, "noisy_zoo": 0.15, "drawn_zoo": 99.0}
+    populations = summaries_of([result_of({name: [0.5] for name in values}, [], 0)])
+    table = tables.networks(replace(unmeasured(experiment()), populations=populations, matched_strengths=values))
+    assert [line[0] for line in table.rows] == [
+        "matched: average of the zoo (1,234)",
+        "matched: noisy zoo network (0.15)",
+        "matched: Gaussian of the zoo (99)",
+    ]
 
 
 def test_means_of_nested_numbers() -> None:
@@ -172,6 +224,37 @@ def test_the_paper_stands_beside_what_is_nearest_to_it(experiment: Callable[...,
     assert paper.table_1("cifar10", "mlp") is None
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "preset=relabel",
+        "preset=named",
+        "preset=relabel generator.order=interleaved dataset.unseen=['9']",
+        "dataset.limit=500",
+        "dataset.resize=14",
+        "target=cnn target.options.channels=[4]",
+        "target=cnn target.build=tests.api.test_fit.perceptron",
+        "recipe.inject.steps=0 recipe.tune.anchor=0 generator.scale=fan_in",
+        "target@source=cnn recipe.tune.anchor=0",
+    ],
+)
+def test_the_paper_does_not_stand_beside_another_task(experiment: Callable[..., Experiment], words: str) -> None:
+    words_of = ["dataset=mnist5k", "target=lenet"]
+    points = ([*words_of, "dataset.resize=28"], [*words_of, *words.split()])
+    whole, changed = (steps_of([experiment(*point)]).evaluations[0] for point in points)
+    assert paper.published_of(whole) == paper.table_1("mnist5k", "lenet")
+    assert paper.published_of(changed) is None
+
+
+def test_the_paper_does_not_stand_beside_a_task_that_is_held_out(experiment: Callable[..., Experiment]) -> None:
+    points = ("dataset=mnist5k target=lenet", "dataset=mnist5k target=cnn")
+    words = ("tasks=together", "held_out=[mnist5k-cnn]")
+    experiments = [experiment(*point.split(), *words) for point in points]
+    learned, met = steps_of(experiments).evaluations
+    assert paper.published_of(learned) == paper.table_1("mnist5k", "lenet")
+    assert paper.published_of(met) is None
+
+
 def test_special_characters_in_tables() -> None:
     table = Table("t", ("a_b", "c"), [("50 % & #1", "x|y ± 1")], "note")
     assert r"50 \% \& \#1 & x|y $\pm$ 1 \\" in latex(table)
@@ -203,6 +286,45 @@ def test_lists_of_classes_are_no_networks(num_names: int, classical_std: float) 
     assert summaries["classical"].std == classical_std
     assert summaries["generated"].std == 0.0
     assert {summary.n for summary in summaries.values()} == {4}
+
+
+def test_what_an_older_version_noted_of_names_is_not_misread() -> None:
+    """It judged names in another order, and words that mean nothing, by the order of the list."""
+    right = {Naming.NEW: [True], Naming.MOVED: [False], Naming.NONSENSE: [True]}
+    older = {str(name): NamingResult(values, [0.9]) for name, values in right.items()}
+    newer = older | {str(Naming.NONSENSE): NamingResult(None, [0.9])}
+    results = [replace(result_of({}, [], 0), naming=naming) for naming in (older, newer)]
+    summaries = [naming_of([result]) for result in results]
+    assert [[summary.right for summary in by_name.values()] for by_name in summaries] == [
+        [1.0, None, None], [1.0, 0.0, None],
+    ]  # fmt: skip
+    assert {summary.n for by_name in summaries for summary in by_name.values()} == {1}
+
+
+def test_the_note_says_over_what_rows_deviate(experiment: Callable[..., Experiment]) -> None:
+    """Of lists over seeds for every kind of network; of both kinds of rows both is said, in either table."""
+    nothing = unmeasured(experiment())
+    results = [result_of({"classical": [0.8], "generated": [0.8]}, [], num_names) for num_names in (0, 2)]
+    plain, listed = (
+        replace(nothing, populations=summaries_of([result]), naming=naming_of([result])) for result in results
+    )
+    expected = {(True, False): [plain, nothing], (False, True): [listed, nothing], (True, True): [plain, listed]}
+    for said, rows in expected.items():
+        note = of_study(rows).note
+        assert (tables.DEVIATION in note, tables.DEVIATION_OF_LISTS in note) == said
+    for row, sentence in ((plain, tables.DEVIATION), (listed, tables.DEVIATION_OF_LISTS)):
+        assert tables.networks(row).note == sentence
+    assert tables.DEVIATION in of_study([nothing]).note
+
+
+def test_an_overlap_that_is_not_defined_is_left_out(experiment: Callable[..., Experiment]) -> None:
+    """Of some networks of a population, or of all."""
+    overlaps = {"zoo": [None, None], "generated": [None, 0.5]}
+    by_name = {name: PopulationResult([1.0, 0.9], values, [2.0, 3.0]) for name, values in overlaps.items()}
+    populations = summaries_of([replace(result_of({}, [], 0), populations=by_name)])
+    assert [summary.max_iou for summary in populations.values()] == [None, 0.5]
+    table = tables.networks(replace(unmeasured(experiment()), populations=populations))
+    assert [line[-2:] for line in table.rows] == [("–", "2.50"), ("0.50", "2.50")]
 
 
 def test_the_error_of_shown_classes_is_over_seeds() -> None:

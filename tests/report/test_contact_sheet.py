@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from neurogen.report.captions import caption, without_signs
 from neurogen.report.contact_sheet import (
     GAP,
     GROUND,
@@ -14,7 +15,6 @@ from neurogen.report.contact_sheet import (
     contact_sheet,
     evenly,
     tile,
-    without_signs,
 )
 
 
@@ -52,3 +52,4 @@ def test_small_images_keep_their_pixels_and_large_ones_their_shape() -> None:
 
 def test_names_that_the_font_cannot_write() -> None:
     assert without_signs(["Köter", "кот", "猫"]) == ["猫"]
+    assert [caption(name, number) for number, name in enumerate(("Köter", "猫"), 1)] == ["Köter", "class 2"]

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,10 +19,13 @@ from PIL import Image
 
 from neurogen.errors import Incomplete
 from neurogen.report import formats, html
+from neurogen.report.figures import Picture, StudyPictures
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
+from neurogen.study.rows import FewShotSummary
 from neurogen.training.runtime import runtime_here
 from tests.conftest import Composed
+from tests.generator.test_lists import NAMED
 
 pytestmark = pytest.mark.xdist_group("html")  # in one process, which makes the reports once
 
@@ -105,6 +109,8 @@ def test_a_report_needs_nothing_but_itself(reports: dict[str, Path], kind: str) 
         head, _, data = picture.partition(",")
         assert head == "data:image/png;base64"
         Image.open(io.BytesIO(base64.b64decode(data, validate=True))).verify()
+    if kind == "run":
+        assert {name for name in page.names if name.startswith("row-")} <= {link[1:] for link in page.links}
     for link in page.links:
         if link.startswith("#"):
             assert link[1:] in page.names, link
@@ -124,6 +130,36 @@ def test_a_report_says_what_is_missing_and_what_differs(reports: dict[str, Path]
     (row,) = formats.read_rows(reports["run"].parent)
     assert f"{row.generated_mean:.2f} ± {row.generated_std:.2f} %" in run
     assert "recipe.tune.lr" in run  # of one row all settings
+
+
+@pytest.mark.parametrize("shows_classes", [False, True])
+def test_the_contents_lead_to_what_is_there(
+    shared_experiment: Composed, monkeypatch: pytest.MonkeyPatch, *, shows_classes: bool
+) -> None:
+    """Of a run for lists of names, whose page has other sections, and of one with shown classes beside them."""
+    runtime, last = runtime_here("cpu", 1), steps_of([shared_experiment(*NAMED, "evaluate.num_contexts=3")])
+    for step in in_order(last):
+        step.run(runtime)
+    (row,) = formats.read_rows(last.folder)
+    if shows_classes:
+        shown = FewShotSummary(2, 3, 90.0, 80.0, None, 70.0, 10.0, None, 60.0, 80.0, 80.0)
+        row = replace(row, few_shot=[shown])
+    pages: list[str] = []
+    monkeypatch.setattr(html.store, "write_text", lambda path, text: pages.append(text))
+    pictures = {name: Picture(name, b"", b"") for name in ("lists", "conditioning", "curves")}
+    html.write_report(
+        last,
+        [row],
+        [last.evaluations],
+        StudyPictures({"learning": Picture("learning", b"", b"")}, [pictures]),
+        [],
+        None,
+    )
+    (page,) = map(Page, pages)
+    anchors = {name for name in page.names if name.startswith("row-0-")}
+    assert {link[1:] for link in page.links if link.startswith("#row-0")} == anchors
+    assert ("row-0-few-shot" in anchors) is shows_classes
+    assert {"row-0-names", "row-0-conditions"} < anchors
 
 
 @pytest.mark.skipif(BROWSER is None, reason="there is no chromium, chromium-browser or google-chrome")

@@ -16,6 +16,7 @@ from neurogen.generator.prompts import Prompt
 from neurogen.stages.conditioning import change_from, conditions_of, generate_under, relabelled
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
+from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.runtime import Runtime
 from tests.conftest import TINY_TEXT, Composed
 
@@ -42,10 +43,30 @@ def test_a_condition_changes_what_can_depend_on_it(shared_experiment: Composed, 
     assert next(iter(z)) == "right"
     assert set(DATA) < set(z)
     for name in list(z)[1:]:
-        change = change_from(z["right"], z[name])
+        change = change_from(z["right"], z[name], task.scale)
         assert bool((change > 0).all()) is (order == "context_first"), name
     (expected,) = generator(task.name, [Prompt(task.instruction, contexts[1])])
     torch.testing.assert_close(z["right"][1], expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("soft_clip", [None, 0.1])
+@pytest.mark.parametrize("is_fan_in", [True, False])
+def test_a_change_is_measured_in_deviations_of_the_zoo(soft_clip: float | None, *, is_fan_in: bool) -> None:
+    """Whatever scale the generator has: of what its networks are, not of what it puts out."""
+    layout = ParameterLayout(("weight", "bias"), ((10, 50), (10,)))
+    rng = torch.Generator().manual_seed(0)
+    zoo = torch.randn(8, 510, generator=rng) * layout.per_parameter(torch.tensor([0.02, 3.0]))
+    of_zoo = Scale.of_zoo(zoo, layout, None)
+    scale = Scale.of_fan_in(layout, soft_clip) if is_fan_in else Scale.of_zoo(zoo, layout, soft_clip)
+    z = torch.randn(2, 3, 510, generator=rng)
+    right, other = scale.decode(z)
+    deviations = layout.per_parameter(of_zoo.std)
+    expected = ((other - right) / deviations).square().mean(1).sqrt()
+    torch.testing.assert_close(change_from(right, other, of_zoo), expected)
+    if soft_clip is None and not is_fan_in:  # the default: what the generator puts out
+        torch.testing.assert_close(expected, (z[1] - z[0]).square().mean(1).sqrt())
+    moved = right + deviations
+    torch.testing.assert_close(change_from(right, moved, of_zoo), torch.ones(3))
 
 
 def test_of_texts_too(shared_experiment: Composed, runtime: Runtime) -> None:
@@ -58,7 +79,7 @@ def test_of_texts_too(shared_experiment: Composed, runtime: Runtime) -> None:
     text = generator.backbone.tokenizer.decode(other.texts[0])
     assert any(sentence.startswith(text[:8]) for sentence in foreign.sentences().samples)
     z = generate_under(list(conditions.values()), contexts, generator, task, 0, runtime)
-    assert all(bool((change_from(z["right"], z[name]) > 0).all()) for name in DATA)
+    assert all(bool((change_from(z["right"], z[name], task.scale) > 0).all()) for name in DATA)
 
 
 def test_without_a_context_only_the_instruction_can_be_wrong(shared_experiment: Composed, runtime: Runtime) -> None:

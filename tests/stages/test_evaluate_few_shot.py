@@ -15,11 +15,12 @@ from neurogen.report.cells import cells_of, row_of
 from neurogen.report.tables import of_row
 from neurogen.rng import rng_of
 from neurogen.stages.evaluate_few_shot import SupportSet, evaluate_few_shot, trained_on
-from neurogen.stages.evaluate_lists import ListContext, Naming, generate_lists
+from neurogen.stages.evaluate_lists import ListContext, generate_lists
 from neurogen.stages.evaluated import Inputs
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Aggregate, tasks_read
+from neurogen.study.results import Naming
 from neurogen.training.runtime import Runtime
 from tests.conftest import Composed
 from tests.few_shot import MARKS, words_for

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import pytest
 import torch
+from torch import Tensor
 from torch.func import functional_call
 
 from neurogen import store
@@ -13,17 +16,18 @@ from neurogen.data.splits import SplitName
 from neurogen.generator.backbone import Backbone
 from neurogen.generator.folder import load_generator
 from neurogen.generator.loading import load_backbone
+from neurogen.generator.prompts import Prompt
 from neurogen.report.cells import cells_of, row_of
 from neurogen.report.tables import of_row
 from neurogen.stages.episode import restricted
-from neurogen.stages.evaluate_lists import LISTS, ListContext, Naming, generate_lists
+from neurogen.stages.evaluate_lists import LISTS, Generated, ListContext, generate_lists
 from neurogen.stages.evaluated import Inputs
 from neurogen.stages.listed import names_of
 from neurogen.stages.name_baselines import KnownNames, chosen_classes
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Aggregate
-from neurogen.study.results import Population
+from neurogen.study.results import Naming, Population
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout
 from neurogen.targets.zoo import load_network, network_path
@@ -86,7 +90,9 @@ def test_every_name_has_a_row_in_every_table(study: Aggregate) -> None:
     result = evaluation.result()
     lists = store.read_json(evaluation.folder / LISTS)
     num_names = sum(len(description["names"]) for description in lists)
-    assert {len(naming.right) for naming in result.naming.values()} == {num_names}
+    judged = {name: naming.right for name, naming in result.naming.items() if name != Naming.NONSENSE}
+    assert {len(right or ()) for right in judged.values()} == {num_names}
+    assert result.naming[Naming.NONSENSE].right is None
     assert set(map(str, Naming)) < set(result.naming)
     zoo_mean = result.populations[Population.ZOO_MEAN].accuracy
     assert min(zoo_mean) > 0.8  # the rows of the classes that are meant
@@ -94,9 +100,36 @@ def test_every_name_has_a_row_in_every_table(study: Aggregate) -> None:
     row = row_of(cell, members)
     tables = {table.title: table for table in of_row(row)}
     assert list(tables) == ["networks", "naming", "conditions"]
-    assert row.naming[str(Naming.NEW)].n == num_names
+    assert {summary.n for summary in row.naming.values()} == {num_names}
+    words = next(line for line in tables["naming"].rows if line[0] == Naming.NONSENSE)
+    assert words[2] == "–"
     assert (study.folder / "report.html").read_text(encoding="utf-8").count('data-table="naming"') == 1
     assert list(study.folder.glob("lists-*.png"))
+
+
+def test_a_generator_that_follows_names_has_their_rows(
+    study: Aggregate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the names stand in another order."""
+    (evaluation,) = study.evaluations
+    generator = load_generator(evaluation.tune.folder, runtime)
+    (task,) = generator.tasks.values()
+    assert task.known is not None
+    inputs = Inputs.of(evaluation, runtime)
+    contexts = [ListContext.draw(evaluation, inputs, number) for number in range(3)]
+    names = evaluation.task.dataset.names
+    classes = {word: int(name) for name, given in names.items() for word in (*given.train, *given.test)}
+    known, inner = task.known.rows, torch.zeros(task.layout.firsts[task.layout.output[0]])
+
+    def rows_of_names(name: str, prompts: Sequence[Prompt], at_once: int) -> Iterator[tuple[int, Tensor]]:
+        for index, prompt in enumerate(prompts):
+            rows = known[[classes.get(listed, 0) for listed in prompt.listed or ()]]
+            yield index, torch.cat([inner, rows[:, :-1].flatten(), rows[:, -1]])
+
+    monkeypatch.setattr(generator, "in_batches", rows_of_names)
+    naming = Generated.by(generator, evaluation, inputs.scale, contexts, list(Naming), runtime).naming
+    assert all(all(naming[name].right or [False]) for name in (Naming.KNOWN, Naming.NEW, Naming.MOVED))
+    assert naming[Naming.NONSENSE].right is None
 
 
 @pytest.fixture

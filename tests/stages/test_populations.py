@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -20,6 +23,7 @@ from neurogen.stages.populations import (
 )
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
+from neurogen.study.results import PopulationResult, from_json, to_json
 from neurogen.targets.fitting import initialised
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.targets.zoo import load_zoo
@@ -47,7 +51,20 @@ def test_iou_of_wrong_predictions() -> None:
     a, b = torch.tensor([True, True, False, False]), torch.tensor([False, True, True, False])
     nothing = torch.zeros(4, dtype=torch.bool)
     assert ious(a, torch.stack([b, a, nothing])) == pytest.approx([1 / 3, 1, 0])
-    assert ious(nothing, torch.stack([nothing, a])) == [1, 0]
+    assert ious(nothing, torch.stack([nothing, a])) == [0]
+    assert ious(nothing, torch.stack([nothing, nothing])) == []
+
+
+def test_networks_without_mistakes_have_no_overlap(zoo_and_evaluators: Prepared) -> None:
+    """Two perfect networks are no copies of each other."""
+    zoo, _, test, _ = zoo_and_evaluators
+    right = ~torch.stack([test.mistakes(flat) for flat in zoo]).any(0)
+    easy = replace(test, split=test.split.subset(right.nonzero()[:, 0]))
+    results = measure({"zoo": zoo, "mean": zoo.mean(0, keepdim=True)}, zoo, easy)
+    assert results["zoo"].accuracy == [1.0] * 3
+    assert results["zoo"].max_iou == [None] * 3
+    assert min(results["zoo"].min_l2) > 0
+    assert from_json(PopulationResult, to_json(results["zoo"]), Path()) == results["zoo"]
 
 
 def test_a_copy_of_the_zoo_shows(zoo_and_evaluators: Prepared) -> None:

@@ -14,6 +14,7 @@ from neurogen.errors import UserError
 from neurogen.generator.context import Context
 from neurogen.generator.prompts import Prompt
 from neurogen.stages.contexts import evaluation_contexts
+from neurogen.stages.evaluated import Inputs
 from neurogen.stages.held_out import is_held_out
 from neurogen.stages.relabel import Relabelled
 from neurogen.stages.relabel_baselines import matching_order
@@ -130,6 +131,10 @@ def test_a_class_that_only_contexts_of_the_evaluation_show(shared_experiment: Co
     assert all(set(context.context.labels) == set(whole.class_names) for context in contexts)
     for step in in_order(evaluation):
         step.run(runtime)
+    inputs = Inputs.of(evaluation, runtime)  # settings are not chosen by it
+    assert set(inputs.validation.split.labels.tolist()) == set(range(9))
+    assert set(inputs.test.split.labels.tolist()) == set(range(10))
+    assert evaluation.result().num_train == len(seen.train) < len(whole.train)
     populations = evaluation.metrics()["populations"]
     assert max(populations["zoo"]["unseen"]) == 0.0
     assert max(populations["classical"]["unseen"]) > 0.3
