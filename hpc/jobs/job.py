@@ -230,7 +230,7 @@ def _requeue(attempt: Attempt, log: AttemptLog, requeues_left: int) -> Attempt:
     if shutil.which("scontrol") is None:  # in a container; the script outside of it has the command
         return replace(requeued, exit_status=PUT_BACK)
     try:
-        _scontrol("requeue", _job())
+        _put_back()
     except Unanswered as error:
         return replace(requeued, message=f"out of time, maybe back in the queue ({error})")
     except ClusterError as error:
@@ -261,7 +261,7 @@ def _requeue_if_preempted(attempt: Attempt, log: AttemptLog) -> Attempt:
         if not _is_preempted(REQUEUE_ATTEMPTS):
             return attempt
         log.write(back)
-        _scontrol("requeue", _job())
+        _put_back()
     except (ClusterError, Unwritable) as error:
         return replace(attempt, message=f"{attempt.message}; is it back in the queue? ({error})")
     return back
@@ -272,7 +272,8 @@ def _is_preempted(attempts: int) -> bool:
 
     One that was cancelled no longer runs. Without a time of grace SLURM puts a preempted job back by itself.
     """
-    said = dict(re.findall(r"(\w+)=(\S*)", _scontrol("show", "job", "--oneliner", _job(), attempts=attempts)))
+    command = ["scontrol", "show", "job", "--oneliner", _job()]
+    said = dict(re.findall(r"(\w+)=(\S*)", scheduler.ask(command, attempts, REQUEUE_PATIENCE_S)))
     is_preempted = said.get("PreemptTime", "None") not in ("None", "")
     return is_preempted and said.get("JobState") == "RUNNING" and said.get("Requeue") == "1"
 
@@ -288,6 +289,9 @@ def _job() -> str:
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
 
 
-def _scontrol(*words: str, attempts: int = REQUEUE_ATTEMPTS) -> str:
-    """What scontrol prints. Raises ClusterError where it refuses, Unanswered where the controller stays silent."""
-    return scheduler.ask(["scontrol", *words], attempts, REQUEUE_PATIENCE_S)
+def _put_back() -> None:
+    """Put this job back into the queue. Raises ClusterError where SLURM refuses, Unanswered where it may have done it.
+
+    SLURM ends a job that it puts back, and sometimes the scontrol that asks for it before that has its answer.
+    """
+    scheduler.ask_to_change(["scontrol", "requeue", _job()], REQUEUE_ATTEMPTS, REQUEUE_PATIENCE_S)

@@ -241,6 +241,23 @@ def ask(command: list[str], attempts: int = ATTEMPTS, patience_s: float = LONGES
     return retrying(attempts)(ask_once, command, patience_s)
 
 
+def ask_to_change(command: list[str], attempts: int, patience_s: float) -> str:
+    """As `ask`, for what cannot be done twice: a refusal is none after an attempt that may have been carried out."""
+    is_again = False
+
+    def once() -> str:
+        nonlocal is_again
+        try:
+            return ask_once(command, patience_s)
+        except ClusterError as error:
+            if is_again and not isinstance(error, Unanswered):
+                raise Unanswered(f"{error}; an earlier request may have been carried out") from error
+            is_again = True
+            raise
+
+    return retrying(attempts)(once)
+
+
 def ask_once(command: list[str], patience_s: float = LONGEST_ANSWER_S, given: bytes | None = None) -> str:
     """As `ask`, with one attempt. `given` is what the command reads from its standard input."""
     if shutil.which(command[0]) is None:
@@ -255,12 +272,15 @@ def ask_once(command: list[str], patience_s: float = LONGEST_ANSWER_S, given: by
     except OSError as error:  # no memory, no more processes
         raise ClusterError(f"{command[0]} cannot be started ({error.strerror})") from error
     errors = process.stderr.decode("utf-8", "replace")
-    message = f"{command[0]}: {' '.join(errors.split()) or f'exit status {process.returncode}'}"
+    how = f"exit status {process.returncode}" if process.returncode >= 0 else f"ended by signal {-process.returncode}"
+    message = f"{command[0]}: {' '.join(errors.split()) or how}"
     if process.returncode == 0:
         if command[0] == "squeue" and UNLISTED in errors:
             raise Unanswered(message)
         return process.stdout.decode("utf-8", "replace")
-    raise Unanswered(message) if is_ambiguous(message) else ClusterError(message)
+    if process.returncode < 0 or is_ambiguous(message):
+        raise Unanswered(message)
+    raise ClusterError(message)
 
 
 def is_ambiguous(message: str) -> bool:

@@ -20,6 +20,8 @@ from tests.hpc.conftest import PROGRAM, Composed, sweep_of
 
 SILENCE = "Socket timed out on send/recv operation"
 BUSY_TWICE = f'[ $(grep -c "$1" $0.calls) -lt 3 ] && echo "{SILENCE}" >&2 && exit 1; exit 0'
+REFUSES = "trap 'exit 1' EXIT; >&2 echo"
+ENDED = "[ $(grep -c requeue $0.calls) -eq 1 ] && kill -KILL $$"
 PREEMPTED = "JobState=RUNNING Requeue=1 PreemptTime=2026-01-01T00:00:00"
 
 
@@ -73,18 +75,20 @@ def test_a_local_step_inside_of_an_allocation_has_no_dependants(
 
 
 @pytest.mark.parametrize(
-    ("said", "status", "message", "cancelled"),
+    ("scontrol", "status", "message", "cancelled"),
     [
-        (SILENCE, 130, r"out of time, maybe back in the queue \(.*Socket timed out", []),  # they may wait for it
-        ("Requeue is disabled", 124, "out of time, and not put back into the queue: .*disabled", ["--", "8"]),
+        (f"{REFUSES} '{SILENCE}'", 130, r"out of time, maybe back in the queue \(.*Socket timed out", []),
+        (f"{ENDED}; {REFUSES} 'in transition'", 130, r"out of time, maybe back in the queue \(.*in transition", []),
+        (f"{REFUSES} 'is disabled'", 124, "out of time, and not put back into the queue: .*disabled", ["--", "8"]),
     ],
 )
 def test_dependants_are_cancelled_unless_the_job_may_be_back_in_the_queue(
-    experiment: Composed, tmp_path: Path, said: str, status: int, message: str, cancelled: list[str]
+    experiment: Composed, tmp_path: Path, scontrol: str, status: int, message: str, cancelled: list[str]
 ) -> None:
+    """They may wait for it. SLURM ends a job that it puts back, and maybe the scontrol that asks for it."""
     folder = tmp_path / "queue" / "a"
     folder.mkdir(parents=True)
-    _, job = commands(tmp_path, f'echo "{said}" >&2; exit 1')
+    _, job = commands(tmp_path, scontrol)
     squeue = "for job in '7|a' '8|b'; do echo \"${job%|*}|N/A|PENDING|0:00|Dependency||${job#*|}\"; done"
     for name, script in (("scancel", f'echo "$@" >> {tmp_path}/cancelled'), ("squeue", squeue)):
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
