@@ -193,11 +193,11 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be other accounts for a moment")
 def test_accounts_share_a_root_and_not_what_their_jobs_open(shared: Path) -> None:
     """The second one submits nothing twice, notes a failure, and can put no link where jobs of the first one write."""
-    sweep, queue = plain_sweep(shared), Queue(shared)
+    sweep, queue, options = plain_sweep(shared), Queue(shared), site()  # composed by an account that may read Hydra
     with account(4711):
-        assert len(submit(sweep, site()).new) == 2
+        assert len(submit(sweep, options).new) == 2
     with account(4712):
-        assert (len(submit(sweep, site()).in_flight), submit(sweep, site()).new) == (2, ())
+        assert (len(submit(sweep, options).in_flight), submit(sweep, options).new) == (2, ())
         first, last = queue.records()
         queue.write(replace(first, name="ng-of-the-second"))
         for record in (first, last):
