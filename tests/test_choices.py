@@ -51,7 +51,7 @@ def test_stage_1_has_more_steps_for_large_data_and_stage_2_has_not(words: list[s
 
 
 def test_data_from_python_say_how_many_they_are() -> None:
-    images, labels = np.zeros((16_000, 2, 2), dtype=np.uint8), np.arange(16_000) % 2
+    images, labels = np.full((16_000, 2, 2), 99, dtype=np.uint8), np.arange(16_000) % 2
     data = neurogen.Data.from_arrays((images, labels), test=(images[:9] + 1, labels[:9]))
     experiment = experiment_of(data, None, None, None, "runs", [])
     assert experiment.zoo.training.epochs == 8

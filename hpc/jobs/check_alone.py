@@ -10,9 +10,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from hpc.jobs import scheduler
 from hpc.jobs.check_report import COLUMNS, Report, rows
 from hpc.jobs.cluster import Cluster
+from hpc.jobs.command import poll_s
 from hpc.jobs.graph import identity
 from hpc.jobs.preview import WIDTH
 from hpc.jobs.site_check import SiteCheck
@@ -30,7 +30,7 @@ def check_alone(sweep: Sweep, site: Cluster) -> None:
     for record in submitted.new:
         print(f"  {record.kind} {record.labels[0]}: job {record.job_id}", flush=True)
     before = ""
-    for overview in watch(sweep.last.folder, scheduler.poll_s()):
+    for overview in watch(sweep.last.folder, poll_s()):
         steps = [step for step in overview.steps if step.identity in checks]
         line = ", ".join(f"{step.label} {step.state} {step.reason}".strip() for step in steps)
         going_on = {State.PENDING, State.RUNNING, *([State.UNKNOWN] if overview.silence else [])}

@@ -29,8 +29,8 @@ from threading import Event
 from typing import Any
 
 from hpc.errors import ClusterError, Unanswered, Unwritable
-from hpc.jobs import scheduler
 from hpc.jobs.attempts import STOPPED, Attempt, AttemptLog
+from hpc.jobs.command import ask, ask_to_change
 from hpc.jobs.graph import identity
 from hpc.jobs.inspection import Station
 from hpc.jobs.payload import Payload, program_named
@@ -273,7 +273,7 @@ def _is_preempted(attempts: int) -> bool:
     One that was cancelled no longer runs. Without a time of grace SLURM puts a preempted job back by itself.
     """
     command = ["scontrol", "show", "job", "--oneliner", _job()]
-    said = dict(re.findall(r"(\w+)=(\S*)", scheduler.ask(command, attempts, REQUEUE_PATIENCE_S)))
+    said = dict(re.findall(r"(\w+)=(\S*)", ask(command, attempts, REQUEUE_PATIENCE_S)))
     is_preempted = said.get("PreemptTime", "None") not in ("None", "")
     return is_preempted and said.get("JobState") == "RUNNING" and said.get("Requeue") == "1"
 
@@ -294,4 +294,4 @@ def _put_back() -> None:
 
     SLURM ends a job that it puts back, and sometimes the scontrol that asks for it before that has its answer.
     """
-    scheduler.ask_to_change(["scontrol", "requeue", _job()], REQUEUE_ATTEMPTS, REQUEUE_PATIENCE_S)
+    ask_to_change(["scontrol", "requeue", _job()], REQUEUE_ATTEMPTS, REQUEUE_PATIENCE_S)

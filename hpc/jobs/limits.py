@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from hpc.errors import ClusterError
-from hpc.jobs import scheduler
+from hpc.jobs.command import ask
 
 
 class LimitReached(ClusterError):
@@ -43,7 +43,7 @@ def largest_array(wanted: int) -> int:
     Where scontrol does not say, `wanted`: sbatch itself refuses an array that is too large.
     """
     try:
-        config = scheduler.ask(["scontrol", "show", "config"], attempts=1)
+        config = ask(["scontrol", "show", "config"], attempts=1)
     except ClusterError:
         return wanted
     limit = re.search(r"^MaxArraySize\s*=\s*(\d+)", config, flags=re.MULTILINE)

@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 
 from hpc.errors import ClusterError
 from hpc.jobs import scheduler
+from hpc.jobs.command import ATTEMPTS, LONGEST_ANSWER_S, cluster
 from hpc.jobs.files import read_json, write_bytes, write_json
 from hpc.jobs.owned import own_folder, shared_folder
 from hpc.jobs.scheduler import States, TaskState
@@ -179,7 +180,7 @@ class Queue:
         for record in self.records():
             if record.job_id is None:
                 is_own = self.batch_folder(record.name).stat().st_uid == os.geteuid()
-                is_own = is_own and record.cluster == scheduler.cluster()
+                is_own = is_own and record.cluster == cluster()
                 tasks = known.get(record.name)
                 if not tasks:
                     if is_own:
@@ -214,9 +215,7 @@ def _record(name: str, values: Any) -> Record:
     return record
 
 
-def states_of(
-    records: Iterable[Record], attempts: int = scheduler.ATTEMPTS, patience_s: float = scheduler.LONGEST_ANSWER_S
-) -> States:
+def states_of(records: Iterable[Record], attempts: int = ATTEMPTS, patience_s: float = LONGEST_ANSWER_S) -> States:
     """What squeue says of these batches. Raises ClusterError as `scheduler.query` does."""
     asked = list(records)
     return scheduler.query([record.name for record in asked], {record.user for record in asked}, attempts, patience_s)
@@ -246,6 +245,6 @@ def new_record(
         by=os.environ.get("USER") or str(os.getuid()),
         needs=tuple(needs),
         code=code,
-        cluster=scheduler.cluster(),
+        cluster=cluster(),
         submission=submission,
     )

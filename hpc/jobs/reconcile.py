@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from hpc.errors import ClusterError
 from hpc.jobs import scheduler
 from hpc.jobs.attempts import STOPPED, attempts_of
+from hpc.jobs.command import cluster, speaking_of
 from hpc.jobs.queue import Queue, Record, states_of
 
 REMEMBERED_S = 24 * 3600.0  # a node that failed earlier may be well again
@@ -23,11 +24,11 @@ def require_nothing_elsewhere(records: Sequence[Record], missing: Collection[str
 
     squeue does not list it here, so its step would be done twice.
     """
-    here = scheduler.cluster()
+    here = cluster()
     elsewhere = [record for record in records if record.cluster != here and set(record.steps) & set(missing)]
     for name in sorted({record.cluster for record in elsewhere}):
         there = [record for record in elsewhere if record.cluster == name]
-        with scheduler.speaking_of(name):
+        with speaking_of(name):
             known = states_of(there)
         for record in there:
             if any(task.may_go_on for task in known.get(record.name, [])):

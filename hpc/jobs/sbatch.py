@@ -22,6 +22,7 @@ from tenacity import RetryCallState
 from hpc.errors import ClusterError, Unanswered
 from hpc.jobs import scheduler
 from hpc.jobs.cluster import Cluster
+from hpc.jobs.command import ATTEMPTS, ask_once, retrying
 
 
 def sbatch(script: bytes, name: str, user: str = "") -> str:
@@ -40,7 +41,7 @@ def sbatch(script: bytes, name: str, user: str = "") -> str:
             return job_id
         is_again, was_sent = was_sent, True
         try:
-            text = scheduler.ask_once(["sbatch", "--parsable"], given=script)
+            text = ask_once(["sbatch", "--parsable"], given=script)
         except Unanswered:
             raise
         except ClusterError as error:
@@ -57,9 +58,9 @@ def sbatch(script: bytes, name: str, user: str = "") -> str:
         print(f"  {error}; asking whether {name} is in the queue all the same", file=sys.stderr, flush=True)
 
     try:
-        return scheduler.retrying(before_sleep=explain)(attempt)
+        return retrying(before_sleep=explain)(attempt)
     except Unanswered as error:
-        raise Unanswered(f"the controller did not answer in {scheduler.ATTEMPTS} attempts ({error})") from error
+        raise Unanswered(f"the controller did not answer in {ATTEMPTS} attempts ({error})") from error
     except ClusterError as error:
         raise ClusterError(str(error).removeprefix("sbatch: ").removeprefix("sbatch: error: ")) from error
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from hpc.errors import ClusterError, Unanswered
 from hpc.jobs import scheduler
 from hpc.jobs.cluster import Cluster
+from hpc.jobs.command import poll_s
 from hpc.jobs.site_check import KIND
 from hpc.jobs.state import State
 from hpc.jobs.status import Overview, StepStatus, watch
@@ -30,7 +31,7 @@ def wait_until_over(sweep: Sweep, cluster: Cluster, submitted: Submitted) -> Non
     waves = Waves(sweep, cluster, submitted)
     while True:
         before, failed = "", list[StepStatus]()
-        for overview in watch(sweep.last.folder, scheduler.poll_s()):
+        for overview in watch(sweep.last.folder, poll_s()):
             if failed and failed == failed_checks(overview):  # twice: its marker may become visible late
                 refuse(failed)
             failed = failed_checks(overview)
@@ -89,5 +90,5 @@ class Waves:
         if new:
             print(f"  {len(new)} more steps submitted", flush=True)
         elif submitted.refusal:  # by now the jobs in its way are those of other sweeps
-            time.sleep(scheduler.poll_s())
+            time.sleep(poll_s())
         return bool(new or submitted.refusal)

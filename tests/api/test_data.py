@@ -5,23 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pandas
 import pytest
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 from safetensors.numpy import save
 
 import neurogen
 from neurogen import Data
 from neurogen.data import identity
 from neurogen.data.arrays import arrays
-from neurogen.data.pictures import read_picture
 from neurogen.data.raw import RawSplits
 from neurogen.run import compose
 
@@ -106,59 +103,6 @@ def test_a_larger_size_is_asked_for_as_for_every_dataset(tmp_path: Path) -> None
     assert raw.train.samples.shape[1:] == (2, 16, 16)
 
 
-class Pairs(torch.utils.data.Dataset[tuple[object, int]]):
-    """As in torchvision."""
-
-    classes = ("a", "b", "c")
-
-    def __init__(self, samples: list[object]) -> None:
-        self.samples = samples
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> tuple[object, int]:
-        return self.samples[index], int(LABELS[index])
-
-
-def test_a_torch_dataset_gives_pictures_or_tensors() -> None:
-    colour = RNG.integers(0, 256, (12, 5, 7, 3), dtype=np.uint8)
-    expected = colour.transpose(0, 3, 1, 2)
-    pictures = Data.from_torch(Pairs([Image.fromarray(part) for part in colour]), title="pictures")
-    tensors = Data.from_torch(Pairs(list(torch.from_numpy(expected) / 255)), class_names=["x", "y", "z"])
-    assert (pictures.splits["train"].samples == expected).all()
-    assert (tensors.splits["train"].samples == expected).all()
-    assert (pictures.class_names, tensors.class_names) == (("a", "b", "c"), ("x", "y", "z"))
-
-
-@pytest.mark.parametrize("mode", ["P", "1", "LA", "RGBA", "CMYK", "I;16"])
-def test_pictures_in_memory_are_read_as_files_with_them(tmp_path: Path, mode: str) -> None:
-    """Whatever their mode: indices of a palette are no brightness."""
-    grey = RNG.integers(0, 2, (12, 6, 6), dtype=np.uint8) * 200 + 20
-    if mode == "I;16":
-        pictures = [Image.fromarray(part.astype(np.uint16) * 257) for part in grey]
-    else:
-        plain = [Image.fromarray(part) for part in grey]
-        pictures = [(part.convert("RGB") if mode in ("RGBA", "CMYK") else part).convert(mode) for part in plain]
-    samples = Data.from_torch(Pairs(pictures)).splits["train"].samples
-    for index, picture in enumerate(pictures):
-        path = tmp_path / f"{index}.tif"
-        picture.save(path)
-        assert (samples[index] == read_picture(path, samples.shape[1], (6, 6)).pixels).all()
-
-
-def test_pictures_in_memory_are_turned_as_their_exif_data_say(tmp_path: Path) -> None:
-    about = Image.Exif()
-    about[ExifTags.Base.Orientation] = 6  # a quarter turn
-    paths = [tmp_path / f"{index}.png" for index in range(12)]
-    for path, pixels in zip(paths, PIXELS[:, 0], strict=True):
-        Image.fromarray(pixels).save(path, exif=about)
-    samples = Data.from_torch(Pairs([Image.open(path) for path in paths])).splits["train"].samples
-    assert samples.shape == (12, 1, 7, 5)
-    for sample, path in zip(samples, paths, strict=True):
-        assert (sample == read_picture(path, 1, (7, 5)).pixels).all()
-
-
 @pytest.mark.parametrize("names", [range(3), np.arange(3)])
 def test_names_of_classes_are_texts(names: Any) -> None:
     assert Data.from_arrays((PIXELS[:, 0], LABELS), class_names=names).class_names == ("0", "1", "2")
@@ -166,26 +110,10 @@ def test_names_of_classes_are_texts(names: Any) -> None:
 
 def test_what_becomes_test_data_does_not_count_as_training_data() -> None:
     images, labels = np.zeros((1000, 4, 4), np.uint8), np.arange(1000) % 2
-    images[:, 0, 0] = labels
+    images[:, 0, 0] = labels * 255
     whole = Data.from_arrays((images, labels))
     assert "num_train:800," in whole.size
     assert "num_train:1000," in Data.from_arrays((images, labels), test=(images[:10], labels[:10])).size
-
-
-def test_a_dataset_of_hugging_face_brings_splits_and_names() -> None:
-    features = datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=["no", "yes"]))
-    part = datasets.Dataset.from_dict({"text": ["bad", "good"] * 3, "label": [0, 1] * 3}, features)
-    data = Data.from_datasets(datasets.DatasetDict(train=part, test=part, unsupervised=part), title="reviews")
-    assert data.class_names == ("no", "yes")
-    assert set(data.splits) == {"train", "test"}
-    pictures = datasets.Dataset.from_dict(
-        {"picture": [Image.fromarray(part[0]) for part in PIXELS], "kind": ["a", "b"] * 6},
-        datasets.Features(picture=datasets.Image(), kind=datasets.Value("string")),
-    )
-    images = Data.from_datasets(pictures, samples="picture", label="kind")
-    assert (images.splits["train"].samples == PIXELS[:, :1]).all()
-    with pytest.raises(neurogen.UserError, match="has the columns picture, kind; give samples=COLUMN"):
-        Data.from_datasets(pictures)
 
 
 @pytest.mark.parametrize(
@@ -322,59 +250,6 @@ def test_names_of_classes_that_are_other_numbers_than_the_labels_are_warned_of()
 @pytest.mark.parametrize("names", [["a", "b", "c"], ["0", "1", "2"], None])
 def test_other_names_of_classes_need_no_warning(names: list[str] | None) -> None:
     Data.from_arrays((PIXELS, LABELS), class_names=names)
-
-
-def test_a_part_of_a_torch_dataset_has_the_names_of_the_whole() -> None:
-    whole = Pairs(list(PIXELS))
-    some, others = torch.utils.data.random_split(whole, [9, 3], torch.Generator().manual_seed(0))
-    nested = torch.utils.data.Subset(torch.utils.data.Subset(whole, range(9)), range(6))
-    for part in (some, nested):
-        assert Data.from_torch(part, test=others).class_names == ("a", "b", "c")
-    first_and_last = torch.utils.data.Subset(whole, [0, 2, 3, 5])
-    data = Data.from_torch(first_and_last)
-    assert (data.class_names, data.splits["train"].labels.tolist()) == (("a", "c"), [0, 1, 0, 1])
-    assert Data.from_torch(first_and_last, class_names=["x", "y", "z"]).class_names == ("x", "y", "z")
-    with pytest.raises(neurogen.UserError, match="labels has the label 'b'; allowed: a, c"):
-        Data.from_torch(first_and_last, test=whole)
-
-
-class Stream(torch.utils.data.IterableDataset[int]):
-    """Without items by number."""
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(3))
-
-
-@pytest.mark.parametrize("train", [torch.utils.data.DataLoader(Pairs(list(PIXELS))), Stream(), None, {0: 1}])
-def test_what_is_no_torch_dataset_is_named_by_its_type(train: Any) -> None:
-    with pytest.raises(
-        neurogen.UserError, match=f"train is a {type(train).__name__}, which has no items by number; give"
-    ):
-        Data.from_torch(train)
-
-
-@pytest.mark.parametrize("name", ["valid", "dev", "val", "validation", "Validation"])
-def test_splits_of_hugging_face_have_the_names_that_folders_may_have(name: str) -> None:
-    part = datasets.Dataset.from_dict({"text": ["bad", "good"] * 3, "label": [0, 1] * 3})
-    data = Data.from_datasets({"training": part, name: part, "testing": part})
-    assert set(data.splits) == {"train", "validation", "test"}
-    with pytest.raises(neurogen.UserError, match=f"{name} and another split that is validation too; leave one of them"):
-        Data.from_datasets({"train": part, "eval": part, "VALID" if name == "val" else "val": part, name: part})
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (pandas.DataFrame({"text": ["a"], "label": [0]}), "train is a DataFrame; give a datasets.Dataset"),
-        ({"train": [1, 2]}, "train is a list; give a datasets.Dataset"),
-        ({"trian": 1, "test": 2}, "the dataset has the splits trian, test; it needs one that is called train"),
-        (None, "train is a NoneType; give a datasets.Dataset"),
-        (datasets.Dataset.from_dict({"text": ["a"], "label": [0]}).to_iterable_dataset(), "train is a IterableDataset"),
-    ],
-)
-def test_what_is_no_dataset_of_hugging_face_is_named_by_its_type(given: Any, message: str) -> None:
-    with pytest.raises(neurogen.UserError, match=message):
-        Data.from_datasets(given)
 
 
 def test_no_folder_is_called_none() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpc.errors import ClusterError, Unanswered
-from hpc.jobs import scheduler
+from hpc.jobs import command, scheduler
 from hpc.jobs.limits import largest_array, limit_in
 from hpc.jobs.sbatch import advice_on, id_in, sbatch
 from hpc.jobs.scheduler import indices_of, seconds
@@ -84,7 +84,7 @@ def test_a_controller_that_never_answers_is_given_up(commands: Path) -> None:
     calls = add(commands, "squeue", f'echo "{SILENCE}" >&2; exit 1')
     with pytest.raises(Unanswered, match=SILENCE):
         scheduler.query(["a"])
-    assert len(calls.read_text().splitlines()) == scheduler.ATTEMPTS
+    assert len(calls.read_text().splitlines()) == command.ATTEMPTS
 
 
 def test_a_job_that_got_through_is_not_submitted_again(commands: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,7 +141,7 @@ def test_a_job_that_may_be_in_the_queue_is_not_refused(commands: Path) -> None:
     """squeue cannot tell either: the record of the job must stay."""
     add(commands, "sbatch", f'echo "{SILENCE}" >&2; exit 1')
     add(commands, "squeue", 'echo "Invalid user" >&2; exit 1')
-    with pytest.raises(Unanswered, match=f"did not answer in {scheduler.ATTEMPTS} attempts"):
+    with pytest.raises(Unanswered, match=f"did not answer in {command.ATTEMPTS} attempts"):
         sbatch(b"script", "a")
 
 
@@ -155,7 +155,7 @@ def test_a_command_that_hangs_has_not_answered(commands: Path) -> None:
 def test_a_pause_that_makes_no_sense_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEUROGEN_POLL_S", text)
     with pytest.raises(ClusterError, match=f"NEUROGEN_POLL_S={text} must be a number of seconds above 0"):
-        scheduler.poll_s()
+        command.poll_s()
 
 
 @pytest.mark.parametrize(
@@ -308,4 +308,4 @@ def test_a_command_that_cannot_be_started_is_one_line(commands: Path) -> None:
     broken.write_text("no program")
     broken.chmod(0o755)
     with pytest.raises(ClusterError, match=r"broken cannot be started \(Exec format error\)"):
-        scheduler.ask([str(broken)])
+        command.ask([str(broken)])
