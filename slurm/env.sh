@@ -26,11 +26,12 @@ export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-1}" # since SLURM 22.05 srun d
 
 # Run a command that goes on where it was stopped, and end with its status. SLURM stops it before the time limit
 # (--signal) and when the job is preempted; it saves, ends with status 130 (143 in its first seconds, when there is
-# nothing to save), and the job goes back into the queue. Where the job is cancelled, SLURM ends this shell as well.
+# nothing to save), and the job goes back into the queue. Of several tasks 143 may only say that one of them has failed,
+# and that srun has ended the others. Where the job is cancelled, SLURM ends this shell as well.
 resumable() {
     local status=0 job=${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-}}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
     "$@" || status=$?
-    local is_stopped=$((status == 130 || status == 143))
+    local is_stopped=$((status == 130 || (status == 143 && ${SLURM_NTASKS:-1} == 1)))
     if [[ $is_stopped -eq 1 && -n $job && ${SLURM_RESTART_COUNT:-0} -lt ${NEUROGEN_MAX_REQUEUES:-5} ]]; then
         echo "stopped before its end, back into the queue"
         for pause in 2 5 10 20; do # a busy controller

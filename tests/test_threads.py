@@ -16,7 +16,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
-from hpc.jobs import files, owned
+from hpc.jobs import files
 from neurogen import store
 from neurogen.config import BackboneConfig
 from neurogen.data.pictures import read_picture
@@ -45,7 +45,7 @@ def at_once(work: Callable[[], Any], times: int = TIMES) -> list[Any]:
     [
         store.write_json,
         files.write_json,
-        lambda path, value: owned.write_owned(path, json.dumps(value).encode()),
+        lambda path, value: files.write_bytes(path, json.dumps(value).encode(), mode=0o644),
     ],
 )
 def test_a_file_has_several_writers(tmp_path: Path, write: Callable[[Path, Any], None]) -> None:

@@ -40,6 +40,7 @@ AMBIGUOUS = (
     "in standby mode",  # of a backup controller that has not taken over yet
 )
 ATTEMPTS = 6
+NAME_OF_A_CLUSTER = "[A-Za-z0-9_.,-]*"
 LONGEST_PAUSE_S = 60.0
 LONGEST_ANSWER_S = 120.0  # a command that hangs longer has not been answered
 UNLISTED = "Invalid user"  # squeue before SLURM 25.05 says so of a user that it cannot look up, and ends well
@@ -47,8 +48,14 @@ DEFAULTS_OF_USERS = ("SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_")  # variables tha
 
 
 def cluster() -> str:
-    """Which cluster SLURM's commands speak of, as SLURM_CLUSTERS says it; "": that of this machine."""
-    return os.environ.get("SLURM_CLUSTERS", "")
+    """Which cluster SLURM's commands speak of, as SLURM_CLUSTERS says it; "": that of this machine.
+
+    Raises ClusterError where that is no name, and no list of names.
+    """
+    name = "".join(os.environ.get("SLURM_CLUSTERS", "").split())
+    if not re.fullmatch(NAME_OF_A_CLUSTER, name):
+        raise ClusterError(f"SLURM_CLUSTERS={name!r} must be the name of a cluster; `sacctmgr show cluster` lists them")
+    return name
 
 
 @contextmanager
@@ -75,19 +82,28 @@ def ask(command: list[str], attempts: int = ATTEMPTS, patience_s: float = LONGES
 
 def ask_to_change(command: list[str], attempts: int, patience_s: float) -> str:
     """As `ask`, for what cannot be done twice: a refusal is none after an attempt that may have been carried out."""
-    is_again = False
+    was_sent = False
 
     def once() -> str:
-        nonlocal is_again
-        try:
+        nonlocal was_sent
+        is_again, was_sent = was_sent, True
+        with refusals_in_doubt(is_again):
             return ask_once(command, patience_s)
-        except ClusterError as error:
-            if is_again and not isinstance(error, Unanswered):
-                raise Unanswered(f"{error}; an earlier request may have been carried out") from error
-            is_again = True
-            raise
 
     return retrying(attempts)(once)
+
+
+@contextmanager
+def refusals_in_doubt(is_again: bool) -> Iterator[None]:
+    """Inside, a refusal is Unanswered where `is_again`: what refuses may be what an earlier request has done."""
+    try:
+        yield
+    except Unanswered:
+        raise
+    except ClusterError as error:
+        if not is_again:
+            raise
+        raise Unanswered(f"{error}; an earlier request may have been carried out") from error
 
 
 def ask_once(command: list[str], patience_s: float = LONGEST_ANSWER_S, given: bytes | None = None) -> str:

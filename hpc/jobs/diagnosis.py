@@ -40,6 +40,7 @@ SEVERAL_NODES = "one of {node} failed; run again takes those that are up"
 NEVER_RAN = "cancelled: what it needs failed, or by hand"
 NEEDS_FAILED = "what it needs failed"
 WAITING = "waiting: "  # how a step begins the line of its log that says which other process it waits for
+ERROR = "error: "  # how a line of a log begins that says what is wrong
 OUT_OF_MEMORY_MESSAGES = ("oom_kill", "oom-kill", "exceeded memory limit")
 
 
@@ -86,14 +87,16 @@ def _how_it_ended(
         return State.FAILED, REASONS["OUT_OF_MEMORY"].format(kind=step.kind)
     if word == "CANCELLED":
         return State.FAILED, view.queue.cancel_reason(record) or ("cancelled" if attempts else NEVER_RAN)
-    return _without_a_reason(word, node, folder, attempts)
+    return _without_a_reason(word, node, log, attempts)
 
 
-def _without_a_reason(word: str, node: str, folder: Path, attempts: Sequence[Attempt]) -> tuple[State, str]:
+def _without_a_reason(word: str, node: str, log: Path, attempts: Sequence[Attempt]) -> tuple[State, str]:
     """Of a step that neither SLURM nor its own notes explain."""
     if word and not attempts:
-        reason = f"{word} before it began: does {node or 'its node'} see {folder}, and this Python?"
-        return State.FAILED, reason
+        errors = [line.removeprefix(ERROR) for line in last_lines(log) if line.startswith(ERROR)]
+        if errors:  # of its script, before Python
+            return State.FAILED, errors[-1]
+        return State.FAILED, f"{word} before it began: does {node or 'its node'} see {log.parent}, and this Python?"
     if word:
         return State.FAILED, f"the scheduler says {word}; see its log"
     return State.UNKNOWN, "over, and neither its marker nor the scheduler says how"

@@ -11,11 +11,12 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from uuid import uuid4
 
-from hpc.errors import ClusterError, Unwritable
+from hpc.errors import ClusterError, Unwritable, one_line
 
 Value = TypeVar("Value")
 
@@ -33,19 +34,29 @@ def writing(path: Path) -> Iterator[None]:
 def open_to_append(path: Path) -> BinaryIO:
     """Open a file that grows. Raises Unwritable, also where it is a link: another file would grow."""
     with writing(path):
-        return open(path, "ab", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666))
+        return open(path, "ab", opener=not_through_a_link)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def not_through_a_link(path: str, flags: int, mode: int = 0o666) -> int:
+    """For the argument `opener` of `open`."""
+    return os.open(path, flags | os.O_NOFOLLOW, mode)
+
+
+def write_bytes(path: Path, content: bytes, mode: int | None = None) -> None:
     """Write or replace a file atomically: whoever reads it gets the old content or the new one, never a part.
 
-    Raises Unwritable.
+    Its rights are `mode`, whatever the umask; None: those that the umask leaves. Raises Unwritable.
     """
     temporary = path.with_suffix(f".{uuid4().hex[:12]}.tmp")  # nodes share process ids
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.write_bytes(content)
+            with open(
+                temporary, "xb", opener=partial(not_through_a_link, mode=0o666 if mode is None else mode)
+            ) as file:
+                if mode is not None:
+                    os.fchmod(file.fileno(), mode)
+                file.write(content)
             put_in_place(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -82,5 +93,4 @@ def read_json(path: Path, make: Callable[[Any], Value], advice: str) -> Value:
     try:
         return make(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ClusterError(f"{path} is broken ({reason}); {advice}") from error
+        raise ClusterError(f"{path} is broken ({type(error).__name__}: {one_line(error)}); {advice}") from error

@@ -19,7 +19,7 @@ LONGEST_LABEL = 60  # characters in a job's name; SLURM, folders and some sites 
 
 
 class Step(Protocol):
-    """A picklable piece of work that leaves its result in a folder."""
+    """A piece of work that leaves its result in a folder."""
 
     @property
     def kind(self) -> str:

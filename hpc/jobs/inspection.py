@@ -21,14 +21,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Event, Thread, Timer
 
-from hpc.errors import ClusterError, Unwritable
+from hpc.errors import ClusterError, Unwritable, one_line, unexpected
 from hpc.jobs.check_report import Phase, RankReport, Report, problem_of, said, unseen_gpus
 from hpc.jobs.files import write_json
-from hpc.jobs.nodes import node_here, node_of
+from hpc.jobs.nodes import node_of
 from hpc.jobs.payload import program_named
 from hpc.jobs.site_check import SiteCheck, versions_here
 from hpc.ranks import probes
-from hpc.ranks.placement import Placement
+from hpc.ranks.placement import Placement, node_here
 
 PROBE_BYTES = 2**20
 POLL_S = 0.2
@@ -133,9 +133,9 @@ class Rank:
                 work()
             self._reach(Phase.over)
         except (ClusterError, OSError) as error:
-            self._fail(" ".join(str(error).split()))
+            self._fail(one_line(error))
         except BaseException as error:
-            self._fail(f"{type(error).__name__}: {' '.join(str(error).split())[:200]} (traceback in its log)")
+            self._fail(unexpected(error))
             raise
 
     def _root(self) -> None:
@@ -266,8 +266,8 @@ class Rank:
         report = self._reports().get(rank)
         if report is not None and report.has_ended:
             return report
-        if rank in self._said():
-            node, error = self._said()[rank]
+        if printed := self._said().get(rank):
+            node, error = printed
             return RankReport(rank, node, Phase.begin, error=error)
         if report is None:
             error = f"rank {rank} has not been heard of for {LIMITS[Phase.root]:.0f} s; see the log"

@@ -17,8 +17,6 @@ shall put the job back, 143 after a second SIGTERM.
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import signal
 import sys
 import time
@@ -28,24 +26,21 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from hpc.errors import ClusterError, Unanswered, Unwritable
-from hpc.jobs.attempts import STOPPED, Attempt, AttemptLog
-from hpc.jobs.command import ask, ask_to_change
+from hpc.errors import ClusterError, Unwritable, one_line, unexpected
+from hpc.jobs.attempts import STOPPED, AttemptLog
 from hpc.jobs.graph import identity
 from hpc.jobs.inspection import Station
 from hpc.jobs.payload import Payload, program_named
 from hpc.jobs.queue import RECORD, Queue
+from hpc.jobs.requeue import OUT_OF_TIME, SAVED, requeue, requeue_if_preempted, was_preempted_instead
 from hpc.jobs.script import DIGEST, PUT_BACK
 from hpc.jobs.site_check import SiteCheck
 from hpc.ranks.distributed import leave, runtime_of_ranks
-from hpc.ranks.placement import Placement
+from hpc.ranks.placement import Placement, node_here
 from hpc.ranks.signals import end_at_once, hear
 from hpc.ranks.zero import among, single_process
 
-OUT_OF_TIME = 124
 SIGNALS_ARRIVE_WITHIN_S = 2.0
-REQUEUE_ATTEMPTS, REQUEUE_PATIENCE_S = 4, 15.0  # before the time limit
-SAVED = "stopped by a signal, saved"
 
 
 class Stopped(Exception):
@@ -126,15 +121,12 @@ def main() -> None:
         status = run(task, log, signals).status
         # with another status srun would end rank 0, which still has to put the job back into the queue
         leave(0 if status in (STOPPED, OUT_OF_TIME) else status)
-    outcome = Outcome(1)
     try:
         outcome = run(task, log, signals)
-    finally:
-        error = sys.exc_info()[1]
-        if error is not None:
-            described = f"{type(error).__name__}: {' '.join(str(error).split())[:200]} (traceback in its log)"
-            outcome = Outcome(1, described)
-        status = _end(task, log, outcome)
+    except BaseException as error:
+        _end(task, log, Outcome(1, unexpected(error)))
+        raise
+    status = _end(task, log, outcome)
     if task.placement.size > 1:
         leave(status)
     sys.exit(status)
@@ -148,7 +140,7 @@ def run(task: Task, log: AttemptLog, signals: Signals) -> Outcome:
         step = payload.check or payload.step(program, task.index)
     except (ClusterError, OSError) as error:
         return _refused(error)
-    print(f"{identity(step)} {step.label} on {os.uname().nodename}, {time.strftime('%Y-%m-%d %H:%M:%S')}", flush=True)
+    print(f"{identity(step)} {step.label} on {node_here()}, {time.strftime('%Y-%m-%d %H:%M:%S')}", flush=True)
 
     def when_lost(message: str) -> None:
         if log.write_lost(message):
@@ -174,7 +166,7 @@ def run(task: Task, log: AttemptLog, signals: Signals) -> Outcome:
 
 
 def _refused(error: BaseException) -> Outcome:
-    message = " ".join(str(error).split())
+    message = one_line(error)
     print(f"error: {message}", file=sys.stderr, flush=True)
     return Outcome(int(getattr(error, "exit_status", 1)), message)
 
@@ -182,12 +174,12 @@ def _refused(error: BaseException) -> Outcome:
 def _end(task: Task, log: AttemptLog, outcome: Outcome) -> int:
     """Write down how the attempt ended; where it ran out of time, put the job back. Returns the exit status."""
     attempt = replace(log.attempt, ended=time.time(), exit_status=outcome.status, message=outcome.message)
-    if outcome.status == OUT_OF_TIME and _was_preempted_instead():
+    if outcome.status == OUT_OF_TIME and was_preempted_instead():
         attempt = replace(attempt, exit_status=STOPPED, message=SAVED)
     if attempt.exit_status == OUT_OF_TIME:
-        attempt = _requeue(attempt, log, outcome.max_requeues - log.num_requeued)
+        attempt = requeue(attempt, log, outcome.max_requeues - log.num_requeued)
     elif attempt.exit_status == STOPPED:
-        attempt = _requeue_if_preempted(attempt, log)
+        attempt = requeue_if_preempted(attempt, log)
     if attempt.message != outcome.message:
         print(attempt.message, flush=True)
     is_saved = attempt.exit_status in (STOPPED, PUT_BACK)
@@ -211,87 +203,3 @@ def _cancel_dependants(task: Task) -> None:
         Queue(task.folder.parent.parent).cancel_dependants(task.folder.name, task.index)
     except (ClusterError, OSError) as error:
         print(f"could not cancel the jobs that wait for this step: {error}", file=sys.stderr, flush=True)
-
-
-def _requeue(attempt: Attempt, log: AttemptLog, requeues_left: int) -> Attempt:
-    """Put the job of an attempt that ran out of time back into the queue; of an array, this task only.
-
-    Returns the attempt with what became of its job.
-    """
-    if "SLURM_JOB_ID" not in os.environ:
-        return attempt
-    if requeues_left <= 0:
-        return replace(attempt, message="out of time, as often as cluster.max_requeues allows")
-    requeued = replace(attempt, exit_status=STOPPED, message="out of time, back in the queue", requeued=True)
-    try:
-        log.write(requeued)  # before scontrol, since SLURM then ends this process too
-    except Unwritable as error:  # it would go back for ever
-        return replace(attempt, message=f"out of time, and not put back into the queue: {error}")
-    if shutil.which("scontrol") is None:  # in a container; the script outside of it has the command
-        return replace(requeued, exit_status=PUT_BACK)
-    try:
-        _put_back()
-    except Unanswered as error:
-        return replace(requeued, message=f"out of time, maybe back in the queue ({error})")
-    except ClusterError as error:
-        return replace(attempt, message=f"out of time, and not put back into the queue: {error}")
-    return requeued
-
-
-def _was_preempted_instead() -> bool:
-    """Whether the signal of the time limit came because the job is preempted, which must not use up `max_requeues`.
-
-    SLURM sends it for that too where the site has set send_user_signal (in 22.05 SlurmctldParameters, later
-    PreemptParameters). A controller that does not answer is asked once only, as the time limit is near and the more
-    likely reason.
-    """
-    try:
-        return _has_scontrol() and _is_preempted(attempts=1)
-    except ClusterError:
-        return False
-
-
-def _requeue_if_preempted(attempt: Attempt, log: AttemptLog) -> Attempt:
-    """The same as `_requeue` for an attempt that was stopped, where its job is preempted."""
-    if not _has_scontrol():
-        return attempt
-    back = replace(attempt, message="preempted, back in the queue")
-    try:
-        log.write(attempt)  # SLURM may end this process while it waits for an answer
-        if not _is_preempted(REQUEUE_ATTEMPTS):
-            return attempt
-        log.write(back)
-        _put_back()
-    except (ClusterError, Unwritable) as error:
-        return replace(attempt, message=f"{attempt.message}; is it back in the queue? ({error})")
-    return back
-
-
-def _is_preempted(attempts: int) -> bool:
-    """Whether SLURM says that this job is preempted, still runs, and may be put back. Raises ClusterError.
-
-    One that was cancelled no longer runs. Without a time of grace SLURM puts a preempted job back by itself.
-    """
-    command = ["scontrol", "show", "job", "--oneliner", _job()]
-    said = dict(re.findall(r"(\w+)=(\S*)", ask(command, attempts, REQUEUE_PATIENCE_S)))
-    is_preempted = said.get("PreemptTime", "None") not in ("None", "")
-    return is_preempted and said.get("JobState") == "RUNNING" and said.get("Requeue") == "1"
-
-
-def _has_scontrol() -> bool:
-    """Whether this is a job that can ask SLURM about itself. In a container it may lack the command."""
-    return "SLURM_JOB_ID" in os.environ and shutil.which("scontrol") is not None
-
-
-def _job() -> str:
-    """This job as scontrol calls it; of an array, this task."""
-    array = os.environ.get("SLURM_ARRAY_JOB_ID")
-    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
-
-
-def _put_back() -> None:
-    """Put this job back into the queue. Raises ClusterError where SLURM refuses, Unanswered where it may have done it.
-
-    SLURM ends a job that it puts back, and sometimes the scontrol that asks for it before that has its answer.
-    """
-    ask_to_change(["scontrol", "requeue", _job()], REQUEUE_ATTEMPTS, REQUEUE_PATIENCE_S)

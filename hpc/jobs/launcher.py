@@ -35,44 +35,39 @@ def launch(
     What steps read from outside is fetched first. Raises ClusterError if the site's config makes no sense, or SLURM is
     missing or refuses a job.
     """
-    wait = wait or where == "local"
     module, _, function = plan.rpartition(".")
     sweep: Sweep = getattr(importlib.import_module(module), function)(configs, overrides)
     site = cluster_from(dict(OmegaConf.to_container(OmegaConf.create(cluster), resolve=True)))  # type: ignore[arg-type]
+    without_values = [job_return(words, None, failed=False) for words in overrides]
     if sweep.dry_run:
         preview(sweep, site)
         sweep.show_estimates()
-        wait = False
-    elif sweep.stop_after == "fetch":
+        return without_values
+    if sweep.stop_after == "fetch":
         sweep.fetch()
-        wait = False
-    elif sweep.stop_after == CHECK:
-        if where != "slurm":
-            raise ClusterError("stop_after=check looks at the nodes of a cluster; add hydra/launcher=slurm")
+        return without_values
+    if sweep.stop_after == CHECK and where != "slurm":
+        raise ClusterError("stop_after=check looks at the nodes of a cluster; add hydra/launcher=slurm")
+    if where == "slurm":
         scheduler.require_slurm()
+    if sweep.stop_after == CHECK:
         sweep.fetch()
         check_alone(sweep, site)
-        wait = False
-    elif where == "slurm":
-        scheduler.require_slurm()
-        require_installed(sweep.zero)
-        sweep.fetch()
+        return without_values
+    require_installed(sweep.zero)
+    sweep.fetch()
+    if where == "slurm":
         submitted = submit(sweep, site)
         show(sweep, submitted)
-        if wait:
-            wait_until_over(sweep, site, submitted)
-        else:
+        if not wait:
             require_whole(sweep, submitted)
+            return without_values
+        wait_until_over(sweep, site, submitted)
     else:
-        require_installed(sweep.zero)
-        sweep.fetch()
         run_locally(sweep, site.array_parallelism)
-    if wait:
-        sweep.show()
-    values = sweep.values() if wait else [None] * len(configs)
-    return [
-        job_return(words, value, failed=wait and value is None) for words, value in zip(overrides, values, strict=True)
-    ]
+    sweep.show()
+    values = zip(overrides, sweep.values(), strict=True)
+    return [job_return(words, value, failed=value is None) for words, value in values]
 
 
 def require_whole(sweep: Sweep, submitted: Submitted) -> None:

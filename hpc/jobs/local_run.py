@@ -34,10 +34,10 @@ class LocalRun:
     @staticmethod
     def of(queue: Queue, steps: Sequence[ManifestStep]) -> LocalRun:
         """Of the sweep with these steps. There may be none."""
-        own = [step.identity for step in steps if step.kind != KIND]
-        folder = folder_of(queue, own[-1].rpartition("-")[2])
+        identities = [step.identity for step in steps if step.kind != KIND]  # one machine is not checked
+        folder = folder_of(queue, identities[-1].rpartition("-")[2])
         by_index = notes_in(folder)
-        return LocalRun(folder, {step: by_index.get(index, []) for index, step in enumerate(own)})
+        return LocalRun(folder, {step: by_index.get(index, []) for index, step in enumerate(identities)})
 
     def attempts(self, step: str) -> list[Attempt]:
         """At a step, the oldest first. Raises ClusterError where a note is broken."""

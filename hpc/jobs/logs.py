@@ -14,7 +14,7 @@ MOST_BYTES = 20_000
 
 
 def last_lines(log: Path, most_bytes: int = MOST_BYTES) -> list[str]:
-    """The whole lines among the last bytes; of a longer line its end. None where there is no such file.
+    """The whole lines among the last bytes; of a longer line its end. None of a file that is missing.
 
     What a progress bar writes over counts as a line of its own.
     """

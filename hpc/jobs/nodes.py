@@ -1,19 +1,13 @@
 """The names of a job's nodes, as SLURM calls them.
 
 in:  the variables of the job that this process is in
-out: this node's name, and that of the node of another rank
+out: the name of the node of a rank
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
-
-
-def node_here() -> str:
-    """The name of this node, as SLURM calls it."""
-    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
 
 
 def node_of(rank: int, tasks_per_node: int) -> str:

@@ -14,31 +14,14 @@ import os
 import stat
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from uuid import uuid4
 
 from hpc.errors import ClusterError
-from hpc.jobs.files import put_in_place, writing
 
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 AGAIN = "submit again"
-
-
-def write_owned(path: Path, content: bytes) -> None:
-    """Write or replace a file, atomically, that only this account may write, whatever the umask.
-
-    Raises Unwritable.
-    """
-    temporary = path.with_suffix(f".{uuid4().hex[:12]}.tmp")
-    with writing(path):
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
-            with open(descriptor, "wb") as file:
-                os.fchmod(descriptor, 0o644)
-                file.write(content)
-            put_in_place(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+AWAY = f"remove it once its jobs have ended, and {AGAIN}"
 
 
 def read_owned(path: Path) -> bytes:
@@ -62,12 +45,15 @@ def private_folder(path: Path) -> Path:
     """The folder, which is made where it is missing and which only this account can enter.
 
     Says where others could put another folder in place of the one above it. Raises ClusterError where it is a link, or
-    another account's, or open to others.
+    another account's, or where others may have written into it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _keep_in_place(path.parent)
-    _warn_of_parents(path.parent)
-    return _require_own_folder(path, 0o700)
+    _warn_of_parents(path.parent.absolute())
+    _require_own_folder(path, 0o700)
+    if stat.S_IMODE(path.lstat().st_mode) & 0o1077:  # since then, somebody has let others read the whole root
+        path.chmod(0o700)
+    return path
 
 
 def shared_folder(path: Path) -> Path:
@@ -81,7 +67,10 @@ def shared_folder(path: Path) -> Path:
     parent.mkdir(parents=True, exist_ok=True)
     _keep_in_place(parent)
     owner = parent.stat().st_uid
-    to_do = f"the owner of {parent} (the account {owner}) has to run mkdir {path}; chmod g+ws,+t {path}"
+    to_do = (
+        f"the owner of {parent} (the account {owner}) has to run chmod g+ws,+t {parent}; mkdir {path}; "
+        f"chmod g+ws,+t {path}; or give a root= of your own"
+    )
     if not os.path.lexists(path) and parent.stat().st_mode & OTHERS_WRITE and owner != os.geteuid():
         raise ClusterError(f"{path} is missing, and whose it is can rename what your jobs write; {to_do}")
     about = _made(path, 0o777)
@@ -104,7 +93,7 @@ def own_folder(path: Path) -> Path:
 
 
 def _require_own_folder(path: Path, mode: int) -> Path:
-    _require_own(path, _made(path, mode))
+    _require_own(path, _made(path, mode), AWAY)
     return path
 
 
@@ -134,13 +123,14 @@ def _keep_in_place(parent: Path) -> None:
     parent.chmod(stat.S_IMODE(about.st_mode) | stat.S_ISVTX)
 
 
+@cache
 def _warn_of_parents(folder: Path) -> None:
-    """Say which folders above let others rename this one, and what lies on the way to it.
+    """Say once which folders above let others rename this one, and what lies on the way to it.
 
     No refusal: a project's folder is often like that, and a user can neither change it nor go elsewhere. Jobs look
     again whose code they find.
     """
-    for parent in sorted({*folder.absolute().parents, *folder.resolve().parents}):
+    for parent in sorted({*folder.parents, *folder.resolve().parents}):
         mode = parent.stat().st_mode
         if mode & OTHERS_WRITE and not mode & stat.S_ISVTX:
             print(
@@ -151,11 +141,11 @@ def _warn_of_parents(folder: Path) -> None:
             )
 
 
-def _require_own(path: Path, about: os.stat_result) -> None:
+def _require_own(path: Path, about: os.stat_result, to_do: str = AGAIN) -> None:
     if about.st_uid != os.geteuid():
         raise ClusterError(
             f"{path} belongs to the account {about.st_uid}, and this is {os.geteuid()}; a job runs nothing of others: "
             f"remove it, and {AGAIN}"
         )
     if about.st_mode & OTHERS_WRITE:
-        raise ClusterError(f"{path} may be written by others (mode {stat.S_IMODE(about.st_mode):o}); {AGAIN}")
+        raise ClusterError(f"{path} may be written by others (mode {stat.S_IMODE(about.st_mode):o}); {to_do}")

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from hpc.errors import ClusterError
+from hpc.jobs.files import write_bytes
 from hpc.jobs.graph import Step
-from hpc.jobs.owned import read_owned, write_owned
+from hpc.jobs.owned import read_owned
 from hpc.jobs.site_check import SiteCheck
 from hpc.jobs.sweep import Sweep
 from hpc.ranks.zero import Zero, single_process
@@ -87,7 +88,7 @@ class Payload:
             "max_requeues": self.max_requeues,
         }
         content = json.dumps(values).encode()
-        write_owned(folder / FILE, content)
+        write_bytes(folder / FILE, content, mode=0o644)  # whatever the umask, no other account may write it
         return hashlib.sha256(content).hexdigest()
 
     @staticmethod

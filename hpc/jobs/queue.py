@@ -15,11 +15,12 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,13 +29,14 @@ from filelock import FileLock, Timeout
 
 from hpc.errors import ClusterError
 from hpc.jobs import scheduler
-from hpc.jobs.command import ATTEMPTS, LONGEST_ANSWER_S, cluster
+from hpc.jobs.command import ATTEMPTS, LONGEST_ANSWER_S, NAME_OF_A_CLUSTER, cluster
 from hpc.jobs.files import read_json, write_bytes, write_json
-from hpc.jobs.owned import own_folder, shared_folder
+from hpc.jobs.owned import own_folder
 from hpc.jobs.scheduler import States, TaskState
 from hpc.types import require_types
 
 RECORD = "record.json"
+WHERE_A_JOB_ENDS = (2, 15.0)  # attempts and seconds for an answer: its nodes stand idle meanwhile
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Record:
         """By step identity, what squeue says."""
         states = {}
         for task in known.get(self.name, []):
-            if task.job_id == self.job_id:
+            if self.job_id in (None, task.job_id):  # names are unique; another account's intent stays without an id
                 indices = range(len(self.steps)) if task.index is None else [task.index]
                 states.update({self.steps[index]: task for index in indices if index < len(self.steps)})
         return states
@@ -78,10 +80,9 @@ class Queue:
     def locked(self) -> Iterator[None]:
         """Inside, no other submission to this root is at work. Raises ClusterError if this account may not write."""
         folder = self.folder / "lock"  # not sticky: in a sticky folder nobody takes the lock file of another account
-        lock = FileLock(folder / ".lock", fallback_to_soft=False)  # a soft one outlives a killed process
         try:
-            shared_folder(self.folder)
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = self._lock_in(folder)
             lock.acquire(timeout=0)
         except Timeout:
             print(f"  waiting: another submission is at work on {self.folder}", file=sys.stderr, flush=True)
@@ -89,7 +90,7 @@ class Queue:
         except PermissionError as error:
             raise ClusterError(
                 f"{error.filename} is not yours to write; whoever shares a root needs a common group, a folder with "
-                "chmod g+ws, and umask 002"
+                "chmod g+ws, and umask 002; whose it is has to run chmod g+w on it"
             ) from error
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
@@ -104,6 +105,14 @@ class Queue:
         finally:
             self.is_locked = False
             lock.release()
+
+    def _lock_in(self, folder: Path) -> FileLock:
+        """Whoever may write into the queue may lock it, whatever the umask of who came first. Raises OSError."""
+        rights = stat.S_IMODE(self.folder.stat().st_mode) & ~stat.S_ISVTX
+        if folder.stat().st_uid == os.geteuid():
+            folder.chmod(rights)
+        # a soft lock outlives a killed process
+        return FileLock(folder / ".lock", mode=rights & 0o666, fallback_to_soft=False)
 
     def records(self) -> list[Record]:
         """All of them, the oldest first. Raises ClusterError where a record is broken.
@@ -158,7 +167,7 @@ class Queue:
         for record in dependants:
             if not self._cancelled(record).exists():  # what another account noted cannot be replaced
                 write_bytes(self._cancelled(record), f"needs {step}\n".encode())
-        known = states_of(dependants)
+        known = states_of(dependants, *WHERE_A_JOB_ENDS)
         confirmed = {task.job_id for record in dependants for task in record.states(known).values()}
         scheduler.cancel(sorted(confirmed))
 
@@ -176,22 +185,23 @@ class Queue:
 
         Those of this account are completed or removed on the disk, too, if they are of the cluster that was asked.
         """
-        settled = []
-        for record in self.records():
-            if record.job_id is None:
-                is_own = self.batch_folder(record.name).stat().st_uid == os.geteuid()
-                is_own = is_own and record.cluster == cluster()
-                tasks = known.get(record.name)
-                if not tasks:
-                    if is_own:
-                        self.forget(record)
-                    continue
-                job_id = tasks[-1].job_id
-                record = replace(record, job_id=job_id, user=scheduler.user_of(job_id))
-                if is_own:
-                    self.write(record)
-            settled.append(record)
-        return settled
+        settled = (self._settled(record, known.get(record.name, [])) for record in self.records())
+        return [record for record in settled if record is not None]
+
+    def _settled(self, record: Record, tasks: Sequence[TaskState]) -> Record | None:
+        """None for an intent of which SLURM knows no job."""
+        if record.job_id is not None:
+            return record
+        is_ours = self.batch_folder(record.name).stat().st_uid == os.geteuid() and record.cluster == cluster()
+        if not tasks:
+            if is_ours:
+                self.forget(record)
+            return None
+        job_id = tasks[-1].job_id
+        record = replace(record, job_id=job_id, user=scheduler.user_of(job_id))
+        if is_ours:
+            self.write(record)
+        return record
 
     @staticmethod
     def _read(path: Path) -> Record:
@@ -201,14 +211,15 @@ class Queue:
 
 def _record(name: str, values: Any) -> Record:
     lists = ("steps", "labels", "folders", "after", "needs")
-    record = Record(**(values | {name: tuple(values[name]) for name in lists if name in values}))
+    known = {field.name: values[field.name] for field in fields(Record) if field.name in values}  # not a newer code's
+    record = Record(**(known | {field: tuple(known[field]) for field in lists if field in known}))
     require_types(record)
     if record.name != name:
         raise ValueError(f"name={record.name!r} is not that of its folder")
     for field, text in (("job_id", record.job_id), ("user", record.user or None)):
         if text is not None and not re.fullmatch("[0-9]+", text):
             raise ValueError(f"{field}={text!r} is no number")
-    if not re.fullmatch("[A-Za-z0-9_.,-]*", record.cluster):
+    if not re.fullmatch(NAME_OF_A_CLUSTER, record.cluster):
         raise ValueError(f"cluster={record.cluster!r} is no name of one")
     if not record.steps or not len(record.steps) == len(record.labels) == len(record.folders):
         raise ValueError("it has not one label and one folder for every step")
@@ -230,6 +241,7 @@ def new_record(
     gpus: int = 0,
     code: str = "",
     submission: int = 0,
+    user: str = "",
 ) -> Record:
     """The record of a batch that this account submits now; `steps` are (identity, label, folder)."""
     return Record(
@@ -243,6 +255,7 @@ def new_record(
         gpus=gpus,
         submitted=time.time(),
         by=os.environ.get("USER") or str(os.getuid()),
+        user=user,
         needs=tuple(needs),
         code=code,
         cluster=cluster(),

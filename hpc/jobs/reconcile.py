@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 
-from hpc.errors import ClusterError
+from hpc.errors import ClusterError, Unanswered
 from hpc.jobs import scheduler
 from hpc.jobs.attempts import STOPPED, attempts_of
 from hpc.jobs.command import cluster, speaking_of
@@ -19,24 +19,43 @@ REMEMBERED_S = 24 * 3600.0  # a node that failed earlier may be well again
 InFlight = dict[str, tuple[Record, int]]  # by step identity: the job that waits or runs for it, and its index there
 
 
-def require_nothing_elsewhere(records: Sequence[Record], missing: Collection[str]) -> None:
+def require_nothing_elsewhere(records: Sequence[Record], known: scheduler.States, missing: Collection[str]) -> None:
     """Raises ClusterError where a job of one of these steps waits or runs on another cluster than the one meant now.
 
-    squeue does not list it here, so its step would be done twice.
+    squeue does not list it here, so its step would be done twice. `known` is what it lists: a cluster may have a name
+    now, and none when the job was submitted.
     """
     here = cluster()
-    elsewhere = [record for record in records if record.cluster != here and set(record.steps) & set(missing)]
+    elsewhere = [
+        record
+        for record in records
+        if record.cluster != here and record.name not in known and set(record.steps) & set(missing)
+    ]
     for name in sorted({record.cluster for record in elsewhere}):
         there = [record for record in elsewhere if record.cluster == name]
-        with speaking_of(name):
-            known = states_of(there)
+        listed = _listed_on(name, there)
         for record in there:
-            if any(task.may_go_on for task in known.get(record.name, [])):
+            if any(task.may_go_on for task in listed.get(record.name, [])):
                 to_do = f"set SLURM_CLUSTERS={name}" if name else "unset SLURM_CLUSTERS"
                 raise ClusterError(
                     f"the job {record.name} waits or runs on {name or 'the cluster of this machine'}, and "
                     f"SLURM_CLUSTERS={here!r} speaks of another; {to_do} to go on there, or cancel it there"
                 )
+
+
+def _listed_on(name: str, records: Sequence[Record]) -> scheduler.States:
+    """What squeue says of these batches on a cluster. Raises ClusterError, also where there is no such cluster."""
+    with speaking_of(name):
+        try:
+            return states_of(records)
+        except Unanswered:
+            raise
+        except ClusterError as error:
+            batches = ", ".join(record.name for record in records)
+            raise ClusterError(
+                f"jobs of this sweep were submitted to the cluster {name!r}, of which SLURM says: {error}; if it is "
+                f"gone, delete their folders in root/queue: {batches}"
+            ) from error
 
 
 def in_flight(queue: Queue, records: Sequence[Record], known: scheduler.States) -> InFlight:

@@ -22,7 +22,7 @@ from tenacity import RetryCallState
 from hpc.errors import ClusterError, Unanswered
 from hpc.jobs import scheduler
 from hpc.jobs.cluster import Cluster
-from hpc.jobs.command import ATTEMPTS, ask_once, retrying
+from hpc.jobs.command import ATTEMPTS, ask_once, refusals_in_doubt, retrying
 
 
 def sbatch(script: bytes, name: str, user: str = "") -> str:
@@ -40,14 +40,8 @@ def sbatch(script: bytes, name: str, user: str = "") -> str:
         if was_sent and (job_id := _only_job(name, user)):
             return job_id
         is_again, was_sent = was_sent, True
-        try:
+        with refusals_in_doubt(is_again):
             text = ask_once(["sbatch", "--parsable"], given=script)
-        except Unanswered:
-            raise
-        except ClusterError as error:
-            if not is_again:
-                raise
-            raise Unanswered(f"{error}; an earlier request may have been taken") from error
         job_id = (_only_job(name, user) if is_again else None) or id_in(text) or _only_job(name, user)
         if job_id is None:
             raise Unanswered(f"sbatch answered without a job's id: {' '.join(text.split())[:200] or 'nothing'}")
@@ -60,7 +54,7 @@ def sbatch(script: bytes, name: str, user: str = "") -> str:
     try:
         return retrying(before_sleep=explain)(attempt)
     except Unanswered as error:
-        raise Unanswered(f"the controller did not answer in {ATTEMPTS} attempts ({error})") from error
+        raise Unanswered(f"no certain answer of the controller in {ATTEMPTS} attempts ({error})") from error
     except ClusterError as error:
         raise ClusterError(str(error).removeprefix("sbatch: ").removeprefix("sbatch: error: ")) from error
 

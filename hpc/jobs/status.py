@@ -72,7 +72,9 @@ class Overview:
         stuck = {
             str(record.job_id)
             for record in {record.name: record for record in newest}.values()
-            if not answer.silence and any(task.is_stuck for task in record.states(answer.known).values())
+            if record.job_id
+            and not answer.silence
+            and any(task.is_stuck for task in record.states(answer.known).values())
         }
         view = QueueView(queue, answer)
         local = LocalRun.of(queue, manifest.steps)
@@ -219,5 +221,5 @@ def _status(step: ManifestStep, records: Sequence[Record], view: QueueView) -> S
     job = newest.job_id or ""
     if job and newest.is_array:
         job = f"{job}_{index}"
-    log = str(log_path(newest, view.queue.batch_folder(newest.name), index))
+    log = str(log_path(newest, view.queue.batch_folder(newest.name), index)) if job else ""
     return StepStatus(step.identity, step.kind, step.label, state, reason, elapsed, gpu_hours, wasted, job, log)

@@ -21,6 +21,7 @@ from hpc.jobs.cluster import Cluster
 from hpc.jobs.files import write_bytes
 from hpc.jobs.graph import Batch, Step, batches, identity
 from hpc.jobs.limits import LimitReached, NoNodeLeft, lacks_nodes, largest_array, limit_in
+from hpc.jobs.owned import shared_folder
 from hpc.jobs.payload import Payload
 from hpc.jobs.queue import Queue, Record, new_record, states_of
 from hpc.jobs.reconcile import (
@@ -59,6 +60,7 @@ def submit(sweep: Sweep, cluster: Cluster, tried: Collection[str] = (), only_che
     """
     require_possible(sweep, cluster)
     queue = Queue(sweep.root)
+    shared_folder(queue.folder)
     with queue.locked(), without_job_environment():
         sweep.write_configs()
         sweep.write_manifest()
@@ -69,11 +71,11 @@ def submit(sweep: Sweep, cluster: Cluster, tried: Collection[str] = (), only_che
         steps = sweep.steps
         identities = {identity(step) for step in steps}
         done = {identity(step) for step in steps if step.is_done} | passed(sweep.root)
-        require_nothing_elsewhere(on_record, identities - done)
+        require_nothing_elsewhere(on_record, known, identities - done)
         waiting = {step: job for step, job in in_flight(queue, records, known).items() if step not in done}
         _cancel(take_out_hopeless(waiting, known, done, identities) + stuck(records, known, identities))
         before = {step: record for step, (record, _) in waiting.items() if step in identities}
-        number = max((record.submission + 1 for record in records), default=0)
+        number = max((record.submission + 1 for record in on_record), default=0)
         bad_nodes = failed_nodes(queue, records, known, identities - done)
         submission = _Submission(sweep, cluster, queue, number, code, waiting, bad_nodes)
         missing, last = missing_steps(steps[:-1], {*done, *waiting}, tried), identity(sweep.last)
@@ -215,6 +217,7 @@ class _Submission:
             gpus=resources.gpus_per_node * resources.nodes,
             code=self.code.name,
             submission=self.number,
+            user=self.user or "",
         )
         digest = self._payload(batch).write(folder)
         if batch.kind == KIND:
@@ -225,7 +228,7 @@ class _Submission:
         script = os.fsencode(text)  # a shell takes paths as the bytes that they are
         write_bytes(folder / "job.sh", script)
         self.queue.write(record)
-        record = replace(record, job_id=self._submit(script, record, cluster), user=self.user or "")
+        record = replace(record, job_id=self._submit(script, record, cluster))
         self.queue.write(record)
         if self.user is None:
             self.user = scheduler.user_of(str(record.job_id))
@@ -269,9 +272,10 @@ class _Submission:
     def _submit(self, script: bytes, record: Record, cluster: Cluster) -> str:
         """The id of the new job. Raises ClusterError, which says what to do next."""
         try:
-            return sbatch(script, record.name, self.user or "")
+            return sbatch(script, record.name, record.user)
         except Unanswered as error:  # the job may be in the queue; the next submission asks for its name
-            raise Unanswered(f"{error}; run again later: what was submitted is found, nothing is lost") from error
+            advice = f"{advice_on(str(error), cluster)}run again later: what was submitted is found, nothing is lost"
+            raise Unanswered(f"{error}; {advice}") from error
         except ClusterError as error:
             self.queue.forget(record)
             if cluster.exclude != self.cluster.exclude and lacks_nodes(str(error)):

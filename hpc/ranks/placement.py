@@ -9,6 +9,8 @@ says nothing of other processes is ignored.
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -85,3 +87,8 @@ def _number(environment: Mapping[str, str], name: str, default: str | None = Non
             f"{name}={value} is no whole number; torchrun and srun set it; unset it to run a single process"
         )
     return int(value)
+
+
+def node_here() -> str:
+    """The name of this node, as SLURM calls it."""
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()

@@ -14,7 +14,6 @@ import faulthandler
 import json
 import os
 import re
-import socket
 import sys
 import tempfile
 import threading
@@ -23,6 +22,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from hpc.ranks.placement import node_here
 
 BEATS_PER_TIMEOUT = 20
 LONGEST_BEAT_S = 5.0
@@ -73,7 +74,7 @@ class Watchdog:
     ) -> None:
         self.store, self.rank, self.size, self.timeout_s = store.clone(), rank, size, timeout_s
         self.beat_s = min(LONGEST_BEAT_S, timeout_s / BEATS_PER_TIMEOUT)
-        self.host = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+        self.host = node_here()
         self.watched, self.ticks, self.answered = threading.main_thread().ident, 0, time.monotonic()
         self.when_lost, self.has_open_collective = when_lost, has_open_collective
 

@@ -14,8 +14,8 @@ import pytest
 
 from hpc.errors import ClusterError, Unwritable
 from hpc.jobs.attempts import attempts_of
-from hpc.jobs.files import open_to_append
-from hpc.jobs.owned import own_folder, private_folder, read_owned, shared_folder, write_owned
+from hpc.jobs.files import open_to_append, write_bytes
+from hpc.jobs.owned import own_folder, private_folder, read_owned, shared_folder
 from hpc.jobs.payload import FILE, Payload
 from hpc.jobs.queue import Queue
 from neurogen.errors import UserError
@@ -63,8 +63,8 @@ BROKEN = [
 def test_only_a_file_of_this_account_is_read(tmp_path: Path, change: Callable[[Path], None], message: str) -> None:
     path = tmp_path / "payload.json"
     with umask(0o002):
-        write_owned(path, b"before")
-        write_owned(path, b"{}")
+        write_bytes(path, b"before", mode=0o644)
+        write_bytes(path, b"{}", mode=0o644)
     assert read_owned(path) == b"{}"
     change(path)
     with pytest.raises(ClusterError, match=message):
@@ -100,6 +100,17 @@ def test_code_is_where_others_cannot_enter(experiment: Composed, tmp_path: Path)
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o3775
 
 
+@pytest.mark.parametrize("mode", [0o750, 0o755, 0o1700, 0o1755])
+def test_a_job_may_enter_the_code_after_the_whole_root_was_opened_to_readers(tmp_path: Path, mode: int) -> None:
+    """As by `chmod -R g+rX`. A job accepts 700 alone."""
+    code = private_folder(tmp_path / "code")
+    code.chmod(mode)
+    assert stat.S_IMODE(private_folder(tmp_path / "code").stat().st_mode) == 0o700
+    code.chmod(mode | 0o020)
+    with pytest.raises(ClusterError, match=r"may be written by others .*; remove it once its jobs have ended"):
+        private_folder(tmp_path / "code")
+
+
 @needs_root
 def test_a_folder_of_others_is_refused(tmp_path: Path) -> None:
     others = tmp_path / "others"
@@ -122,13 +133,14 @@ def test_nobody_else_can_put_a_link_where_a_job_opens_files(tmp_path: Path) -> N
     """Its log, its probe: whatever the umask, others can neither write into the batch's folder nor rename it."""
     tmp_path.chmod(0o2775)
     queue = Queue(tmp_path)
-    with umask(0o002), queue.locked():
+    with umask(0o002):
+        shared_folder(queue.folder)
         batch = queue.new_batch_folder("ng-tune-a")
     assert stat.S_IMODE(batch.stat().st_mode) & 0o7022 == stat.S_IMODE(batch.stat().st_mode) & 0o2000
     for folder in (tmp_path, queue.folder):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o3775
     batch.chmod(0o775)
-    with pytest.raises(ClusterError, match=r"may be written by others \(mode \d*775\)"):
+    with pytest.raises(ClusterError, match=r"may be written by others \(mode \d*775\); remove it once its jobs"):
         queue.new_batch_folder("ng-tune-a")
 
 
@@ -140,7 +152,8 @@ def test_who_could_rename_what_jobs_write_is_trusted_or_refused(tmp_path: Path) 
     root.chmod(0o3775)
     given_away(root)
     to_do = (
-        rf"the owner of {root} \(the account {STRANGER}\) has to run mkdir {root}/queue; chmod g\+ws,\+t {root}/queue$"
+        rf"the owner of {root} \(the account {STRANGER}\) has to run chmod g\+ws,\+t {root}; mkdir {root}/queue; "
+        rf"chmod g\+ws,\+t {root}/queue; or give a root= of your own$"
     )
     with pytest.raises(ClusterError, match=rf"queue is missing, and whose it is can rename .*; {to_do}"):
         shared_folder(root / "queue")

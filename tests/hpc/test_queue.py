@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,32 @@ def test_a_broken_record_is_refused(tmp_path: Path) -> None:
         (queue.batch_folder("a") / RECORD).write_text(text)
         with pytest.raises(ClusterError, match=r"record.json is broken .*end the job a if squeue shows it"):
             queue.records()
+
+
+def test_a_record_of_a_newer_version_is_read(tmp_path: Path) -> None:
+    """Accounts that share a root need not update on the same day."""
+    queue = queue_of(tmp_path, record("a", "7"))
+    path = queue.batch_folder("a") / RECORD
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"colour": "blue"}))
+    assert queue.records() == [replace(record("a", "7"), submitted=queue.records()[0].submitted)]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_whoever_may_write_into_the_queue_may_lock_it(tmp_path: Path, mask: int) -> None:
+    """Whatever the umask of the account that came first."""
+    queue = Queue(tmp_path)
+    queue.folder.mkdir()
+    before = os.umask(mask)
+    try:
+        for mode in (0o755, 0o3775):  # as long as one account works there, and since several do
+            queue.folder.chmod(mode)
+            (queue.folder / "lock" / ".lock").unlink(missing_ok=True)
+            with queue.locked():
+                folder, lock = queue.folder / "lock", queue.folder / "lock" / ".lock"
+                assert stat.S_IMODE(folder.stat().st_mode) == mode & ~stat.S_ISVTX
+                assert stat.S_IMODE(lock.stat().st_mode) == mode & 0o666
+    finally:
+        os.umask(before)
 
 
 @pytest.mark.parametrize(

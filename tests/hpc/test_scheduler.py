@@ -72,6 +72,14 @@ def test_what_a_site_refuses_is_said_with_the_setting_to_change(message: str, se
     assert setting in advice_on(message, site("cluster.gpu_type=h100", "cluster.constraint=fast"))
 
 
+def test_a_list_of_clusters_may_have_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CLUSTERS", "a, b")
+    assert command.cluster() == "a,b"
+    monkeypatch.setenv("SLURM_CLUSTERS", "a; touch b")
+    with pytest.raises(ClusterError, match="SLURM_CLUSTERS='a;touchb' must be the name of a cluster"):
+        command.cluster()
+
+
 def test_a_refusal_is_not_asked_again(commands: Path) -> None:
     calls = add(commands, "squeue", 'echo "Invalid user" >&2; exit 1')
     with pytest.raises(ClusterError, match="squeue: Invalid user") as refusal:
@@ -133,7 +141,7 @@ def test_a_job_that_may_fill_the_limit_is_not_refused(commands: Path) -> None:
     full = "QOSMaxSubmitJobPerUserLimit"
     add(commands, "sbatch", f'[ $calls -lt 2 ] && echo "{SILENCE}" >&2 || echo "sbatch: error: {full}" >&2; exit 1')
     add(commands, "squeue", "exit 0")
-    with pytest.raises(Unanswered, match=f"{full}; an earlier request may have been taken"):
+    with pytest.raises(Unanswered, match=f"{full}; an earlier request may have been carried out"):
         sbatch(b"script", "a")
 
 
@@ -141,7 +149,7 @@ def test_a_job_that_may_be_in_the_queue_is_not_refused(commands: Path) -> None:
     """squeue cannot tell either: the record of the job must stay."""
     add(commands, "sbatch", f'echo "{SILENCE}" >&2; exit 1')
     add(commands, "squeue", 'echo "Invalid user" >&2; exit 1')
-    with pytest.raises(Unanswered, match=f"did not answer in {command.ATTEMPTS} attempts"):
+    with pytest.raises(Unanswered, match=f"no certain answer of the controller in {command.ATTEMPTS} attempts"):
         sbatch(b"script", "a")
 
 

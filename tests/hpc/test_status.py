@@ -164,6 +164,30 @@ def test_nobody_is_asked_about_a_job_without_an_id(sweep: Sweep, squeue: Squeue,
     assert (tmp_path / "asked").read_text().rstrip().endswith("--jobs=1,2,3,5,6")
 
 
+def test_what_another_account_left_without_an_id_waits_or_runs(sweep: Sweep, squeue: Squeue) -> None:
+    """Its submission was interrupted after SLURM had taken the job. Nothing of it is cancelled."""
+    squeue("; ".join([line(1, "reference", "RUNNING"), line(3, "inject", "PENDING", "DependencyNeverSatisfied")]))
+    queue = Queue(sweep.root)
+    for record in queue.records():
+        if record.kind in ("reference", "inject"):
+            queue.write(dataclasses.replace(record, job_id=None))
+    states, overview = by_kind(sweep), Overview.of(sweep.last.folder)
+    assert (states["reference"].state, states["reference"].job, states["reference"].log) == ("running", "", "")
+    assert overview.stuck == ()
+
+
+def test_a_job_that_refuses_before_python_says_why(sweep: Sweep, squeue: Squeue) -> None:
+    """Its script has looked at the folder of the code."""
+    squeue(line(4, "tune", "FAILED"))
+    queue = Queue(sweep.root)
+    (record,) = (record for record in queue.records() if record.kind == "tune")
+    log = log_path(record, queue.batch_folder(record.name), 0)
+    log.write_text(
+        "a prolog\nerror: n1: runs/code-0 is not the folder that only this account may enter; submit again\n"
+    )
+    assert by_kind(sweep)["tune"].reason.startswith("n1: runs/code-0 is not the folder")
+
+
 def test_an_answer_is_as_old_as_the_question(sweep: Sweep, squeue: Squeue, tmp_path: Path) -> None:
     """What a job has noted since then is news."""
     squeue(f"date +%s.%N > {tmp_path}/asked; sleep 0.3; {line(1, 'reference', 'PENDING', 'Resources', '')}")

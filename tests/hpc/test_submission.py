@@ -15,7 +15,7 @@ import pytest
 
 from hpc.errors import ClusterError, Unanswered
 from hpc.jobs.graph import identity
-from hpc.jobs.queue import Queue
+from hpc.jobs.queue import Queue, new_record
 from hpc.jobs.submission import missing_steps, submit
 from hpc.jobs.sweep import Sweep
 from tests.hpc.answers import USER, PlainStep, Scheduler, Trouble
@@ -173,6 +173,36 @@ def test_an_intent_of_another_cluster_stays_on_record(tmp_path: Path, monkeypatc
     assert [record.job_id for record in Queue(tmp_path).records()] == [None]
     monkeypatch.setenv("SLURM_CLUSTERS", "b")
     assert len(submit(sweep, site()).in_flight) == 1
+
+
+def test_a_cluster_may_have_a_name_now_and_none_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scheduler = Scheduler(Queue(tmp_path))
+    speak_to({"": scheduler, "alpha": scheduler}, monkeypatch)
+    assert len(submit(plain_sweep(tmp_path), site()).new) == 2
+    monkeypatch.setenv("SLURM_CLUSTERS", "alpha")
+    assert len(submit(plain_sweep(tmp_path), site()).in_flight) == 2
+
+
+def test_a_cluster_that_is_gone_is_named_with_what_to_delete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clusters = {name: Scheduler(Queue(tmp_path)) for name in ("", "old")}
+    speak_to(clusters, monkeypatch)
+    monkeypatch.setenv("SLURM_CLUSTERS", "old")
+    names = [record.name for record in submit(plain_sweep(tmp_path), site()).new]
+    monkeypatch.delenv("SLURM_CLUSTERS")
+    clusters["old"].troubles = [Trouble.FOREIGN] * 2
+    with pytest.raises(ClusterError, match=f"the cluster 'old', .*; if it is gone, delete .*: {', '.join(names)}"):
+        submit(plain_sweep(tmp_path), site())
+
+
+def test_a_submission_is_younger_than_what_an_interrupted_one_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record of it stays where it is another account's, or of another cluster."""
+    queue = Queue(tmp_path)
+    intent = new_record("ng-of-others", "a", [("a-" + "1" * 12, "", tmp_path)], submission=3)
+    queue.write(replace(intent, cluster="b"))
+    speak_to({"": Scheduler(queue), "b": Scheduler(queue)}, monkeypatch)
+    assert {record.submission for record in submit(plain_sweep(tmp_path), site()).new} == {4}
 
 
 @pytest.fixture

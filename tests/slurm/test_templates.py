@@ -95,10 +95,18 @@ def test_tensorboard_on_a_node_says_how_to_reach_it(site: dict[str, str], tmp_pa
 
 @pytest.mark.parametrize("template", ["reference", "tune", "aggregate"])
 @pytest.mark.parametrize(
-    ("status", "restarts", "is_back"), [(130, 0, True), (143, 0, True), (130, 5, False), (1, 0, False)]
+    ("status", "restarts", "tasks", "is_back"),
+    [
+        (130, 0, 1, True),
+        (143, 0, 1, True),
+        (130, 0, 2, True),
+        (143, 0, 2, False),  # srun ends the others where one has failed
+        (130, 5, 1, False),
+        (1, 0, 1, False),
+    ],
 )
 def test_a_job_that_is_stopped_before_its_end_goes_back_into_the_queue(
-    template: str, status: int, restarts: int, is_back: bool, tmp_path: Path
+    template: str, status: int, restarts: int, tasks: int, is_back: bool, tmp_path: Path
 ) -> None:
     """As often as is allowed. Of an array that task alone; a command that fails does not."""
     calls = tmp_path / "calls"
@@ -107,6 +115,7 @@ def test_a_job_that_is_stopped_before_its_end_goes_back_into_the_queue(
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
         (tmp_path / "bin" / name).chmod(0o755)
     job = {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": str(restarts), "SLURM_SUBMIT_DIR": str(REPOSITORY)}
+    job |= {"SLURM_NTASKS": str(tasks)}
     if template == "reference":
         job |= {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_COUNT": "2"}
     process = subprocess.run(
