@@ -11,7 +11,6 @@ is named by rank 0.
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import subprocess
 import sys
@@ -22,10 +21,11 @@ from pathlib import Path
 from threading import Event, Thread, Timer
 
 from hpc.errors import ClusterError, Unwritable, one_line, unexpected
-from hpc.jobs.check_report import Phase, RankReport, Report, problem_of, said, unseen_gpus
+from hpc.jobs.check_report import Phase, RankReport, Report, problem_of, unseen_gpus
 from hpc.jobs.files import write_json
 from hpc.jobs.nodes import node_of
 from hpc.jobs.payload import program_named
+from hpc.jobs.rank_files import RankFiles
 from hpc.jobs.site_check import SiteCheck, versions_here
 from hpc.ranks import probes
 from hpc.ranks.placement import Placement, node_here
@@ -77,7 +77,7 @@ class Rank:
 
     def __init__(self, check: SiteCheck, station: Station) -> None:
         self.check, self.station, self.placement = check, station, station.placement
-        self.start = os.environ.get("SLURM_RESTART_COUNT", "0")  # a job that is put back begins anew
+        self.files = RankFiles(station.batch_folder, self.placement)
         self.report = RankReport(self.placement.rank, node_here(), Phase.root)
         self.began = time.monotonic()
 
@@ -100,13 +100,13 @@ class Rank:
 
     def conclude(self) -> None:
         """Wait for the other ranks, and report on all. Raises ClusterError with everything that is wrong."""
-        patience_s = GRACE_S if self._failed() else LIMITS[Phase.inputs] + GRACE_S
-        self._wait_until(lambda: len(self._ended()) == self.placement.size, patience_s)
+        patience_s = GRACE_S if self.files.failed(self.report) else LIMITS[Phase.inputs] + GRACE_S
+        self._wait_until(lambda: self.files.all_have_ended(self.report), patience_s)
         if self.station.stop.is_set():
             raise self.station.stopped
-        if len(self._ended()) < self.placement.size:
+        if not self.files.all_have_ended(self.report):
             _end_the_others()
-        reports = [self._report_of(rank) for rank in range(self.placement.size)]
+        reports = [self._final_report(rank) for rank in range(self.placement.size)]
         problem = problem_of(reports) or unseen_gpus(reports, self.check.resources.gpus_per_node)
         report = Report(self.check.label, time.time(), problem, reports)
         try:
@@ -140,7 +140,7 @@ class Rank:
 
     def _root(self) -> None:
         """Write, flush, read back; see that all ranks have begun."""
-        content, path = os.urandom(PROBE_BYTES), self._path(self.placement.rank, "probe")
+        content, path = os.urandom(PROBE_BYTES), self.files.path(self.placement.rank, "probe")
         try:
             with path.open("wb") as file:
                 file.write(content)
@@ -156,8 +156,8 @@ class Rank:
         ranks = range(self.placement.size)
 
         def all_have_begun() -> bool:
-            absent = {rank for rank in ranks if not self._path(rank, "begun").exists()}
-            return not absent or absent <= set(self._said())
+            absent = {rank for rank in ranks if not self.files.has_begun(rank)}
+            return not absent or absent <= set(self.files.said())
 
         have_begun = self._wait_until(all_have_begun, LIMITS[Phase.root])
         if not have_begun and self.placement.rank != 0:
@@ -193,15 +193,18 @@ class Rank:
 
     def _waiting(self) -> None:
         """Until all ranks have come so far, or one has failed: then nobody goes on."""
-        self._wait_until(lambda: self._failed() or self._have_come() == self.placement.size, LIMITS[Phase.waiting])
+        files = self.files
+        self._wait_until(lambda: files.failed(self.report) or files.all_are_ready(self.report), LIMITS[Phase.waiting])
 
     def _meeting(self) -> None:
-        if self.placement.size > 1 and not self._failed() and self._have_come() == self.placement.size:
+        if self.placement.size == 1 or self.files.failed(self.report):
+            return
+        if self.files.all_are_ready(self.report):
             probes.meet(self.placement, self.check.resources.gpus_per_node > 0, LIMITS[Phase.meeting])
 
     def _inputs(self) -> None:
         """Read the data and the models' files, once on every node."""
-        if self.placement.local_rank != 0 or self._failed():
+        if self.placement.local_rank != 0 or self.files.failed(self.report):
             return
         program = program_named(self.station.program)
         try:
@@ -224,7 +227,7 @@ class Rank:
             print(f"{self.report.node}: {error}", file=sys.stderr, flush=True)
 
     def _tell(self) -> None:
-        write_json(self._path(self.placement.rank, "json"), asdict(self.report))
+        write_json(self.files.path(self.placement.rank, "json"), asdict(self.report))
 
     def _unwritable(self, error: OSError) -> str:
         return (
@@ -232,41 +235,12 @@ class Rank:
             "root= elsewhere"
         )
 
-    def _path(self, rank: int, ending: str) -> Path:
-        """A file of a rank: json is its report, begun is made by its shell."""
-        return self.station.batch_folder / f"rank-{self.start}-{rank}.{ending}"
-
-    def _reports(self) -> dict[int, RankReport]:
-        """Of all ranks that have told anything."""
-        paths = {rank: self._path(rank, "json") for rank in range(self.placement.size)}
-        values = {rank: json.loads(path.read_bytes()) for rank, path in paths.items() if path.exists()}
-        return {rank: RankReport.of(value) for rank, value in values.items()} | {self.placement.rank: self.report}
-
-    def _said(self) -> dict[int, tuple[str, str]]:
-        """By rank, the node and the error that its log has."""
-        job = os.environ.get("SLURM_JOB_ID")
-        return said(self.station.batch_folder / f"{job}_0_log.out") if job else {}
-
-    def _failed(self) -> set[int]:
-        failed = {rank for rank, report in self._reports().items() if report.error}
-        return failed | set(self._said()) | {rank for rank in range(self.placement.size) if not self._has_begun(rank)}
-
-    def _has_begun(self, rank: int) -> bool:
-        return self._path(rank, "begun").exists() or rank == self.placement.rank
-
-    def _have_come(self) -> int:
-        """How many ranks have passed all that each does by itself."""
-        return sum(Phase.gpus in report.seconds for report in self._reports().values())
-
-    def _ended(self) -> set[int]:
-        return {rank for rank, report in self._reports().items() if report.has_ended} | set(self._said())
-
-    def _report_of(self, rank: int) -> RankReport:
+    def _final_report(self, rank: int) -> RankReport:
         """What is known of a rank in the end, with an error if that is not that all is well."""
-        report = self._reports().get(rank)
+        report = self.files.reports(self.report).get(rank)
         if report is not None and report.has_ended:
             return report
-        if printed := self._said().get(rank):
+        if printed := self.files.said().get(rank):
             node, error = printed
             return RankReport(rank, node, Phase.begin, error=error)
         if report is None:
