@@ -114,7 +114,8 @@ def _train_all(
     fresh = initialised(step.task.target, dataset, seed_of(step.seed, "another"))
     first = networks[min(networks)]
     require_constant(first, fresh)
-    require_determined(first, copy.deepcopy(fresh), dataset.train.inputs(slice(4)).cpu())
+    # a shared start has been trained on the device
+    require_determined(copy.deepcopy(first).cpu(), copy.deepcopy(fresh), dataset.train.inputs(slice(4)).cpu())
     undone = [index for index, path in paths.items() if not (path.exists() and path.with_suffix(".json").exists())]
     num_epochs, num_done = training.epochs * len(networks), training.epochs * (len(networks) - len(undone))
     with Progress(f"{step.kind} networks", num_epochs, unit="epochs", first=num_done) as progress:
