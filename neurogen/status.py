@@ -25,9 +25,9 @@ from rich.live import Live
 from rich.table import Table
 
 from hpc.errors import ClusterError
+from hpc.jobs.command import poll_s
 from hpc.jobs.diagnosis import setting_to_raise
 from hpc.jobs.logs import last_lines
-from hpc.jobs.scheduler import poll_s
 from hpc.jobs.state import State
 from hpc.jobs.status import Cancelled, Overview, StepStatus, cancel, watch
 from hpc.jobs.sweep import MANIFEST
