@@ -100,9 +100,9 @@ def build_generator(
     backbone: BackboneConfig, config: GeneratorConfig, tasks: list[Task], seed: int, runtime: Runtime
 ) -> Generator:
     """An untrained generator on the runtime's device."""
-    if config.block_tokens is not None:
-        return_freed_memory()
     loaded = load_backbone(backbone, runtime, seed)
+    if config.block_tokens is not None:
+        return_freed_memory()  # after loading: under ZeRO stage 3 that leaves glibc with a much larger threshold
     return Generator(loaded, {task.name: task for task in tasks}, config, seed).to(runtime.device)
 
 
