@@ -130,6 +130,8 @@ def _hub_dataset(config: DatasetConfig, folder: Path | None, cache: str | None) 
     try:
         return load_dataset(str(folder or config.path), cache_dir=cache)
     except (OSError, ValueError, DatasetsError) as error:
+        if folder is not None:
+            raise UserError(f"{folder} cannot be read ({one_line(error)}); repair or replace its files") from error
         raise UserError(
             f"dataset {config.name}: {config.path} is neither in the cache nor to be had from the hub "
             f"({one_line(error)}); give a folder with its parquet files as dataset.path=FOLDER, or use an offline "
