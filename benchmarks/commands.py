@@ -22,10 +22,10 @@ from benchmarks.rows import Row, publish
 from benchmarks.setting import TINY
 from benchmarks.timing import Work, seconds_of
 from benchmarks.zoo import training_of
+from neurogen.choices import conf_folder
 from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.experiment import experiment_from
-from neurogen.run import conf_folder
 from neurogen.targets.fitting import side_by_side
 from neurogen.training.runtime import runtime_here
 

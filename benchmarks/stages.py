@@ -15,9 +15,9 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from benchmarks.setting import DEVICE, NUM_THREADS, TINY
+from neurogen.choices import conf_folder
 from neurogen.config import Experiment
 from neurogen.experiment import experiment_from
-from neurogen.run import conf_folder
 from neurogen.study.execution import chosen, run_here
 from neurogen.study.graph import steps_of
 from neurogen.study.step import Step

@@ -36,9 +36,7 @@ from hpc.errors import ClusterError
 from hpc.jobs.cluster import Cluster
 from hpc.ranks.zero import Zero
 from neurogen.arguments import asks_for_sweep, for_hydra, split, with_study
-from neurogen.choices import RESOLVERS
-from neurogen.choices import conf_folder as conf_folder
-from neurogen.choices import groups as groups
+from neurogen.choices import RESOLVERS, conf_folder, groups
 from neurogen.composition import explained
 from neurogen.errors import Interrupted, UserError, errors_in_one_line
 from neurogen.overrides import require_readable

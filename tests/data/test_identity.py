@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 from neurogen.config import DatasetConfig, ModelConfig
-from neurogen.data import identity
-from neurogen.data.identity import all_files, identity_of_model
+from neurogen.data.identity import all_files, identity, identity_of_model
 from neurogen.data.published_files import PUBLISHED
 from neurogen.errors import UserError
 from neurogen.store import mark_root
