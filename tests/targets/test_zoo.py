@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.errors import UserError
+from neurogen.study.graph import Identities
 from neurogen.study.graph import zoo_of as planned
 from neurogen.study.pipeline import Reference
 from neurogen.targets.fitting import initialised
@@ -23,12 +24,12 @@ from tests.conftest import Composed
 
 def reference(experiment: Experiment) -> Reference:
     """The only step of its zoo."""
-    return planned(experiment).references[0]
+    return planned(experiment, Identities()).references[0]
 
 
 def zoo_of(experiment: Experiment, runtime: Runtime) -> torch.Tensor:
     """The trained zoo, [networks, params]."""
-    zoo = planned(experiment)
+    zoo = planned(experiment, Identities())
     for step in zoo.references:
         step.run(runtime)
     dataset = load_images(experiment.dataset)
@@ -38,10 +39,10 @@ def zoo_of(experiment: Experiment, runtime: Runtime) -> torch.Tensor:
 @pytest.fixture
 def copied(shared_experiment: Composed, experiment: Composed, runtime: Runtime) -> Experiment:
     """The tiny experiment with a zoo that the test may change."""
-    finished, own = reference(shared_experiment()), experiment()
+    finished, copy = reference(shared_experiment()), experiment()
     finished.run(runtime)
-    shutil.copytree(finished.folder, reference(own).folder)
-    return own
+    shutil.copytree(finished.folder, reference(copy).folder)
+    return copy
 
 
 def test_networks_learn_and_differ(shared_experiment: Composed, runtime: Runtime) -> None:
