@@ -142,9 +142,9 @@ def compose_and_run(composed: Any) -> None:
     experiment = experiment_from(composed)
     placement, stop = Placement.from_environment(os.environ), Event()
     try:
-        planned = prepare(experiment)  # Ctrl-C ends it at once
+        planned = prepare(experiment, placement)  # Ctrl-C ends it at once
         _stop_on_signals(stop)
-        run_steps(experiment, planned.steps, stop)
+        run_steps(experiment, planned.steps, placement, stop)
     except (Interrupted, KeyboardInterrupt):
         if placement.rank != 0:
             return  # rank 0 says so
@@ -168,15 +168,17 @@ def run_experiment(experiment: Experiment, stop: Event) -> None:
     With dry_run=true, print what it would cost and do nothing. Raises Interrupted when `stop` is set and everything
     needed to go on is saved.
     """
-    run_steps(experiment, prepare(experiment).steps, stop)
+    from hpc.ranks.placement import Placement
+
+    placement = Placement.from_environment(os.environ)
+    run_steps(experiment, prepare(experiment, placement).steps, placement, stop)
 
 
-def prepare(experiment: Experiment) -> Planned:
+def prepare(experiment: Experiment, placement: Placement) -> Planned:
     """The steps of an experiment, after everything is here that they read from outside.
 
     Raises UserError or ClusterError for what cannot work. Rank 0 brings what is missing; the other ranks wait for it.
     """
-    from hpc.ranks.placement import Placement
     from neurogen.config import StopAfter
     from neurogen.downloads.fetch import fetch, wait_for
     from neurogen.fetch import sources_of
@@ -195,7 +197,6 @@ def prepare(experiment: Experiment) -> Planned:
     except UserError as error:
         raise UserError(f"{error}{_tables_of(experiment)}") from error
     steps = chosen(last, experiment.only, experiment.part, experiment.num_parts)
-    placement = Placement.from_environment(os.environ)
     undone = {step.kind for step in steps if not step.is_done}
     if placement.size > 1 or undone:
         require_ranks(experiment, placement, undone)
@@ -208,12 +209,10 @@ def prepare(experiment: Experiment) -> Planned:
     return Planned([], None) if experiment.stop_after == StopAfter.fetch else Planned(steps, last)
 
 
-def run_steps(experiment: Experiment, steps: Sequence[Step], stop: Event) -> None:
+def run_steps(experiment: Experiment, steps: Sequence[Step], placement: Placement, stop: Event) -> None:
     """Do those of these steps that are not done. Raises Interrupted as `run_experiment` does."""
-    from hpc.ranks.placement import Placement
     from neurogen.study.execution import run_here
 
-    placement = Placement.from_environment(os.environ)
     if (placement.size > 1 and steps) or any(not step.is_done for step in steps):
         with runtime_of(experiment, placement, stop) as runtime:
             run_here(steps, runtime)
