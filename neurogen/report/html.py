@@ -47,7 +47,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Section:
     """A row with all that the page shows of it."""
 
     anchor: str
@@ -78,15 +78,11 @@ def write_report(
     page = _template().render(
         name=study.name,
         rows=rows,
-        cells=[
-            Cell(
-                f"row-{index}",
-                labels[index],
-                rows[index],
-                pictures.of_rows[index],
-                links_of(rows[index], cells[index], study),
+        sections=[
+            Section(f"row-{index}", label, row, of_row, links_of(row, evaluations, study))
+            for index, (label, row, of_row, evaluations) in enumerate(
+                zip(labels, rows, pictures.of_rows, cells, strict=True)
             )
-            for index in range(len(rows))
         ],
         summary=study_tables.of_study(rows),
         settings=settings(labels, cells),
