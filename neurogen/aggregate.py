@@ -92,7 +92,7 @@ def why_missing(evaluation: Evaluate) -> str:
     return f"{evaluation.label}: not done: {', '.join(map(name_of, first))}"
 
 
-def accuracies_of(evaluations: Sequence[Evaluate]) -> list[float | None]:
+def validation_accuracies(evaluations: Sequence[Evaluate]) -> list[float | None]:
     """What a search may choose by: the accuracy on validation in percent of every evaluation that is done, else None.
 
     Test accuracies are in the table, where nothing is chosen by them.

@@ -47,6 +47,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
     from hpc.jobs.sweep import Sweep
     from hpc.ranks.zero import zero_from
     from neurogen import program
+    from neurogen.aggregate import validation_accuracies
     from neurogen.environment import LIBRARIES, commit_here
     from neurogen.experiment import experiment_from
     from neurogen.store import mark_root
@@ -76,7 +77,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
         packages=tuple(sorted({"neurogen", "hpc", *packages})),
         configs=tuple(composed),
         overrides=tuple(tuple(words) for words in overrides),
-        values=lambda: accuracies(evaluations),
+        values=partial(validation_accuracies, evaluations),
         zero=zero_from(first.zero),
         commit=commit_here(),
         libraries=(*LIBRARIES, *NEEDED_BY_JOBS),
@@ -208,13 +209,6 @@ def require_backbone(e: Experiment, kinds: set[StepKind], memory: Memory | None 
     require_usable(e.backbone)
     if kinds & {StepKind.inject, StepKind.tune}:
         require_room(e, memory)
-
-
-def accuracies(evaluations: Sequence[Evaluate]) -> list[float | None]:
-    """What a search chooses by: accuracy on validation in percent; None where an experiment is not done."""
-    from neurogen.aggregate import accuracies_of
-
-    return accuracies_of(evaluations)
 
 
 def show_table(last: Aggregate) -> None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from neurogen.config import Experiment
 from neurogen.report import html, paper, tables
-from neurogen.report.cells import accuracies_of, averaged, cells_of, row_of, summaries_of
+from neurogen.report.cells import accuracy_columns, averaged, cells_of, row_of, summaries_of
 from neurogen.report.figures import save
 from neurogen.report.formats import latex, markdown, slug, write_study
 from neurogen.report.list_summaries import few_shot_of, naming_of
@@ -137,7 +137,7 @@ def test_classical_networks_that_are_never_right(
 ) -> None:
     """Nothing is divided by their accuracy, and the row counts as measured."""
     populations = summaries_of([result_of({"classical": [0.0, 0.0], "generated": [0.5]}, [], 0)])
-    values = accuracies_of(populations) | {"n_seeds": 1, "num_test": 8}
+    values = accuracy_columns(populations) | {"n_seeds": 1, "num_test": 8}
     assert (values["ratio"], values["generated_mean"]) == (None, 50.0)
     row = replace(unmeasured(experiment()), populations=populations, **values)
     assert html.tiles([row, row])[1].value == "2 of 2"
