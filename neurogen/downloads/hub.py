@@ -157,12 +157,11 @@ class Part:
         absent = {file.path: file for file in files if not file.path.exists()}
         return Missing(sum((file.num_bytes or 0) - file.num_here for file in absent.values()))
 
-    def bring(self, advance: Advance) -> Path:
-        """Download what is missing and return the folder. Raises NotOnHub, and UserError where it cannot be kept."""
+    def bring(self, advance: Advance) -> None:
+        """Download what is missing. Raises NotOnHub, and UserError where it cannot be kept."""
         with self._alone():
-            here = self.folder_here()
-            if here is not None:  # another process was faster
-                return here
+            if self.folder_here() is not None:  # another process was faster
+                return
             listing = self._listing()
             names = self._chosen(listing)
             for name in names:
@@ -170,7 +169,6 @@ class Part:
             with advising(store.Unwritable, f"free some space or set {HubSource(self).setting}=FOLDER"):
                 store.write_text(self.repository.folder / "refs" / BRANCH, listing.revision)
             self._note_files(listing.revision, names)
-        return self.repository.folder / "snapshots" / listing.revision
 
     @property
     def _note(self) -> Path:
