@@ -255,8 +255,9 @@ def memory_here(experiment: Experiment) -> Memory | None:
 def _tables_of(experiment: Experiment) -> str:
     """Where to see the newest tables of an experiment whose data are gone; '' where there are none."""
     from neurogen.study.graph import study_name
+    from neurogen.study.rows import RESULTS_FILE
 
-    pattern = f"sweeps/{glob.escape(study_name([experiment]))}-*/results.json"
+    pattern = f"sweeps/{glob.escape(study_name([experiment]))}-*/{RESULTS_FILE}"
     tables = sorted(Path(experiment.root).glob(pattern), key=lambda path: path.stat().st_mtime)
     command = ["python", "-m", "neurogen.aggregate", str(tables[-1].parent)] if tables else []
     return f"; tables made before are shown by {shlex.join(command)}" if command else ""

@@ -214,8 +214,9 @@ def require_backbone(e: Experiment, kinds: set[StepKind], memory: Memory | None 
 def show_table(last: Aggregate) -> None:
     """The table, also of a part of the points; nothing where no table could be made."""
     from neurogen.report.terminal import show
+    from neurogen.study.rows import RESULTS_FILE
 
-    if (last.folder / "results.json").exists():
+    if (last.folder / RESULTS_FILE).exists():
         show(last)
 
 
@@ -227,7 +228,8 @@ def show_estimates(experiments: Sequence[Experiment], evaluations: Sequence[Eval
     from neurogen.cost.estimate import estimate
     from neurogen.cost.ledger import ledger_of
     from neurogen.cost.scaling import plans_of
-    from neurogen.report.terminal import show_costs, show_estimate
+    from neurogen.report.estimates import show_estimate
+    from neurogen.report.terminal import show_costs
 
     estimates: dict[str, Estimate] = {}
     for e in experiments:
