@@ -102,7 +102,7 @@ def share_places(environment: Mapping[str, str]) -> None:
 def environment_of_jobs(experiment: Experiment) -> dict[str, str]:
     """What jobs must know, since a site may not hand the environment on: where everything is, and not to download."""
     from neurogen.cache import cache_folder
-    from neurogen.downloads.hub import hub_cache
+    from neurogen.downloads.repository import hub_cache
 
     places = {"NEUROGEN_CACHE": str(cache_folder().absolute()), "HF_HUB_CACHE": str(hub_cache())}
     if "HF_HOME" in os.environ:

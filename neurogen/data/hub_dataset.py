@@ -17,8 +17,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from neurogen.config import DatasetConfig
-from neurogen.downloads.hub import NotOnHub, Part, Reader, Repository, RepositoryKind
+from neurogen.downloads.hub import HubSource, NotOnHub, Part, Reader
 from neurogen.downloads.network import cause_of, is_offline
+from neurogen.downloads.repository import Repository, RepositoryKind
 from neurogen.errors import UserError, one_line
 
 DESCRIPTIONS = ("README.md", "dataset_infos.json")  # they may name splits and classes
@@ -45,7 +46,7 @@ def folder_of(config: DatasetConfig) -> Path | None:
     if repository is None:
         return Path(config.path or "")
     try:
-        return part_of(config, repository).folder()
+        return HubSource(part_of(config, repository)).folder()
     except NotOnHub:
         if is_prepared(repository):
             return None

@@ -27,7 +27,7 @@ from neurogen.environment import environment
 from neurogen.errors import saying_what_saves_memory
 
 if TYPE_CHECKING:
-    from neurogen.downloads.hub import Repository
+    from neurogen.downloads.repository import Repository
     from neurogen.training.runtime import Runtime
 
 SCALARS = (str, int, float, type(None))  # asked for first: most values are, and large sweeps have many
