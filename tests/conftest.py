@@ -21,6 +21,7 @@ install_import_hook([f"neurogen.{name}" for name in SHAPED], "beartype.beartype"
 import torch  # noqa: E402
 from hydra import compose, initialize_config_dir  # noqa: E402
 
+import neurogen.run  # noqa: E402, F401  (it registers the functions that conf/ calls)
 from neurogen.choices import conf_folder  # noqa: E402
 from neurogen.config import Experiment  # noqa: E402
 from neurogen.experiment import experiment_from  # noqa: E402

@@ -18,7 +18,6 @@ from hydra import compose, initialize_config_dir
 from hpc.ranks.distributed import runtime_of_ranks
 from hpc.ranks.placement import Placement
 from hpc.ranks.zero import zero_from
-from neurogen.choices import conf_folder
 from neurogen.cost.estimate import Estimate, estimate
 from neurogen.cost.scaling import held_bytes
 from neurogen.data.dataset import load_images
@@ -28,6 +27,7 @@ from neurogen.generator.folder import build_generator
 from neurogen.generator.prompts import Prompt
 from neurogen.generator.task import Task
 from neurogen.rng import rng_of
+from neurogen.run import conf_folder
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.groups import optimizer_of

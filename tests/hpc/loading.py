@@ -21,11 +21,11 @@ from transformers.models.llama import modeling_llama  # noqa: F401
 from hpc.ranks.distributed import runtime_of_ranks
 from hpc.ranks.placement import Placement
 from hpc.ranks.zero import zero_from
-from neurogen.choices import conf_folder
 from neurogen.experiment import experiment_from
 from neurogen.generator.loading import load_backbone
 from neurogen.generator.usable import require_usable
 from neurogen.program import runtime_from, settings_of
+from neurogen.run import conf_folder
 
 
 def main() -> None:

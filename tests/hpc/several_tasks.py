@@ -14,8 +14,8 @@ from hydra import compose, initialize_config_dir
 from hpc.ranks.distributed import runtime_of_ranks
 from hpc.ranks.placement import Placement
 from hpc.ranks.zero import zero_from
-from neurogen.choices import conf_folder
 from neurogen.experiment import experiment_from
+from neurogen.run import conf_folder
 from neurogen.study.execution import in_order, run_here
 from neurogen.study.graph import evaluations_of
 from neurogen.training.runtime import runtime_here

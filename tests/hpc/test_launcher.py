@@ -119,7 +119,7 @@ PLANNING = """
 import sys
 from hydra import compose, initialize_config_dir
 import hpc.jobs.launcher, hpc.jobs.status, hpc.jobs.submission
-from neurogen.choices import conf_folder
+from neurogen.run import conf_folder
 from neurogen.sweep import plan
 with initialize_config_dir(conf_folder(), version_base="1.3"):
     sweep = plan([compose("config", ["dataset=digits", "backbone=tiny_llama"])], [[]])

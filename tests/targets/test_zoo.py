@@ -11,9 +11,8 @@ from safetensors.torch import load_file, save_file
 from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.errors import UserError
-from neurogen.study.graph import Identities
-from neurogen.study.graph import zoo_of as planned
-from neurogen.study.pipeline import Reference
+from neurogen.study import graph
+from neurogen.study.pipeline import Reference, Zoo
 from neurogen.targets.fitting import initialised
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout
@@ -22,14 +21,19 @@ from neurogen.training.runtime import Runtime, runtime_here
 from tests.conftest import Composed
 
 
+def planned(experiment: Experiment) -> Zoo:
+    """Its zoo, before anything is trained."""
+    return graph.zoo_of(experiment, graph.Identities())
+
+
 def reference(experiment: Experiment) -> Reference:
     """The only step of its zoo."""
-    return planned(experiment, Identities()).references[0]
+    return planned(experiment).references[0]
 
 
 def zoo_of(experiment: Experiment, runtime: Runtime) -> torch.Tensor:
     """The trained zoo, [networks, params]."""
-    zoo = planned(experiment, Identities())
+    zoo = planned(experiment)
     for step in zoo.references:
         step.run(runtime)
     dataset = load_images(experiment.dataset)
