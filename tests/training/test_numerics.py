@@ -12,8 +12,8 @@ import torch
 
 from hpc.ranks.placement import Placement
 from neurogen.errors import UserError
+from neurogen.process import prepare, runtime_of
 from neurogen.program import runtime_from, settings_of
-from neurogen.run import prepare, runtime_of
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Tune
