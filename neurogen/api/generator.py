@@ -18,12 +18,12 @@ from typing import Any, overload
 import torch
 
 from neurogen.api.classifier import Classifier, Prompt
-from neurogen.api.data import relocated
 from neurogen.api.few_shot import SupportClass, contradictions, places_of, show
 from neurogen.api.hub import copy_for_others, download, is_hub_name, upload
 from neurogen.api.names import doubts, listed, readings_of
 from neurogen.api.samples import SampleReader
 from neurogen.api.source import require_same_source
+from neurogen.data.arrays import relocated
 from neurogen.data.dataset import Dataset, Split, load_images, require_same
 from neurogen.data.preparation import TokenEmbedding
 from neurogen.errors import UserError, advising

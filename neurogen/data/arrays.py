@@ -45,6 +45,17 @@ def arrays(config: DatasetConfig) -> RawSplits:
     return RawSplits(splits["train"], splits["test"], class_names, splits.get("validation"))
 
 
+def relocated(config: DatasetConfig, folder: Path) -> DatasetConfig:
+    """The config with what `fit` stored where it lies now, beside the step in `folder`.
+
+    Its path may be relative, or that of a root which has been moved.
+    """
+    path = Path(config.path or "")
+    beside = folder.parent.parent / "data" / path.name
+    is_moved = config.load == arrays.__name__ and not path.exists() and beside.exists()
+    return replace(config, path=str(beside)) if is_moved else config
+
+
 def store_splits(splits: Mapping[str, Labelled], class_names: tuple[str, ...], folder: Path) -> Path:
     """Write `train`, and where they are given `validation` and `test`, into one file of `folder`; returns its path.
 
