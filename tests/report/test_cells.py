@@ -331,7 +331,7 @@ def test_the_error_of_shown_classes_is_over_seeds() -> None:
     """The contexts of a seed share its generator."""
     rest = {"zoo": [0.5, 0.69], "trained": [0.5], "mixed_named": [1.0], "mixed_novel": [1.0]}
     shown = [FewShotResult(2, 0.9, [0.5 + gain, 0.7 + gain], **rest) for gain in (0.01, 0.03)]
-    (one,) = few_shot_of([result_of({}, shown[:1], 2)])
+    (first,) = few_shot_of([result_of({}, shown[:1], 2)])
     (both,) = few_shot_of([result_of({}, [part], 2) for part in shown])
-    assert (one.gain, one.gain_error, one.generated_std) == (1.5, 0.5, 14.14)
+    assert (first.gain, first.gain_error, first.generated_std) == (1.5, 0.5, 14.14)
     assert (both.gain, both.gain_error, both.generated_std) == (2.5, 1.0, 1.41)
