@@ -16,16 +16,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 
 from benchmarks.rows import Row, publish
 from benchmarks.setting import TINY
 from benchmarks.timing import Work, seconds_of
 from benchmarks.zoo import training_of
-from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
-from neurogen.experiment import experiment_from
-from neurogen.run import conf_folder
+from neurogen.run import compose
 from neurogen.targets.fitting import side_by_side
 from neurogen.training.runtime import runtime_here
 
@@ -85,8 +82,7 @@ def row(what: str, work: Work, against: str, other: Work, pairs: int) -> Row:
 
 def zoo_trainings() -> tuple[Work, Work]:
     """LeNets on one thread each at the same time, and one after the other on all threads."""
-    with initialize_config_dir(conf_folder(), version_base="1.3"):
-        experiment: Experiment = experiment_from(compose("config", ["zoo.training.epochs=2"]))
+    experiment = compose(["zoo.training.epochs=2"])
     dataset, runtime = load_images(experiment.dataset), runtime_here("cpu")
     seeds, train = list(range(NUM_NETWORKS)), training_of(experiment, dataset, runtime)
 

@@ -12,12 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
 
 from benchmarks.setting import DEVICE, NUM_THREADS, TINY
 from neurogen.config import Experiment
-from neurogen.experiment import experiment_from
-from neurogen.run import conf_folder
+from neurogen.run import compose
 from neurogen.study.execution import chosen, run_here
 from neurogen.study.graph import steps_of
 from neurogen.study.step import Step
@@ -28,9 +26,7 @@ WARM_UP_STEPS = 2
 
 def experiment_of(folder: Path, *overrides: str) -> Experiment:
     """The tiny experiment with these changes, which keeps its steps in `folder`."""
-    with initialize_config_dir(conf_folder(), version_base="1.3"):
-        experiment: Experiment = experiment_from(compose("config", [*TINY, f"root={folder}", *overrides]))
-    return experiment
+    return compose([*TINY, f"root={folder}", *overrides])
 
 
 def runtime_on(device: str = DEVICE, dtype: torch.dtype = torch.bfloat16) -> Runtime:

@@ -24,9 +24,8 @@ from neurogen.study import costs
 from neurogen.study.execution import in_order
 from neurogen.study.pipeline import Aggregate, Evaluate
 from neurogen.study.results import to_json
+from neurogen.study.rows import RESULTS_FILE
 from neurogen.study.step import name_of
-
-TABLE = "results.json"
 
 if TYPE_CHECKING:
     from neurogen.config import Experiment
@@ -92,7 +91,7 @@ def why_missing(evaluation: Evaluate) -> str:
     return f"{evaluation.label}: not done: {', '.join(map(name_of, first))}"
 
 
-def accuracies_of(evaluations: Sequence[Evaluate]) -> list[float | None]:
+def validation_accuracies(evaluations: Sequence[Evaluate]) -> list[float | None]:
     """What a search may choose by: the accuracy on validation in percent of every evaluation that is done, else None.
 
     Test accuracies are in the table, where nothing is chosen by them.
@@ -143,7 +142,7 @@ def aggregate_again(folder: Path) -> None:
         show(last)
         raise
     except UserError as error:
-        if not (folder / TABLE).is_file():
+        if not (folder / RESULTS_FILE).is_file():
             raise
         print(f"shown as it was made: {error}")
         show_as_made(folder)
@@ -162,7 +161,7 @@ def study_in(folder: Path) -> Aggregate:
 
     folder = folder.resolve()
     experiments = experiments_in(folder)
-    if not experiments and (folder / TABLE).is_file():
+    if not experiments and (folder / RESULTS_FILE).is_file():
         raise UserError(f"{folder.name} is of a single run; the same run again makes a new table")
     if not experiments:
         raise UserError(f"{folder} holds no configs/*.yaml; give the folder of a sweep, ROOT/sweeps/NAME")

@@ -18,6 +18,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from neurogen import store
 from neurogen.cache import cache_folder
@@ -27,7 +28,13 @@ from neurogen.progress import Progress
 SETTLED_S = 3.0  # the coarsest clock of a file system is FAT's, with 2 s
 MANY_FILES, MANY_BYTES = 5000, 300_000_000  # take a second or more to read
 NUM_READERS = 8  # at a time: a shared file system answers late
-Known = dict[str, tuple[str, str]]  # name → mark, digest
+
+
+class KeptDigest(NamedTuple):
+    """The digest of a file, and what says whether the file is still the same."""
+
+    mark: str
+    digest: str
 
 
 def digests(folder: Path, names: Sequence[str], algorithm: str = "sha256") -> list[str]:
@@ -35,16 +42,16 @@ def digests(folder: Path, names: Sequence[str], algorithm: str = "sha256") -> li
 
     Raises UserError for a file that cannot be read.
     """
-    known = _known(folder, algorithm)
+    kept = _kept(folder, algorithm)
     try:
         marks = _marks(folder, names)
-        unread = [name for name, mark in zip(names, marks, strict=True) if known.get(name, ("", ""))[0] != mark]
+        unread = [name for name, mark in zip(names, marks, strict=True) if name not in kept or kept[name].mark != mark]
         contents = dict(zip(unread, _read(folder, unread, algorithm), strict=True))
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read ({error.strerror}); repair or remove it") from error
-    results = [contents.get(name) or known[name][1] for name in names]
+    results = [contents.get(name) or kept[name].digest for name in names]
     if contents:
-        _keep(folder, algorithm, dict(zip(names, zip(marks, results, strict=True), strict=True)), contents)
+        _keep(folder, algorithm, dict(zip(names, map(KeptDigest, marks, results), strict=True)), contents)
     return results
 
 
@@ -82,25 +89,24 @@ def _path(folder: Path, algorithm: str) -> Path:
     return cache_folder() / "digests" / f"{hashlib.sha256(place).hexdigest()[:32]}.{algorithm}.json"
 
 
-def _known(folder: Path, algorithm: str) -> Known:
-    """The kept digests with the marks of their files; none, where they cannot be read."""
+def _kept(folder: Path, algorithm: str) -> dict[str, KeptDigest]:
+    """The kept digests by the names of their files; none, where they cannot be read or an earlier version kept them."""
     try:
         kept = json.loads(_path(folder, algorithm).read_bytes())
-        return dict(zip(kept["names"], zip(kept["marks"], kept["digests"], strict=True), strict=True))
-    except (OSError, ValueError, KeyError, RecursionError):  # UserError, of an account without a home, is a ValueError
+        return {name: KeptDigest(*entry) for name, entry in kept.items()}
+    # TypeError and AttributeError: other JSON. UserError, of an account without a home, is a ValueError.
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 
-def _keep(folder: Path, algorithm: str, known: Known, new: Collection[str]) -> None:
+def _keep(folder: Path, algorithm: str, known: dict[str, KeptDigest], new: Collection[str]) -> None:
     """Write those of settled files, if there are `new` ones among them."""
     latest = time.time_ns() - SETTLED_S * 1e9
-    settled = {name: entry for name, entry in known.items() if max(map(int, entry[0].split()[2:])) < latest}
+    settled = {name: entry for name, entry in known.items() if max(map(int, entry.mark.split()[2:])) < latest}
     if settled.keys().isdisjoint(new):
         return
-    marks, contents = zip(*settled.values(), strict=True)
     try:
-        content = json.dumps({"names": list(settled), "marks": marks, "digests": contents})
-        store.write_text(_path(folder, algorithm), content)
+        store.write_text(_path(folder, algorithm), json.dumps(settled))
     except UserError as error:
         _say_not_kept(one_line(error.__cause__ or error))
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from neurogen.config import DatasetConfig, ModelConfig
 from neurogen.data import hub_dataset
 from neurogen.data.published_files import PUBLISHED
-from neurogen.downloads.hub import HubSource, Part, Repository
+from neurogen.downloads.hub import HubSource, Part
 from neurogen.downloads.models import description_of, repository_of, shipped_in, whole_model
+from neurogen.downloads.repository import Repository
 from neurogen.downloads.source import Source
 from neurogen.study.pipeline import Aggregate, Evaluate, Inject, Tune, tasks_read
 from neurogen.study.step import Step

@@ -127,33 +127,32 @@ def as_options(words: Sequence[str], keys: Sequence[str]) -> Iterator[str]:
             yield f"--{key.replace('_', '-')}={value}"
 
 
-def write_networks(request: argparse.Namespace) -> list[Path]:
-    """Write the networks; print what was understood and how good they are. Returns the files."""
+def write_networks(request: argparse.Namespace) -> None:
+    """Write the networks; print what was understood and how good they are."""
     from neurogen.api.generator import choose_task, load
     from neurogen.targets.prediction import Batches
 
     generator = load(request.generator, device=request.device, num_threads=request.num_threads)
     task, reason = choose_task(generator.module.tasks, request.instruction, request.task)
     if request.classes is not None or generator.module.tasks[task].lists_classes:
-        return [write_named(request, generator, task)]
+        write_named(request, generator, task)
+        return
     samples, split = splits_of(request, generator, task)
     test = None if split is None else Batches(split, generator.module.backbone.device)
     about = generator.module.tasks[task]
     print(f"task         {task}: {about.layout.num_parameters:,} parameters; {reason}")
     print(f"instruction  {about.instruction if request.instruction is None else request.instruction}")
-    paths = paths_of(request.out, request.num_networks)
     networks = generator.iterate(samples, request.instruction, task, request.num_networks, request.seed)
-    for path in paths:
+    for path in paths_of(request.out, request.num_networks):
         started = time.perf_counter()
         network = next(networks)
         seconds = time.perf_counter() - started
         with advising(Unwritable, ELSEWHERE):
             network.save(path)
         print(f"network      {path}  {summary(network, seconds, test)}", flush=True)
-    return paths
 
 
-def write_named(request: argparse.Namespace, generator: LoadedGenerator, task: str) -> Path:
+def write_named(request: argparse.Namespace, generator: LoadedGenerator, task: str) -> None:
     """Write the network for a list of classes; print what every name was taken for, and what is doubtful."""
     from neurogen.api.few_shot import contradictions
     from neurogen.api.names import doubts, listed, samples_of
@@ -183,8 +182,6 @@ def write_named(request: argparse.Namespace, generator: LoadedGenerator, task: s
     print(f"network      {request.out}  {summary(network, seconds, test)}", flush=True)
     for line in [*doubts(network.prompt.readings, about), *contradictions(network.prompt.support)]:
         print(f"warning: {line}", file=sys.stderr)
-    path: Path = request.out
-    return path
 
 
 def _classes(request: argparse.Namespace) -> str | Sequence[str] | None:

@@ -1,7 +1,7 @@
 """What the steps of a study read from outside: data, models, code. A site check reads it on the nodes.
 
 in:  the last step of a study
-out: Inputs, which can be pickled, and called on another machine: they read everything and no more than they must
+out: Inputs, which are called: they read everything and no more than they must
 """
 
 from __future__ import annotations

@@ -11,15 +11,11 @@ python -m neurogen.run --help
 
 from __future__ import annotations
 
-import glob
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
@@ -36,9 +32,7 @@ from hpc.errors import ClusterError
 from hpc.jobs.cluster import Cluster
 from hpc.ranks.zero import Zero
 from neurogen.arguments import asks_for_sweep, for_hydra, split, with_study
-from neurogen.choices import RESOLVERS
-from neurogen.choices import conf_folder as conf_folder
-from neurogen.choices import groups as groups
+from neurogen.choices import RESOLVERS, conf_folder, groups
 from neurogen.composition import explained
 from neurogen.errors import Interrupted, UserError, errors_in_one_line
 from neurogen.overrides import require_readable
@@ -47,12 +41,7 @@ from neurogen.streams import make_lasting
 from neurogen.usage import usage
 
 if TYPE_CHECKING:
-    from hpc.ranks.placement import Placement
-    from neurogen.config import Experiment, StepKind
-    from neurogen.cost.room import Memory
-    from neurogen.study.pipeline import Aggregate
-    from neurogen.study.step import Step
-    from neurogen.training.runtime import Runtime
+    from neurogen.config import Experiment
 
 INTERRUPTED = 130
 _HYDRA = Lock()  # it has one state for all threads
@@ -139,14 +128,15 @@ def compose_and_run(composed: Any) -> None:
     """Run one experiment in this process, or in this rank of several, and show its table."""
     from hpc.ranks.placement import Placement
     from neurogen.experiment import experiment_from
+    from neurogen.process import prepare, run_steps
     from neurogen.report.terminal import show
 
     experiment = experiment_from(composed)
     placement, stop = Placement.from_environment(os.environ), Event()
     try:
-        planned = prepare(experiment)  # Ctrl-C ends it at once
+        planned = prepare(experiment, placement)  # Ctrl-C ends it at once
         _stop_on_signals(stop)
-        run_steps(experiment, planned.steps, stop)
+        run_steps(experiment, planned.steps, placement, stop)
     except (Interrupted, KeyboardInterrupt):
         if placement.rank != 0:
             return  # rank 0 says so
@@ -154,125 +144,6 @@ def compose_and_run(composed: Any) -> None:
         sys.exit(INTERRUPTED)
     if planned.last is not None and planned.last.is_done and placement.rank == 0:
         show(planned.last)
-
-
-@dataclass(frozen=True)
-class Planned:
-    """What a run will do: its steps in order, of which some may be done, and the last step of the experiment."""
-
-    steps: list[Step]
-    last: Aggregate | None  # None where no step is to be run
-
-
-def run_experiment(experiment: Experiment, stop: Event) -> None:
-    """Do the steps that are not done, in this process, which may be one rank of several.
-
-    With dry_run=true, print what it would cost and do nothing. Raises Interrupted when `stop` is set and everything
-    needed to go on is saved.
-    """
-    run_steps(experiment, prepare(experiment).steps, stop)
-
-
-def prepare(experiment: Experiment) -> Planned:
-    """The steps of an experiment, after everything is here that they read from outside.
-
-    Raises UserError or ClusterError for what cannot work. Rank 0 brings what is missing; the other ranks wait for it.
-    """
-    from hpc.ranks.placement import Placement
-    from neurogen.config import StopAfter
-    from neurogen.downloads.fetch import fetch, wait_for
-    from neurogen.fetch import sources_of
-    from neurogen.study.execution import chosen
-    from neurogen.study.graph import steps_of
-    from neurogen.sweep import require_backbone, show_estimates
-
-    if experiment.stop_after == StopAfter.check:
-        check_nodes(experiment)
-        return Planned([], None)
-    if experiment.dry_run:
-        show_estimates([experiment])
-        return Planned([], None)
-    try:
-        last = steps_of([experiment])
-    except UserError as error:
-        raise UserError(f"{error}{_tables_of(experiment)}") from error
-    steps = chosen(last, experiment.only, experiment.part, experiment.num_parts)
-    placement = Placement.from_environment(os.environ)
-    undone = {step.kind for step in steps if not step.is_done}
-    if placement.size > 1 or undone:
-        require_ranks(experiment, placement, undone)
-    if experiment.fetch and placement.rank != 0:
-        wait_for(sources_of(steps))
-    if placement.size > 1 or undone:
-        require_backbone(experiment, undone, memory_here(experiment) if placement.size == 1 else None)
-    if experiment.fetch and placement.rank == 0:
-        fetch(sources_of(steps), say_all=experiment.stop_after == StopAfter.fetch)
-    return Planned([], None) if experiment.stop_after == StopAfter.fetch else Planned(steps, last)
-
-
-def run_steps(experiment: Experiment, steps: Sequence[Step], stop: Event) -> None:
-    """Do those of these steps that are not done. Raises Interrupted as `run_experiment` does."""
-    from hpc.ranks.placement import Placement
-    from neurogen.study.execution import run_here
-
-    placement = Placement.from_environment(os.environ)
-    if (placement.size > 1 and steps) or any(not step.is_done for step in steps):
-        with runtime_of(experiment, placement, stop) as runtime:
-            run_here(steps, runtime)
-
-
-def check_nodes(experiment: Experiment) -> None:
-    """The site check on this rank of a job. Raises ClusterError with what is wrong, or outside a job."""
-    from hpc.jobs.check_here import check_here
-    from neurogen.environment import LIBRARIES
-    from neurogen.program import NAME, inputs_of
-    from neurogen.study.graph import steps_of
-
-    inputs = inputs_of(steps_of([experiment]))
-    check_here(Path(experiment.root), ("neurogen", "hpc"), LIBRARIES, NAME, inputs, Interrupted, Event())
-
-
-def require_ranks(experiment: Experiment, placement: Placement, kinds: set[StepKind]) -> None:
-    """Raises ClusterError or UserError where ranks cannot share steps of these kinds, before any of them has begun."""
-    from hpc.ranks.zero import require_usable, zero_from
-    from neurogen.config import StepKind
-    from neurogen.config.rules import require_shares
-
-    require_usable(zero_from(experiment.zero), placement.size)
-    for kind, stage in ((StepKind.inject, experiment.recipe.inject), (StepKind.tune, experiment.recipe.tune)):
-        if kind in kinds:
-            require_shares(kind, stage, placement.size)
-
-
-def memory_here(experiment: Experiment) -> Memory | None:
-    """What is free on this machine; None where the system does not say."""
-    from neurogen.cost.room import Memory
-    from neurogen.program import runtime_from, settings_of
-    from neurogen.training.memory import free_memory
-
-    runtime = runtime_from(settings_of(experiment))  # as the steps will have it: it prepares the GPU once in a process
-    free = free_memory(runtime.device)
-    return None if free is None else Memory(free, runtime.dtype)
-
-
-def _tables_of(experiment: Experiment) -> str:
-    """Where to see the newest tables of an experiment whose data are gone; '' where there are none."""
-    from neurogen.study.graph import study_name
-
-    pattern = f"sweeps/{glob.escape(study_name([experiment]))}-*/results.json"
-    tables = sorted(Path(experiment.root).glob(pattern), key=lambda path: path.stat().st_mtime)
-    command = ["python", "-m", "neurogen.aggregate", str(tables[-1].parent)] if tables else []
-    return f"; tables made before are shown by {shlex.join(command)}" if command else ""
-
-
-def runtime_of(experiment: Experiment, placement: Placement, stop: Event) -> AbstractContextManager[Runtime]:
-    """This process, or one rank of those that torchrun or srun started together; `stop` is its stop flag."""
-    from hpc.ranks.distributed import runtime_of_ranks
-    from hpc.ranks.zero import among, zero_from
-    from neurogen.program import runtime_from, settings_of
-
-    zero = among(zero_from(experiment.zero), placement.size)
-    return runtime_of_ranks(partial(runtime_from, settings_of(experiment)), zero, placement, stop)
 
 
 def _leave_as_rank() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from neurogen.errors import UserError
@@ -30,10 +29,10 @@ def is_secret(name: str) -> bool:
     return NAMES.search(name.upper()) is not None and PLACES.search(name.upper()) is None
 
 
-def require_no_secrets(written: Any, environment: Mapping[str, str] = os.environ) -> None:
+def require_no_secrets(written: Any) -> None:
     """Raises UserError where the repr of `written` has the value of a secret variable in it, or a token of the Hub."""
     text = repr(written)
-    for name, value in environment.items():
+    for name, value in os.environ.items():
         if is_secret(name) and len(value) >= SHORTEST and repr(value)[1:-1] in text:
             raise UserError(f"the config has the value of the variable {name} in it, a secret; {ADVICE}")
     if OF_THE_HUB.search(text):

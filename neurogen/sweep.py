@@ -47,6 +47,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
     from hpc.jobs.sweep import Sweep
     from hpc.ranks.zero import zero_from
     from neurogen import program
+    from neurogen.aggregate import validation_accuracies
     from neurogen.environment import LIBRARIES, commit_here
     from neurogen.experiment import experiment_from
     from neurogen.store import mark_root
@@ -76,7 +77,7 @@ def plan(composed: Sequence[Any], overrides: Sequence[Sequence[str]]) -> Sweep:
         packages=tuple(sorted({"neurogen", "hpc", *packages})),
         configs=tuple(composed),
         overrides=tuple(tuple(words) for words in overrides),
-        values=lambda: accuracies(evaluations),
+        values=partial(validation_accuracies, evaluations),
         zero=zero_from(first.zero),
         commit=commit_here(),
         libraries=(*LIBRARIES, *NEEDED_BY_JOBS),
@@ -101,7 +102,7 @@ def share_places(environment: Mapping[str, str]) -> None:
 def environment_of_jobs(experiment: Experiment) -> dict[str, str]:
     """What jobs must know, since a site may not hand the environment on: where everything is, and not to download."""
     from neurogen.cache import cache_folder
-    from neurogen.downloads.hub import hub_cache
+    from neurogen.downloads.repository import hub_cache
 
     places = {"NEUROGEN_CACHE": str(cache_folder().absolute()), "HF_HUB_CACHE": str(hub_cache())}
     if "HF_HOME" in os.environ:
@@ -210,18 +211,12 @@ def require_backbone(e: Experiment, kinds: set[StepKind], memory: Memory | None 
         require_room(e, memory)
 
 
-def accuracies(evaluations: Sequence[Evaluate]) -> list[float | None]:
-    """What a search chooses by: accuracy on validation in percent; None where an experiment is not done."""
-    from neurogen.aggregate import accuracies_of
-
-    return accuracies_of(evaluations)
-
-
 def show_table(last: Aggregate) -> None:
     """The table, also of a part of the points; nothing where no table could be made."""
     from neurogen.report.terminal import show
+    from neurogen.study.rows import RESULTS_FILE
 
-    if (last.folder / "results.json").exists():
+    if (last.folder / RESULTS_FILE).exists():
         show(last)
 
 
@@ -233,7 +228,8 @@ def show_estimates(experiments: Sequence[Experiment], evaluations: Sequence[Eval
     from neurogen.cost.estimate import estimate
     from neurogen.cost.ledger import ledger_of
     from neurogen.cost.scaling import plans_of
-    from neurogen.report.terminal import show_costs, show_estimate
+    from neurogen.report.estimates import show_estimate
+    from neurogen.report.terminal import show_costs
 
     estimates: dict[str, Estimate] = {}
     for e in experiments:

@@ -21,9 +21,10 @@ install_import_hook([f"neurogen.{name}" for name in SHAPED], "beartype.beartype"
 import torch  # noqa: E402
 from hydra import compose, initialize_config_dir  # noqa: E402
 
+import neurogen.run  # noqa: E402, F401  (it registers the functions that conf/ calls)
+from neurogen.choices import conf_folder  # noqa: E402
 from neurogen.config import Experiment  # noqa: E402
 from neurogen.experiment import experiment_from  # noqa: E402
-from neurogen.run import conf_folder  # noqa: E402
 from neurogen.training.runtime import Runtime, runtime_here  # noqa: E402
 from tests.programs import Forked, run_forked, run_new  # noqa: E402
 

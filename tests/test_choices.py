@@ -67,11 +67,11 @@ def test_stored_data_of_the_command_line_are_as_large_as_those_of_python(
     images, labels = np.full((16_000, 2, 2), 99, dtype=np.uint8), np.arange(16_000) % 2
     samples = images if kind == "arrays" else [f"text {index}" for index in range(16_000)]
     data = neurogen.Data.from_arrays((samples, labels), **dict.fromkeys(splits, (samples[:9], labels[:9])))
-    told = experiment_of(data, None, None, None, tmp_path, [])
-    words = [f"dataset={kind}", f"dataset.path={told.dataset.path}", f"dataset.name={data.name}"]
-    assert compose([f"root={tmp_path}", *words]) == told
+    experiment = experiment_of(data, None, None, None, tmp_path, [])
+    words = [f"dataset={kind}", f"dataset.path={experiment.dataset.path}", f"dataset.name={data.name}"]
+    assert compose([f"root={tmp_path}", *words]) == experiment
     if kind == "arrays":  # networks for texts have few epochs in any case
-        assert told.zoo.training.epochs < compose([*words, "dataset.size=null"]).zoo.training.epochs
+        assert experiment.zoo.training.epochs < compose([*words, "dataset.size=null"]).zoo.training.epochs
 
 
 @pytest.mark.parametrize("path", ["missing.safetensors", "broken.safetensors", "."])

@@ -19,11 +19,11 @@ from omegaconf import OmegaConf
 from hpc.ranks.zero import zero_from
 from neurogen import config
 from neurogen.arguments import for_hydra
+from neurogen.choices import conf_folder
 from neurogen.config import Experiment, GeneratorConfig, StepKind, TuneConfig, ZooInit
 from neurogen.errors import UserError
 from neurogen.experiment import experiment_from, typed
 from neurogen.run import compose as experiment_of
-from neurogen.run import conf_folder
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.step import plain
@@ -275,13 +275,6 @@ def test_a_step_is_named_by_what_determines_its_result(
 def test_a_zoo_in_chunks_is_several_steps(experiment: Callable[..., Experiment]) -> None:
     references = steps_of([experiment("zoo.num_networks=5", "zoo.chunk_size=2")]).evaluations[0].zoo.references
     assert [(step.first, step.num_networks) for step in references] == [(0, 2), (2, 2), (4, 1)]
-
-
-def test_steps_are_picklable_and_keep_their_keys(experiment: Callable[..., Experiment]) -> None:
-    import pickle
-
-    step = steps_of([experiment()])
-    assert pickle.loads(pickle.dumps(step)).key == step.key  # noqa: S301
 
 
 @pytest.mark.parametrize(

@@ -27,9 +27,9 @@ from omegaconf import open_dict
 from hpc.jobs.points import compose
 from neurogen import aggregate, generate, status
 from neurogen.arguments import for_hydra
+from neurogen.choices import conf_folder
 from neurogen.data.preparation import ImageShape
 from neurogen.experiment import experiment_from
-from neurogen.run import conf_folder
 from neurogen.targets.networks import build_network
 
 ROOT = Path(__file__).parents[1]

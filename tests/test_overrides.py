@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from neurogen.arguments import FLAGS, split
+from neurogen.choices import groups
 from neurogen.errors import UserError
 from neurogen.overrides import for_shell, in_quotes, require_readable
-from neurogen.run import compose, groups
+from neurogen.run import compose
 
 GROUPS = groups()
 TEXTS = [

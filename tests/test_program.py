@@ -60,18 +60,21 @@ def test_steps_of_every_kind_are_what_they_were(words: list[str]) -> None:
     assert program.inputs_from(inputs) == program.inputs_from(as_json(inputs)) == Inputs.of(steps[-1])
 
 
-def one(description: dict[str, Any], kind: str) -> dict[str, Any]:
+def fields_of(description: dict[str, Any], kind: str) -> dict[str, Any]:
     return next(fields for name, fields in description["steps"].items() if name.startswith(kind))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: one(d, "tune").update(seed=1), "the description of tune-.* is that of tune-"),
-        (lambda d: one(d, "classical")["task"]["target"].update(build="os.system"), "the description of classical-"),
-        (lambda d: one(d, "tune").update(seed="0"), "not described as this code does it"),
-        (lambda d: one(d, "tune").update(more=1), "not described as this code does it"),
-        (lambda d: one(d, "tune").pop("seed"), "not described as this code does it"),
+        (lambda d: fields_of(d, "tune").update(seed=1), "the description of tune-.* is that of tune-"),
+        (
+            lambda d: fields_of(d, "classical")["task"]["target"].update(build="os.system"),
+            "the description of classical-",
+        ),
+        (lambda d: fields_of(d, "tune").update(seed="0"), "not described as this code does it"),
+        (lambda d: fields_of(d, "tune").update(more=1), "not described as this code does it"),
+        (lambda d: fields_of(d, "tune").pop("seed"), "not described as this code does it"),
         (lambda d: d["steps"].pop(d["asked"][0]), "not described as this code does it"),
         (lambda d: d["asked"].__setitem__(-1, "system-0123456789ab"), "not described as this code does it"),
         (lambda d: d["asked"].clear(), "not described as this code does it"),

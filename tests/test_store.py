@@ -51,7 +51,7 @@ def test_json_that_is_nested_too_deeply_is_broken_json(tmp_path: Path, monkeypat
         _shards_in(path)
     assert list(read_rows(path)) == []
     monkeypatch.setattr(digests, "_path", lambda *_: path)
-    assert digests._known(tmp_path, "sha256") == {}
+    assert digests._kept(tmp_path, "sha256") == {}
     store.write_tensors(tmp_path / "step-1.safetensors", {"a": torch.zeros(1)}, {"progress": DEEP})
     assert _newest(tmp_path) is None
 

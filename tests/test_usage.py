@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from neurogen import __main__, run
+from neurogen import __main__, choices
 from neurogen.experiment import experiment_from
 from neurogen.usage import INTRODUCTION
 from tests.test_docs import composed, words_of
@@ -22,7 +22,7 @@ def test_help_lists_the_files_of_every_group(
     __main__.main()
     shown = capsys.readouterr().out
     assert shown.startswith("usage: neurogen run")
-    groups = {group: names for group, names in run.groups().items() if names}
+    groups = {group: names for group, names in choices.groups().items() if names}
     assert "lenet" in groups["target"]
     for group, names in groups.items():
         listed = re.search(rf"^  {group}\n((?: {{6}}.*\n)+)", shown, re.MULTILINE)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neurogen.api.datasets_of import classes_of_whole, items_of, splits_of, without_absent
-from neurogen.config import DatasetConfig
 from neurogen.data.arrays import size_of_splits, store_splits
 from neurogen.data.images_in_memory import as_bytes
 from neurogen.data.labels import Classes
@@ -36,8 +35,6 @@ from neurogen.errors import UserError, some_of
 Pair = tuple[Any, Any]  # samples, labels
 COLOUR = 3  # channels
 DARK = 16  # of 255: floats or bytes that were scaled to less than their range
-
-STORED = "arrays"  # dataset.load of what `fit` has stored
 
 
 @dataclass(frozen=True)
@@ -229,17 +226,6 @@ def _name_of(title: Any, name: Any) -> str:
         given = f"name={name!r}" if name else f"title={title!r}"
         raise UserError(f"{given} makes no name of a folder; give name= with letters, digits, _ and -")
     return str(made)
-
-
-def relocated(config: DatasetConfig, folder: Path) -> DatasetConfig:
-    """The config with what `fit` stored where it lies now, beside the step in `folder`.
-
-    Its path may be relative, or that of a root which has been moved.
-    """
-    path = Path(config.path or "")
-    beside = folder.parent.parent / "data" / path.name
-    is_moved = config.load == STORED and not path.exists() and beside.exists()
-    return replace(config, path=str(beside)) if is_moved else config
 
 
 def texts_of(samples: Any) -> Any:

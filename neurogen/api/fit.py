@@ -29,7 +29,8 @@ from neurogen.config import Experiment, TargetConfig
 from neurogen.config.rules import validate
 from neurogen.errors import Interrupted, UserError
 from neurogen.overrides import in_quotes
-from neurogen.run import compose, run_experiment, user_errors
+from neurogen.process import run_experiment
+from neurogen.run import compose, user_errors
 from neurogen.study.graph import steps_of
 
 LOADERS = {"image": "arrays", "text": "text_arrays"}  # conf/dataset

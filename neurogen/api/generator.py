@@ -18,19 +18,19 @@ from typing import Any, overload
 import torch
 
 from neurogen.api.classifier import Classifier, Prompt
-from neurogen.api.data import relocated
 from neurogen.api.few_shot import SupportClass, contradictions, places_of, show
 from neurogen.api.hub import copy_for_others, download, is_hub_name, upload
 from neurogen.api.names import doubts, listed, readings_of
 from neurogen.api.samples import SampleReader
 from neurogen.api.source import require_same_source
+from neurogen.data.arrays import relocated
 from neurogen.data.dataset import Dataset, Split, load_images, require_same
 from neurogen.data.preparation import TokenEmbedding
 from neurogen.errors import UserError, advising
 from neurogen.generator import prompts
 from neurogen.generator.card import HERE, hub_name
 from neurogen.generator.context import Context
-from neurogen.generator.folder import Description, load_generator, read_description
+from neurogen.generator.folder import DESCRIPTION_FILE, Description, load_generator, read_description
 from neurogen.generator.generator import Generator
 from neurogen.generator.latent import draw_code
 from neurogen.generator.task import Task
@@ -57,8 +57,8 @@ def load(
     is_foreign = not folder.is_dir() and is_hub_name(str(source))
     if is_foreign:
         folder = download(str(source), revision)
-    if not (folder / "generator.json").is_file():
-        raise UserError(f"{folder}/generator.json is missing: give the folder of a finished tune or inject step")
+    if not (folder / DESCRIPTION_FILE).is_file():
+        raise UserError(f"{folder / DESCRIPTION_FILE} is missing: give the folder of a finished tune or inject step")
     for task in read_description(folder).tasks.values():
         require_same_source(task.target)
     return LoadedGenerator(load_generator(folder, runtime_here(device, num_threads)), folder, is_foreign)

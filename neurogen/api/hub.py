@@ -20,13 +20,13 @@ from neurogen import store
 from neurogen.config import DatasetConfig
 from neurogen.errors import UserError, advising, one_line
 from neurogen.generator.card import Figures, Spread, adapter_card, generator_card, hub_name
-from neurogen.generator.folder import Description, read_description
+from neurogen.generator.folder import DESCRIPTION_FILE, TENSORS_FILE, Description, read_description
 from neurogen.study.results import EvaluationResult, Population, from_json
 
 HUB_TEXT = "hub_text"  # dataset.load of texts on the Hub
 ADAPTER = "adapter/adapter_config.json"
-TENSORS = ("generator.safetensors", "adapter/adapter_model.safetensors")
-FILES = ("generator.json", "README.md", ADAPTER, "adapter/README.md", *TENSORS)
+TENSORS = (TENSORS_FILE, "adapter/adapter_model.safetensors")
+FILES = (DESCRIPTION_FILE, "README.md", ADAPTER, "adapter/README.md", *TENSORS)
 
 
 def is_hub_name(source: str) -> bool:

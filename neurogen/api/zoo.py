@@ -17,10 +17,10 @@ from torch import Tensor
 
 from neurogen import store
 from neurogen.api.classifier import Classifier
-from neurogen.api.data import relocated
 from neurogen.api.samples import SampleReader
 from neurogen.api.source import require_same_source
 from neurogen.config import DatasetConfig, ModelConfig, TargetConfig
+from neurogen.data.arrays import relocated
 from neurogen.data.dataset import Dataset, load_images, require_same
 from neurogen.data.identity import require_same_code
 from neurogen.data.tokenised import load_texts

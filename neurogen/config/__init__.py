@@ -21,7 +21,7 @@ from neurogen.config.experiment import (
 )
 from neurogen.config.few_shot import EpisodesConfig, FewShotConfig
 from neurogen.config.generator import GeneratorConfig, ProjectionKind, ScaleKind, TokenKind, TokenOrder
-from neurogen.config.limits import IF_SET
+from neurogen.config.identity import IF_SET
 from neurogen.config.stages import (
     EvaluateConfig,
     Keep,

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-from neurogen.config.limits import IF_SET, POSITIVE
+from neurogen.config.identity import IF_SET
+from neurogen.config.limits import POSITIVE
 
 
 class Attention(StrEnum):

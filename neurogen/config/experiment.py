@@ -9,7 +9,8 @@ from typing import Any
 from neurogen.config.backbone import BackboneConfig
 from neurogen.config.few_shot import FewShotConfig
 from neurogen.config.generator import GeneratorConfig
-from neurogen.config.limits import IF_SET, NOT_NEGATIVE, POSITIVE
+from neurogen.config.identity import IF_SET
+from neurogen.config.limits import NOT_NEGATIVE, POSITIVE
 from neurogen.config.stages import EvaluateConfig, RecipeConfig
 from neurogen.config.task import DatasetConfig, TargetConfig
 from neurogen.config.zoo import ClassicalConfig, ZooConfig

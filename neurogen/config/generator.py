@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from neurogen.config.limits import FRACTION, IF_SET, NOT_NEGATIVE, POSITIVE
+from neurogen.config.identity import IF_SET
+from neurogen.config.limits import FRACTION, NOT_NEGATIVE, POSITIVE
 
 
 class TokenOrder(StrEnum):

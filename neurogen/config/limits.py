@@ -27,8 +27,6 @@ def _limit(text: str, holds: Callable[[float], bool]) -> dict[str, Limit]:
     return {"limit": Limit(text, holds)}
 
 
-IF_SET = "if set"  # the identity of a setting that older results lack: it counts where it is not null and not empty
-
 # metadata of a field; null is always allowed
 POSITIVE = _limit("must be above 0", lambda value: 0 < value < inf)
 NOT_NEGATIVE = _limit("must be at least 0", lambda value: value >= 0)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from neurogen.config.limits import IF_SET, NOT_NEGATIVE, POSITIVE, PROPER_FRACTION
+from neurogen.config.identity import IF_SET
+from neurogen.config.limits import NOT_NEGATIVE, POSITIVE, PROPER_FRACTION
 
 
 class Modality(StrEnum):

@@ -11,7 +11,7 @@ import math
 from neurogen.config import DatasetConfig, Experiment, SizeConfig
 from neurogen.data.preparation import DataShape, ImageShape, TextShape
 from neurogen.data.raw import load_raw
-from neurogen.errors import UserError
+from neurogen.downloads.hub import NotOnHub
 from neurogen.generator.backbone import Backbone, VisionBackbone, opening_of
 from neurogen.generator.length import PATCHES_PER_TOKEN, most_list_tokens, most_sample_tokens, patches_of
 from neurogen.generator.pretrained import load_tokenizer
@@ -51,10 +51,13 @@ def shape_of(dataset: DatasetConfig, size: SizeConfig) -> DataShape:
 
 
 def tokens_read(experiment: Experiment, task: Task, instruction: str | None = None) -> int:
-    """Tokens of a stage-2 message at most: instruction (by default the task's), samples and labels, listed classes."""
+    """Tokens of a stage-2 message at most: instruction (by default the task's), samples and labels, listed classes.
+
+    Raises UserError where the tokenizer is on this machine, but broken.
+    """
     try:
         tokenizer = load_tokenizer(experiment.backbone, local_files_only=True)
-    except UserError:
+    except NotOnHub:  # it is not on this machine; one that is here and broken is an error
         tokenizer = None
 
     def count(text: str) -> int:

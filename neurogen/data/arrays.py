@@ -22,9 +22,8 @@ from neurogen import store
 from neurogen.config import DatasetConfig
 from neurogen.data.images import resized
 from neurogen.data.raw import TEST_FRACTION, Labelled, RawSplits, split_off_test
+from neurogen.data.splits import SplitName
 from neurogen.errors import UserError
-
-SPLITS = ("train", "validation", "test")
 
 
 def arrays(config: DatasetConfig) -> RawSplits:
@@ -37,13 +36,24 @@ def arrays(config: DatasetConfig) -> RawSplits:
     tensors, about = _read(Path(config.path))
     if _digest(tensors, about["class_names"]) != about["digest"]:
         raise UserError(f"dataset.path={config.path} has been changed; delete the file and store the arrays again")
-    splits = {name: _labelled(tensors, name) for name in SPLITS if f"{name}.labels" in tensors}
+    splits: dict[str, Labelled] = {name: _labelled(tensors, name) for name in SplitName if f"{name}.labels" in tensors}
     if config.resize is not None and config.text is None:
         splits = {name: Labelled(resized(part.samples, config.resize), part.labels) for name, part in splits.items()}
     class_names = tuple(json.loads(about["class_names"]))
     if "test" not in splits:
         return replace(split_off_test(splits["train"], class_names), validation=splits.get("validation"))
     return RawSplits(splits["train"], splits["test"], class_names, splits.get("validation"))
+
+
+def relocated(config: DatasetConfig, folder: Path) -> DatasetConfig:
+    """The config with what `fit` stored where it lies now, beside the step in `folder`.
+
+    Its path may be relative, or that of a root which has been moved.
+    """
+    path = Path(config.path or "")
+    beside = folder.parent.parent / "data" / path.name
+    is_moved = config.load == arrays.__name__ and not path.exists() and beside.exists()
+    return replace(config, path=str(beside)) if is_moved else config
 
 
 def store_splits(splits: Mapping[str, Labelled], class_names: tuple[str, ...], folder: Path) -> Path:
@@ -75,7 +85,7 @@ def stored_size(path: Path) -> dict[str, Any] | None:
     except (OSError, SafetensorError, KeyError):
         return None  # the loader says what is wrong with it
     image = shapes.get("train.images")
-    return size_of_splits(num_samples, set(SPLITS) & {name.partition(".")[0] for name in shapes}) | {
+    return size_of_splits(num_samples, set(SplitName) & {name.partition(".")[0] for name in shapes}) | {
         "num_classes": len(class_names),
         "image": None if image is None else image[1:],
     }

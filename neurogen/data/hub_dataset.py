@@ -1,7 +1,8 @@
-"""A text dataset of the Hugging Face Hub as files.
+"""A text dataset of the Hugging Face Hub as files, in the Hub's cache or in a folder of the user's.
 
-in:  the config of a dataset whose path is OWNER/NAME
-out: the folder of the files that `datasets` reads for it, which it then reads like any folder of the user's
+in:  the config of a dataset whose path is OWNER/NAME, or a folder
+out: the folder of the files that `datasets` reads for it, which it then reads like any folder of the user's; the files
+     in such a folder
 
 All splits of its default config are brought, also one that is not read: `datasets` refuses a folder without a split
 that the description lists.
@@ -16,8 +17,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from neurogen.config import DatasetConfig
-from neurogen.downloads.hub import NotOnHub, Part, Reader, Repository, RepositoryKind
+from neurogen.downloads.hub import HubSource, NotOnHub, Part, Reader
 from neurogen.downloads.network import cause_of, is_offline
+from neurogen.downloads.repository import Repository, RepositoryKind
 from neurogen.errors import UserError, one_line
 
 DESCRIPTIONS = ("README.md", "dataset_infos.json")  # they may name splits and classes
@@ -44,7 +46,7 @@ def folder_of(config: DatasetConfig) -> Path | None:
     if repository is None:
         return Path(config.path or "")
     try:
-        return part_of(config, repository).folder()
+        return HubSource(part_of(config, repository)).folder()
     except NotOnHub:
         if is_prepared(repository):
             return None
@@ -60,21 +62,53 @@ def is_prepared(repository: Repository) -> bool:
 
 def _choose(names: Sequence[str], read: Reader) -> list[str]:
     """What `datasets` would read of a repository with files of these names: it is asked with empty ones."""
-    from datasets import load_dataset_builder
-    from datasets.exceptions import DatasetsError
-
     described = [name for name in DESCRIPTIONS if name in names]
-    with TemporaryDirectory() as cache, TemporaryDirectory() as place:
+    with TemporaryDirectory() as place:
         folder = Path(place).resolve()
         for name in names:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(read(name).read_bytes() if name in described else b"")
         try:
-            data_files = load_dataset_builder(str(folder), cache_dir=cache).config.data_files or {}
-        except (OSError, ValueError, DatasetsError) as error:
+            chosen = [name for files in files_by_split(folder).values() for name in files]
+        except NotOfTheHub as error:
             raise UserError(f"`datasets` makes nothing of its files ({one_line(error)})") from error
-        chosen = [os.path.relpath(file, folder) for files in data_files.values() for file in files]
     return [*described, *chosen]
+
+
+def hub_files(config: DatasetConfig) -> list[Path]:
+    """The files in the folder dataset.path that `datasets` reads for the splits of `hub_text`, and their description.
+
+    Raises UserError where it makes nothing of the folder.
+    """
+    assert config.text is not None  # the config was validated
+    folder = Path(config.path or "")
+    try:
+        names = files_by_split(folder)
+    except NotOfTheHub as error:
+        raise UserError(f"dataset.path={folder} is no folder of the hub's files ({one_line(error)})") from error
+    splits = dict.fromkeys(("train", "validation", config.text.test_split))
+    descriptions = (folder / name for name in DESCRIPTIONS)
+    return [folder / name for split in splits for name in names.get(split, ())] + [
+        path for path in descriptions if path.is_file()
+    ]
+
+
+class NotOfTheHub(Exception):
+    """A folder of which `datasets` makes no dataset. The message says why."""
+
+
+def files_by_split(folder: Path) -> dict[str, list[str]]:
+    """The files that `datasets` reads for every split, by their names in the folder. Raises NotOfTheHub."""
+    from datasets import load_dataset_builder
+    from datasets.exceptions import DatasetsError
+
+    try:
+        with TemporaryDirectory() as cache:
+            data_files = load_dataset_builder(str(folder), cache_dir=cache).config.data_files or {}
+    except (OSError, ValueError, DatasetsError) as error:
+        raise NotOfTheHub(one_line(error)) from error
+    whole = folder.resolve()
+    return {split: [os.path.relpath(file, whole) for file in files] for split, files in data_files.items()}
 
 
 def _not_found(config: DatasetConfig, error: BaseException) -> str:

@@ -66,9 +66,9 @@ def label_texts(values: Sequence[Any], where: str) -> list[str]:
 
 def refuse_rows(is_bad: Sequence[bool], where: str, complaint: str) -> None:
     """Raises UserError, with the complaint about the first bad row and the number of bad rows, where there is one."""
-    bad = [row for row, bad in enumerate(is_bad) if bad]
-    if bad:
-        raise UserError(f"{where}: sample {bad[0] + 1}{_more(bad)} {complaint}; mend or remove it")
+    rows = [row for row, bad in enumerate(is_bad) if bad]
+    if rows:
+        raise UserError(f"{where}: sample {rows[0] + 1}{_more(rows)} {complaint}; mend or remove it")
 
 
 def classes_of(labels: Mapping[str, Sequence[str]], class_names: Sequence[str] | None) -> Classes:

@@ -29,7 +29,7 @@ def as_list(labels: Any, what: str = "the labels") -> list[Any]:
         values = labels.tolist() if hasattr(labels, "tolist") else labels
         if isinstance(values, UNORDERED):
             raise TypeError
-        return [_own(value) for value in values]
+        return [_plain_value(value) for value in values]
     except (TypeError, RuntimeError) as error:  # RuntimeError: of a sparse tensor
         raise UserError(
             f"{what} are a {type(labels).__name__}; give a list or an array with the label of every sample"
@@ -105,7 +105,7 @@ def numbers_of(classes: Classes) -> dict[int, int] | None:
     return named if len(named) == len(classes.names) else None
 
 
-def _own(value: Any) -> Any:
+def _plain_value(value: Any) -> Any:
     """A number of numpy or torch as one of Python's; an array of several stays as it is, and is refused as a label."""
     is_single = getattr(value, "size", 1) == 1 if not hasattr(value, "numel") else value.numel() == 1
     return value.item() if is_single and hasattr(value, "item") else value

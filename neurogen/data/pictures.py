@@ -16,7 +16,8 @@ import struct
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from os import PathLike
@@ -41,8 +42,6 @@ BROKEN = (
     AttributeError,
     AssertionError,
     EOFError,
-    MemoryError,
-    NotImplementedError,
     RuntimeError,
     struct.error,
     zlib.error,
@@ -98,9 +97,13 @@ def pixels_in_memory(
     """
     remarks: list[Remark] = []
     try:
-        plain = [_opaque(_in_8_bits(_upright(picture, remarks), picture, remarks), remarks) for picture in pictures]
+        in_8_bits = [
+            _in_8_bits(_upright(picture, remarks), picture.format, _zero_is_black(picture), remarks)
+            for picture in pictures
+        ]
     except UnknownValues as error:
         raise UserError(f"a picture {error}") from error
+    plain = [_opaque(picture, remarks) for picture in in_8_bits]
     if channels is None:
         channels = 1 if all(picture.mode in ("1", "L") for picture in plain) else 3
     return [_pixels(picture, channels, size or (picture.height, picture.width)) for picture in plain]
@@ -120,27 +123,36 @@ def read_picture(path: str | PathLike[str], channels: int, size: tuple[int, int]
     (89 million), and for values whose meaning is not known.
     """
     remarks: list[Remark] = []
+    with _WARNINGS, warnings.catch_warnings(record=True, action="always") as caught:
+        with _refusing_broken(path), _opened(path) as source:
+            upright, zero_is_black = _upright(source, remarks), _zero_is_black(source)
+        try:
+            in_8_bits = _in_8_bits(upright, source.format, zero_is_black, remarks)
+        except UnknownValues as error:
+            raise UserError(f"{path} {error}") from error
+        with _refusing_broken(path):
+            pixels = _pixels(_opaque(in_8_bits, remarks), channels, size)
+    if any(not issubclass(warning.category, ResourceWarning) for warning in caught):  # those are of other code
+        remarks.append(Remark.ODD)
+    return Picture(pixels, tuple(remarks))
+
+
+@contextmanager
+def _refusing_broken(path: str | PathLike[str]) -> Iterator[None]:
+    """Around what Pillow makes of a file: whatever it raises becomes a UserError that names the file."""
     try:
-        with (
-            _WARNINGS,
-            warnings.catch_warnings(record=True, action="always") as caught,
-            _opened(path) as source,
-        ):
-            picture = _upright(source, remarks)
-            picture = _opaque(_in_8_bits(picture, source, remarks), remarks)
-            pixels = _pixels(picture, channels, size)
-    except UnknownValues as error:
-        raise UserError(f"{path} {error}") from error
+        yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(
             f"{path} is larger than pictures should be ({one_line(error)}); make it smaller or remove it"
         ) from error
+    except MemoryError as error:
+        raise UserError(
+            f"{path} takes more memory than there is; make it smaller, repair or remove it, or free some memory"
+        ) from error
     except BROKEN as error:
         reason = one_line(error) or type(error).__name__
         raise UserError(f"{path} is no readable picture ({reason}); repair or remove it") from error
-    if any(not issubclass(warning.category, ResourceWarning) for warning in caught):  # those are of other code
-        remarks.append(Remark.ODD)
-    return Picture(pixels, tuple(remarks))
 
 
 def _pixels(picture: Any, channels: int, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -170,9 +182,13 @@ def _upright(source: Any, remarks: list[Remark]) -> Any:
     return ImageOps.exif_transpose(source)
 
 
-def _in_8_bits(picture: Any, source: Any, remarks: list[Remark]) -> Any:
+def _zero_is_black(source: Any) -> bool:
+    """Whether 0 is black in an opened file, not white."""
+    return source.format != "TIFF" or bool(source.tag_v2.get(TIFF_PHOTOMETRY) != WHITE_IS_0)
+
+
+def _in_8_bits(picture: Any, source_format: str | None, zero_is_black: bool, remarks: list[Remark]) -> Any:
     """A picture of at most 8 bits a channel. Raises UnknownValues where the range of its values is not known."""
-    black_is_0 = source.format != "TIFF" or source.tag_v2.get(TIFF_PHOTOMETRY) != WHITE_IS_0
     if picture.mode == "F":
         values = np.asarray(picture)
         if not (values.min() >= 0 and values.max() <= 1):  # false for NaN too
@@ -181,15 +197,15 @@ def _in_8_bits(picture: Any, source: Any, remarks: list[Remark]) -> Any:
                 f"{' and NaN' if np.isnan(values).any() else ''}; save it as 8 or 16 bits, or scale it to 0 … 1"
             )
         remarks.append(Remark.FLOAT)
-        return Image.fromarray(np.rint((values if black_is_0 else 1 - values) * 255).astype(np.uint8))
+        return Image.fromarray(np.rint((values if zero_is_black else 1 - values) * 255).astype(np.uint8))
     if picture.mode not in WIDE_GREY:
         return picture
     values = np.asarray(picture).astype(np.int64)
-    if picture.mode == "I" and source.format not in SCALED_BY_PILLOW:
+    if picture.mode == "I" and source_format not in SCALED_BY_PILLOW:
         low, high = int(values.min()), int(values.max())
         if low < 0 or high > FULL_RANGE or 0 < high <= 255:
             raise UnknownValues(f"holds whole numbers of 32 bits from {low} to {high}; save it as 8 or 16 bits")
-    grey = np.rint((values if black_is_0 else FULL_RANGE - values) * (255 / FULL_RANGE)).astype(np.uint8)
+    grey = np.rint((values if zero_is_black else FULL_RANGE - values) * (255 / FULL_RANGE)).astype(np.uint8)
     remarks.append(Remark.WIDE)
     hidden = picture.info.get("transparency")
     if hidden is None:

@@ -12,15 +12,14 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 from neurogen.config import DatasetConfig, TextConfig
+from neurogen.data.hub_dataset import hub_files
 from neurogen.data.records import Values, read_json, read_parquet
 from neurogen.data.separated import read_separated
 from neurogen.data.splits import SplitName, split_named
@@ -104,27 +103,6 @@ def split_files(path: Path) -> SplitFiles:
         )
     others = [file for file in names if file not in paths.values() and not file.name.startswith(".")]
     return SplitFiles(paths, tuple(f"{file.name}/" if file.is_dir() else file.name for file in others))
-
-
-def hub_files(config: DatasetConfig) -> list[Path]:
-    """The files in the folder dataset.path that `datasets` reads for the splits of `hub_text`, and their description.
-
-    Raises UserError where it makes nothing of the folder.
-    """
-    from datasets import load_dataset_builder
-    from datasets.exceptions import DatasetsError
-
-    assert config.text is not None  # the config was validated
-    folder = Path(config.path or "")
-    try:
-        with TemporaryDirectory() as cache:
-            data_files = load_dataset_builder(str(folder), cache_dir=cache).config.data_files or {}
-    except (OSError, ValueError, DatasetsError) as error:
-        raise UserError(f"dataset.path={folder} is no folder of the hub's files ({one_line(error)})") from error
-    splits = dict.fromkeys(("train", "validation", config.text.test_split))
-    names = [os.path.relpath(file, folder.resolve()) for split in splits for file in data_files.get(split, ())]
-    descriptions = (folder / name for name in ("README.md", "dataset_infos.json"))  # they may name splits and classes
-    return [folder / name for name in names] + [path for path in descriptions if path.is_file()]
 
 
 def read_columns(path: Path, text: TextConfig) -> tuple[Values, tuple[str, ...] | None]:

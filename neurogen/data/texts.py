@@ -23,11 +23,11 @@ from typing import Any
 
 from neurogen.config import DatasetConfig, TextConfig
 from neurogen.config.schema import written
-from neurogen.data.hub_dataset import folder_of
+from neurogen.data.hub_dataset import folder_of, hub_files
 from neurogen.data.labels import agreed_names, classes_of, label_texts, numbered, refuse_rows, telling_names
 from neurogen.data.raw import Labelled, RawSplits, split_off_test
 from neurogen.data.records import Values, class_names_in, require_columns
-from neurogen.data.tables import hub_files, read_columns, split_files
+from neurogen.data.tables import read_columns, split_files
 from neurogen.errors import UserError, one_line
 
 UNLABELLED = -1  # what the hub writes where a label is hidden (SST-2's test split) or disputed (SNLI)
@@ -130,6 +130,8 @@ def _hub_dataset(config: DatasetConfig, folder: Path | None, cache: str | None) 
     try:
         return load_dataset(str(folder or config.path), cache_dir=cache)
     except (OSError, ValueError, DatasetsError) as error:
+        if folder is not None:
+            raise UserError(f"{folder} cannot be read ({one_line(error)}); repair or replace its files") from error
         raise UserError(
             f"dataset {config.name}: {config.path} is neither in the cache nor to be had from the hub "
             f"({one_line(error)}); give a folder with its parquet files as dataset.path=FOLDER, or use an offline "

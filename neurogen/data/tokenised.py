@@ -14,17 +14,17 @@ from neurogen import store
 from neurogen.config import DatasetConfig
 from neurogen.data.dataset import Dataset, Split
 from neurogen.data.preparation import Texts, TokenEmbedding
+from neurogen.data.splits import SplitName
 from neurogen.errors import UserError
 
 FILE = "texts.safetensors"
-SPLITS = ("train", "validation", "test")
 
 
 def save_texts(dataset: Dataset, folder: Path) -> None:
     """Write a tokenised dataset into `folder`; its splits share one table. Raises UserError where it cannot."""
     assert isinstance(dataset.preparation, TokenEmbedding)
     tensors = {"table": dataset.preparation.table}
-    for name in SPLITS:
+    for name in SplitName:
         split: Split = getattr(dataset, name)
         assert isinstance(split.samples, Texts)
         tensors |= {f"{name}.ids": split.samples.ids, f"{name}.starts": split.samples.starts}
@@ -51,7 +51,7 @@ def load_texts(config: DatasetConfig, folder: Path) -> Dataset:
     embedding = TokenEmbedding(tensors["table"])
     splits = (
         Split(Texts(tensors[f"{name}.ids"], tensors[f"{name}.starts"]), tensors[f"{name}.labels"], embedding)
-        for name in SPLITS
+        for name in SplitName
     )
     class_names, notes = tuple(json.loads(about["class_names"])), tuple(json.loads(about["notes"]))
     source_labels = json.loads(about["source_labels"])

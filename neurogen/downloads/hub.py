@@ -14,65 +14,21 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
+from typing import NoReturn
 
 from neurogen import store
 from neurogen.cache import cache_folder
 from neurogen.downloads.files import Algorithm, Digest, NotBrought, RemoteFile, alone_with, network_errors
 from neurogen.downloads.names import require_digits, require_inside
 from neurogen.downloads.network import is_offline
+from neurogen.downloads.repository import BRANCH, Repository, hub_cache, hub_setting
 from neurogen.downloads.source import Advance, Missing, Source
 from neurogen.errors import UserError, advising, one_line
 from neurogen.progress import BYTES, Progress
 
-BRANCH = "main"
 LARGE = 20 * 2**20  # bytes; what is smaller is brought without a word
 Reader = Callable[[str], Path]  # of a file of the repository by its name
-
-
-def hub_cache() -> Path:
-    """The cache of huggingface_hub, as the environment says now."""
-    from huggingface_hub import constants
-
-    given, home = os.environ.get("HF_HUB_CACHE"), os.environ.get("HF_HOME")
-    return Path(given or (home and os.path.join(home, "hub")) or constants.HF_HUB_CACHE).absolute()
-
-
-class RepositoryKind(StrEnum):
-    """What a repository holds."""
-
-    model = "model"
-    dataset = "dataset"
-
-
-@dataclass(frozen=True)
-class Repository:
-    """A repository of the Hub."""
-
-    kind: RepositoryKind
-    name: str  # OWNER/NAME
-
-    @property
-    def folder_name(self) -> str:
-        """What it is called in the cache."""
-        return "--".join([f"{self.kind}s", *self.name.split("/")])
-
-    @property
-    def folder(self) -> Path:
-        """Its folder in the cache."""
-        return hub_cache() / self.folder_name
-
-    @property
-    def revision(self) -> str | None:
-        """The commit that is here; None where nothing is."""
-        reference = self.folder / "refs" / BRANCH
-        return reference.read_text(encoding="utf-8").strip() if reference.is_file() else None
-
-    @property
-    def snapshot(self) -> Path | None:
-        """The folder of the revision that is here, maybe without some of its files."""
-        return None if self.revision is None else self.folder / "snapshots" / self.revision
 
 
 @dataclass(frozen=True)
@@ -99,23 +55,6 @@ class Part:
     purpose: str
     choose: Callable[[Sequence[str], Reader], list[str]]
     explain: Callable[[BaseException], str]
-
-    def folder(self, download: bool = True) -> Path:
-        """The folder with all of these files, which are brought here where they are missing.
-
-        Raises NotOnHub where they cannot be had, and UserError where they cannot be kept.
-        """
-        source = HubSource(self)
-        if not source.is_here():
-            missing = source.missing() if download else self._offline()
-            if missing.num_bytes < LARGE:
-                source.bring(lambda _: None)
-            else:
-                with Progress(f"fetching {source.name}", missing.num_bytes, unit=BYTES) as progress:
-                    source.bring(progress.advance)
-        folder = self.folder_here() or self.folder_unverified()
-        assert folder is not None
-        return folder
 
     def folder_here(self) -> Path | None:
         """The folder with all of these files; None where they are not known to be here. Asks no network."""
@@ -150,27 +89,25 @@ class Part:
     def missing(self) -> Missing:
         """What the Hub has to give. Raises NotOnHub."""
         if is_offline():
-            return self._offline()
+            self.refuse_download()
         with self._alone():
             listing = self._listing()
             files = [listing.files[name] for name in self._chosen(listing)]
         absent = {file.path: file for file in files if not file.path.exists()}
         return Missing(sum((file.num_bytes or 0) - file.num_here for file in absent.values()))
 
-    def bring(self, advance: Advance) -> Path:
-        """Download what is missing and return the folder. Raises NotOnHub, and UserError where it cannot be kept."""
+    def bring(self, advance: Advance) -> None:
+        """Download what is missing. Raises NotOnHub, and UserError where it cannot be kept."""
         with self._alone():
-            here = self.folder_here()
-            if here is not None:  # another process was faster
-                return here
+            if self.folder_here() is not None:  # another process was faster
+                return
             listing = self._listing()
             names = self._chosen(listing)
             for name in names:
                 self._bring_file(listing, name, advance)
-            with advising(store.Unwritable, f"free some space or set {HubSource(self).setting}=FOLDER"):
+            with advising(store.Unwritable, f"free some space or set {hub_setting()}=FOLDER"):
                 store.write_text(self.repository.folder / "refs" / BRANCH, listing.revision)
             self._note_files(listing.revision, names)
-        return self.repository.folder / "snapshots" / listing.revision
 
     @property
     def _note(self) -> Path:
@@ -181,7 +118,8 @@ class Part:
         with advising(store.Unwritable, "free some space or set NEUROGEN_CACHE=FOLDER"):
             store.write_json(self._note, {"revision": revision, "files": names})
 
-    def _offline(self) -> Missing:
+    def refuse_download(self) -> NoReturn:
+        """Where nothing may be downloaded. Raises NotOnHub."""
         from huggingface_hub.errors import OfflineModeIsEnabled
 
         error = OfflineModeIsEnabled("nothing is downloaded here, HF_HUB_OFFLINE=1")
@@ -194,7 +132,7 @@ class Part:
         except NotOnHub:
             raise
         except UserError as error:
-            raise UserError(f"{HubSource(self).name}, as the hub has it, cannot be used: {error}") from error
+            raise UserError(f"{self.repository.title}, as the hub has it, cannot be used: {error}") from error
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -204,7 +142,7 @@ class Part:
                 yield
         except OSError as error:
             raise UserError(
-                f"{HubSource(self).name} cannot be kept: the cache of the hub, {hub_cache()}, cannot be written "
+                f"{self.repository.title} cannot be kept: the cache of the hub, {hub_cache()}, cannot be written "
                 f"({error.strerror or one_line(error)}); set HF_HOME=FOLDER to a folder that can be written"
             ) from error
 
@@ -274,8 +212,7 @@ class HubSource(Source):
     @property
     def name(self) -> str:
         """A backbone or a dataset by its name."""
-        word = "backbone" if self.part.repository.kind == RepositoryKind.model else self.part.repository.kind
-        return f"{word} {self.part.repository.name}"
+        return self.part.repository.title
 
     @property
     def place(self) -> Path:
@@ -285,7 +222,23 @@ class HubSource(Source):
     @property
     def setting(self) -> str:
         """The variable that moves this cache with all else of the Hub."""
-        return "HF_HOME" if self.place.name == "hub" else "HF_HUB_CACHE"
+        return hub_setting()
+
+    def folder(self, download: bool = True) -> Path:
+        """The folder with all of these files, which are brought here where they are missing.
+
+        Raises NotOnHub where they cannot be had, and UserError where they cannot be kept.
+        """
+        if not self.is_here():
+            missing = self.missing() if download else self.part.refuse_download()
+            if missing.num_bytes < LARGE:
+                self.bring(lambda _: None)
+            else:
+                with Progress(f"fetching {self.name}", missing.num_bytes, unit=BYTES) as progress:
+                    self.bring(progress.advance)
+        folder = self.part.folder_here() or self.part.folder_unverified()
+        assert folder is not None
+        return folder
 
     def is_here(self) -> bool:
         """Whether all of its files are; offline, or in a cache that is read-only, whether there are files to read."""

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from neurogen.cache import cache_folder
 from neurogen.config import ModelConfig
-from neurogen.downloads.hub import Part, Reader, Repository, RepositoryKind, hub_cache
+from neurogen.downloads.hub import Part, Reader
 from neurogen.downloads.network import cause_of
+from neurogen.downloads.repository import Repository, RepositoryKind, hub_cache
 from neurogen.errors import UserError
 
 DESCRIPTIONS = (".json", ".txt", ".model", ".jinja")  # config, tokenizer, chat template, image processor

@@ -36,6 +36,7 @@ from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.memory import return_freed_memory
 from neurogen.training.runtime import Runtime
 
+DESCRIPTION_FILE, TENSORS_FILE = "generator.json", "generator.safetensors"
 ANEW = "copy the folder again, or delete it and train anew"  # what to do about one that is not whole
 
 
@@ -79,12 +80,12 @@ class Description:
 
     def write(self, folder: Path) -> None:
         """Raises UserError where the file cannot be written."""
-        store.write_json(folder / "generator.json", asdict(self))
+        store.write_json(folder / DESCRIPTION_FILE, asdict(self))
 
 
 def read_description(folder: Path) -> Description:
     """What a saved generator was built from. Raises UserError for a broken or foreign file."""
-    plain = store.read_json(folder / "generator.json")
+    plain = store.read_json(folder / DESCRIPTION_FILE)
     try:
         tasks = {name: TaskDescription.from_json(task) for name, task in plain["tasks"].items()}
         values = {"random_on_device": False, "reset_seed": None} | plain["backbone"]  # older versions had no such keys
@@ -100,9 +101,9 @@ def build_generator(
     backbone: BackboneConfig, config: GeneratorConfig, tasks: list[Task], seed: int, runtime: Runtime
 ) -> Generator:
     """An untrained generator on the runtime's device."""
-    if config.block_tokens is not None:
-        return_freed_memory()
     loaded = load_backbone(backbone, runtime, seed)
+    if config.block_tokens is not None:
+        return_freed_memory()  # after loading: under ZeRO stage 3 that leaves glibc with a much larger threshold
     return Generator(loaded, {task.name: task for task in tasks}, config, seed).to(runtime.device)
 
 
@@ -111,7 +112,7 @@ def save_generator(generator: Generator, backbone: BackboneConfig, folder: Path)
     tasks = {name: TaskDescription.of(task) for name, task in generator.tasks.items()}
     description = Description(backbone, generator.config, tasks)
     _save_adapter(generator, folder / "adapter")
-    store.write_tensors(folder / "generator.safetensors", _tensors_of(generator))
+    store.write_tensors(folder / TENSORS_FILE, _tensors_of(generator))
     description.write(folder)
     store.write_text(folder / "README.md", generator_card(description))
     store.write_text(folder / "adapter" / "README.md", adapter_card(description))  # peft leaves a template to fill in
@@ -140,7 +141,7 @@ def load_generator(
 
     `targets` are those that it may have beside the built-in ones; None: any, since the user trusts the folder.
     """
-    tensors = _read(folder / "generator.safetensors")
+    tensors = _read(folder / TENSORS_FILE)
     adapter = _read(folder / "adapter" / "adapter_model.safetensors")
     description = read_description(folder)
     if targets is not None:

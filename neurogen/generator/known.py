@@ -29,6 +29,11 @@ class KnownRows:
     variance: Float[Tensor, ""]
     limit: Float[Tensor, ""]  # a squared distance
 
+    @staticmethod
+    def unfitted(rows: Float[Tensor, "classes row"]) -> KnownRows:
+        """Before variance and limit are fitted. Every row is taken for one of the classes."""
+        return KnownRows(rows, torch.tensor(1.0), torch.tensor(torch.inf))
+
     def distances(self, rows: Float[Tensor, "listed row"]) -> Float[Tensor, "listed classes"]:
         """Squared distances of generated rows from all known ones."""
         return (rows.cpu()[:, None] - self.rows).square().sum(2)
@@ -51,7 +56,7 @@ def fitted(
     A name whose nearest row is that of its class means this class; all other names, and words that mean nothing, mean
     none.
     """
-    known = KnownRows(rows, torch.tensor(1.0), torch.tensor(torch.inf))
+    known = KnownRows.unfitted(rows)
     of_names, of_words = known.distances(named), known.distances(meaningless)
     variances, limits = GRID[:, None, None], GRID[:, None]  # tensors are (variances, limits, names or words)
     none = -limits / (2 * variances)

@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 
 from neurogen.config import ModelConfig
+from neurogen.downloads.hub import HubSource
 from neurogen.downloads.models import description_of, repository_of, whole_model
 from neurogen.errors import UserError, one_line
 from neurogen.generator.packaged import local_folder
@@ -88,7 +89,7 @@ def described_in(config: ModelConfig, download: bool = True) -> Path:
         folder = local_folder(config)
         assert folder is not None  # random weights have no description
         return folder
-    return description_of(config, repository).folder(download)
+    return HubSource(description_of(config, repository)).folder(download)
 
 
 def architecture_of(config: ModelConfig) -> Any:
@@ -122,7 +123,7 @@ def _published(config: ModelConfig, dtype: torch.dtype | str, attention: str, vi
     from transformers import AutoImageProcessor, AutoModel
 
     repository = repository_of(config)
-    folder = local_folder(config) if repository is None else whole_model(config, repository).folder()
+    folder = local_folder(config) if repository is None else HubSource(whole_model(config, repository)).folder()
     try:
         # neither code beside the weights is run, nor weights are read that may hold code
         safely = {"trust_remote_code": False, "use_safetensors": True}

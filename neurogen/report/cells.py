@@ -135,7 +135,7 @@ def row_of(cell: Cell, evaluations: Sequence[Evaluate]) -> Row:
         **dict(zip(NAMES, cell, strict=True)),
         "status": Status.OK if len(done) == len(evaluations) else Status.INCOMPLETE,
         "n_expected": sum(evaluation.evaluate.num_contexts for evaluation in evaluations),
-        **accuracies_of(populations),
+        **accuracy_columns(populations),
         **paper_of(evaluations),
         "gpu_hours": round(sum(measured["gpu_hours"] for measured in metrics.values()), 3),
         "validation": rounded(2, [100 * result.validation_accuracy for result in results]),
@@ -160,7 +160,7 @@ def steps_of(evaluations: Sequence[Evaluate]) -> list[Step]:
     return list({step.folder: step for evaluation in evaluations for step in in_order(evaluation)}.values())
 
 
-def accuracies_of(populations: dict[str, PopulationSummary]) -> dict[str, Any]:
+def accuracy_columns(populations: dict[str, PopulationSummary]) -> dict[str, Any]:
     """The columns that say what populations are worth."""
 
     def value(name: Population, measure: str) -> Any:

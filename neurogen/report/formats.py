@@ -17,7 +17,7 @@ from neurogen import store
 from neurogen.report import study_tables, tables
 from neurogen.report.table import Table
 from neurogen.study.results import from_json, to_json
-from neurogen.study.rows import COLUMNS, NAMES, Row
+from neurogen.study.rows import COLUMNS, NAMES, RESULTS_FILE, Row
 
 LONGEST_SLUG = 120  # bytes of 255, which what stands before and behind it needs too
 SYMBOLS = str.maketrans({"±": r"$\pm$", "×": r"$\times$", "α": r"$\alpha$", "–": "--"})  # tabulate leaves them
@@ -25,7 +25,7 @@ SYMBOLS = str.maketrans({"±": r"$\pm$", "×": r"$\times$", "α": r"$\alpha$", "
 
 def write_study(rows: Sequence[Row], folder: Path) -> None:
     """All tables of a study."""
-    store.write_json(folder / "results.json", to_json(list(rows)))
+    store.write_json(folder / RESULTS_FILE, to_json(list(rows)))
     store.write_file(folder / "results.csv", lambda path: write_csv(rows, path))
     table = study_tables.of_study(rows)
     store.write_text(folder / "results.md", markdown(table, title=False))
@@ -37,7 +37,7 @@ def write_study(rows: Sequence[Row], folder: Path) -> None:
 
 def read_rows(folder: Path) -> list[Row]:
     """The rows of a study that is finished. Raises UserError where they cannot be read."""
-    path = folder / "results.json"
+    path = folder / RESULTS_FILE
     return from_json(list[Row], store.read_json(path), path)
 
 
@@ -58,20 +58,15 @@ def report(row: Row) -> str:
 def markdown(table: Table, title: bool = True) -> str:
     """The table under its title, its note below."""
     lines = [tuple(cell.replace("|", r"\|") for cell in cells) for cells in (table.header, *table.rows)]
-    text = tabulate(lines[1:], lines[0], tablefmt="pipe", disable_numparse=True, colalign=_alignment(table))
+    text = tabulate(lines[1:], lines[0], tablefmt="pipe", disable_numparse=True, colalign=table.alignment)
     head = f"## {table.title.capitalize()}\n\n" if title else ""
     return f"{head}{text}\n\n{table.note}\n"
 
 
 def latex(table: Table) -> str:
     """A table for a paper, its note as a comment."""
-    text = tabulate(table.rows, table.header, tablefmt="latex", disable_numparse=True, colalign=_alignment(table))
+    text = tabulate(table.rows, table.header, tablefmt="latex", disable_numparse=True, colalign=table.alignment)
     return f"% {table.note}\n{text.translate(SYMBOLS)}\n"
-
-
-def _alignment(table: Table) -> tuple[str, ...] | None:
-    names, values = table.num_names, len(table.header) - table.num_names
-    return (*["left"] * names, *["right"] * values) if table.rows else None
 
 
 def slug(row: Row) -> str:

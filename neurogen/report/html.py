@@ -11,10 +11,11 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from neurogen import store
+from neurogen.config.schema import written
 from neurogen.data.report import FILE, DataReport
 from neurogen.report import study_tables, tables
 from neurogen.report.cells import settings_of, varied_keys
@@ -24,7 +25,7 @@ from neurogen.report.tables import LABELS
 from neurogen.study.costs import Ledger
 from neurogen.study.pipeline import Aggregate, Evaluate
 from neurogen.study.results import Population, from_json
-from neurogen.study.rows import Row
+from neurogen.study.rows import RESULTS_FILE, Row
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from neurogen.report.figures import Picture, StudyPictures
 
 NAME = "report.html"
-RESULTS = ("results.csv", "results.json", "results.md", "results.tex")
+RESULTS = ("results.csv", RESULTS_FILE, "results.md", "results.tex")
 MAIN_PLOTS = ("comparison.png", "learning.png")
 PLUS_MINUS, PERCENT = " ± ", " %"
 
@@ -47,7 +48,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Section:
     """A row with all that the page shows of it."""
 
     anchor: str
@@ -78,15 +79,11 @@ def write_report(
     page = _template().render(
         name=study.name,
         rows=rows,
-        cells=[
-            Cell(
-                f"row-{index}",
-                labels[index],
-                rows[index],
-                pictures.of_rows[index],
-                links_of(rows[index], cells[index], study),
+        sections=[
+            Section(f"row-{index}", label, row, of_row, links_of(row, evaluations, study))
+            for index, (label, row, of_row, evaluations) in enumerate(
+                zip(labels, rows, pictures.of_rows, cells, strict=True)
             )
-            for index in range(len(rows))
         ],
         summary=study_tables.of_study(rows),
         settings=settings(labels, cells),
@@ -187,15 +184,8 @@ def settings(labels: Sequence[str], cells: Sequence[Sequence[Evaluate]]) -> Tabl
     is_single = len(values) == 1
     keys = list(values[0]) if is_single else varied_keys(values)
     seeds = [", ".join(str(evaluation.seed) for evaluation in evaluations) for evaluations in cells]
-    lines = [("seed", *seeds), *((key, *(as_yaml(point.get(key)) for point in values)) for key in keys)]
+    lines = [("seed", *seeds), *((key, *(written(point.get(key)) for point in values)) for key in keys)]
     return Table("settings", ("setting", *(["value"] if is_single else labels)), lines)
-
-
-def as_yaml(value: Any) -> str:
-    """A setting as the command line takes it."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return f"[{', '.join(map(as_yaml, value))}]" if isinstance(value, list) else str(value)
 
 
 def links_of(row: Row, evaluations: Sequence[Evaluate], study: Aggregate) -> dict[str, str]:
@@ -215,8 +205,7 @@ def table_html(rows: Sequence[Row]) -> str:
 
     is_single = len(rows) == 1 and bool(rows[0].populations)
     table = tables.networks(rows[0]) if is_single else study_tables.of_study(rows)
-    alignment = [*["left"] * table.num_names, *["right"] * (len(table.header) - table.num_names)]
-    return str(tabulate(table.rows, table.header, tablefmt="html", disable_numparse=True, colalign=alignment))
+    return str(tabulate(table.rows, table.header, tablefmt="html", disable_numparse=True, colalign=table.alignment))
 
 
 def main_plot(folder: Path) -> bytes | None:

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -45,6 +45,9 @@ from neurogen.targets.prediction import Batches, accuracy_of, predict
 from neurogen.targets.zoo import load_network, load_zoo, network_path
 from neurogen.training.runtime import Runtime
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 COLOURS = {"inject": INJECT, "tune": GENERATED}
 NUM_PICTURES, NUM_TEXTS = 40, 24
 
@@ -71,17 +74,14 @@ def draw_all(step: Evaluate, folder: Path, runtime: Runtime) -> dict[str, Pictur
         "weights": partial(weights, zoo, generated, layout),
         "predictions": partial(predictions, step, dataset, predicted),
     }
-    point, pictures = point_of(step), {}
+    point = point_of(step)
     with Events(folder / f"point-{point}") as events, events.adding() as writer:
         writer.add_text("instruction/stage 1", GENERIC)
         writer.add_text("instruction/stage 2", task_instruction(step.task.target.title, step.task.dataset.title))
         for population, flat in (("generated", generated[0]), ("zoo", zoo[0])):
             for name, tensor in layout.tensors(flat).items():
                 writer.add_histogram(f"{population}/{name}", tensor)
-        for name, draw in plots.items():
-            pictures[name], figure = picture_of(draw, folder / f"{name}-{point}")
-            writer.add_figure(name, figure)
-    return pictures
+        return _drawn(plots, point, folder, writer)
 
 
 def _draw_lists(step: Evaluate, folder: Path, runtime: Runtime) -> dict[str, Picture]:
@@ -91,12 +91,20 @@ def _draw_lists(step: Evaluate, folder: Path, runtime: Runtime) -> dict[str, Pic
     plots: dict[str, Callable[[Screen], Figure]] = {"curves": partial(curves, step)}
     if step.task.embed is None:
         plots["lists"] = partial(lists, listed_samples(step, runtime))
-    point, pictures = point_of(step), {}
+    point = point_of(step)
     with Events(folder / f"point-{point}") as events, events.adding() as writer:
         writer.add_text("instruction", listing_instruction(step.task.target.title))
-        for name, draw in plots.items():
-            pictures[name], figure = picture_of(draw, folder / f"{name}-{point}")
-            writer.add_figure(name, figure)
+        return _drawn(plots, point, folder, writer)
+
+
+def _drawn(
+    plots: dict[str, Callable[[Screen], Figure]], point: str, folder: Path, writer: SummaryWriter
+) -> dict[str, Picture]:
+    """Every plot in files of `folder` and on TensorBoard's page."""
+    pictures = {}
+    for name, draw in plots.items():
+        pictures[name], figure = picture_of(draw, folder / f"{name}-{point}")
+        writer.add_figure(name, figure)
     return pictures
 
 

@@ -23,6 +23,12 @@ class Table:
     note: str = ""
     num_names: int = 1  # columns that name a row
 
+    @property
+    def alignment(self) -> tuple[str, ...] | None:
+        """Of each column, for tabulate; None where there are no rows, for which it takes none."""
+        values = len(self.header) - self.num_names
+        return (*["left"] * self.num_names, *["right"] * values) if self.rows else None
+
 
 def duration(seconds: float) -> str:
     """In seconds, minutes or hours, with two digits or all before the point."""

@@ -1,6 +1,6 @@
-"""What a person sees at the end of a run: the tables, and where everything is; and the estimate of dry_run=true.
+"""What a person sees at the end of a run: the tables, and where everything is.
 
-in:  the finished files of a study, or an estimate
+in:  the finished files of a study
 out: text on the terminal
 
 Needs no torch, so that a finished run is shown at once.
@@ -15,7 +15,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import rich.table
 from rich.console import Console
@@ -30,11 +29,6 @@ from neurogen.study.costs import Ledger
 from neurogen.study.pipeline import Aggregate
 from neurogen.study.results import Population, from_json
 from neurogen.study.rows import Row
-
-if TYPE_CHECKING:
-    from neurogen.config import Experiment, GpuConfig
-    from neurogen.cost.estimate import Estimate
-    from neurogen.cost.scaling import Plan
 
 WIDTH_OF_LOGS = 200
 NARROWEST = 40  # columns; rich cannot draw our tables with fewer than some 15
@@ -70,10 +64,10 @@ def _show_tables(folder: Path, name: str, console: Console) -> None:
 def console_here() -> Console:
     """As wide as the window, or as a log; at least NARROWEST."""
     is_seen = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return _console(None if is_seen else WIDTH_OF_LOGS)
+    return new_console(None if is_seen else WIDTH_OF_LOGS)
 
 
-def _console(width: int | None = None) -> Console:
+def new_console(width: int | None = None) -> Console:
     """Of this width; None: as wide as the window. Without markup, since paths and names may have brackets in them."""
     console = Console(highlight=False, soft_wrap=True, markup=False, width=width)
     if console.width < NARROWEST:
@@ -140,70 +134,9 @@ def tensorboard() -> str:
     return str(beside.relative_to(here) if beside.is_relative_to(here) else beside)
 
 
-def show_estimate(experiment: Experiment, estimate: Estimate, plans: Sequence[Plan]) -> None:
-    """Print what an experiment is estimated to need, on one GPU and on several."""
-    e, gpu = experiment, experiment.gpu
-    title = f"{e.name} · {gpu.name}, {100 * gpu.utilisation:.0f} % of {gpu.peak_tflops:g} TFLOP/s assumed"
-    table = rich.table.Table(title=title, title_justify="left", show_header=False, min_width=len(title))
-    unused = estimate.published_parameters - estimate.backbone_parameters
-    table.add_row("backbone", f"{estimate.published_parameters:,} parameters" + (f", {unused:,} unused" * bool(unused)))
-    trained = {
-        "LoRA": estimate.trained_parameters.lora,
-        "parameter tokens": estimate.trained_parameters.parameter_tokens,
-        "tokens of codes": estimate.trained_parameters.latent_tokens,
-        "projection": estimate.trained_parameters.projection,
-        "patch embedding": estimate.trained_parameters.patch_embedding,
-    }
-    table.add_row("trained", ", ".join(f"{count:,} {part}" for part, count in trained.items() if count))
-    table.add_row("target", f"{estimate.target_parameters:,} parameters")
-    table.add_section()
-    for stage in estimate.stages:
-        table.add_row(
-            stage.name,
-            f"{stage.steps:,} steps × {stage.tokens_per_step:,} tokens, {stage.flops_per_step / 1e12:.3g} TFLOP, "
-            f"{stage.seconds_per_step:.3g} s each: {stage.hours:.2g} h",
-        )
-    table.add_section()
-    parts = {
-        "weights (bfloat16)": estimate.weight_bytes,
-        "trained, gradients, optimiser": estimate.trained_bytes,
-        "activations": estimate.activation_bytes,
-    }
-    for name, size in parts.items():
-        table.add_row(name, f"{size / 1e9:.2f} GB")
-    fits = "fits" if estimate.peak_bytes < 0.9 * gpu.memory_gb * 1e9 else "does not fit"
-    table.add_row(
-        "memory per GPU", f"{estimate.peak_bytes / 1e9:.2f} GB: {fits} into {gpu.memory_gb:g} GB", style="bold"
-    )
-    hours = sum(stage.hours for stage in estimate.stages)
-    table.add_row("both stages", f"{hours:.2g} GPU-hours", style="bold")
-    console = _console()
-    console.print(table)
-    console.print(plans_table(experiment.gpu, plans))
-
-
 def show_costs(ledger: Ledger) -> None:
     """Print what the steps of a study took and will take."""
     table = study_tables.costs(ledger)
     console = console_here()
     console.print(rich_table(table, "time of all steps"))
     console.print(table.note, style="dim")
-
-
-def plans_table(gpu: GpuConfig, plans: Sequence[Plan]) -> rich.table.Table:
-    """Memory and time on several GPUs, a line per layout and ZeRO stage."""
-    table = rich.table.Table(title=f"on several GPUs (nodes × {gpu.name})", title_justify="left")
-    for name in ("GPUs", "zero", "GB per GPU", "fits", "contexts per step", "s per step", "GPU-hours"):
-        table.add_column(name, justify="left" if name in ("GPUs", "zero", "fits") else "right")
-    for plan in plans:
-        table.add_row(
-            f"{plan.layout.nodes} × {plan.layout.gpus_per_node}",
-            f"stage{plan.zero_stage}" if plan.zero_stage else "none",
-            f"{plan.bytes_per_gpu / 1e9:.1f}",
-            "yes" if plan.bytes_per_gpu < 0.9 * gpu.memory_gb * 1e9 else "no",
-            str(plan.contexts_per_step),
-            f"{plan.seconds_per_step:.2g}",
-            f"{plan.gpu_hours:.2g}",
-            end_section=plan.zero_stage in (0, 3),
-        )
-    return table

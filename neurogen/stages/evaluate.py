@@ -19,15 +19,14 @@ from typing import Any
 import torch
 
 from neurogen import store
-from neurogen.data.dataset import Dataset, Split, require_same
-from neurogen.generator.folder import load_generator
+from neurogen.data.dataset import Dataset, Split
 from neurogen.generator.generator import Generator
 from neurogen.generator.task import Task
 from neurogen.progress import Progress
 from neurogen.stages.conditioning import RIGHT, Condition, change_from, conditions_of, generate_under
 from neurogen.stages.contexts import EvaluationContext, evaluation_contexts
 from neurogen.stages.evaluate_lists import evaluate_lists
-from neurogen.stages.evaluated import Inputs, classical_networks, random_networks
+from neurogen.stages.evaluated import Inputs, classical_networks, generator_of, random_networks
 from neurogen.stages.populations import (
     Evaluator,
     Networks,
@@ -131,9 +130,8 @@ def _generate(
 ) -> tuple[dict[str, Networks], Decode]:
     """The networks that the stage's generator makes under every condition, as z-scores of networks for the data's own
     classes. One backbone is in memory at a time, and none while networks are evaluated."""
-    generator = load_generator(stage.folder, runtime, targets=[spec.target for spec in stage.tasks])
+    generator = generator_of(stage, step, dataset, runtime)
     task = generator.tasks[step.task.name]
-    require_same(dataset, task.fingerprint, stage.folder)
     prompts = [context.context for context in contexts]
     z = generate_under(conditions(generator, task), prompts, generator, task, step.seed, runtime)
     for networks in z.values():

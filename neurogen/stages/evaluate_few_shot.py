@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -53,8 +54,8 @@ class Body:
     @staticmethod
     def of(network: nn.Module, tensors: dict[str, Tensor], tests: tuple[Split, Split]) -> Body:
         """Reads all test samples."""
-        own, other = (read_all(network, tensors, split) for split in tests)
-        return Body(network, tensors, own, other)
+        named, novel = (read_all(network, tensors, split) for split in tests)
+        return Body(network, tensors, named, novel)
 
 
 @dataclass(frozen=True)
@@ -105,31 +106,69 @@ def evaluate_few_shot(
         for episode, flat in zip(lists, networks, strict=True)
     ]
     tests = inputs.test.split.to(runtime.device), novel.test
-    bodies = [Body.of(inputs.network, tensors, tests) for tensors in (generated[0], zoo)]
+    of_generated, of_zoo = (Body.of(inputs.network, tensors, tests) for tensors in (generated[0], zoo))
     train = read_all(inputs.network, zoo, novel.train)
     every_row, _ = support_rows(task, train, novel.train.labels, len(novel.class_names))
+    setting = Setting(step, task, novel, tests, of_generated, of_zoo, every_row)
     results = []
     for shots in step.few_shot.shots:
-        result, many = FewShotResult(shots, 0.0), list[float]()
+        measured = []
         with Progress(f"shown by {shots}", len(lists), unit="contexts") as progress:
             for number, (named, tensors) in enumerate(zip(lists, generated, strict=True)):
                 if runtime.stop.is_set():
                     raise Interrupted
-                context = SupportSet.draw(novel, shots, rng_of(step.seed, "shown", shots, number))
-                for accuracies, body in zip((result.generated, result.zoo), bodies, strict=True):
-                    accuracies.append(_accuracy(task, body, context, novel.test))
-                kept, labels = _of_classes(novel.test, context.classes)
-                rows_of_many = every_row[context.classes.to(every_row.device)]
-                many.append(accuracy_of((bodies[1].novel[kept] @ rows_of_many.T).argmax(1), labels))
-                seed = seed_of(step.seed, "trained on few", shots, number)
-                result.trained.append(_accuracy_trained(step.task.target, novel, context, seed))
-                rows = output_rows(inputs.network, tensors)
-                of_named, of_novel = _accuracies_mixed(task, bodies[0], named, rows, context, tests)
-                result.mixed_named.append(of_named)
-                result.mixed_novel.append(of_novel)
+                measured.append(_measure(setting, shots, number, named, tensors))
                 progress.advance()
-        results.append(replace(result, many=fmean(many)))
+        results.append(_joined(shots, measured))
     return results
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for all contexts."""
+
+    step: Evaluate
+    task: Task
+    novel: Dataset
+    tests: tuple[Split, Split]  # samples of named and of novel classes
+    generated: Body
+    zoo: Body
+    every_row: Float[Tensor, "classes features"]  # of each novel class, made of all its training samples
+
+
+class Accuracies(NamedTuple):
+    """Of all contestants in one context."""
+
+    generated: float
+    zoo: float
+    many: float
+    trained: float
+    mixed_named: float
+    mixed_novel: float
+
+
+def _measure(setting: Setting, shots: int, number: int, named: Listed, tensors: dict[str, Tensor]) -> Accuracies:
+    """The accuracies in the context of this number; `tensors` were generated for the list `named`."""
+    s = setting
+    context = SupportSet.draw(s.novel, shots, rng_of(s.step.seed, "shown", shots, number))
+    rows = output_rows(s.generated.network, tensors)
+    of_named, of_novel = _accuracies_mixed(s.task, s.generated, named, rows, context, s.tests)
+    return Accuracies(
+        generated=_accuracy(s.task, s.generated, context, s.novel.test),
+        zoo=_accuracy(s.task, s.zoo, context, s.novel.test),
+        many=_accuracy_of_rows(s.every_row[context.classes.to(s.every_row.device)], s.zoo, context, s.novel.test),
+        trained=_accuracy_trained(
+            s.step.task.target, s.novel, context, seed_of(s.step.seed, "trained on few", shots, number)
+        ),
+        mixed_named=of_named,
+        mixed_novel=of_novel,
+    )
+
+
+def _joined(shots: int, measured: Sequence[Accuracies]) -> FewShotResult:
+    """The contexts with so many samples of each class as one result."""
+    generated, zoo, many, trained, mixed_named, mixed_novel = map(list, zip(*measured, strict=True))
+    return FewShotResult(shots, fmean(many), generated, zoo, trained, mixed_named, mixed_novel)
 
 
 def _seen(step: Evaluate, dataset: Dataset) -> list[Dataset]:
@@ -167,6 +206,11 @@ def _accuracy(task: Task, body: Body, context: SupportSet, test: Split) -> float
     """On all test samples of the novel classes."""
     read = read_all(body.network, body.tensors, context.samples)
     rows, _ = support_rows(task, read, context.samples.labels, len(context.classes))
+    return _accuracy_of_rows(rows, body, context, test)
+
+
+def _accuracy_of_rows(rows: Float[Tensor, "ways features"], body: Body, context: SupportSet, test: Split) -> float:
+    """The same where the rows of the shown classes are given."""
     kept, labels = _of_classes(test, context.classes)
     return accuracy_of((body.novel[kept] @ rows.T).argmax(1), labels)
 

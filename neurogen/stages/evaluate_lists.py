@@ -19,10 +19,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from neurogen import store
-from neurogen.data.dataset import require_same
 from neurogen.data.splits import SplitName
 from neurogen.errors import Interrupted
-from neurogen.generator.folder import load_generator
 from neurogen.generator.generator import Generator
 from neurogen.generator.known import rows_in
 from neurogen.generator.prompts import Prompt
@@ -32,11 +30,11 @@ from neurogen.rng import rng_of
 from neurogen.stages.conditioning import change_from
 from neurogen.stages.episode import draw_episode, restricted
 from neurogen.stages.evaluate_few_shot import evaluate_few_shot
-from neurogen.stages.evaluated import Inputs, classical_networks, random_networks
+from neurogen.stages.evaluated import Inputs, classical_networks, generator_of, random_networks
 from neurogen.stages.listed import Listed, meaningless_words, names_of
 from neurogen.stages.name_baselines import Chosen, chosen_classes
 from neurogen.stages.populations import Evaluator, mean
-from neurogen.study.pipeline import Evaluate, Inject, Tune
+from neurogen.study.pipeline import Evaluate
 from neurogen.study.results import (
     ConditionResult,
     EvaluationResult,
@@ -103,11 +101,11 @@ def evaluate_lists(step: Evaluate, runtime: Runtime) -> dict[str, Any]:
     contexts = [ListContext.draw(step, inputs, number) for number in range(step.evaluate.num_contexts)]
     after_inject: dict[str, Networks] = {}
     if step.tune.inject is not None:
-        stage_1 = _load(step.tune.inject, step, inputs, runtime)
+        stage_1 = generator_of(step.tune.inject, step, inputs.dataset, runtime)
         injected = Generated.by(stage_1, step, inputs.scale, contexts, [Naming.KNOWN], runtime)
         del stage_1  # one backbone is in memory at a time
         after_inject = {Population.AFTER_INJECT: injected.networks[Naming.KNOWN]}
-    generator = _load(step.tune, step, inputs, runtime)
+    generator = generator_of(step.tune, step, inputs.dataset, runtime)
     tuned = Generated.by(generator, step, inputs.scale, contexts, list(Naming), runtime)
     for_choices = _generated_for_validation(generator, step, contexts, runtime)
     new_names = [name for context in contexts for name in context.names[Naming.NEW]]
@@ -166,12 +164,6 @@ def _populations(
         Population.RANDOM: _listed(random_networks(step, inputs, len(contexts)), contexts),
         **{name: _with_rows_of(classes, zoo_mean, contexts, inputs) for name, classes in chosen.items()},
     }
-
-
-def _load(stage: Inject | Tune, step: Evaluate, inputs: Inputs, runtime: Runtime) -> Generator:
-    generator = load_generator(stage.folder, runtime, targets=[spec.target for spec in stage.tasks])
-    require_same(inputs.dataset, generator.tasks[step.task.name].fingerprint, stage.folder)
-    return generator
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What an evaluation works on: the data, the target network with its zoo, and networks that no language model made.
 
-in:  the step, whose references and classical networks are done
-out: Inputs; flat parameters of classical and of untrained networks
+in:  the step, whose references and classical networks are done, and the generators of its stages
+out: Inputs; the generator of a stage; flat parameters of classical and of untrained networks
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ import torch
 from torch import nn
 
 from neurogen.data.dataset import Dataset, require_same
+from neurogen.generator.folder import load_generator
+from neurogen.generator.generator import Generator
 from neurogen.rng import seed_of
 from neurogen.stages.data_report import say_what_was_read
 from neurogen.stages.populations import Evaluator, Networks
-from neurogen.study.pipeline import Evaluate
+from neurogen.study.pipeline import Evaluate, Inject, Tune
 from neurogen.targets.fitting import initialised
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.targets.values import values_of
@@ -47,6 +49,13 @@ class Inputs:
         seen = dataset.without(step.task.dataset.unseen)
         test, validation = (Evaluator(network, layout, split, runtime) for split in (dataset.test, seen.validation))
         return Inputs(dataset, seen, network, layout, zoo, Scale.of_zoo(zoo, layout, soft_clip=None), test, validation)
+
+
+def generator_of(stage: Inject | Tune, step: Evaluate, dataset: Dataset, runtime: Runtime) -> Generator:
+    """The generator that a stage has left. Raises UserError where it was trained on other data for this task."""
+    generator = load_generator(stage.folder, runtime, targets=[spec.target for spec in stage.tasks])
+    require_same(dataset, generator.tasks[step.task.name].fingerprint, stage.folder)
+    return generator
 
 
 def classical_networks(step: Evaluate, inputs: Inputs) -> Networks:

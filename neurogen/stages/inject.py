@@ -121,9 +121,7 @@ def _load(zoo: Zoo, step: Inject, runtime: Runtime) -> tuple[TaskData, float]:
     task = Task.of(dataset, zoo.task.dataset, zoo.task.target, scale)
     moments = ZooMoments.of(scale.encode(networks).to(runtime.device), step.generator.latent)
     if task.lists_classes:
-        task = replace(
-            task, known=KnownRows(rows_in(moments.mean, layout).cpu(), torch.tensor(1.0), torch.tensor(torch.inf))
-        )
+        task = replace(task, known=KnownRows.unfitted(rows_in(moments.mean, layout).cpu()))
     data = TaskData(task, dataset, network, moments)
     validation = data.validation(SameTask(task.class_names))
     _, accuracy = evaluate_network(network, layout.tensors(networks.mean(0)), validation)

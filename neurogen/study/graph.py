@@ -190,9 +190,9 @@ def evaluation_of(experiment: Experiment, zoo: Zoo, learned: Learned, identities
     return Evaluate(root, zoo, e.evaluate, e.seed, classical, tune, e.recipe.name, few_shot)
 
 
-def zoo_of(experiment: Experiment, identities: Identities | None = None) -> Zoo:
+def zoo_of(experiment: Experiment, identities: Identities) -> Zoo:
     """The zoo, in steps of `zoo.chunk_size` networks. They do not depend on its size, so that a zoo can grow."""
-    e, root, zoo, identities = experiment, experiment.root, experiment.zoo, identities or Identities()
+    e, root, zoo = experiment, experiment.root, experiment.zoo
     task = identities.task_of(e)
     # Another order of the labels is another order of the output layer's rows, so one zoo serves all orders.
     canonical = with_labels(task, unseen=task.dataset.unseen)
@@ -205,11 +205,6 @@ def zoo_of(experiment: Experiment, identities: Identities | None = None) -> Zoo:
         for start, count in zip(starts, counts, strict=True)
     )
     return Zoo(task, references, zoo.align)
-
-
-def task_of(experiment: Experiment, identities: Identities | None = None) -> TaskSpec:
-    """The task with the identity of its data and code. Raises UserError where they cannot be found."""
-    return (identities or Identities()).task_of(experiment)
 
 
 def with_labels(task: TaskSpec, unseen: list[str]) -> TaskSpec:
@@ -232,13 +227,11 @@ class Identities:
         self.models: dict[str, str | None] = {}
 
     def task_of(self, e: Experiment) -> TaskSpec:
-        """As `task_of`."""
+        """The task with the identity of its data and code. Raises UserError where they cannot be found."""
         from neurogen.data.identity import identity, identity_of_target
 
-        model, name = (
-            e.backbone.source,
-            repr((e.root, e.dataset, e.target, e.backbone.source if e.dataset.text else None)),
-        )
+        model = e.backbone.source
+        name = repr((e.root, e.dataset, e.target, model if e.dataset.text else None))
         if name not in self.tasks:
             data, embed = identity(e.dataset), None
             if e.dataset.text is not None:

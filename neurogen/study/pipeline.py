@@ -36,7 +36,7 @@ from neurogen.study.step import Step, plain
 from neurogen.study.task_spec import TaskSpec
 
 if TYPE_CHECKING:
-    from neurogen.downloads.hub import Repository
+    from neurogen.downloads.repository import Repository
 
 SMALLER_DATA = "dataset.limit or dataset.resize"
 SMALLER_PASSES = "batch_tokens or generator.context_samples"

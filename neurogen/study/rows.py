@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
+RESULTS_FILE = "results.json"  # in the folder of a study
+
 
 @dataclass(frozen=True)
 class FewShotSummary:

@@ -4,7 +4,7 @@ in:  its fields (configs, and the steps that it needs), the finished folders of 
 out: its folder, root/KIND/LABEL-KEY, with config.json, environment.json, metrics.json and, written last, DONE
 
 Its identity, the key, is the hash of what determines its result: its fields, the identities of the steps that it needs,
-and the version of its kind. A step that is done is never done again. It is picklable and needs no torch until it runs.
+and the version of its kind. A step that is done is never done again. It needs no torch until it runs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from neurogen.environment import environment
 from neurogen.errors import saying_what_saves_memory
 
 if TYPE_CHECKING:
-    from neurogen.downloads.hub import Repository
+    from neurogen.downloads.repository import Repository
     from neurogen.training.runtime import Runtime
 
 SCALARS = (str, int, float, type(None))  # asked for first: most values are, and large sweeps have many

@@ -14,7 +14,7 @@ from neurogen.study.step import Step
 
 if TYPE_CHECKING:
     from neurogen.data.dataset import Dataset
-    from neurogen.downloads.hub import Repository
+    from neurogen.downloads.repository import Repository
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def torchvision(shape: ImageShape, model: str, stem: str = Stem.auto) -> nn.Modu
     if model not in names:
         raise UserError(unknown_value(f"target.options.model={model}", str(model), names))
     one_of("target.options.stem", str(stem), tuple(Stem))
-    options = {"weights": None, "num_classes": shape.num_classes} | _extras(models, model, shape)
+    options = {"weights": None, "num_classes": shape.num_classes} | _extras(model, shape)
     place = torch.get_default_device()
     with torch.device("cpu") if model.startswith("regnet") else nullcontext():  # it computes its widths with tensors
         try:
@@ -68,7 +68,7 @@ def names_of_models() -> list[str]:
     return list(models.list_models(module=models))
 
 
-def _extras(models: Any, model: str, shape: ImageShape) -> dict[str, Any]:
+def _extras(model: str, shape: ImageShape) -> dict[str, Any]:
     """Options that some models have: no second output for training, our own choice of initial weights, patches."""
     extras: dict[str, Any] = {}
     if model in ("googlenet", "inception_v3"):

@@ -57,16 +57,16 @@ class Episodes:
         ways = self.config.ways
         read = features(network, None, torch.cat([inputs, pictures.flatten(0, 1)]).contiguous())
         self.lengths[number] = read.detach().norm(dim=1).mean()
-        own, episode = nn.functional.normalize(read, dim=1).split([len(inputs), len(read) - len(inputs)])
+        batch, episode = nn.functional.normalize(read, dim=1).split([len(inputs), len(read) - len(inputs)])
         known = nn.functional.normalize(output_layer(network)[1].weight, dim=1)
         places = torch.arange(ways, device=labels.device)
         unnormalised = read[len(inputs) :].unflatten(0, (ways, -1))
         rows = prototypes(unnormalised[:, :shots].flatten(0, 1), places.repeat_interleave(shots), ways)
         queries = episode.unflatten(0, (ways, -1))[:, shots:].flatten(0, 1)
-        logits = self.scales[number].exp() * torch.cat([own, queries]) @ torch.cat([known, rows]).T
-        of_own, of_queries = logits.split([len(own), len(queries)])
+        logits = self.scales[number].exp() * torch.cat([batch, queries]) @ torch.cat([known, rows]).T
+        of_batch, of_queries = logits.split([len(batch), len(queries)])
         meant = len(known) + places.repeat_interleave(self.config.queries)
-        losses = nn.functional.cross_entropy(of_own, labels), nn.functional.cross_entropy(of_queries, meant)
+        losses = nn.functional.cross_entropy(of_batch, labels), nn.functional.cross_entropy(of_queries, meant)
         return (losses[0] + losses[1]) / 2
 
     @torch.no_grad()

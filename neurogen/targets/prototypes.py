@@ -75,6 +75,6 @@ def with_rows(
     joined = dict(tensors)
     joined[f"{prefix}weight"] = torch.cat([tensors[f"{prefix}weight"], weight])
     if layer.bias is not None:
-        own = tensors[f"{prefix}bias"]
-        joined[f"{prefix}bias"] = torch.cat([own, own.new_full((len(weight),), bias)])
+        biases = tensors[f"{prefix}bias"]
+        joined[f"{prefix}bias"] = torch.cat([biases, biases.new_full((len(weight),), bias)])
     return joined

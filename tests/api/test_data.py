@@ -17,8 +17,8 @@ from safetensors.numpy import save
 
 import neurogen
 from neurogen import Data
-from neurogen.data import identity
 from neurogen.data.arrays import arrays
+from neurogen.data.identity import identity
 from neurogen.data.raw import RawSplits
 from neurogen.run import compose
 

@@ -52,8 +52,8 @@ def test_an_image_network_takes_raw_bytes(generator: LoadedGenerator, tmp_path: 
     network.save(tmp_path / "net.pt2")
     batches = [torch.from_numpy(np.random.default_rng(n).integers(0, 256, (n, 1, 8, 8), np.uint8)) for n in (1, 2, 37)]
     logits, about = run_elsewhere(tmp_path / "net.pt2", batches, tmp_path)
-    for batch, found in zip(batches, logits, strict=True):
-        torch.testing.assert_close(found, network(batch))
+    for batch, exported in zip(batches, logits, strict=True):
+        torch.testing.assert_close(exported, network(batch))
     assert about == {
         "classes": [str(digit) for digit in range(10)],
         "takes": {"type": "uint8", "shape": ["samples", 1, 8, 8]},

@@ -51,8 +51,8 @@ def test_rows_of_shown_classes_are_prototypes_on_the_generated_network(generator
         torch.testing.assert_close(tensors[name], others[name])
     read = features(network.network, None, network.preparation(torch.from_numpy(samples)))
     rows, biases = known_rows(generator.module.tasks[TASK])
-    for place, own in ((0, read[:3]), (2, read[3:])):
-        prototype = own.mean(0) / own.mean(0).norm()
+    for place, samples_of_class in ((0, read[:3]), (2, read[3:])):
+        prototype = samples_of_class.mean(0) / samples_of_class.mean(0).norm()
         torch.testing.assert_close(weight[place], rows.norm(dim=1).mean() * prototype)
         torch.testing.assert_close(bias[place], biases.mean())
     assert network.prompt is not None

@@ -57,8 +57,8 @@ def test_a_generator_goes_to_the_hub_and_comes_back(
 before = neurogen.load({str(generator.folder)!r})
 print(before.push_to_hub("lab/digits-cnn"))
 after = neurogen.load("lab/digits-cnn")
-one, other = (each.generate(seed=5).network.state_dict() for each in (before, after))
-assert all(torch.equal(one[name], other[name]) for name in one)
+first, other = (each.generate(seed=5).network.state_dict() for each in (before, after))
+assert all(torch.equal(first[name], other[name]) for name in first)
 print(after.folder)
 after.push_to_hub("lab/copy", private=True)
 """
@@ -118,8 +118,8 @@ def test_a_hub_that_does_not_answer_is_named(hub: Web, tmp_path: Path) -> None:
 def test_a_saved_copy_is_whole_and_names_no_place(images: Evaluate, generator: LoadedGenerator, tmp_path: Path) -> None:
     generator.save(tmp_path / "copy")
     assert {str(path.relative_to(tmp_path / "copy")) for path in (tmp_path / "copy").rglob("*.*")} == set(FILES)
-    one, other = generator.generate(seed=2), neurogen.load(tmp_path / "copy").generate(seed=2)
-    assert torch.equal(one.network[0].weight, other.network[0].weight)
+    first, other = generator.generate(seed=2), neurogen.load(tmp_path / "copy").generate(seed=2)
+    assert torch.equal(first.network[0].weight, other.network[0].weight)
     assert figures_of(tmp_path / "copy") == {}
     text = "".join((tmp_path / "copy" / name).read_text() for name in FILES if "safetensors" not in name)
     assert images.root not in text

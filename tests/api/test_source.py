@@ -65,9 +65,9 @@ def digest(script: str, folder: Path, hash_seed: int = 0) -> str:
         capture_output=True,
         text=True,
     )
-    name, found = shown.stdout.split()
+    name, value = shown.stdout.split()
     assert name == "__main__.target"
-    return found
+    return value
 
 
 def test_whatever_the_function_uses_counts_and_nothing_else(tmp_path: Path) -> None:

@@ -29,6 +29,6 @@ def test_the_tour_runs_and_prints_what_it_shows(tmp_path: Path) -> None:
         check=False,
     )
     printed = done.stdout.split(MARK)
-    for (code, expected), found in zip(blocks, printed, strict=False):
-        assert found == expected, f"{code}\n{done.stderr}"
+    for (code, expected), output in zip(blocks, printed, strict=False):
+        assert output == expected, f"{code}\n{done.stderr}"
     assert done.returncode == 0, done.stderr

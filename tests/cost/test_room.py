@@ -65,6 +65,13 @@ def test_texts_count_as_long_as_they_may_be(experiment: Composed) -> None:
     assert long - short == 10 * experiment().generator.context_samples
 
 
+def test_a_tokenizer_that_is_here_and_broken_is_not_guessed_at(experiment: Composed, tmp_path: Path) -> None:
+    folder = saved(tmp_path / "model", sizes={"n_positions": 4096})
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(UserError, match=r"model holds no tokenizer that transformers can load"):
+        require_room(experiment("backbone=causal_lm", f"backbone.model={folder}"))
+
+
 def test_a_sequence_is_refused_where_it_is_read(experiment: Composed, runtime: Runtime) -> None:
     backbone = load_backbone(experiment(f"{POSITIONS}=16").backbone, runtime, 0)
     assert len(backbone([[Embeddings(torch.zeros(16, backbone.hidden_size))]])[0][0]) == 16

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 from neurogen.config import DatasetConfig, ModelConfig
-from neurogen.data import identity
-from neurogen.data.identity import all_files, identity_of_model
+from neurogen.data.identity import all_files, identity, identity_of_model
 from neurogen.data.published_files import PUBLISHED
 from neurogen.errors import UserError
 from neurogen.store import mark_root
@@ -27,7 +26,7 @@ from tests.data.test_texts import REVIEWS, write
 
 
 @pytest.fixture
-def own(experiment: Composed, tmp_path: Path) -> DatasetConfig:
+def config(experiment: Composed, tmp_path: Path) -> DatasetConfig:
     """Eight pictures, four each of cats and dogs."""
     folder = pictures(tmp_path / "own", {"cat": 4, "dog": 4})
     return experiment("dataset=image_folder", f"dataset.path={folder}").dataset
@@ -55,14 +54,14 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_whatever_changes_the_data_changes_the_identity(own: DatasetConfig, change: str) -> None:
-    before = identity(own)
-    CHANGES[change](first_picture(own))
-    assert identity(own) != before
+def test_whatever_changes_the_data_changes_the_identity(config: DatasetConfig, change: str) -> None:
+    before = identity(config)
+    CHANGES[change](first_picture(config))
+    assert identity(config) != before
 
 
-def test_what_does_not_change_the_data_does_not_change_the_identity(own: DatasetConfig, tmp_path: Path) -> None:
-    before, folder = identity(own), Path(own.path or "")
+def test_what_does_not_change_the_data_does_not_change_the_identity(config: DatasetConfig, tmp_path: Path) -> None:
+    before, folder = identity(config), Path(config.path or "")
     for path in folder.rglob("*"):
         os.utime(path, (0, 0))
     for name in (".DS_Store", "cat/.DS_Store", "cat/Thumbs.db"):
@@ -70,22 +69,22 @@ def test_what_does_not_change_the_data_does_not_change_the_identity(own: Dataset
     mark_root(folder / "runs")
     (folder / "runs" / "sweeps").mkdir()
     (folder / "runs" / "sweeps" / "curve.png").write_text("x")
-    assert identity(own) == before
+    assert identity(config) == before
     shutil.copytree(folder, tmp_path / "copy")
-    assert identity(replace(own, path=str(tmp_path / "copy"))) == before
+    assert identity(replace(config, path=str(tmp_path / "copy"))) == before
     (tmp_path / "links").mkdir()
     for name in ("cat", "dog"):
         (tmp_path / "links" / name).symlink_to(folder / name)
-    assert identity(replace(own, path=str(tmp_path / "links"))) == before
+    assert identity(replace(config, path=str(tmp_path / "links"))) == before
 
 
-def test_links_are_followed(own: DatasetConfig, tmp_path: Path) -> None:
+def test_links_are_followed(config: DatasetConfig, tmp_path: Path) -> None:
     (tmp_path / "links").mkdir()
     for name in ("cat", "dog"):
-        (tmp_path / "links" / name).symlink_to(Path(own.path or "") / name)
-    linked = replace(own, path=str(tmp_path / "links"))
+        (tmp_path / "links" / name).symlink_to(Path(config.path or "") / name)
+    linked = replace(config, path=str(tmp_path / "links"))
     before = identity(linked)
-    edit(first_picture(own))
+    edit(first_picture(config))
     assert identity(linked) != before
 
 
@@ -106,16 +105,16 @@ def test_the_code_of_a_part_of_a_pool_counts(
     assert seen[0] != seen[1]
 
 
-def test_of_a_loader_of_the_users_all_files_count(own: DatasetConfig, tmp_path: Path) -> None:
-    folder = Path(own.path or "")
-    loaded = replace(own, load="tests.loaders.nothing", version="1")
+def test_of_a_loader_of_the_users_all_files_count(config: DatasetConfig, tmp_path: Path) -> None:
+    folder = Path(config.path or "")
+    loaded = replace(config, load="tests.loaders.nothing", version="1")
     before = identity(loaded)
     (folder / "cat" / "up").symlink_to(folder)  # without end
     (folder / "cat" / "gone").symlink_to(folder / "nothing")
     assert identity(loaded) == before
     (folder / "labels.txt").write_text("1")
     assert identity(loaded) != before
-    assert identity(replace(loaded, path=None)) == own.name
+    assert identity(replace(loaded, path=None)) == config.name
     assert "labels.txt" in all_files(str(folder))
 
 

@@ -225,6 +225,14 @@ def test_the_names_of_the_hub_win_and_must_be_ours(experiment: Composed, tmp_pat
         load(experiment, "sst2", f"dataset.path={tmp_path}")
 
 
+def test_a_broken_file_of_a_hub_folder_is_the_folders_fault(experiment: Composed, tmp_path: Path) -> None:
+    words = parquet(tmp_path / "sst2", train=sst2(40, [0, 1]), validation=sst2(9, [1, 0]))
+    file = tmp_path / "sst2" / "train-00000-of-00001.parquet"
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"/sst2 cannot be read \(.+\); repair or replace its files"):
+        load(experiment, "sst2", words)
+
+
 def test_new_content_of_a_hub_folder_is_read_though_its_time_is_the_old_one(
     experiment: Composed, tmp_path: Path
 ) -> None:

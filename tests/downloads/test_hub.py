@@ -15,8 +15,9 @@ from neurogen.data.hub_dataset import part_of
 from neurogen.data.hub_dataset import repository_of as dataset_repository
 from neurogen.data.raw import load_raw
 from neurogen.downloads.fetch import fetch, wait_for
-from neurogen.downloads.hub import HubSource, Part, hub_cache
+from neurogen.downloads.hub import HubSource, Part
 from neurogen.downloads.models import repository_of, weights, whole_model
+from neurogen.downloads.repository import hub_cache
 from neurogen.errors import UserError
 from neurogen.generator.pretrained import load_pretrained
 from neurogen.generator.usable import require_usable
@@ -73,11 +74,11 @@ def test_a_model_is_fetched_as_it_is_read_and_never_asked_for_again(
 
 def test_a_revision_that_is_here_is_kept(web: Web, backbone: BackboneConfig) -> None:
     part = model_of(backbone)
-    first = part.folder()
+    first = HubSource(part).folder()
     web.hub["lab/tiny"]["config.json"] += b"\n"
-    assert part.folder() == first
+    assert HubSource(part).folder() == first
     (first / "model.safetensors").unlink()  # the server has forgotten the old revision, as after a rewritten history
-    assert part.folder().name == web.commit_of("lab/tiny") != first.name
+    assert HubSource(part).folder().name == web.commit_of("lab/tiny") != first.name
 
 
 def test_weights_are_safetensors_and_nothing_else() -> None:
@@ -140,7 +141,7 @@ def test_readers_that_begin_together_download_each_file_once(web: Web, backbone:
     web.slow_s = 0.05
     part = model_of(backbone)
     with ThreadPoolExecutor(8) as pool:
-        folders = set(pool.map(lambda _: part.folder(), range(8)))
+        folders = set(pool.map(lambda _: HubSource(part).folder(), range(8)))
     assert len(folders) == 1
     assert set(web.downloads().values()) == {1}
 
@@ -148,7 +149,7 @@ def test_readers_that_begin_together_download_each_file_once(web: Web, backbone:
 def test_half_a_file_of_a_killed_fetch_is_gone_on_with(web: Web, backbone: BackboneConfig) -> None:
     part, content = model_of(backbone), language_model()["model.safetensors"]
     fetch([HubSource(part)])
-    weights = part.folder() / "model.safetensors"
+    weights = HubSource(part).folder() / "model.safetensors"
     blob = weights.resolve()
     weights.unlink()
     blob.rename(blob.with_name(f"{blob.name}.part")).write_bytes(content[:100_000])
@@ -164,7 +165,7 @@ def test_another_content_than_the_hub_says_is_refused(web: Web, backbone: Backbo
     web.sizes = {path: len(language_model()["model.safetensors"]) for path in web.garbage}
     part = model_of(backbone)
     with pytest.raises(UserError, match=r"lab/tiny is neither in the cache .* nor to be had from the hub \("):
-        part.folder()
+        HubSource(part).folder()
     assert not list(part.repository.folder.glob("snapshots/*/model.safetensors"))
 
 
@@ -176,7 +177,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(
     web.hub["lab/tiny"][name] = web.hub["datasets/lab/reviews"][name] = b"not yours"
     part = model_of(backbone) if reader == "backbone" else data_of(reviews)
     with pytest.raises(UserError, match="on the hub, which lies outside of its folder"):
-        part.folder()
+        HubSource(part).folder()
     assert not list(tmp_path.rglob("*outside*.json"))
     assert not web.downloads()
 
@@ -185,7 +186,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(
 def test_a_commit_that_is_a_path_is_refused(web: Web, backbone: BackboneConfig, digest: str) -> None:
     web.commits["lab/tiny"] = digest
     with pytest.raises(UserError, match="on the hub for the digest of a file or commit"):
-        model_of(backbone).folder()
+        HubSource(model_of(backbone)).folder()
 
 
 def test_a_gated_model_needs_a_token(web: Web, backbone: BackboneConfig, monkeypatch: pytest.MonkeyPatch) -> None:

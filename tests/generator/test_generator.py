@@ -25,10 +25,10 @@ Composed = Callable[..., Experiment]
 
 def generator_of(experiment: Experiment, runtime: Runtime, *more: Experiment) -> tuple[Generator, list[Context]]:
     tasks, contexts = [], []
-    for one in (experiment, *more):
-        dataset = load_images(one.dataset)
-        scale = Scale.of_fan_in(ParameterLayout.of(build_network(one.target, dataset.shape)), None)
-        tasks.append(Task.of(dataset, one.dataset, one.target, scale))
+    for point in (experiment, *more):
+        dataset = load_images(point.dataset)
+        scale = Scale.of_fan_in(ParameterLayout.of(build_network(point.target, dataset.shape)), None)
+        tasks.append(Task.of(dataset, point.dataset, point.target, scale))
         contexts.append(
             Context.of(dataset.train, dataset.class_names, dataset.train.sample(3, torch.Generator().manual_seed(0)))
         )
@@ -61,10 +61,10 @@ def test_trained_are_tokens_lora_projection_and_patches_only(experiment: Compose
 def test_every_trainable_gets_a_gradient_in_both_stages(
     experiment: Composed, runtime: Runtime, projection: str
 ) -> None:
-    one = experiment(f"generator.projection={projection}", "generator.projection_hidden=16")
-    generator, (context,) = generator_of(one, runtime)
+    point = experiment(f"generator.projection={projection}", "generator.projection_hidden=16")
+    generator, (context,) = generator_of(point, runtime)
     task = generator.tasks["digits-cnn_small"]
-    dataset = load_images(one.dataset)
+    dataset = load_images(point.dataset)
     inputs, labels = dataset.train.inputs(slice(64)), dataset.train.labels[:64]
     zoo = torch.randn(3, task.layout.num_parameters)
     # LoRA's B starts at zero, so A gets its first gradient only after a step
@@ -104,12 +104,12 @@ def test_the_injection_loss_is_the_mean_over_the_zoo() -> None:
     generator = torch.Generator().manual_seed(0)
     zoo = torch.randn(7, 40, generator=generator, dtype=torch.float64)
     z = torch.randn(40, generator=generator, dtype=torch.float64, requires_grad=True)
-    naive = torch.stack([nn.functional.mse_loss(z, one) for one in zoo]).mean()
+    naive = torch.stack([nn.functional.mse_loss(z, network) for network in zoo]).mean()
     (expected,) = torch.autograd.grad(naive, z)
     ours = injection_loss(z, ZooMoments.of(zoo))
-    (found,) = torch.autograd.grad(ours, z)
+    (gradient,) = torch.autograd.grad(ours, z)
     torch.testing.assert_close(ours, naive, rtol=1e-12, atol=0)
-    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-14)
+    torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-14)
 
 
 def test_the_tuning_loss_is_the_cross_entropy_of_the_network_itself() -> None:

@@ -30,23 +30,23 @@ def points(experiment: Composed, *overrides: str) -> list[Experiment]:
 
 def test_points_together_share_both_stages_and_keep_their_own_zoo(experiment: Composed) -> None:
     evaluations = evaluations_of(points(experiment, "tasks=together"))
-    assert len({one.tune.key for one in evaluations}) == 1
+    assert len({evaluation.tune.key for evaluation in evaluations}) == 1
     assert [task.name for task in evaluations[0].tune.tasks] == ["digits-cnn_small", "digits-cnn", "digits-lenet"]
     steps = in_order(steps_of(points(experiment, "tasks=together")))
     kinds = [step.kind for step in steps]
     assert [kinds.count(kind) for kind in ("reference", "inject", "tune", "evaluate")] == [3, 1, 1, 3]
     alone = evaluations_of(points(experiment))
-    assert len({one.tune.key for one in alone}) == 3
-    assert [one.zoo for one in alone] == [one.zoo for one in evaluations]
+    assert len({evaluation.tune.key for evaluation in alone}) == 3
+    assert [evaluation.zoo for evaluation in alone] == [evaluation.zoo for evaluation in evaluations]
 
 
 def test_seeds_and_recipes_have_generators_of_their_own(experiment: Composed) -> None:
-    found = [
-        one
+    experiments = [
+        point
         for overrides in (("seed=0",), ("seed=1",), ("recipe.tune.lr=2e-4",))
-        for one in points(experiment, "tasks=together", *overrides)
+        for point in points(experiment, "tasks=together", *overrides)
     ]
-    assert len({one.tune.key for one in evaluations_of(found)}) == 3
+    assert len({evaluation.tune.key for evaluation in evaluations_of(experiments)}) == 3
 
 
 def test_what_is_held_out_starts_from_the_generator_of_the_others(experiment: Composed) -> None:
@@ -140,9 +140,11 @@ def test_several_tasks_from_nothing_to_a_table(shared_experiment: Composed, runt
     assert {"validation_accuracy/digits-cnn_small", "validation_accuracy/digits-lenet"} < set(row)
     generator = load_generator(tune.folder, runtime)
     assert list(generator.tasks) == ["digits-cnn_small", "digits-lenet"]
-    found = study.evaluations[0].metrics()["conditions"]
-    assert {"instruction of digits-lenet", "instruction of digits-lenet, no data"} < set(found)
-    histories = [one.tune.metrics()["history"] for one in study.evaluations if one.task.target.name == "cnn"]
+    conditions = study.evaluations[0].metrics()["conditions"]
+    assert {"instruction of digits-lenet", "instruction of digits-lenet, no data"} < set(conditions)
+    histories = [
+        evaluation.tune.metrics()["history"] for evaluation in study.evaluations if evaluation.task.target.name == "cnn"
+    ]
     assert [len(history) for history in histories] == [1, 5]
     before, after = histories
     assert before[0]["validation_loss"] == after[0]["validation_loss"]
@@ -156,7 +158,7 @@ def test_two_data_sets_for_one_network(shared_experiment: Composed, runtime: Run
     study = steps_of([shared_experiment(*FIT, *point, *overrides) for point in ((), fewer)])
     for step in in_order(study):
         step.run(runtime)
-    first, second = (one.metrics() for one in study.evaluations)
+    first, second = (evaluation.metrics() for evaluation in study.evaluations)
     mean, mean_of_the_other = (
         first["populations"][name] for name in ("zoo_mean_network", "zoo mean network of fewer-cnn_small")
     )

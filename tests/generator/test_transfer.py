@@ -35,14 +35,14 @@ def test_every_tensor_takes_after_the_one_that_has_its_role() -> None:
 
 
 def test_statistics_take_after_statistics() -> None:
-    one, two = (ParameterLayout.of(resnet(SHAPE, blocks)) for blocks in (1, 2))
-    for known, new in ((one, two), (two, one)):
+    small, large = (ParameterLayout.of(resnet(SHAPE, blocks)) for blocks in (1, 2))
+    for known, new in ((small, large), (large, small)):
         for name, role in zip(new.names, roles_of(known, new), strict=True):
             assert name.rpartition(".")[2] == known.names[role].rpartition(".")[2]
         assert roles_of(known, new)[-2:] == [len(known.names) - 2, len(known.names) - 1]
-    assert roles_of(one, one) == list(range(len(one.names)))
+    assert roles_of(small, small) == list(range(len(small.names)))
     with pytest.raises(UserError, match=r"nothing in the known target is like 1\.weight"):
-        roles_of(layout(16), one)
+        roles_of(layout(16), small)
 
 
 def test_tokens_follow_their_tensor() -> None:
@@ -56,9 +56,9 @@ def test_tokens_follow_their_tensor() -> None:
 def test_weights_with_fewer_inputs_are_larger() -> None:
     two, three = layout(16, 32), layout(16, 32, 64)
     known = Scale(three, torch.arange(8.0), torch.ones(8), None)
-    found = scale_by_role(known, two, roles_of(three, two))
-    assert found.mean.tolist() == [0, 1, 2, 3, 6, 7]
-    assert found.std.tolist() == pytest.approx([1, 1, 1, 1, 2**0.5, 2**0.5])  # 64 inputs there, 32 here
+    scale = scale_by_role(known, two, roles_of(three, two))
+    assert scale.mean.tolist() == [0, 1, 2, 3, 6, 7]
+    assert scale.std.tolist() == pytest.approx([1, 1, 1, 1, 2**0.5, 2**0.5])  # 64 inputs there, 32 here
 
 
 def test_the_same_network_is_generated_where_the_target_is_the_same(
@@ -72,12 +72,12 @@ def test_the_same_network_is_generated_where_the_target_is_the_same(
         step.run(runtime)
     generator = load_generator(inject.folder, runtime)
     (task,) = generator.tasks.values()
-    found = transferred(generator, task, seed=1)
+    same = transferred(generator, task, seed=1)
     dataset = evaluation.task.load()
     context = Context.of(dataset.train, dataset.class_names, dataset.train.sample(4, torch.Generator().manual_seed(0)))
     with torch.no_grad():
         prompts = [Prompt(task.instruction, context)]
-        before, after = generator(task.name, prompts), found(task.name, prompts)
+        before, after = generator(task.name, prompts), same(task.name, prompts)
     assert torch.equal(before, after)
 
 
@@ -85,13 +85,13 @@ def test_stage_1_for_one_target_and_stage_2_for_another(shared_experiment: Compo
     """Stage 1 is the very step of the other target's own experiment."""
     fit = ("zoo.training.batch_size=64",)  # each target has its own, and a source's zoo that of the target
     (evaluation,) = steps_of([shared_experiment(*FROM_THREE_BLOCKS, *fit)]).evaluations
-    own = steps_of([shared_experiment("target=cnn", *fit)]).evaluations[0].tune.inject
-    assert evaluation.tune.inject == own
+    inject = steps_of([shared_experiment("target=cnn", *fit)]).evaluations[0].tune.inject
+    assert evaluation.tune.inject == inject
     assert evaluation.zoo.references[0].task.target.name == "cnn_small"
     for step in in_order(evaluation):
         step.run(runtime)
-    found = load_generator(evaluation.tune.folder, runtime)
-    assert list(found.tasks) == ["digits-cnn_small"]
+    generator = load_generator(evaluation.tune.folder, runtime)
+    assert list(generator.tasks) == ["digits-cnn_small"]
     history = evaluation.tune.metrics()["history"]
     assert history[-1]["loss"] < history[1]["loss"]
     assert "after_inject" not in evaluation.metrics()["populations"]

@@ -79,8 +79,8 @@ def test_our_sequence_without_parameter_tokens_is_the_stock_model_s(
 ) -> None:
     images, labels = pictures(*sizes), ["7", "cat", "dog"][: len(sizes)]
     (states,) = backbone([backbone.message(ours(images, labels))])
-    found = torch.cat(states)
-    torch.testing.assert_close(found, stock(backbone, images, labels), rtol=0, atol=0)
+    ours_read = torch.cat(states)
+    torch.testing.assert_close(ours_read, stock(backbone, images, labels), rtol=0, atol=0)
 
 
 @torch.no_grad()
@@ -132,15 +132,15 @@ def test_images_reach_the_parameters_through_the_model_s_own_eyes(experiment: Co
     assert not [name for name in generator.trainables if "visual" in name]
     (task,) = generator.tasks
     with torch.no_grad():
-        one = generator(task, [Prompt(INSTRUCTION, context)])
+        network = generator(task, [Prompt(INSTRUCTION, context)])
         other = generator(task, [Prompt(INSTRUCTION, replace(context, samples=255 - context.samples))])
-    assert not torch.allclose(one, other)
+    assert not torch.allclose(network, other)
 
 
 def test_a_vision_generator_is_saved_and_loaded(experiment: Composed, runtime: Runtime, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    one = experiment("backbone=tiny_qwen2_vl")
-    generator, context = of_task(one, runtime)
-    save_generator(generator, one.backbone, tmp_path)
+    point = experiment("backbone=tiny_qwen2_vl")
+    generator, context = of_task(point, runtime)
+    save_generator(generator, point.backbone, tmp_path)
     (task,) = generator.tasks
     with torch.no_grad():
         prompts = [Prompt(INSTRUCTION, context)]

@@ -13,8 +13,8 @@ from hpc.jobs.cluster import Cluster, cluster_from
 from hpc.jobs.graph import in_order
 from hpc.jobs.sweep import Sweep
 from hpc.ranks.zero import Zero
+from neurogen.choices import conf_folder
 from neurogen.config import Experiment
-from neurogen.run import conf_folder
 from neurogen.study.graph import steps_of
 
 PROGRAM = "neurogen.program"

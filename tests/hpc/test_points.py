@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from hpc.jobs.points import compose
-from neurogen.run import conf_folder
+from neurogen.choices import conf_folder
 
 
 def test_points_are_composed_as_hydra_composes_them() -> None:

@@ -16,9 +16,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from neurogen.aggregate import aggregate_again, study_in, write_costs
+from neurogen.choices import conf_folder
 from neurogen.config import Experiment
 from neurogen.errors import UserError
-from neurogen.run import conf_folder, run_experiment
+from neurogen.process import run_experiment
 from tests.conftest import TINY, FinishedRun, Program, error_line
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from neurogen.config import Experiment
 from neurogen.report import html, paper, tables
-from neurogen.report.cells import accuracies_of, averaged, cells_of, row_of, summaries_of
+from neurogen.report.cells import accuracy_columns, averaged, cells_of, row_of, summaries_of
 from neurogen.report.figures import save
 from neurogen.report.formats import latex, markdown, slug, write_study
 from neurogen.report.list_summaries import few_shot_of, naming_of
@@ -137,7 +137,7 @@ def test_classical_networks_that_are_never_right(
 ) -> None:
     """Nothing is divided by their accuracy, and the row counts as measured."""
     populations = summaries_of([result_of({"classical": [0.0, 0.0], "generated": [0.5]}, [], 0)])
-    values = accuracies_of(populations) | {"n_seeds": 1, "num_test": 8}
+    values = accuracy_columns(populations) | {"n_seeds": 1, "num_test": 8}
     assert (values["ratio"], values["generated_mean"]) == (None, 50.0)
     row = replace(unmeasured(experiment()), populations=populations, **values)
     assert html.tiles([row, row])[1].value == "2 of 2"
@@ -331,7 +331,7 @@ def test_the_error_of_shown_classes_is_over_seeds() -> None:
     """The contexts of a seed share its generator."""
     rest = {"zoo": [0.5, 0.69], "trained": [0.5], "mixed_named": [1.0], "mixed_novel": [1.0]}
     shown = [FewShotResult(2, 0.9, [0.5 + gain, 0.7 + gain], **rest) for gain in (0.01, 0.03)]
-    (one,) = few_shot_of([result_of({}, shown[:1], 2)])
+    (first,) = few_shot_of([result_of({}, shown[:1], 2)])
     (both,) = few_shot_of([result_of({}, [part], 2) for part in shown])
-    assert (one.gain, one.gain_error, one.generated_std) == (1.5, 0.5, 14.14)
+    assert (first.gain, first.gain_error, first.generated_std) == (1.5, 0.5, 14.14)
     assert (both.gain, both.gain_error, both.generated_std) == (2.5, 1.0, 1.41)

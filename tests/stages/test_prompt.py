@@ -14,7 +14,7 @@ from neurogen.rng import rng_of
 from neurogen.stages.episode import SameTask
 from neurogen.stages.prompt import Prompt, draw_prompt
 from neurogen.stages.task_data import TaskData
-from neurogen.study.graph import task_of
+from neurogen.study.graph import Identities
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout, Scale
 from neurogen.training.runtime import Runtime
@@ -25,7 +25,7 @@ TOGETHER = ("tasks=together", SIZED)
 
 
 def data_of(experiment: Experiment, runtime: Runtime) -> TaskData:
-    task = task_of(experiment)
+    task = Identities().task_of(experiment)
     if task.embed is not None:
         task.embed.run(runtime)
     dataset = task.load()

@@ -160,10 +160,10 @@ def test_too_few_samples_for_the_classes_are_refused(shared_experiment: Composed
 
 def test_each_row_of_the_output_stands_behind_the_samples_of_its_class(experiment: Composed, runtime: Runtime) -> None:
     """So in a causal model no row depends on the samples of a later class, and the inner tensors on none."""
-    one = experiment(*RELABELLED, "backbone.chat_template=false")
-    generator, _ = generator_of(one, runtime)
+    point = experiment(*RELABELLED, "backbone.chat_template=false")
+    generator, _ = generator_of(point, runtime)
     (task,) = generator.tasks.values()
-    dataset = load_images(one.dataset)
+    dataset = load_images(point.dataset)
     index = torch.cat([(dataset.train.labels == label).nonzero()[:2, 0] for label in range(10)])
     contexts = [Context.of(dataset.train, dataset.class_names, index)]
     other = contexts[0].samples.clone()
@@ -179,5 +179,5 @@ def test_each_row_of_the_output_stands_behind_the_samples_of_its_class(experimen
     *inner, weight, bias = parts
     assert all(torch.equal(parts[name], others[name]) for name in inner)
     for name in (weight, bias):
-        differs = [not torch.equal(one, two) for one, two in zip(parts[name], others[name], strict=True)]
+        differs = [not torch.equal(before, after) for before, after in zip(parts[name], others[name], strict=True)]
         assert differs == [False] * 4 + [True] * 6

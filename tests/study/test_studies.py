@@ -14,10 +14,10 @@ from hydra.types import HydraContext
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
+from neurogen.choices import conf_folder
 from neurogen.config import Experiment, task_name
 from neurogen.experiment import experiment_from
 from neurogen.report.cells import cells_of
-from neurogen.run import conf_folder
 from neurogen.study.graph import steps_of
 
 

@@ -53,16 +53,16 @@ def losses(episodes: Episodes, network: nn.Module, split: Split, updates: int) -
 
 
 def test_both_kinds_of_classes_are_learned_and_the_network_computes_what_was_measured() -> None:
-    own, network = split_of([9, 9, 9]), network_of()
+    split, network = split_of([9, 9, 9]), network_of()
     episodes = Episodes(split_of([8] * 9, seed=1), CONFIG, [network], [0])
-    measured = losses(episodes, network, own, 120)
+    measured = losses(episodes, network, split, 120)
     assert sum(measured[-10:]) < 0.5 * sum(measured[:10])
     with torch.no_grad():
-        read = nn.functional.normalize(features(network, None, own.inputs()), dim=1)
+        read = nn.functional.normalize(features(network, None, split.inputs()), dim=1)
         _, layer = output_layer(network)
         expected = (read @ nn.functional.normalize(layer.weight, dim=1).T).argmax(1)
         episodes.settle([network])
-        assert torch.equal(network(own.inputs()).argmax(1), expected)
+        assert torch.equal(network(split.inputs()).argmax(1), expected)
     lengths = layer.weight.norm(dim=1)
     torch.testing.assert_close(lengths, lengths.mean().expand(3))
     assert bool((layer.bias == 0).all())

@@ -55,14 +55,14 @@ def test_gradients_reach_every_parameter_exactly(inputs: int, hidden: list[int],
     layout = ParameterLayout.of(network)
     x = torch.randn(6, inputs)
     network(x).square().sum().backward()
-    own = torch.cat([value.grad.reshape(-1) for value in network.parameters() if value.grad is not None])
+    expected = torch.cat([value.grad.reshape(-1) for value in network.parameters() if value.grad is not None])
 
     chunks = torch.zeros(len(layout.chunks(width)) * width)
     chunks[layout.positions(width)] = layout.flatten({k: v.detach() for k, v in network.named_parameters()})
     chunks.requires_grad_()
     functional_call(network, layout.tensors(chunks[layout.positions(width)]), (x,)).square().sum().backward()
     assert chunks.grad is not None
-    torch.testing.assert_close(chunks.grad[layout.positions(width)], own, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(chunks.grad[layout.positions(width)], expected, rtol=1e-5, atol=1e-6)
     padding = torch.ones(len(chunks), dtype=torch.bool)
     padding[layout.positions(width)] = False
     assert chunks.grad[padding].abs().sum() == 0

@@ -13,7 +13,7 @@ from neurogen.data.dataset import load_images
 from neurogen.data.preparation import ImageShape
 from neurogen.errors import UserError
 from neurogen.progress import Progress
-from neurogen.study.graph import zoo_of
+from neurogen.study.graph import Identities, zoo_of
 from neurogen.targets.fitting import side_by_side, train_networks
 from neurogen.targets.networks import build_network
 from neurogen.targets.prediction import Batches
@@ -92,7 +92,7 @@ def test_integers_may_be_constants_and_nothing_else() -> None:
 
 def test_a_zoo_whose_integers_differ_is_not_trained(experiment: Composed, runtime: Runtime) -> None:
     words = (f"target.build={__name__}.shuffled", "target.version=test")
-    (step,) = zoo_of(experiment(*words)).references
+    (step,) = zoo_of(experiment(*words), Identities()).references
     with pytest.raises(UserError, match="buffer order"):
         step.run(runtime)
     assert not list(step.folder.glob("network-*"))
@@ -129,7 +129,7 @@ def test_a_zoo_is_not_trained_whose_logits_depend_on_more_than_its_values(
     experiment: Composed, runtime: Runtime, kind: str
 ) -> None:
     words = (f"target.build={__name__}.random_build", f"+target.options.kind={kind}", "target.version=test")
-    (step,) = zoo_of(experiment(*words)).references
+    (step,) = zoo_of(experiment(*words), Identities()).references
     with pytest.raises(UserError, match="gives other logits for the same values: something random in it is not stored"):
         step.run(runtime)
     assert not list(step.folder.glob("network-*"))

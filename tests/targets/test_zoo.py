@@ -11,14 +11,19 @@ from safetensors.torch import load_file, save_file
 from neurogen.config import Experiment
 from neurogen.data.dataset import load_images
 from neurogen.errors import UserError
-from neurogen.study.graph import zoo_of as planned
-from neurogen.study.pipeline import Reference
+from neurogen.study import graph
+from neurogen.study.pipeline import Reference, Zoo
 from neurogen.targets.fitting import initialised
 from neurogen.targets.networks import build_network
 from neurogen.targets.parameters import ParameterLayout
 from neurogen.targets.zoo import load_network, load_zoo, network_path
 from neurogen.training.runtime import Runtime, runtime_here
 from tests.conftest import Composed
+
+
+def planned(experiment: Experiment) -> Zoo:
+    """Its zoo, before anything is trained."""
+    return graph.zoo_of(experiment, graph.Identities())
 
 
 def reference(experiment: Experiment) -> Reference:
@@ -38,10 +43,10 @@ def zoo_of(experiment: Experiment, runtime: Runtime) -> torch.Tensor:
 @pytest.fixture
 def copied(shared_experiment: Composed, experiment: Composed, runtime: Runtime) -> Experiment:
     """The tiny experiment with a zoo that the test may change."""
-    finished, own = reference(shared_experiment()), experiment()
+    finished, copy = reference(shared_experiment()), experiment()
     finished.run(runtime)
-    shutil.copytree(finished.folder, reference(own).folder)
-    return own
+    shutil.copytree(finished.folder, reference(copy).folder)
+    return copy
 
 
 def test_networks_learn_and_differ(shared_experiment: Composed, runtime: Runtime) -> None:

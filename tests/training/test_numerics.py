@@ -12,8 +12,8 @@ import torch
 
 from hpc.ranks.placement import Placement
 from neurogen.errors import UserError
+from neurogen.process import prepare, runtime_of
 from neurogen.program import runtime_from, settings_of
-from neurogen.run import prepare, runtime_of
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Tune
@@ -120,7 +120,7 @@ def test_no_gpu_is_used_before_cublas_is_prepared(
     """From the command, or in a job, to the runtime that the steps get; a process chooses one of several GPUs."""
     gpus, chosen = Gpus(monkeypatch, num_gpus), experiment("deterministic=true", "device=cuda")
     if not is_job:
-        prepare(chosen)
+        prepare(chosen, Placement.from_environment({}))
     with runtime_of(chosen, Placement.from_environment({}), Event()) as runtime:
         assert (runtime.device.type, runtime.numerics) == ("cuda", Numerics(deterministic=True))
     assert gpus.prepared == ":4096:8"

@@ -13,9 +13,9 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from neurogen.choices import conf_folder
 from neurogen.config import StepKind
 from neurogen.environment import environment
-from neurogen.run import conf_folder
 from neurogen.study.step import Step
 from neurogen.training import memory
 from neurogen.training.cards import peak_tflops_of
