@@ -68,7 +68,7 @@ def test_the_advice_for_a_text_gives_this_text(text: str) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.text(st.sampled_from(SIGNS), max_size=8))
+@given(st.text(st.sampled_from(SIGNS), max_size=8).filter(lambda text: text != "???"))  # OmegaConf's missing value
 def test_whatever_is_quoted_arrives_as_it_was(text: str) -> None:
     assert typed_into_a_shell(for_shell(f"root={in_quotes(text)}")) == text
 
