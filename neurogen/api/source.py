@@ -14,14 +14,15 @@ holds others ends in a mark.
 from __future__ import annotations
 
 import ast
+import dis
 import hashlib
 import inspect
 import pickle
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cached_property, partial, singledispatchmethod
 from textwrap import dedent
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
 from neurogen import source
@@ -34,6 +35,18 @@ FOLLOWS = (  # what a class has because of all else that it has
     *("__dict__", "__weakref__", "__module__", "__firstlineno__", "__dataclass_fields__", "__dataclass_params__"),
     *("__match_args__", "__abstractmethods__", "_abc_impl", "__orig_bases__", "__parameters__"),
 )
+WRAPPED: dict[type, Callable[[Any], Any]] = {  # what an object is made of that only wraps others
+    staticmethod: lambda value: value.__func__,
+    classmethod: lambda value: value.__func__,
+    property: lambda value: [value.fget, value.fset],
+    cached_property: lambda value: value.func,  # before Python 3.12 it also holds a lock
+    singledispatchmethod: lambda value: value.dispatcher,
+    MethodType: lambda value: [value.__func__, value.__self__],
+    MappingProxyType: dict,
+    partial: lambda value: [value.func, value.args, value.keywords],
+}
+LOCALS = "<locals>"
+GLOBAL_NAMES = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}  # and not names of attributes
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 END = "end"  # no text of a plain value, which has quotes where it is a str
 
@@ -102,14 +115,11 @@ def _inside(value: Any, seen: Seen) -> Iterator[str]:
         yield type(value).__name__
         for member in value.items() if isinstance(value, dict) else value:
             yield from _parts(member, seen)
-    elif isinstance(value, (staticmethod, classmethod)):
-        yield from _parts(value.__func__, seen)
-    elif isinstance(value, property):
-        yield from _parts([value.fget, value.fset], seen)
-    elif isinstance(value, MethodType):
-        yield from _parts([value.__func__, value.__self__], seen)
-    elif isinstance(value, partial):
-        yield from _parts([value.func, value.args, value.keywords], seen)
+    elif type(value) in WRAPPED:
+        yield type(value).__name__
+        yield from _parts(WRAPPED[type(value)](value), seen)
+    elif isinstance(getattr(value, "registry", None), MappingProxyType):  # of singledispatch; calls fill its cache
+        yield from _parts(value.registry, seen)
     elif isinstance(value, FunctionType) and value.__module__ == MAIN:
         yield from _parts_of_function(value, seen)
     elif isinstance(value, type) and value.__module__ == MAIN:
@@ -121,6 +131,8 @@ def _inside(value: Any, seen: Seen) -> Iterator[str]:
         yield from _parts(value.__wrapped__, seen)
     elif hasattr(value, "__qualname__"):
         yield _named(getattr(value, "__module__", None) or "", value.__qualname__)
+        if LOCALS in value.__qualname__:  # made by a function, whose arguments it keeps
+            yield from _parts(_kept_by(value), seen)
     else:
         yield from _parts(type(value), seen)
         yield _pickled(value, seen)
@@ -147,14 +159,14 @@ def _named(module: str, name: str) -> str:
     """Something of a module, by its name; where the module is the user's own, with the digest of its source."""
     spec = source.top_level_spec(module.partition(".")[0]) if module else None
     is_own = spec is not None and module != MAIN and source.is_own(spec)
-    return f"{module}.{name} {source.source_digest('target', f'{module}.{name}') if is_own else ''}"
+    return f"{module}.{name} {source.source_digest('target', f'{module}.') if is_own else ''}"
 
 
 def _pickled(value: Any, seen: Seen) -> str:
     """An array, a tensor or any other object by its content; functions and classes in it as everywhere here."""
     try:
         return content_digest(value, lambda member: _hashed(_parts(member, dict(seen))))
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
+    except (pickle.PicklingError, TypeError, AttributeError, RuntimeError) as error:  # RuntimeError: of torch
         raise UserError(
             f"the target uses a {type(value).__name__} whose content cannot be told ({one_line(error)}); create it "
             "inside of the function"
@@ -165,12 +177,31 @@ def _parts_of_function(function: FunctionType, seen: Seen) -> Iterator[str]:
     yield _code(function)
     if function.__globals__.get("__name__") != MAIN:  # a wrapper out of a module, with the name of what it wraps
         yield _named(str(function.__globals__.get("__name__")), function.__code__.co_qualname)
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    yield from _parts([function.__defaults__, function.__kwdefaults__, cells, vars(function)], seen)
+    if function.__name__ == "<lambda>":  # a line may hold several, and the source is that of the whole line
+        yield _instructions(function.__code__)
+    yield from _parts(_kept_by(function), seen)
     for name in sorted(_names(function.__code__)):
         if name in function.__globals__:
             yield name
             yield from _parts(function.__globals__[name], seen)
+    for name in sorted(_imported(function.__code__)):
+        yield _named(name, "")
+
+
+def _kept_by(made: Any) -> list[Any]:
+    """What a function or a class keeps beside its source: default values, variables around it, attributes."""
+    if isinstance(made, FunctionType):
+        return [made.__defaults__, made.__kwdefaults__, [*map(_content_of, made.__closure__ or ())], vars(made)]
+    attributes = vars(made) if isinstance(made, type) else {}
+    return [(name, value) for name, value in sorted(attributes.items()) if name not in FOLLOWS]
+
+
+def _content_of(cell: CellType) -> Any:
+    """None where nothing has been put into it yet."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
 
 
 def _code(function: FunctionType) -> str:
@@ -189,5 +220,29 @@ def _code(function: FunctionType) -> str:
 
 def _names(code: CodeType) -> set[str]:
     """The global names that a function uses, those of its inner functions too."""
-    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
-    return set(code.co_names).union(*(_names(part) for part in inner))
+    return {step.argval for part in _codes(code) for step in dis.get_instructions(part) if step.opname in GLOBAL_NAMES}
+
+
+def _imported(code: CodeType) -> set[str]:
+    """The modules that a function imports when it is called, as far as they are there."""
+    names, module = set[str](), ""
+    for step in (step for part in _codes(code) for step in dis.get_instructions(part)):
+        if step.opname == "IMPORT_NAME":
+            module = step.argval
+            names.add(module)
+        elif step.opname == "IMPORT_FROM":
+            names.add(f"{module}.{step.argval}")  # which may be a module
+    return {name for name in names if len(source.specs_along(name)) == len(name.split("."))}
+
+
+def _instructions(code: CodeType) -> str:
+    """What a function does, by Python's instructions without their places."""
+    return repr([[(step.opname, step.argrepr) for step in dis.get_instructions(part)] for part in _codes(code)])
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """That of a function and of all functions inside of it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)

@@ -197,6 +197,32 @@ def marked():
 
 marked.width = 101
 
+def late():
+    from blocks import WIDTH
+    return WIDTH
+
+ACTS = {"first": lambda x: x.alpha, "second": lambda x: x.beta}; ACT = ACTS["first"]
+SCALED = blocks.scaled(121)
+SIZED = blocks.sized(131)
+
+class Static:
+    method = staticmethod(helper)
+
+class Lazy:
+    @functools.cached_property
+    def width(self):
+        return 141
+
+@functools.singledispatch
+def dispatched(value):
+    return 151
+
+@dispatched.register
+def _(value: int):
+    return 161
+
+data = "a dataset of 171 samples"
+
 def target(shape):
     return USED
 
@@ -206,6 +232,16 @@ BLOCKS = """
 import torch
 
 WIDTH = 16
+
+def scaled(number):
+    def inner(x):
+        return number * x
+    return inner
+
+def sized(number):
+    class Inner:
+        size = number
+    return Inner
 
 def act():
     return 'relu'
@@ -238,6 +274,14 @@ class Block(torch.nn.Module):
         ("first()", "return self.widths[0]", "return self.widths[-1]"),
         ("Made", "91", "92"),
         ("marked()", "101", "102"),
+        ("late()", "16", "64"),
+        ("ACT", 'ACTS["first"]', 'ACTS["second"]'),
+        ("SCALED", "121", "122"),
+        ("SIZED", "131", "132"),
+        ("Static", "staticmethod", "classmethod"),
+        ("Lazy", "141", "142"),
+        ("dispatched", "151", "152"),
+        ("dispatched", "161", "162"),
     ],
 )
 def test_what_it_uses_of_helpers_counts(tmp_path: Path, used: str, old: str, new: str) -> None:
@@ -248,6 +292,24 @@ def test_what_it_uses_of_helpers_counts(tmp_path: Path, used: str, old: str, new
     assert digest(script, tmp_path) == before
     blocks.write_text(BLOCKS.replace(old, new))
     assert digest(script.replace(old, new), tmp_path) != before
+
+
+def test_an_attribute_is_no_global_of_the_same_name(tmp_path: Path) -> None:
+    script = HELPED.replace("USED", "shape.data")
+    (tmp_path / "blocks.py").write_text(BLOCKS)
+    assert digest(script, tmp_path) == digest(script.replace("171 samples", "172 samples"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "kept", ["torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(2, 2))", "torch.empty(2, device='meta')"]
+)
+def test_what_torch_cannot_copy_is_named(tmp_path: Path, kept: str) -> None:
+    (tmp_path / "blocks.py").write_text(BLOCKS)
+    (tmp_path / "script.py").write_text(
+        HELPED.replace('data = "a dataset of 171 samples"', f"data = {kept}").replace("USED", "data")
+    )
+    shown = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert "UserError: the target uses a" in shown.stderr.splitlines()[-1]
 
 
 HOLDING = """
