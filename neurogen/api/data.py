@@ -60,7 +60,7 @@ class Data:
 
         samples      images [samples, channels, height, width] or [samples, height, width], as bytes (uint8) or as
                      floats from 0 to 1, which are rounded to bytes; or a list of texts
-        labels       whole numbers or words; with `class_names` these words, or the numbers 0 … classes − 1
+        labels       whole numbers or words; with `class_names` these, or the numbers 0 … classes − 1
         class_names  a list in the order of the numbers; left out: the labels themselves, in ascending order
         title        what the instruction calls the data; left out: image or text
         name         what folders and tables call it: letters, digits, _ and -; left out: made of the title
@@ -78,7 +78,7 @@ class Data:
             for (split, (samples, _)), part in zip(given.items(), numbers, strict=True)
         }
         _refuse(splits, names)
-        if class_names is not None and all(isinstance(label, int) for _, part in given.values() for label in part):
+        if class_names is not None and numbers == [labels for _, labels in given.values()]:
             _warn_of_other_numbers(names)
         title = title or ("text" if splits["train"].samples.dtype == object else "image")
         return Data(title, _name_of(title, name), names, splits)
@@ -96,15 +96,14 @@ class Data:
         """Data of torch datasets (torch.utils.data.Dataset) whose items are (sample, label), as in torchvision.
 
         A sample is a picture of Pillow, a tensor [channels, height, width], or a text. Where `class_names` is left
-        out, the attribute `classes` of `train` counts; of a part (torch.utils.data.Subset, random_split) that of the
-        whole, without classes that the part lacks. The rest is as in `from_arrays`, errors included.
+        out, the attribute `classes` of `train` counts, where it fits the labels; of a part (torch.utils.data.Subset,
+        random_split) that of the whole. Classes without a sample in train are left out. The rest is as in
+        `from_arrays`, errors included.
         """
         parts = {"train": train, "test": test, "validation": validation}
         pairs = {split: items_of(part, split) for split, part in parts.items() if part is not None or split == "train"}
         if class_names is None:
-            class_names = getattr(train, "classes", None)
-            if class_names is None and (names := classes_of_whole(train)) is not None:
-                pairs, class_names = without_absent(pairs, names)
+            pairs, class_names = without_absent(pairs, classes_of_whole(train, pairs["train"][1]))
         return Data.from_arrays(**pairs, class_names=class_names, title=title, name=name)
 
     @staticmethod
@@ -121,8 +120,8 @@ class Data:
 
         Splits may have the other names that folders may have (valid, dev, …); splits of further names are left out.
         `samples` names the column of pictures or texts (left out: image, img or text, whichever there is), `label`
-        that of the classes. Where `class_names` is left out, the names that the label column knows count. The rest is
-        as in `from_arrays`, errors included.
+        that of the classes. Where `class_names` is left out, the names that the label column knows count, as in
+        `from_torch`. The rest is as in `from_arrays`, errors included.
         """
         splits = splits_of(dataset)
         columns = splits["train"].column_names
@@ -133,9 +132,10 @@ class Data:
                     f"{split} has the columns {', '.join(part.column_names)}; give samples=COLUMN of the pictures or "
                     "texts, and label=COLUMN of their classes"
                 )
-        names = class_names if class_names is not None else getattr(splits["train"].features[label], "names", None)
-        pairs = {split: (list(part[column]), list(part[label])) for split, part in splits.items()}
-        return Data.from_arrays(**pairs, class_names=names, title=title, name=name)
+        pairs = {split: (list(part[column]), as_list(part[label])) for split, part in splits.items()}
+        if class_names is None:
+            pairs, class_names = without_absent(pairs, getattr(splits["train"].features[label], "names", None))
+        return Data.from_arrays(**pairs, class_names=class_names, title=title, name=name)
 
     @property
     def modality(self) -> str:
@@ -211,7 +211,7 @@ def _warn_of_other_numbers(names: tuple[str, ...]) -> None:
     if numbers is not None and any(number != index for number, index in numbers.items()):
         warnings.warn(
             f"the labels are 0 … {len(names) - 1}, and class_names are other whole numbers ({some_of(names)}); "
-            "networks will read a whole number as a name; to avoid that give the names as labels, or words as names",
+            "networks will read a whole number as a name; to avoid that leave class_names out, or give words as names",
             stacklevel=3,
         )
 
@@ -246,4 +246,7 @@ def _refuse(splits: Mapping[str, Labelled], class_names: Sequence[str]) -> None:
             raise UserError(f"{split} has a text with half of a sign that takes two (a lone surrogate); mend it")
         unknown = sorted(set(part.labels.tolist()) - set(range(len(class_names))))
         if unknown:
-            raise UserError(f"{split} has the label {unknown[0]}; labels are 0 … {len(class_names) - 1}, or words")
+            raise UserError(
+                f"{split} has the label {unknown[0]}; labels are 0 … {len(class_names) - 1}, or words; give those, or "
+                "leave class_names out"
+            )

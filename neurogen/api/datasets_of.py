@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from neurogen.data.labels_in_memory import as_list
 from neurogen.data.splits import split_named
 from neurogen.errors import UserError
+
+Pair = tuple[list[Any], list[Any]]  # samples and labels of a split
 
 
 def items_of(dataset: Any, split: str) -> tuple[list[Any], list[Any]]:
@@ -27,18 +31,26 @@ def items_of(dataset: Any, split: str) -> tuple[list[Any], list[Any]]:
     return [sample for sample, _ in items], as_list([label for _, label in items])
 
 
-def classes_of_whole(part: Any) -> list[str] | None:
-    """The attribute `classes` of the dataset that this one is a part of; None where there is none."""
-    while (part := getattr(part, "dataset", None)) is not None:
-        if getattr(part, "classes", None) is not None:
-            return [str(name) for name in part.classes]
-    return None
+def classes_of_whole(part: Any, labels: Sequence[Any]) -> list[str] | None:
+    """The attribute `classes` of a dataset, or of the whole that it is a part of.
+
+    None where that is no list, or where one of these labels, those of `part`, is the number of no class.
+    """
+    from torch.utils.data import Subset
+
+    while isinstance(part, Subset) and not hasattr(part, "classes"):
+        part = part.dataset
+    classes = getattr(part, "classes", None)
+    if not isinstance(classes, (list, tuple, np.ndarray)):
+        return None
+    fits = all(0 <= label < len(classes) for label in labels if isinstance(label, int))
+    return [str(name) for name in classes] if fits else None
 
 
-def without_absent(
-    pairs: Mapping[str, tuple[list[Any], list[Any]]], names: Sequence[str]
-) -> tuple[dict[str, tuple[list[Any], list[Any]]], list[str]]:
-    """Labels as names of classes, and the names that occur in train, in their order."""
+def without_absent(pairs: dict[str, Pair], names: Sequence[str] | None) -> tuple[dict[str, Pair], Sequence[str] | None]:
+    """Labels as names of classes, and the names that occur in train, in their order. All as it is without names."""
+    if names is None:
+        return pairs, None
     name_of = dict(enumerate(names))
     named = {
         split: (samples, [name_of.get(label, label) if isinstance(label, int) else label for label in labels])

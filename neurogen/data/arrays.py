@@ -80,13 +80,13 @@ def stored_size(path: Path) -> dict[str, Any] | None:
     try:
         with safe_open(path, framework="numpy") as file:
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}
-            class_names = json.loads((file.metadata() or {})["class_names"])
+            num_classes = len(json.loads((file.metadata() or {})["class_names"]))
         num_samples = shapes["train.labels"][0]
-    except (OSError, SafetensorError, KeyError):
+    except (OSError, SafetensorError, ValueError, TypeError, LookupError):
         return None  # the loader says what is wrong with it
     image = shapes.get("train.images")
     return size_of_splits(num_samples, set(SplitName) & {name.partition(".")[0] for name in shapes}) | {
-        "num_classes": len(class_names),
+        "num_classes": num_classes,
         "image": None if image is None else image[1:],
     }
 

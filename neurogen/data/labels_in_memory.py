@@ -41,16 +41,18 @@ def indices_in_memory(
 ) -> tuple[list[list[int]], tuple[str, ...]]:
     """(labels 0 … classes − 1 of every split; the names of the classes), from numbers or words of a program.
 
-    Whole numbers beside given names are classes already; the caller refuses those that are out of range. Raises
-    UserError for a label that is neither a whole number nor a word, is missing or unknown, or differs from another only
-    in case or blanks, for too many classes, and for names that are in no order or cannot tell classes apart.
+    Whole numbers are names where all names are such, and all labels among them. Beside other names they are classes
+    already; the caller refuses those that are out of range. Raises UserError for a label that is neither a whole number
+    nor a word, is missing or unknown, or differs from another only in case or blanks, for too many classes, and for
+    names that are in no order or cannot tell classes apart.
     """
     _refuse_other_types(labels, where)
     present = {label for part in labels for label in part}
     if class_names is not None:
         class_names = _in_order(class_names)
         _refuse_names([str(name) for name in class_names])
-    if class_names is not None and all(isinstance(label, int) for label in present):
+    are_names = present <= set(class_names or ()) and all(type(name) is int for name in class_names or ())
+    if class_names is not None and not are_names and all(isinstance(label, int) for label in present):
         return [[int(label) for label in part] for part in labels], tuple(str(name) for name in class_names)
     in_order = sorted(present, key=lambda label: (isinstance(label, str), label))
     classes = in_order if class_names is None else class_names
@@ -98,7 +100,9 @@ def numbers_of(classes: Classes) -> dict[int, int] | None:
 
     These are the numbers that the source writes, or names, where all of them are numbers.
     """
-    written = {int(label): index for index, label in enumerate(classes.labels or ()) if DIGITS.fullmatch(label)}
+    digits = [(label, index) for index, label in enumerate(classes.labels or ()) if DIGITS.fullmatch(label)]
+    digits.sort(key=lambda pair: pair[0] == str(int(pair[0])))  # 1 means "1" where there is a class "01" too
+    written = {int(label): index for label, index in digits}
     if written:
         return written
     named = {int(name): index for index, name in enumerate(classes.names) if DIGITS.fullmatch(name)}
@@ -118,7 +122,7 @@ def _in_order(class_names: Any) -> list[Any]:
             f"class_names is a {type(class_names).__name__}; give a list of the names, in the order of the numbers 0, "
             "1, … that the labels are"
         )
-    return list(class_names)
+    return [_plain_value(name) for name in class_names]
 
 
 def _refuse_other_types(labels: Sequence[Sequence[Any]], where: str) -> None:

@@ -13,11 +13,11 @@ import pandas
 import pytest
 import torch
 from PIL import Image
-from safetensors.numpy import save
+from safetensors.numpy import save, save_file
 
 import neurogen
 from neurogen import Data
-from neurogen.data.arrays import arrays
+from neurogen.data.arrays import arrays, stored_size
 from neurogen.data.identity import identity
 from neurogen.data.raw import RawSplits
 from neurogen.run import compose
@@ -51,6 +51,15 @@ def test_images_are_stored_by_content_and_read_back(tmp_path: Path) -> None:
     assert path.stat().st_mtime_ns == before
     other = Data.from_arrays((PIXELS[:9], LABELS[:9]), (PIXELS[9:] // 2, LABELS[9:]))
     assert other.save(tmp_path) != path
+
+
+@pytest.mark.parametrize("names", ["no JSON", "7", "null"])
+def test_a_file_whose_head_says_nothing_of_its_size_is_left_to_the_loader(tmp_path: Path, names: str) -> None:
+    file = tmp_path / "other.safetensors"
+    save_file({"train.labels": LABELS, "train.images": PIXELS}, file, {"class_names": names})
+    assert stored_size(file) is None
+    save_file({"train.labels": np.array(1)}, file, {"class_names": "[]"})
+    assert stored_size(file) is None
 
 
 def test_the_identity_is_the_content(tmp_path: Path) -> None:
@@ -244,6 +253,14 @@ def test_grey_pictures_beside_colour_are_colour() -> None:
 def test_names_of_classes_that_are_other_numbers_than_the_labels_are_warned_of() -> None:
     with pytest.warns(UserWarning, match=r"the labels are 0 … 2, and class_names are other whole numbers \(1, 2, 3\)"):
         Data.from_arrays((PIXELS, LABELS), class_names=["1", "2", "3"])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("names", [[1, 2, 3], range(1, 4), np.arange(1, 4), [3, 2, 1]])
+def test_whole_numbers_are_names_where_the_labels_are_among_them(names: Any) -> None:
+    data = Data.from_arrays((PIXELS, LABELS + 1), class_names=names)
+    assert data.class_names == tuple(map(str, names))
+    assert [data.class_names[label] for label in data.splits["train"].labels] == [str(label + 1) for label in LABELS]
 
 
 @pytest.mark.filterwarnings("error")

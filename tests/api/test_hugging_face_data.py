@@ -56,3 +56,12 @@ def test_splits_of_hugging_face_have_the_names_that_folders_may_have(name: str) 
 def test_what_is_no_dataset_of_hugging_face_is_named_by_its_type(given: Any, message: str) -> None:
     with pytest.raises(neurogen.UserError, match=message):
         Data.from_datasets(given)
+
+
+def test_a_part_of_a_dataset_has_the_names_of_its_classes() -> None:
+    features = datasets.Features(text=datasets.Value("string"), label=datasets.ClassLabel(names=["a", "b", "c"]))
+    whole = datasets.Dataset.from_dict({"text": ["bad", "good", "odd"] * 3, "label": [0, 1, 2] * 3}, features)
+    assert Data.from_datasets(whole.filter(lambda row: row["label"] > 0)).class_names == ("b", "c")
+    unlabelled = datasets.Dataset.from_dict({"text": ["bad"], "label": [-1]}, features)
+    with pytest.raises(neurogen.UserError, match="labels has the label '-1'; allowed: a, b, c"):
+        Data.from_datasets({"train": whole, "test": unlabelled})

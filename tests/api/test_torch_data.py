@@ -23,16 +23,16 @@ LABELS = np.arange(12) % 3
 class Pairs(torch.utils.data.Dataset[tuple[object, int]]):
     """As in torchvision."""
 
-    classes = ("a", "b", "c")
+    classes: Any = ("a", "b", "c")
 
     def __init__(self, samples: list[object]) -> None:
-        self.samples = samples
+        self.samples, self.labels = samples, LABELS
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[object, int]:
-        return self.samples[index], int(LABELS[index])
+        return self.samples[index], int(self.labels[index])
 
 
 def test_a_torch_dataset_gives_pictures_or_tensors() -> None:
@@ -100,3 +100,47 @@ def test_what_is_no_torch_dataset_is_named_by_its_type(train: Any) -> None:
         neurogen.UserError, match=f"train is a {type(train).__name__}, which has no items by number; give"
     ):
         Data.from_torch(train)
+
+
+class Parity(torch.utils.data.Dataset[tuple[object, int]]):
+    """A dataset of its own that holds another one, with other labels."""
+
+    def __init__(self, first: int = 0) -> None:
+        self.dataset, self.first = Pairs(list(PIXELS)), first
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[object, int]:
+        sample, label = self.dataset[index]
+        return sample, self.first + label % 2
+
+
+@pytest.mark.parametrize(("first", "names"), [(0, ("0", "1")), (10, ("10", "11"))])
+def test_a_dataset_that_gives_other_labels_has_not_the_names_of_the_one_in_it(
+    first: int, names: tuple[str, ...]
+) -> None:
+    assert Data.from_torch(Parity(first)).class_names == names
+    assert Data.from_torch(torch.utils.data.Subset(Parity(first), range(12))).class_names == names
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        (("N/A", "a", "b"), ("a", "b")),  # as EMNIST's letters
+        (("1", "2", "3"), ("2", "3")),  # as a folder of pictures may have them
+        (3, ("1", "2")),
+        (("a", "b"), ("1", "2")),
+    ],
+)
+def test_names_of_classes_without_samples_and_names_of_something_else_are_left_out(
+    classes: Any, names: tuple[str, ...]
+) -> None:
+    whole = Pairs(list(PIXELS))
+    whole.classes = classes
+    data = Data.from_torch(torch.utils.data.Subset(whole, [1, 2, 4, 5]))
+    assert data.class_names == names
+    whole.samples, kept = [PIXELS[index] for index in (1, 2, 4, 5)], LABELS[[1, 2, 4, 5]]
+    whole.labels = kept
+    assert Data.from_torch(whole).class_names == names
