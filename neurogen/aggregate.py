@@ -9,6 +9,7 @@ out: in the study's folder one row per dataset × target × backbone × recipe �
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -186,7 +187,7 @@ def experiments_in(folder: Path) -> list[Experiment]:
     experiments = []
     for path in sorted((folder / "configs").glob("*.yaml")):
         text = path.read_text(encoding="utf-8")
-        if "${" in text:  # a sweep writes values alone
+        if re.search(r"(?<!\\)(?:\\\\)*\$\{", text):  # a sweep writes values alone; in a text it escapes the sign
             raise UserError(f"{path} has a ${{…}}, which no sweep has written; run the sweep again")
         experiments.append(experiment_from(OmegaConf.create(text)))
     return [replace(experiment, root=str(folder.parent.parent)) for experiment in experiments]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -197,16 +198,31 @@ def code_folder_of(root: Path) -> Path:
 
 
 def as_yaml(configs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The configs as OmegaConf.to_yaml writes them, with ${…} replaced; sections that are equal are written once."""
+    """The configs as OmegaConf.to_yaml writes them, with ${…} replaced; sections that are equal are written once.
+
+    A ${ that is left is part of a text, and OmegaConf reads it as such.
+    """
     from omegaconf import DictConfig, OmegaConf  # `status` reads sweeps without it
 
     sections: dict[str, str] = {}
     for config in configs:
         values: Any = OmegaConf.to_container(config, resolve=True) if isinstance(config, DictConfig) else config
+        values = _literal(values)
         for section in ({name: value} for name, value in values.items()):
             if repr(section) not in sections:
                 sections[repr(section)] = OmegaConf.to_yaml(section)
         yield "".join(sections[repr({name: value})] for name, value in values.items())
+
+
+def _literal(value: Any) -> Any:
+    """The same values, where no text refers to another key."""
+    if isinstance(value, Mapping):
+        return {key: _literal(member) for key, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_literal(member) for member in value]
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", lambda match: f"{2 * match[1]}\\${{", value)
+    return value
 
 
 def _files_of(packages: Sequence[str]) -> dict[Path, Path]:

@@ -6,9 +6,10 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
 from hpc.errors import ClusterError
-from hpc.jobs.sweep import Manifest
+from hpc.jobs.sweep import Manifest, as_yaml
 from tests.hpc.conftest import Composed, sweep_of
 
 
@@ -56,3 +57,13 @@ def test_a_root_names_the_sweeps_that_it_has(experiment: Composed, tmp_path: Pat
         Manifest.read(tmp_path / "runs")
     with pytest.raises(ClusterError, match="give that of a sweep, root/sweeps/NAME"):
         Manifest.read(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["${HOME}", r"\${HOME}", r"\\${HOME}", "a $ {b} ${", "$", "\\"])
+def test_a_text_that_looks_like_a_reference_is_read_back(text: str) -> None:
+    """Names of classes come from files of data, and may have any sign in them."""
+    config = {"dataset": {"class_names": [text], "name": text}, "root": "runs"}
+    (written,) = as_yaml([config])
+    read = OmegaConf.create(written)
+    assert isinstance(read, DictConfig)
+    assert OmegaConf.to_container(read, resolve=True) == config

@@ -15,7 +15,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from neurogen.aggregate import aggregate_again, study_in, write_costs
+from hpc.jobs.sweep import as_yaml
+from neurogen.aggregate import aggregate_again, experiments_in, study_in, write_costs
 from neurogen.choices import conf_folder
 from neurogen.config import Experiment
 from neurogen.errors import UserError
@@ -137,6 +138,15 @@ def test_a_table_is_made_where_nothing_can_be_estimated(
 def never(*given: object, **options: object) -> NoReturn:
     """A target that may not be built."""
     raise AssertionError(given, options)
+
+
+def test_a_text_that_a_sweep_has_escaped_is_no_reference(tmp_path: Path) -> None:
+    folder = with_config(tmp_path / "runs" / "sweeps" / "s")
+    (path,) = (folder / "configs").iterdir()
+    config = OmegaConf.create(path.read_text())
+    config.dataset.title = r"of \${HOME}"
+    path.write_text("".join(as_yaml([config])))
+    assert experiments_in(folder)[0].dataset.title == "of ${HOME}"
 
 
 def test_the_table_of_a_single_run_is_shown(program: Program, tiny_run: FinishedRun) -> None:
