@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unicodedata import category
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -122,7 +123,7 @@ def printable(overview: Overview) -> Overview:
 
 def plain(text: str) -> str:
     """The text with a � for every sign that a terminal may obey instead of showing it."""
-    return "".join(sign if sign.isprintable() or sign == "\t" else "�" for sign in text)
+    return "".join(sign if sign.isprintable() or sign == "\t" or category(sign) == "Zs" else "�" for sign in text)
 
 
 def show_changes(overviews: Iterator[Overview]) -> None:

@@ -30,7 +30,9 @@ def cause_of(error: BaseException, address: str) -> str:
     variable, value = proxy
     account, at, place = value.rpartition("@")  # a scheme may be missing, and a password may have any sign in it
     if at:
-        said, place = said.replace(account, "…"), f"…@{place}"
+        place = f"…@{place}"
+        for secret in filter(None, (account, account.rpartition("//")[2])):  # some errors leave the scheme out
+            said = said.replace(secret, "…")
     if isinstance(error, HfHubHTTPError):
         return said
     return f"{said}, asked through the proxy {variable}={place}; correct or unset that variable"

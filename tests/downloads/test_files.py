@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from neurogen.downloads.files import Algorithm, Digest, NotBrought, RemoteFile
+from neurogen.downloads.network import cause_of
 from neurogen.errors import UserError
 from tests.outside import Web, use_here
 
@@ -109,3 +110,11 @@ def test_a_wrong_proxy_is_named(
     close_session()
     assert f"the proxy {variable}={shown}; correct or unset that variable" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_no_password_is_shown_where_an_error_leaves_the_scheme_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://me:secret@proxy.example.org:3128")
+    cause = cause_of(OSError("no way to me:secret@proxy.example.org:3128"), "http://example.org/file")
+    assert cause.startswith("no way to …@proxy.example.org:3128, asked through the proxy http_proxy=…@proxy.")
