@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Sequence
 
 from neurogen.report.table import rounded
-from neurogen.study.results import EvaluationResult, FewShotResult, Naming
+from neurogen.study.results import EvaluationResult, FewShotResult
 from neurogen.study.rows import DOUBTFUL, FewShotSummary, NamingSummary
 
 
@@ -20,7 +20,7 @@ def naming_of(results: Sequence[EvaluationResult]) -> dict[str, NamingSummary]:
     summaries = {}
     for name in names:
         by_seed = [result.naming[name] for result in results if name in result.naming]
-        right = [value for result in results for value in _right_of(result, name)]
+        right = [value for naming in by_seed for value in naming.right or ()]
         likely = [value for naming in by_seed for value in naming.probability or ()]
         doubtful = [value < DOUBTFUL for value in likely]
         summaries[name] = NamingSummary(
@@ -30,16 +30,6 @@ def naming_of(results: Sequence[EvaluationResult]) -> dict[str, NamingSummary]:
             doubtful=rounded(4, doubtful),
         )
     return summaries
-
-
-def _right_of(result: EvaluationResult, name: str) -> Sequence[bool]:
-    """Empty where names mean nothing. An older version judged such words too, and names in another order by the order
-    of the list: of its results neither is shown."""
-    words = result.naming.get(Naming.NONSENSE)
-    is_older = words is not None and words.right is not None
-    if name not in result.naming or (is_older and name in (Naming.MOVED, Naming.NONSENSE)):
-        return ()
-    return result.naming[name].right or ()
 
 
 def few_shot_of(results: Sequence[EvaluationResult]) -> list[FewShotSummary]:

@@ -181,7 +181,7 @@ def predictions(step: Evaluate, dataset: Dataset, predicted: Int64[Tensor, " sam
     captions = []
     for predicted_label, label in zip(predicted[index].tolist(), labels[index].tolist(), strict=True):
         answer, truth = names[predicted_label], names[label]
-        captions.append((answer, "black") if answer == truth else (f"{answer}\n(is {truth})", GENERATED))
+        captions.append((answer, "black") if predicted_label == label else (f"{answer}\n(is {truth})", GENERATED))
     draw = _texts if is_text else _pictures
     figure = draw(step, dataset, index, captions, screen)
     if not screen.is_narrow:

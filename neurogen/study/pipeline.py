@@ -212,7 +212,7 @@ def label_of(tasks: Sequence[TaskSpec]) -> str:
 class Evaluate(Step):
     """Test accuracy of generated networks beside all baselines."""
 
-    kind, version, runs = StepKind.evaluate, 8, "neurogen.stages.evaluate:evaluate"
+    kind, version, runs = StepKind.evaluate, 9, "neurogen.stages.evaluate:evaluate"
     to_save_memory = f"take a smaller backbone, or lower {SMALLER_PASSES}"
 
     zoo: Zoo

@@ -24,7 +24,7 @@ from neurogen.report.terminal import show_as_made
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.pipeline import Aggregate
-from neurogen.study.results import EvaluationResult, FewShotResult, Naming, NamingResult, PopulationResult
+from neurogen.study.results import EvaluationResult, FewShotResult, NamingResult, PopulationResult
 from neurogen.study.rows import COLUMNS, Comparison, Row
 from neurogen.training.runtime import Runtime
 from tests.few_shot import words_for
@@ -286,19 +286,6 @@ def test_lists_of_classes_are_no_networks(num_names: int, classical_std: float) 
     assert summaries["classical"].std == classical_std
     assert summaries["generated"].std == 0.0
     assert {summary.n for summary in summaries.values()} == {4}
-
-
-def test_what_an_older_version_noted_of_names_is_not_misread() -> None:
-    """It judged names in another order, and words that mean nothing, by the order of the list."""
-    right = {Naming.NEW: [True], Naming.MOVED: [False], Naming.NONSENSE: [True]}
-    older = {str(name): NamingResult(values, [0.9]) for name, values in right.items()}
-    newer = older | {str(Naming.NONSENSE): NamingResult(None, [0.9])}
-    results = [replace(result_of({}, [], 0), naming=naming) for naming in (older, newer)]
-    summaries = [naming_of([result]) for result in results]
-    assert [[summary.right for summary in by_name.values()] for by_name in summaries] == [
-        [1.0, None, None], [1.0, 0.0, None],
-    ]  # fmt: skip
-    assert {summary.n for by_name in summaries for summary in by_name.values()} == {1}
 
 
 def test_the_note_says_over_what_rows_deviate(experiment: Callable[..., Experiment]) -> None:
