@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from neurogen.config import DatasetConfig, Experiment, SizeConfig
+from neurogen.data.identity import identity
 from neurogen.data.preparation import DataShape, ImageShape, TextShape
 from neurogen.data.raw import load_raw
 from neurogen.downloads.hub import NotOnHub
@@ -17,6 +18,7 @@ from neurogen.generator.length import PATCHES_PER_TOKEN, most_list_tokens, most_
 from neurogen.generator.pretrained import load_tokenizer
 from neurogen.generator.task import Task
 
+SIZES: dict[tuple[str, str], tuple[SizeConfig, tuple[str, ...]]] = {}  # by a dataset's config and identity
 CHARACTERS_PER_TOKEN = 4  # assumed where the tokenizer is not on this machine
 
 
@@ -26,12 +28,18 @@ def size_of(dataset: DatasetConfig) -> SizeConfig:
 
 
 def raw_size_of(dataset: DatasetConfig) -> tuple[SizeConfig, tuple[str, ...]]:
-    """`size_of`, and the names of the classes where the data were read."""
+    """`size_of`, and the names of the classes where the data were read.
+
+    The points and steps of a sweep read the same data: a process reads them once, as long as they do not change.
+    """
     if dataset.size is not None:
         return dataset.size, ()
-    raw = load_raw(dataset)
-    image = None if dataset.text is not None else list(raw.train.samples.shape[1:])
-    return SizeConfig(len(raw.train), False, len(raw.class_names), image), raw.class_names
+    key = repr(dataset), identity(dataset)
+    if key not in SIZES:
+        raw = load_raw(dataset)
+        image = None if dataset.text is not None else list(raw.train.samples.shape[1:])
+        SIZES[key] = SizeConfig(len(raw.train), False, len(raw.class_names), image), raw.class_names
+    return SIZES[key]
 
 
 def num_train_of(dataset: DatasetConfig, size: SizeConfig) -> int:

@@ -79,7 +79,7 @@ def slug(row: Row) -> str:
     short = name.encode()[:LONGEST_SLUG].decode(errors="ignore")
     if says_all and short == name:
         return name
-    return f"{short}-{hashlib.sha256(words.encode()).hexdigest()[:6]}"
+    return f"{short}-{hashlib.sha256(repr((names, settings)).encode()).hexdigest()[:6]}"
 
 
 def _is_kept(letter: str) -> bool:

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from neurogen.config import Experiment, StepKind
+from neurogen.config import DatasetConfig, Experiment, StepKind
 from neurogen.cost.estimate import Estimate, estimate
 from neurogen.cost.ledger import CONDITIONS, FORWARD, LOAD_GB_PER_S, ledger_of, work_of
 from neurogen.cost.measured import alike
+from neurogen.cost.reading import size_of
+from neurogen.data.raw import RawSplits, load_raw
 from neurogen.report import study_tables
 from neurogen.study.costs import KindCost, Ledger
 from neurogen.study.graph import evaluations_of
@@ -189,3 +191,26 @@ def test_the_table_says_what_is_to_come_and_how_that_is_known(tiny_run: Finished
 @pytest.mark.parametrize("word", ["zoo.num_networks=7", "recipe.tune.optimizer=sgd", "recipe.tune.keep=best"])
 def test_what_costs_differently_has_another_estimate(experiment: Callable[..., Experiment], word: str) -> None:
     assert experiment(word).cost_key != experiment().cost_key
+
+
+def test_data_are_counted_once_until_they_change(
+    experiment: Callable[..., Experiment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sweep asks for the size of the same data at every point and for every stage 2 that counts in epochs."""
+    reads: list[str] = []
+
+    def counted(dataset: DatasetConfig) -> RawSplits:
+        reads.append(dataset.name)
+        return load_raw(dataset)
+
+    monkeypatch.setattr("neurogen.cost.reading.load_raw", counted)
+    table = tmp_path / "texts.csv"
+    table.write_text("text,label\n" + "".join(f"text {row},{row % 2}\n" for row in range(100)))
+    words = ["dataset=text_table", f"dataset.path={table}", "dataset.text.columns=[text]", "dataset.text.label=label"]
+    words.append("target=mlp")
+    sizes = [size_of(experiment(*words, rate).dataset).num_train for rate in ("seed=0", "seed=1", "recipe.tune.lr=1")]
+    assert len(set(sizes)) == len(reads) == 1
+    with table.open("a") as file:
+        file.writelines(f"text {row},{row % 2}\n" for row in range(100, 200))
+    assert size_of(experiment(*words).dataset).num_train == 2 * sizes[0]
+    assert len(reads) == 2

@@ -111,6 +111,8 @@ def test_files_of_rows_have_names_of_their_own(tmp_path: Path, experiment: Calla
     names = [slug(replace(row, settings=settings)) for settings in SETTINGS]
     assert len(set(names)) == len(SETTINGS)
     assert max(len(name.encode()) for name in names) < 140
+    joined = [replace(row, dataset=dataset, target=target) for dataset, target in (("a-b", "c"), ("a", "b-c"))]
+    assert len({slug(row) for row in joined}) == 2
     assert names[:3] == [f"digits-cnn_small-tiny_llama-fast{end}" for end in NAMED_AS_THEY_ARE]
     figure = Figure()
     for name in names:
