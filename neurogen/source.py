@@ -14,7 +14,7 @@ import ast
 import hashlib
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,9 +44,17 @@ def source_digest(key: str, name: str) -> str | None:
     if spec is None:
         raise UserError(f"{key}={name} is no importable function: there is no module {package}")
     if is_installed(spec):
-        parts = package_parts(spec)
-    else:
-        parts = {name: ast.dump(tree) for name, tree in modules_of(key, name).items()}
+        return _digest(package_parts(spec))
+    return _digest({module: ast.dump(tree) for module, tree in modules_of(key, name).items()})
+
+
+def module_digest(module: str) -> str:
+    """The same of a whole module of the user's own, which a notebook uses. What of it has no Python source counts with
+    its bytes, since there is no YAML file for a `version`."""
+    return _digest({name: ast.dump(tree) for name, tree in modules_of(None, f"{module}.").items()})
+
+
+def _digest(parts: Mapping[str, str]) -> str:
     digest = hashlib.sha256()
     for part, content in parts.items():
         digest.update(f"{part} {content}\n".encode())
@@ -64,10 +72,10 @@ def package_parts(spec: ModuleSpec) -> dict[str, str]:
     return parts
 
 
-def modules_of(key: str, name: str) -> dict[str, ast.Module]:
+def modules_of(key: str | None, name: str) -> dict[str, ast.Module]:
     """The module of a function and all own ones that it imports, in the order of their names, parsed.
 
-    Raises UserError as `source_digest` does.
+    Without a key no config names the function. Raises UserError as `source_digest` does.
     """
     module = name.rpartition(".")[0]
     parsed = dict[str, ast.Module]()
@@ -121,23 +129,38 @@ def is_installed(spec: ModuleSpec) -> bool:
     )
 
 
-def source_of(spec: ModuleSpec, key: str, name: str) -> ast.Module:
-    """The parsed source; that of a package without __init__.py is empty. Raises UserError where there is none."""
+def source_of(spec: ModuleSpec, key: str | None, name: str) -> ast.Module:
+    """The parsed source; that of a package without __init__.py is empty. Where there is none: the bytes as a constant
+    if no config names the function, else a UserError."""
+    what = "the target" if key is None else f"{key}={name}"
     if spec.origin is None and spec.submodule_search_locations is not None:
         return ast.Module([], [])
     path = Path(spec.origin or "")
-    section = key.partition(".")[0]
     if path.suffix != ".py" or not path.is_file():
+        if key is None and path.is_file():
+            return _bytes_of(path)
+        remedy = (
+            "define what it uses in the notebook"
+            if key is None
+            else f"add version: 1 to the YAML file of the {key.partition('.')[0]}, and raise it with every change"
+        )
         raise UserError(
-            f"{key}={name} needs {spec.name}, which has no Python source ({spec.origin}), so a change of it could not "
-            f"be noticed; add version: 1 to the YAML file of the {section}, and raise it with every change"
+            f"{what} needs {spec.name}, which has no Python source ({spec.origin}), so a change of it could not be "
+            f"noticed; {remedy}"
         )
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError) as error:
-        raise UserError(f"{key}={name} needs {path}, which is no valid Python ({error})") from error
+        if key is None:
+            return _bytes_of(path)
+        raise UserError(f"{what} needs {path}, which is no valid Python ({error})") from error
     require_as_loaded(spec.name, str(path), tree)
     return tree
+
+
+def _bytes_of(path: Path) -> ast.Module:
+    """What stands for an extension, or for a file that a notebook tries to import and does without."""
+    return ast.Module([ast.Expr(ast.Constant(hashlib.sha256(path.read_bytes()).hexdigest()))], [])
 
 
 def imports_of(tree: ast.Module, spec: ModuleSpec) -> Iterator[str]:

@@ -20,7 +20,7 @@ import inspect
 import pickle
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property, partial, singledispatchmethod
+from functools import cached_property, partial, singledispatch, singledispatchmethod
 from textwrap import dedent
 from types import CellType, CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
@@ -38,15 +38,17 @@ FOLLOWS = (  # what a class has because of all else that it has
 WRAPPED: dict[type, Callable[[Any], Any]] = {  # what an object is made of that only wraps others
     staticmethod: lambda value: value.__func__,
     classmethod: lambda value: value.__func__,
-    property: lambda value: [value.fget, value.fset],
+    property: lambda value: [value.fget, value.fset, value.fdel],
     cached_property: lambda value: value.func,  # before Python 3.12 it also holds a lock
     singledispatchmethod: lambda value: value.dispatcher,
     MethodType: lambda value: [value.__func__, value.__self__],
     MappingProxyType: dict,
     partial: lambda value: [value.func, value.args, value.keywords],
 }
-LOCALS = "<locals>"
+DISPATCHER: Any = singledispatch(len)  # all functions that singledispatch makes have the same code
+MADE = {"<locals>", "<lambda>"}  # in the names of functions and classes that no module has by these names
 GLOBAL_NAMES = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}  # and not names of attributes
+ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM"}
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 END = "end"  # no text of a plain value, which has quotes where it is a str
 
@@ -115,11 +117,10 @@ def _inside(value: Any, seen: Seen) -> Iterator[str]:
         yield type(value).__name__
         for member in value.items() if isinstance(value, dict) else value:
             yield from _parts(member, seen)
-    elif type(value) in WRAPPED:
-        yield type(value).__name__
-        yield from _parts(WRAPPED[type(value)](value), seen)
-    elif isinstance(getattr(value, "registry", None), MappingProxyType):  # of singledispatch; calls fill its cache
-        yield from _parts(value.registry, seen)
+    elif kind := next((base for base in type(value).__mro__ if base in WRAPPED), None):
+        yield from _parts([type(value), WRAPPED[kind](value)], seen)
+    elif isinstance(value, FunctionType) and value.__code__ is DISPATCHER.__code__:  # calls fill its cache
+        yield from _parts(vars(value)["registry"], seen)
     elif isinstance(value, FunctionType) and value.__module__ == MAIN:
         yield from _parts_of_function(value, seen)
     elif isinstance(value, type) and value.__module__ == MAIN:
@@ -131,8 +132,10 @@ def _inside(value: Any, seen: Seen) -> Iterator[str]:
         yield from _parts(value.__wrapped__, seen)
     elif hasattr(value, "__qualname__"):
         yield _named(getattr(value, "__module__", None) or "", value.__qualname__)
-        if LOCALS in value.__qualname__:  # made by a function, whose arguments it keeps
+        if any(mark in value.__qualname__ for mark in MADE):  # as another one of the same module may be called
             yield from _parts(_kept_by(value), seen)
+            if isinstance(value, FunctionType):
+                yield repr(_instructions(value.__code__))
     else:
         yield from _parts(type(value), seen)
         yield _pickled(value, seen)
@@ -159,7 +162,7 @@ def _named(module: str, name: str) -> str:
     """Something of a module, by its name; where the module is the user's own, with the digest of its source."""
     spec = source.top_level_spec(module.partition(".")[0]) if module else None
     is_own = spec is not None and module != MAIN and source.is_own(spec)
-    return f"{module}.{name} {source.source_digest('target', f'{module}.') if is_own else ''}"
+    return f"{module}.{name} {source.module_digest(module) if is_own else ''}"
 
 
 def _pickled(value: Any, seen: Seen) -> str:
@@ -178,13 +181,13 @@ def _parts_of_function(function: FunctionType, seen: Seen) -> Iterator[str]:
     if function.__globals__.get("__name__") != MAIN:  # a wrapper out of a module, with the name of what it wraps
         yield _named(str(function.__globals__.get("__name__")), function.__code__.co_qualname)
     if function.__name__ == "<lambda>":  # a line may hold several, and the source is that of the whole line
-        yield _instructions(function.__code__)
+        yield repr(_instructions(function.__code__))
     yield from _parts(_kept_by(function), seen)
     for name in sorted(_names(function.__code__)):
         if name in function.__globals__:
             yield name
             yield from _parts(function.__globals__[name], seen)
-    for name in sorted(_imported(function.__code__)):
+    for name in sorted(_modules(function)):
         yield _named(name, "")
 
 
@@ -223,21 +226,32 @@ def _names(code: CodeType) -> set[str]:
     return {step.argval for part in _codes(code) for step in dis.get_instructions(part) if step.opname in GLOBAL_NAMES}
 
 
-def _imported(code: CodeType) -> set[str]:
-    """The modules that a function imports when it is called, as far as they are there."""
-    names, module = set[str](), ""
-    for step in (step for part in _codes(code) for step in dis.get_instructions(part)):
+def _modules(function: FunctionType) -> set[str]:
+    """The modules that a function imports when it is called, or reaches through a package, as far as they are there."""
+    names, package = set[str](), ""
+    for step in (step for part in _codes(function.__code__) for step in dis.get_instructions(part)):
         if step.opname == "IMPORT_NAME":
-            module = step.argval
-            names.add(module)
-        elif step.opname == "IMPORT_FROM":
-            names.add(f"{module}.{step.argval}")  # which may be a module
-    return {name for name in names if len(source.specs_along(name)) == len(name.split("."))}
+            package = step.argval
+            names.add(package)
+        elif step.opname in GLOBAL_NAMES:
+            value = function.__globals__.get(step.argval)
+            package = value.__name__ if isinstance(value, ModuleType) else ""
+        elif step.opname in ATTRIBUTES and package:
+            name = f"{package}.{step.argval}"
+            names.add(name)
+            package = package if step.opname == "IMPORT_FROM" else name  # `from a import b, c`, but a.b.c
+    return {name for name in names if name and len(source.specs_along(name)) == len(name.split("."))}
 
 
-def _instructions(code: CodeType) -> str:
-    """What a function does, by Python's instructions without their places."""
-    return repr([[(step.opname, step.argrepr) for step in dis.get_instructions(part)] for part in _codes(code)])
+def _instructions(code: CodeType) -> list[Any]:
+    """What a function does, by Python's instructions: without places in files and in memory, sets in one order."""
+    return [(step.opname, _argument(step)) for step in dis.get_instructions(code)]
+
+
+def _argument(step: dis.Instruction) -> Any:
+    if isinstance(step.argval, CodeType):
+        return _instructions(step.argval)
+    return sorted(map(repr, step.argval)) if isinstance(step.argval, frozenset) else step.argrepr
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

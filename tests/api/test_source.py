@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -55,25 +57,46 @@ NAMES = ("first", "second", "third", "fourth")
 UNUSED = "\nOTHER = 5\n\ndef unused():\n    return OTHER\n"
 
 
-def digest(script: str, folder: Path, hash_seed: int = 0) -> str:
-    (folder / "script.py").write_text(script)
+# Each folder's script.py as __main__ of a process of its own, which has the libraries already.
+DRIVER = """
+import os, sys, types
+import torch, neurogen.api.source
+
+for folder in sys.argv[1:]:
+    sys.stdout.flush()
+    if os.fork() == 0:
+        os.chdir(folder)
+        sys.path.insert(0, folder)
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        with open("script.py") as file:
+            exec(compile(file.read(), os.path.abspath("script.py"), "exec"), vars(main))
+        sys.stdout.flush()
+        os._exit(0)
+    assert os.wait()[1] == 0, folder
+"""
+
+
+def digests(folder: Path, *scripts: str | Mapping[str, str], hash_seed: int = 0) -> list[str]:
+    """Those of the functions `target` of these scripts, each with the modules beside it."""
+    folders = [folder / f"{hash_seed}-{number}" for number in range(len(scripts))]
+    for place, script in zip(folders, scripts, strict=True):
+        for name, content in ({"script.py": script} if isinstance(script, str) else script).items():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_text(content)
     shown = subprocess.run(
-        [sys.executable, "script.py"],
-        cwd=folder,
+        [sys.executable, "-c", DRIVER, *map(str, folders)],
         env={**os.environ, "PYTHONHASHSEED": str(hash_seed)},
         check=True,
         capture_output=True,
         text=True,
     )
-    name, value = shown.stdout.split()
-    assert name == "__main__.target"
-    return value
+    names, values = zip(*(line.split() for line in shown.stdout.splitlines()), strict=True)
+    assert set(names) == {"__main__.target"}
+    return list(values)
 
 
 def test_whatever_the_function_uses_counts_and_nothing_else(tmp_path: Path) -> None:
-    before = digest(SCRIPT, tmp_path)
-    assert digest(SCRIPT + UNUSED, tmp_path) == before
-    for old, new in (
+    changes = (
         ("[8, 4]", "[8, 5]"),
         ("scale = 2", "scale = 3"),
         *((f'"{name}": {size}', f'"{name}": 5') for name, size in zip(NAMES, (8, 16, 32, 64), strict=True)),
@@ -84,18 +107,21 @@ def test_whatever_the_function_uses_counts_and_nothing_else(tmp_path: Path) -> N
         ("width=5", "width=6"),
         ("* self.scale", "+ self.scale"),
         ("import pi", "import tau as pi"),
-    ):
-        assert digest(SCRIPT.replace(old, new), tmp_path) != before, old
+    )
+    changed = [SCRIPT.replace(old, new) for old, new in changes]
+    before, with_unused, *after = digests(tmp_path, SCRIPT, SCRIPT + UNUSED, *changed)
+    assert with_unused == before
+    assert [change for change, value in zip(changes, after, strict=True) if value == before] == []
 
 
 def test_comments_and_layout_do_not_count(tmp_path: Path) -> None:
     commented = SCRIPT.replace("    return 3", "    # three\n\n    return (3)").replace("[8, 4]", "[8,\n 4]  # widths")
-    assert digest(commented, tmp_path) == digest(SCRIPT, tmp_path)
+    assert len(set(digests(tmp_path, commented, SCRIPT))) == 1
 
 
-@pytest.mark.parametrize(
-    ("values", "others"),
-    [
+def test_values_that_are_written_alike_are_told_apart(tmp_path: Path) -> None:
+    moved = SCRIPT.replace("DEPTHS = [1]\n", "").replace("import sys\n", "import sys\nDEPTHS = [1]\n")
+    pairs = [
         ("[64]", "[6, 4]"),
         ("(16, 32)", "(163, 2)"),
         ("[2, 2, 2, 2]", "[22, 22]"),
@@ -105,11 +131,9 @@ def test_comments_and_layout_do_not_count(tmp_path: Path) -> None:
         ("['a', 'b']", "[\"a', 'b\"]"),
         ("[1]", "(1,)"),
         ("[DEPTHS, [1]]", "[DEPTHS, DEPTHS]"),
-    ],
-)
-def test_values_that_are_written_alike_are_told_apart(tmp_path: Path, values: str, others: str) -> None:
-    moved = SCRIPT.replace("DEPTHS = [1]\n", "").replace("import sys\n", "import sys\nDEPTHS = [1]\n")
-    assert digest(moved.replace("[8, 4]", values), tmp_path) != digest(moved.replace("[8, 4]", others), tmp_path)
+    ]
+    values = digests(tmp_path, *(moved.replace("[8, 4]", written) for pair in pairs for written in pair))
+    assert [pair for pair, first, second in zip(pairs, values[::2], values[1::2], strict=True) if first == second] == []
 
 
 def test_a_function_of_a_module_is_known_by_its_name() -> None:
@@ -132,6 +156,7 @@ import types
 import typing
 import torch
 import blocks
+import pack.inner
 from blocks import act
 from neurogen.api.source import dotted_name, source_digest
 
@@ -201,7 +226,15 @@ def late():
     from blocks import WIDTH
     return WIDTH
 
+def tried():
+    try:
+        import extension, broken
+    except (ImportError, SyntaxError):
+        return None
+
 ACTS = {"first": lambda x: x.alpha, "second": lambda x: x.beta}; ACT = ACTS["first"]
+INNER, SOME = lambda x: (lambda y: y + 181), lambda xs: [x for x in xs if x in {"a", "b", "c", "d191"}]
+PICKED, LISTED = blocks.picked("first"), blocks.LAMBDAS["first"]
 SCALED = blocks.scaled(121)
 SIZED = blocks.sized(131)
 
@@ -221,6 +254,18 @@ def dispatched(value):
 def _(value: int):
     return 161
 
+class Registered:
+    registry = types.MappingProxyType({})
+    size = 201
+
+class class_property(property):
+    factor = 211
+
+class Classy:
+    @class_property
+    def width(self):
+        return 221
+
 data = "a dataset of 171 samples"
 
 def target(shape):
@@ -232,6 +277,10 @@ BLOCKS = """
 import torch
 
 WIDTH = 16
+LAMBDAS = {"first": lambda x: x + 1, "second": lambda x: x + 2}
+
+def picked(name):
+    return {"first": lambda x: x + 1, "second": lambda x: x + 2}[name]
 
 def scaled(number):
     def inner(x):
@@ -252,9 +301,24 @@ class Block(torch.nn.Module):
 """
 
 
-@pytest.mark.parametrize(
-    ("used", "old", "new"),
-    [
+MODULES = {
+    "blocks.py": BLOCKS,
+    "pack/__init__.py": "",
+    "pack/inner.py": "def act():\n    return 231",
+    f"extension{EXTENSION_SUFFIXES[0]}": "no code at all: 241",
+    "broken.py": "nor here =",
+}
+
+
+def helped(used: str, old: str = "", new: str = "") -> dict[str, str]:
+    """The files of a target that uses this, with another text in them."""
+    files = {"script.py": HELPED.replace("USED", used), **MODULES}
+    return {name: content.replace(old, new) if old else content for name, content in files.items()}
+
+
+def test_what_it_uses_of_helpers_counts(tmp_path: Path) -> None:
+    """Of modules beside the script, and of what wraps functions or has methods; the same in every process."""
+    changes = [
         ("blocks.act()", "'relu'", "'tanh'"),
         ("blocks.WIDTH", "16", "64"),
         ("act()", "'relu'", "'tanh'"),
@@ -276,40 +340,41 @@ class Block(torch.nn.Module):
         ("marked()", "101", "102"),
         ("late()", "16", "64"),
         ("ACT", 'ACTS["first"]', 'ACTS["second"]'),
+        ("INNER", "181", "182"),
+        ("SOME", "191", "192"),
+        ("PICKED", 'picked("first")', 'picked("second")'),
+        ("LISTED", 'LAMBDAS["first"]', 'LAMBDAS["second"]'),
+        ("Registered", "201", "202"),
+        ("Classy", "211", "212"),
+        ("Classy", "221", "222"),
+        ("pack.inner.act()", "231", "232"),
+        ("tried()", "241", "242"),
         ("SCALED", "121", "122"),
         ("SIZED", "131", "132"),
         ("Static", "staticmethod", "classmethod"),
         ("Lazy", "141", "142"),
         ("dispatched", "151", "152"),
         ("dispatched", "161", "162"),
-    ],
-)
-def test_what_it_uses_of_helpers_counts(tmp_path: Path, used: str, old: str, new: str) -> None:
-    """Of modules beside the script, and of what wraps functions or has methods."""
-    script, blocks = HELPED.replace("USED", used), tmp_path / "blocks.py"
-    blocks.write_text(BLOCKS)
-    before = digest(script, tmp_path)
-    assert digest(script, tmp_path) == before
-    blocks.write_text(BLOCKS.replace(old, new))
-    assert digest(script.replace(old, new), tmp_path) != before
+    ]
+    plain = [helped(used) for used, _, _ in changes]
+    before = digests(tmp_path, *plain)
+    assert digests(tmp_path, *plain, hash_seed=1) == before
+    after = digests(tmp_path / "changed", *(helped(*change) for change in changes))
+    pairs = zip(changes, before, after, strict=True)
+    assert [change for change, first, second in pairs if first == second] == []
 
 
 def test_an_attribute_is_no_global_of_the_same_name(tmp_path: Path) -> None:
-    script = HELPED.replace("USED", "shape.data")
-    (tmp_path / "blocks.py").write_text(BLOCKS)
-    assert digest(script, tmp_path) == digest(script.replace("171 samples", "172 samples"), tmp_path)
+    assert len(set(digests(tmp_path, helped("shape.data"), helped("shape.data", "171 samples", "172 samples")))) == 1
 
 
 @pytest.mark.parametrize(
     "kept", ["torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(2, 2))", "torch.empty(2, device='meta')"]
 )
 def test_what_torch_cannot_copy_is_named(tmp_path: Path, kept: str) -> None:
-    (tmp_path / "blocks.py").write_text(BLOCKS)
-    (tmp_path / "script.py").write_text(
-        HELPED.replace('data = "a dataset of 171 samples"', f"data = {kept}").replace("USED", "data")
-    )
-    shown = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, check=False, capture_output=True, text=True)
-    assert "UserError: the target uses a" in shown.stderr.splitlines()[-1]
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        digests(tmp_path, helped("data", '"a dataset of 171 samples"', kept))
+    assert "UserError: the target uses a" in caught.value.stderr
 
 
 HOLDING = """
@@ -337,7 +402,7 @@ print(dotted_name(target), source_digest(target))
 
 def test_every_process_has_the_same_digest(tmp_path: Path) -> None:
     """Python walks through a set of words in another order in every process, and tensors lie elsewhere."""
-    before = digest(HOLDING, tmp_path)
-    assert [digest(HOLDING, tmp_path, hash_seed) for hash_seed in (1, 2)] == [before, before]
     changed = HOLDING.replace('"e", "f", "g"})', '"e", "f", "x"})')
-    assert digest(changed, tmp_path) != before
+    before, after = digests(tmp_path, HOLDING, changed)
+    assert [digests(tmp_path, HOLDING, hash_seed=hash_seed) for hash_seed in (1, 2)] == [[before], [before]]
+    assert after != before
