@@ -52,9 +52,12 @@ def cluster() -> str:
 
     Raises ClusterError where that is no name, and no list of names.
     """
-    name = "".join(os.environ.get("SLURM_CLUSTERS", "").split())
+    given = os.environ.get("SLURM_CLUSTERS", "")
+    name = ",".join(map(str.strip, given.split(",")))
     if not re.fullmatch(NAME_OF_A_CLUSTER, name):
-        raise ClusterError(f"SLURM_CLUSTERS={name!r} must be the name of a cluster; `sacctmgr show cluster` lists them")
+        raise ClusterError(
+            f"SLURM_CLUSTERS={given!r} must be the name of a cluster; `sacctmgr show cluster` lists them"
+        )
     return name
 
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -59,8 +60,8 @@ def private_folder(path: Path) -> Path:
 def shared_folder(path: Path) -> Path:
     """The folder, which is made where it is missing, and in which every account may only rename what is its own.
 
-    Whose it is can rename everything. So it belongs to this account, or to whom the folder above belongs. Raises
-    ClusterError where it does not, or is a link.
+    Its owner can rename everything. So that must be this account, or the owner of the folder above. Raises ClusterError
+    where it is another one, or a link.
     """
     path = path.absolute()
     parent = path.parent
@@ -72,7 +73,7 @@ def shared_folder(path: Path) -> Path:
         f"chmod g+ws,+t {path}; or give a root= of your own"
     )
     if not os.path.lexists(path) and parent.stat().st_mode & OTHERS_WRITE and owner != os.geteuid():
-        raise ClusterError(f"{path} is missing, and whose it is can rename what your jobs write; {to_do}")
+        raise ClusterError(f"{path} is missing, and its owner can rename what your jobs write; {to_do}")
     about = _made(path, 0o777)
     if about.st_uid not in (os.geteuid(), owner, 0):
         raise ClusterError(
@@ -81,6 +82,20 @@ def shared_folder(path: Path) -> Path:
         )
     _keep_in_place(path)
     return path
+
+
+@contextmanager
+def opened_folder(path: Path) -> Iterator[int]:
+    """A descriptor of the folder, which is made where it is missing: what is done to it is done to no other one.
+
+    Raises ClusterError where it is a link or a file.
+    """
+    _made(path, 0o777)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def own_folder(path: Path) -> Path:

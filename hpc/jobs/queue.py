@@ -31,7 +31,7 @@ from hpc.errors import ClusterError
 from hpc.jobs import scheduler
 from hpc.jobs.command import ATTEMPTS, LONGEST_ANSWER_S, NAME_OF_A_CLUSTER, cluster
 from hpc.jobs.files import read_json, write_bytes, write_json
-from hpc.jobs.owned import own_folder
+from hpc.jobs.owned import opened_folder, own_folder, shared_folder
 from hpc.jobs.scheduler import States, TaskState
 from hpc.types import require_types
 
@@ -64,7 +64,7 @@ class Record:
         """By step identity, what squeue says."""
         states = {}
         for task in known.get(self.name, []):
-            if self.job_id in (None, task.job_id):  # names are unique; another account's intent stays without an id
+            if self.job_id in (None, task.job_id):  # names are unique; the job of an intent is known by its name
                 indices = range(len(self.steps)) if task.index is None else [task.index]
                 states.update({self.steps[index]: task for index in indices if index < len(self.steps)})
         return states
@@ -78,11 +78,13 @@ class Queue:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Inside, no other submission to this root is at work. Raises ClusterError if this account may not write."""
-        folder = self.folder / "lock"  # not sticky: in a sticky folder nobody takes the lock file of another account
+        """Inside, no other submission to this root is at work.
+
+        Raises ClusterError if this account may not write, and as `shared_folder` does.
+        """
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = self._lock_in(folder)
+            shared_folder(self.folder)
+            lock = self._lock()
             lock.acquire(timeout=0)
         except Timeout:
             print(f"  waiting: another submission is at work on {self.folder}", file=sys.stderr, flush=True)
@@ -90,7 +92,7 @@ class Queue:
         except PermissionError as error:
             raise ClusterError(
                 f"{error.filename} is not yours to write; whoever shares a root needs a common group, a folder with "
-                "chmod g+ws, and umask 002; whose it is has to run chmod g+w on it"
+                "chmod g+ws, and umask 002; its owner has to run chmod g+w on it"
             ) from error
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
@@ -106,11 +108,16 @@ class Queue:
             self.is_locked = False
             lock.release()
 
-    def _lock_in(self, folder: Path) -> FileLock:
-        """Whoever may write into the queue may lock it, whatever the umask of who came first. Raises OSError."""
-        rights = stat.S_IMODE(self.folder.stat().st_mode) & ~stat.S_ISVTX
-        if folder.stat().st_uid == os.geteuid():
-            folder.chmod(rights)
+    def _lock(self) -> FileLock:
+        """Whoever may write into the queue may lock it, whatever the umask of who came first.
+
+        Its folder is not sticky: in a sticky folder nobody takes the lock file of another account. Raises OSError, and
+        ClusterError for a link, through which another folder would get these rights.
+        """
+        folder, rights = self.folder / "lock", stat.S_IMODE(self.folder.stat().st_mode) & ~stat.S_ISVTX
+        with opened_folder(folder) as descriptor:
+            if os.fstat(descriptor).st_uid == os.geteuid():
+                os.fchmod(descriptor, rights)
         # a soft lock outlives a killed process
         return FileLock(folder / ".lock", mode=rights & 0o666, fallback_to_soft=False)
 
@@ -165,11 +172,11 @@ class Queue:
             failed_batches |= {record.name for record in more}
             dependants += more
         for record in dependants:
-            if not self._cancelled(record).exists():  # what another account noted cannot be replaced
+            if not os.path.lexists(self._cancelled(record)):  # what another account noted cannot be replaced
                 write_bytes(self._cancelled(record), f"needs {step}\n".encode())
         known = states_of(dependants, *WHERE_A_JOB_ENDS)
         confirmed = {task.job_id for record in dependants for task in record.states(known).values()}
-        scheduler.cancel(sorted(confirmed))
+        scheduler.cancel(sorted(confirmed), *WHERE_A_JOB_ENDS)
 
     def cancel_reason(self, record: Record) -> str:
         """What `cancel_dependants` noted; empty where it noted nothing."""

@@ -52,9 +52,10 @@ def _listed_on(name: str, records: Sequence[Record]) -> scheduler.States:
             raise
         except ClusterError as error:
             batches = ", ".join(record.name for record in records)
+            where = f"the cluster {name!r}" if name else "the cluster of this machine"
             raise ClusterError(
-                f"jobs of this sweep were submitted to the cluster {name!r}, of which SLURM says: {error}; if it is "
-                f"gone, delete their folders in root/queue: {batches}"
+                f"jobs of this sweep were submitted to {where}, of which SLURM says: {error}; if it is gone, delete "
+                f"their folders in root/queue: {batches}"
             ) from error
 
 

@@ -158,7 +158,7 @@ def nodes() -> set[str]:
     return set(ask(["sinfo", "--noheader", "--Node", "--format=%N"]).split())
 
 
-def cancel(job_ids: Iterable[str]) -> list[str]:
+def cancel(job_ids: Iterable[str], attempts: int = ATTEMPTS, patience_s: float = LONGEST_ANSWER_S) -> list[str]:
     """Take jobs out of the queue. Returns the ids of those that belong to other accounts and stay.
 
     Jobs that have ended are no error. Raises ClusterError.
@@ -166,7 +166,7 @@ def cancel(job_ids: Iterable[str]) -> list[str]:
     ids, refused = list(job_ids), list[str]()
     for some in _parts(ids):
         try:
-            ask(["scancel", "--", *some])
+            ask(["scancel", "--", *some], attempts, patience_s)
         except Unanswered:
             raise
         except ClusterError as error:

@@ -132,7 +132,7 @@ class Cancelled:
 
     taken_out: list[str]
     shared: list[str]  # another sweep beside it waits for them, so they stay
-    foreign: list[str]  # submitted by other accounts, so they stay
+    foreign: list[str]  # submitted by other accounts, also without an id on record, so they stay
 
 
 def cancel(folder: Path) -> Cancelled:
@@ -145,11 +145,16 @@ def cancel(folder: Path) -> Cancelled:
         overview = Overview.of(folder)
         if overview.silence:
             raise Unanswered(f"{overview.silence}; nothing was cancelled, try again when it answers")
+        records = queue.records()
+        if not all(record.job_id for record in records):  # a submission was interrupted after SLURM had taken a job
+            records = queue.settle(states_of(records))
+            overview = Overview.of(folder)
+        submitted = {step for record in records for step in record.steps}
         shared = _needed_beside(folder.absolute(), queue)
-        in_queue = [step for step in overview.steps if step.job]  # a local process ends with its command
+        in_queue = [step for step in overview.steps if step.identity in submitted]  # a local process ends with its own
         active = {step.identity: step.job for step in in_queue if step.state in (State.PENDING, State.RUNNING)}
         exclusive = {step: job for step, job in active.items() if step not in shared}
-        refused = scheduler.cancel([*exclusive.values(), *overview.stuck])
+        refused = ["", *scheduler.cancel([*filter(None, exclusive.values()), *overview.stuck])]
     return Cancelled(
         taken_out=[step for step, job in exclusive.items() if job not in refused],
         shared=[step for step in active if step in shared],

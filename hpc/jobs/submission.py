@@ -21,7 +21,6 @@ from hpc.jobs.cluster import Cluster
 from hpc.jobs.files import write_bytes
 from hpc.jobs.graph import Batch, Step, batches, identity
 from hpc.jobs.limits import LimitReached, NoNodeLeft, lacks_nodes, largest_array, limit_in
-from hpc.jobs.owned import shared_folder
 from hpc.jobs.payload import Payload
 from hpc.jobs.queue import Queue, Record, new_record, states_of
 from hpc.jobs.reconcile import (
@@ -60,7 +59,6 @@ def submit(sweep: Sweep, cluster: Cluster, tried: Collection[str] = (), only_che
     """
     require_possible(sweep, cluster)
     queue = Queue(sweep.root)
-    shared_folder(queue.folder)
     with queue.locked(), without_job_environment():
         sweep.write_configs()
         sweep.write_manifest()

@@ -123,7 +123,7 @@ def read_picture(path: str | PathLike[str], channels: int, size: tuple[int, int]
     (89 million), and for values whose meaning is not known.
     """
     remarks: list[Remark] = []
-    with _WARNINGS, warnings.catch_warnings(record=True, action="always") as caught:
+    with _naming_memory(path), _WARNINGS, warnings.catch_warnings(record=True, action="always") as caught:
         with _refusing_broken(path), _opened(path) as source:
             upright, zero_is_black = _upright(source, remarks), _zero_is_black(source)
         try:
@@ -146,13 +146,20 @@ def _refusing_broken(path: str | PathLike[str]) -> Iterator[None]:
         raise UserError(
             f"{path} is larger than pictures should be ({one_line(error)}); make it smaller or remove it"
         ) from error
+    except BROKEN as error:
+        reason = one_line(error) or type(error).__name__
+        raise UserError(f"{path} is no readable picture ({reason}); repair or remove it") from error
+
+
+@contextmanager
+def _naming_memory(path: str | PathLike[str]) -> Iterator[None]:
+    """Around all that is made of a file: a UserError that names it where there is not enough memory."""
+    try:
+        yield
     except MemoryError as error:
         raise UserError(
             f"{path} takes more memory than there is; make it smaller, repair or remove it, or free some memory"
         ) from error
-    except BROKEN as error:
-        reason = one_line(error) or type(error).__name__
-        raise UserError(f"{path} is no readable picture ({reason}); repair or remove it") from error
 
 
 def _pixels(picture: Any, channels: int, size: tuple[int, int]) -> NDArray[np.uint8]:

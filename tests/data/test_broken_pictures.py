@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from io import BytesIO
@@ -98,3 +100,26 @@ def test_broken_pictures_end_in_one_line(tmp_path: Path, kind: str, damage: Dama
             assert str(error).startswith(str(path))  # noqa: PT017
             refused += 1
     assert refused or damage is flipped
+
+
+LIMITED = """
+import re, resource, sys
+from pathlib import Path
+from neurogen.data.pictures import read_picture
+from neurogen.errors import UserError
+
+held = int(re.search(r"VmData:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (held + 150 * 2**20,) * 2)
+try:
+    read_picture(sys.argv[1], 1, (8, 8))
+except UserError as error:
+    print(error)
+"""
+
+
+def test_a_picture_that_takes_more_memory_than_there_is_is_named(tmp_path: Path) -> None:
+    """Also where its 16 bits have been read, and are scaled to 8."""
+    path = tmp_path / "wide.png"
+    Image.fromarray(np.full((6000, 6000), 500, np.uint16)).save(path)
+    process = subprocess.run([sys.executable, "-c", LIMITED, path], check=True, capture_output=True, text=True)
+    assert process.stdout.startswith(f"{path} takes more memory than there is; make it smaller")

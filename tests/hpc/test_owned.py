@@ -155,7 +155,7 @@ def test_who_could_rename_what_jobs_write_is_trusted_or_refused(tmp_path: Path) 
         rf"the owner of {root} \(the account {STRANGER}\) has to run chmod g\+ws,\+t {root}; mkdir {root}/queue; "
         rf"chmod g\+ws,\+t {root}/queue; or give a root= of your own$"
     )
-    with pytest.raises(ClusterError, match=rf"queue is missing, and whose it is can rename .*; {to_do}"):
+    with pytest.raises(ClusterError, match=rf"queue is missing, and its owner can rename .*; {to_do}"):
         shared_folder(root / "queue")
     (root / "queue").mkdir()
     given_away(root / "queue")

@@ -81,6 +81,19 @@ def test_whoever_may_write_into_the_queue_may_lock_it(tmp_path: Path, mask: int)
         os.umask(before)
 
 
+def test_the_lock_opens_no_other_folder(tmp_path: Path) -> None:
+    """Others may write into a shared queue, and so put a link in the place of the lock."""
+    queue, private = Queue(tmp_path), tmp_path / "private"
+    queue.folder.mkdir()
+    queue.folder.chmod(0o3775)
+    private.mkdir(0o700)
+    (queue.folder / "lock").symlink_to(private)
+    with pytest.raises(ClusterError, match="lock is no folder but a link"), queue.locked():
+        pass
+    assert stat.S_IMODE(private.stat().st_mode) == 0o700
+    assert list(private.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -123,6 +136,18 @@ def test_only_jobs_that_have_the_name_of_their_record_are_cancelled(
     (tmp_path / "runs" / "queue" / "c.cancelled").write_text("needs z")  # by another account, which owns the note
     queue.cancel_dependants("a", 0)
     assert queue.cancel_reason(record("c", "9")) == "needs z"
+
+
+def test_a_note_that_is_a_link_to_nothing_keeps_no_job_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    for name, script in (("squeue", "echo '8|N/A|PENDING|0:00|Dependency||b'"), ("scancel", f"touch {tmp_path}/over")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    queue = queue_of(tmp_path / "runs", record("a", "7"), record("b", "8", "a"))
+    (queue.folder / "b.cancelled").symlink_to(tmp_path / "gone")
+    queue.cancel_dependants("a", 0)
+    assert (tmp_path / "over").exists()
+    assert not (tmp_path / "gone").exists()
 
 
 @pytest.mark.parametrize("is_own", [True, pytest.param(False, marks=needs_root)])

@@ -76,7 +76,7 @@ def test_a_list_of_clusters_may_have_spaces(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("SLURM_CLUSTERS", "a, b")
     assert command.cluster() == "a,b"
     monkeypatch.setenv("SLURM_CLUSTERS", "a; touch b")
-    with pytest.raises(ClusterError, match="SLURM_CLUSTERS='a;touchb' must be the name of a cluster"):
+    with pytest.raises(ClusterError, match="SLURM_CLUSTERS='a; touch b' must be the name of a cluster"):
         command.cluster()
 
 

@@ -30,6 +30,7 @@ from tests.conftest import Program, error_line
 from tests.hpc.conftest import Composed, sweep_of
 
 HANGS = "exec sleep 60"
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 Squeue = Callable[[str], None]
 
 
@@ -207,6 +208,25 @@ def test_nothing_is_cancelled_that_the_scheduler_does_not_know(sweep: Sweep, squ
     squeue("echo 'Unable to contact slurm controller' >&2; exit 1")
     with pytest.raises(Unanswered, match="Unable to contact slurm controller; nothing was cancelled, try again"):
         cancel(sweep.last.folder)
+
+
+@pytest.mark.parametrize("is_own", [True, pytest.param(False, marks=needs_root)])
+def test_what_an_interrupted_submission_left_is_cancelled_or_named(
+    sweep: Sweep, squeue: Squeue, tmp_path: Path, is_own: bool
+) -> None:
+    """SLURM had taken the job, and its id is not on record; that of another account stays."""
+    squeue(line(4, "tune", "RUNNING"))
+    (tmp_path / "bin" / "scancel").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/cancelled\n')
+    (tmp_path / "bin" / "scancel").chmod(0o755)
+    queue = Queue(sweep.root)
+    (record,) = (record for record in queue.records() if record.kind == "tune")
+    queue.write(dataclasses.replace(record, job_id=None))
+    if not is_own:
+        os.chown(queue.batch_folder("tune"), 4711, 4711)
+    cancelled = cancel(sweep.last.folder)
+    assert (tmp_path / "cancelled").exists() == is_own
+    expected = [record.steps[0]]
+    assert (cancelled.taken_out, cancelled.foreign) == ((expected, []) if is_own else ([], expected))
 
 
 def test_watching_goes_on_while_the_scheduler_is_silent(sweep: Sweep, squeue: Squeue) -> None:
