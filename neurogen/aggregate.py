@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from neurogen.study.costs import Ledger
     from neurogen.study.rows import Row
     from neurogen.training.runtime import Runtime
+
+REFERENCE = re.compile(r"(?<!\\)(?:\\\\)*\$\{")  # a sweep writes values alone; in a text it escapes the sign
 
 
 def aggregate(step: Aggregate, runtime: Runtime) -> dict[str, Any]:
@@ -174,6 +176,15 @@ def study_in(folder: Path) -> Aggregate:
     return last
 
 
+def texts_in(value: Any) -> Iterator[str]:
+    """All texts of plain values, without the keys."""
+    if isinstance(value, (dict, list)):
+        for member in value.values() if isinstance(value, dict) else value:
+            yield from texts_in(member)
+    elif isinstance(value, str):
+        yield value
+
+
 def experiments_in(folder: Path) -> list[Experiment]:
     """Those of the sweep in this folder, whose root may have been moved; none where it keeps no configs.
 
@@ -186,10 +197,10 @@ def experiments_in(folder: Path) -> list[Experiment]:
     folder = folder.resolve()
     experiments = []
     for path in sorted((folder / "configs").glob("*.yaml")):
-        text = path.read_text(encoding="utf-8")
-        if re.search(r"(?<!\\)(?:\\\\)*\$\{", text):  # a sweep writes values alone; in a text it escapes the sign
+        config = OmegaConf.create(path.read_text(encoding="utf-8"))
+        if any(map(REFERENCE.search, texts_in(OmegaConf.to_container(config)))):
             raise UserError(f"{path} has a ${{…}}, which no sweep has written; run the sweep again")
-        experiments.append(experiment_from(OmegaConf.create(text)))
+        experiments.append(experiment_from(config))
     return [replace(experiment, root=str(folder.parent.parent)) for experiment in experiments]
 
 

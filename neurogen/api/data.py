@@ -72,13 +72,13 @@ class Data:
         for split, pair in (("validation", validation), ("test", test)):
             if pair is not None:
                 given[split] = _samples(pair, split, pictures_have)
-        numbers, names = indices_in_memory([labels for _, labels in given.values()], class_names, "labels")
+        numbers, names, were_places = indices_in_memory([part for _, part in given.values()], class_names, "labels")
         splits = {
             split: Labelled.of(samples, part)
             for (split, (samples, _)), part in zip(given.items(), numbers, strict=True)
         }
         _refuse(splits, names)
-        if class_names is not None and numbers == [labels for _, labels in given.values()]:
+        if were_places:
             _warn_of_other_numbers(names)
         title = title or ("text" if splits["train"].samples.dtype == object else "image")
         return Data(title, _name_of(title, name), names, splits)
@@ -96,9 +96,9 @@ class Data:
         """Data of torch datasets (torch.utils.data.Dataset) whose items are (sample, label), as in torchvision.
 
         A sample is a picture of Pillow, a tensor [channels, height, width], or a text. Where `class_names` is left
-        out, the attribute `classes` of `train` counts, where it fits the labels; of a part (torch.utils.data.Subset,
-        random_split) that of the whole. Classes without a sample in train are left out. The rest is as in
-        `from_arrays`, errors included.
+        out, the attribute `classes` of `train` counts, of a part (torch.utils.data.Subset, random_split) that of the
+        whole. It is left out, with a warning, where it does not fit the labels, and so are classes without a sample in
+        train. The rest is as in `from_arrays`, errors included.
         """
         parts = {"train": train, "test": test, "validation": validation}
         pairs = {split: items_of(part, split) for split, part in parts.items() if part is not None or split == "train"}
@@ -120,8 +120,8 @@ class Data:
 
         Splits may have the other names that folders may have (valid, dev, …); splits of further names are left out.
         `samples` names the column of pictures or texts (left out: image, img or text, whichever there is), `label`
-        that of the classes. Where `class_names` is left out, the names that the label column knows count, as in
-        `from_torch`. The rest is as in `from_arrays`, errors included.
+        that of the classes. Where `class_names` is left out, the names that the label column knows count, without those
+        of classes that have no sample in train. The rest is as in `from_arrays`, errors included.
         """
         splits = splits_of(dataset)
         columns = splits["train"].column_names

@@ -6,6 +6,7 @@ out: samples and labels, the names of their classes, splits by name
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,12 +14,12 @@ import numpy as np
 
 from neurogen.data.labels_in_memory import as_list
 from neurogen.data.splits import split_named
-from neurogen.errors import UserError
+from neurogen.errors import UserError, some_of
 
 Pair = tuple[list[Any], list[Any]]  # samples and labels of a split
 
 
-def items_of(dataset: Any, split: str) -> tuple[list[Any], list[Any]]:
+def items_of(dataset: Any, split: str) -> Pair:
     """(samples, labels) of a torch dataset. Raises UserError for what has no items by number, and for other items."""
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__") or isinstance(dataset, Mapping):
         raise UserError(
@@ -34,7 +35,7 @@ def items_of(dataset: Any, split: str) -> tuple[list[Any], list[Any]]:
 def classes_of_whole(part: Any, labels: Sequence[Any]) -> list[str] | None:
     """The attribute `classes` of a dataset, or of the whole that it is a part of.
 
-    None where that is no list, or where one of these labels, those of `part`, is the number of no class.
+    None where that is no list, and, with a warning, where one of the labels of `part` is the number of no class.
     """
     from torch.utils.data import Subset
 
@@ -43,8 +44,15 @@ def classes_of_whole(part: Any, labels: Sequence[Any]) -> list[str] | None:
     classes = getattr(part, "classes", None)
     if not isinstance(classes, (list, tuple, np.ndarray)):
         return None
-    fits = all(0 <= label < len(classes) for label in labels if isinstance(label, int))
-    return [str(name) for name in classes] if fits else None
+    beyond = [label for label in labels if isinstance(label, int) and not 0 <= label < len(classes)]
+    if beyond:
+        warnings.warn(
+            f"the classes of train ({some_of(list(classes))}) do not fit its labels, of which one is {beyond[0]}, so classes "
+            "are called by their labels; to name them give class_names",
+            stacklevel=3,
+        )
+        return None
+    return [str(name) for name in classes]
 
 
 def without_absent(pairs: dict[str, Pair], names: Sequence[str] | None) -> tuple[dict[str, Pair], Sequence[str] | None]:

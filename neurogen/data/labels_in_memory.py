@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from neurogen.data.labels import Classes, refuse_doubtful, refuse_many
 from neurogen.errors import UserError, some_of
@@ -36,10 +36,16 @@ def as_list(labels: Any, what: str = "the labels") -> list[Any]:
         ) from error
 
 
-def indices_in_memory(
-    labels: Sequence[Sequence[Any]], class_names: Any, where: str
-) -> tuple[list[list[int]], tuple[str, ...]]:
-    """(labels 0 … classes − 1 of every split; the names of the classes), from numbers or words of a program.
+class Indices(NamedTuple):
+    """What numbers or words of a program mean."""
+
+    labels: list[list[int]]  # of every split, 0 … classes − 1
+    class_names: tuple[str, ...]
+    were_places: bool  # among the given names
+
+
+def indices_in_memory(labels: Sequence[Sequence[Any]], class_names: Any, where: str) -> Indices:
+    """The classes of the labels of every split.
 
     Whole numbers are names where all names are such, and all labels among them. Beside other names they are classes
     already; the caller refuses those that are out of range. Raises UserError for a label that is neither a whole number
@@ -53,7 +59,7 @@ def indices_in_memory(
         _refuse_names([str(name) for name in class_names])
     are_names = present <= set(class_names or ()) and all(type(name) is int for name in class_names or ())
     if class_names is not None and not are_names and all(isinstance(label, int) for label in present):
-        return [[int(label) for label in part] for part in labels], tuple(str(name) for name in class_names)
+        return Indices([[int(label) for label in part] for part in labels], tuple(map(str, class_names)), True)
     in_order = sorted(present, key=lambda label: (isinstance(label, str), label))
     classes = in_order if class_names is None else class_names
     refuse_many(len(classes), where)
@@ -69,7 +75,7 @@ def indices_in_memory(
             raise UserError(f"{where} has an empty label; mend or remove the samples that have it")
         refuse_doubtful(Counter(str(label) for part in labels for label in part), where, "class_names")
     index_of = {label: index for index, label in enumerate(classes)}
-    return [[index_of[label] for label in part] for part in labels], names
+    return Indices([[index_of[label] for label in part] for part in labels], names, False)
 
 
 def indices_of(labels: Sequence[Any], classes: Classes, where: str) -> list[int]:
@@ -116,13 +122,17 @@ def _plain_value(value: Any) -> Any:
 
 
 def _in_order(class_names: Any) -> list[Any]:
-    """The names as a list. Raises UserError for what is no list or has no order of its own."""
+    """The names as a list. Raises UserError for what is no list or has no order of its own, and for other members."""
     if isinstance(class_names, UNORDERED) or not hasattr(class_names, "__iter__"):
         raise UserError(
             f"class_names is a {type(class_names).__name__}; give a list of the names, in the order of the numbers 0, "
             "1, … that the labels are"
         )
-    return [_plain_value(name) for name in class_names]
+    names = [_plain_value(name) for name in class_names]
+    odd = [name for name in names if not isinstance(name, (int, str))]
+    if odd:
+        raise UserError(f"class_names has {odd[0]!r}; a name is a word or a whole number")
+    return names
 
 
 def _refuse_other_types(labels: Sequence[Sequence[Any]], where: str) -> None:

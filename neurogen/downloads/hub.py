@@ -143,7 +143,7 @@ class Part:
         except OSError as error:
             raise UserError(
                 f"{self.repository.title} cannot be kept: the cache of the hub, {hub_cache()}, cannot be written "
-                f"({error.strerror or one_line(error)}); set HF_HOME=FOLDER to a folder that can be written"
+                f"({error.strerror or one_line(error)}); set {hub_setting()}=FOLDER to a folder that can be written"
             ) from error
 
     def _listing(self) -> Listing:

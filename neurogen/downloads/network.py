@@ -31,8 +31,10 @@ def cause_of(error: BaseException, address: str) -> str:
     account, at, place = value.rpartition("@")  # a scheme may be missing, and a password may have any sign in it
     if at:
         place = f"…@{place}"
-        for secret in filter(None, (account, account.rpartition("//")[2])):  # some errors leave the scheme out
-            said = said.replace(secret, "…")
+        for secret in (account, account.rpartition("//")[2]):  # some errors leave the scheme out
+            said = said.replace(f"{secret}@", "…@")
+            if ":" in secret:  # and others the @; a short account alone may be a part of any word
+                said = said.replace(secret, "…")
     if isinstance(error, HfHubHTTPError):
         return said
     return f"{said}, asked through the proxy {variable}={place}; correct or unset that variable"

@@ -23,8 +23,8 @@ def hub_cache() -> Path:
 
 
 def hub_setting() -> str:
-    """The variable that moves this cache with all else of the Hub."""
-    return "HF_HOME" if hub_cache().name == "hub" else "HF_HUB_CACHE"
+    """The variable that moves this cache: HF_HOME does so with all else of the Hub, where HF_HUB_CACHE is not set."""
+    return "HF_HUB_CACHE" if os.environ.get("HF_HUB_CACHE") else "HF_HOME"
 
 
 class RepositoryKind(StrEnum):

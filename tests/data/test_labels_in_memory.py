@@ -15,9 +15,10 @@ from neurogen.errors import UserError
 
 
 def test_labels_in_memory_keep_their_types() -> None:
-    assert indices_in_memory([[2, 0], [1]], ["a", "b", "c"], "labels") == ([[2, 0], [1]], ("a", "b", "c"))
-    assert indices_in_memory([[20, 10], ["x"]], None, "labels") == ([[1, 0], [2]], ("10", "20", "x"))
-    assert indices_in_memory([["10", "9"]], None, "labels") == ([[0, 1]], ("10", "9"))  # words, in their order
+    assert indices_in_memory([[2, 0], [1]], ["a", "b", "c"], "labels") == ([[2, 0], [1]], ("a", "b", "c"), True)
+    assert indices_in_memory([[20, 10], ["x"]], None, "labels") == ([[1, 0], [2]], ("10", "20", "x"), False)
+    assert indices_in_memory([["10", "9"]], None, "labels") == ([[0, 1]], ("10", "9"), False)  # words, in their order
+    assert indices_in_memory([[1, 2, 3]], [3, 1, 2], "labels") == ([[1, 2, 0]], ("3", "1", "2"), False)
     with pytest.raises(UserError, match="labels has 1 both as a number and as a word"):
         indices_in_memory([[1, 2], ["1"]], None, "labels")
     with pytest.raises(UserError, match="labels has the label 'z'; allowed: a, b"):
@@ -29,7 +30,7 @@ def test_labels_in_memory_keep_their_types() -> None:
     [[1, 2, 3], [3, 1], [0, 1, 2], [-1, 1], ["10", "2", "1"], ["b", "a"], [True, False], ["01", "02"], [7, 3, 10]],
 )
 def test_the_labels_of_training_mean_the_same_afterwards(labels: list[Any]) -> None:
-    (trained,), names = indices_in_memory([labels], None, "labels")
+    (trained,), names, _ = indices_in_memory([labels], None, "labels")
     assert indices_of(labels, Classes(names, None), "labels") == trained
     for index, label in enumerate(labels):  # also of a part that lacks classes
         assert indices_of([label], Classes(names, None), "labels") == [trained[index]]
@@ -102,9 +103,15 @@ def test_names_without_an_order_are_refused(names: Any) -> None:
         indices_in_memory([[0, 1]], names, "labels")
 
 
+def test_names_of_another_type_are_refused() -> None:
+    for names in ([["a"], ["b"]], [1.0, 2.0], [None, "b"], np.eye(2)):
+        with pytest.raises(UserError, match=r"class_names has .*; a name is a word or a whole number"):
+            indices_in_memory([[0, 1]], names, "labels")
+
+
 def test_names_may_come_from_anything_that_has_an_order() -> None:
     for names in (["a", "b"], np.array(["a", "b"]), iter("ab"), {"a": 0, "b": 1}.keys()):
-        assert indices_in_memory([[0, 1]], names, "labels") == ([[0, 1]], ("a", "b"))
+        assert indices_in_memory([[0, 1]], names, "labels") == ([[0, 1]], ("a", "b"), True)
 
 
 @pytest.mark.parametrize(

@@ -118,3 +118,6 @@ def test_no_password_is_shown_where_an_error_leaves_the_scheme_out(monkeypatch: 
     monkeypatch.setenv("http_proxy", "http://me:secret@proxy.example.org:3128")
     cause = cause_of(OSError("no way to me:secret@proxy.example.org:3128"), "http://example.org/file")
     assert cause.startswith("no way to …@proxy.example.org:3128, asked through the proxy http_proxy=…@proxy.")
+    assert "secret" not in cause_of(OSError("me:secret was refused"), "http://example.org/file")
+    monkeypatch.setenv("http_proxy", "u@proxy.example.org:3128")
+    assert cause_of(OSError("a tunnel"), "http://example.org/file").startswith("a tunnel, asked through")

@@ -140,13 +140,23 @@ def never(*given: object, **options: object) -> NoReturn:
     raise AssertionError(given, options)
 
 
-def test_a_text_that_a_sweep_has_escaped_is_no_reference(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", ["of ", "of\t", "\ufeff", "\\\\"])
+def test_a_text_that_a_sweep_has_escaped_is_no_reference(tmp_path: Path, before: str) -> None:
+    """However YAML has to write it."""
     folder = with_config(tmp_path / "runs" / "sweeps" / "s")
     (path,) = (folder / "configs").iterdir()
     config = OmegaConf.create(path.read_text())
-    config.dataset.title = r"of \${HOME}"
+    config.dataset.title = before.replace("\\", "\\\\") + r"\${HOME}"
     path.write_text("".join(as_yaml([config])))
-    assert experiments_in(folder)[0].dataset.title == "of ${HOME}"
+    assert experiments_in(folder)[0].dataset.title == f"{before}${{HOME}}"
+
+
+def test_a_reference_is_one_however_it_is_written(tmp_path: Path) -> None:
+    folder = with_config(tmp_path / "runs" / "sweeps" / "s", "dataset.title=HERE")
+    (path,) = (folder / "configs").iterdir()
+    path.write_text(path.read_text().replace("HERE", '"\\x24{oc.env:HOME}"'))
+    with pytest.raises(UserError, match="which no sweep has written"):
+        experiments_in(folder)
 
 
 def test_the_table_of_a_single_run_is_shown(program: Program, tiny_run: FinishedRun) -> None:
