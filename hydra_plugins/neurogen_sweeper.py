@@ -21,6 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
 
+from neurogen.arguments import with_members
 from neurogen.errors import UserError
 from neurogen.overrides import require_readable
 
@@ -90,7 +91,7 @@ class StudySweeper(BasicSweeper):
     def _overrides(self, kind: str, name: str, given: Any) -> dict[str, str]:
         """The overrides of a point or a variant, by their keys."""
         assert self.hydra_context is not None
-        words = WORD.findall(given) if isinstance(given, str) else [str(word) for word in given]
+        words = with_members(WORD.findall(given) if isinstance(given, str) else [str(word) for word in given])
         try:
             require_readable(words, {}, is_sweep=True, typed=repr)
         except UserError as error:

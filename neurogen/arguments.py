@@ -8,6 +8,7 @@ Raises UserError for words that have no meaning any more, with what to write ins
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -28,6 +29,8 @@ VALUE_LEFT_OUT = ("--info", "-i")  # in this case they mean the first
 SLURM, LOCAL = "hydra/launcher=slurm", "hydra/launcher=local"
 FETCHES_ONLY = {"stop_after=fetch"}
 CHOOSERS = {"point=": "points", "variant=": "variants"}  # of a study, by their keys below hydra.sweeper.only
+# A key of a dictionary in conf/cluster, also one that it does not have yet.
+MEMBER = re.compile(r"\+?(?=cluster\.(?:steps\.(?!default\.)\w+|environment|additional)\.[^.=]+=)")
 
 REMOVED = {
     "cell=": "a study names its points, and point=NAME,NAME chooses among them: -m +study=table1_small "
@@ -43,7 +46,7 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
     is_sweep = asks_for_sweep(flags)
     if is_sweep and any(word == "-c" or word.startswith("--cfg") for word in flags):
         raise UserError("--cfg shows the config of one point; leave out -m and give every key one value")
-    words = with_study(last_of_each(overrides), is_sweep)
+    words = with_study(last_of_each(with_members(overrides)), is_sweep)
     shows_only = bool({word.partition("=")[0] for word in flags} & SHOWING)
     if not is_sweep and not shows_only and not FETCHES_ONLY & set(words):
         refuse_launcher(words)
@@ -125,6 +128,11 @@ def with_study(arguments: Sequence[str], is_sweep: bool) -> list[str]:
                 word = f"hydra.sweeper.only.{members}=[{word.removeprefix(start)}]"
         words.append(word.replace("+experiment=", "+study=", 1) if word.startswith("+experiment=") else word)
     return words
+
+
+def with_members(overrides: Sequence[str]) -> list[str]:
+    """A kind of step may ask for what its file in conf/cluster does not name, which Hydra would add only with ++."""
+    return [MEMBER.sub("++", word, count=1) if MEMBER.match(word) else word for word in overrides]
 
 
 def with_launcher(arguments: Sequence[str]) -> list[str]:

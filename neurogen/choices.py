@@ -8,7 +8,7 @@ out: names of files; what a config asks for as ${NAME:…}: names of classes, ep
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,14 @@ def groups() -> dict[str, list[str]]:
     return {folder.name: sorted(path.stem for path in folder.glob("*.yaml")) for folder in folders}
 
 
-def names_of(dataset: str, glyphs: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The names of the classes in conf/names/DATASET.yaml and in the files of its list `same_as`; {} for none. Those of
-    kanji are their meanings, of as many characters as `glyphs` says."""
+def names_of(dataset: str, glyphs: Mapping[str, Any] | None, ways: Sequence[int] | None) -> dict[str, Any]:
+    """The names of the classes where contexts list so many of them by name (`ways`): those in conf/names/DATASET.yaml
+    and in the files of its list `same_as`, {} for none. Those of kanji are their meanings, of as many characters as
+    `glyphs` says."""
     from omegaconf import OmegaConf
 
+    if ways is None:
+        return {}
     if dataset == KANJI and glyphs is not None:
         from neurogen.meanings import characters_with_meanings
 
@@ -43,7 +46,7 @@ def names_of(dataset: str, glyphs: Mapping[str, Any] | None = None) -> dict[str,
     if dataset not in files:
         return {}
     names: Any = OmegaConf.to_container(OmegaConf.load(files[dataset]))
-    shared = [names_of(other) for other in names.pop("same_as", [])]
+    shared = [names_of(other, None, ways) for other in names.pop("same_as", [])]
     return {name: options for part in (*shared, names) for name, options in part.items()}
 
 

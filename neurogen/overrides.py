@@ -134,7 +134,7 @@ def _is_text(key: str) -> bool:
 def _unreadable(word: str, key: str, value: str, is_sweep: bool, typed: Typed) -> str:
     """The line for a word whose value breaks Hydra's grammar."""
     kind = kind_at(key, Experiment)
-    is_list, without = takes(key, Experiment, list), value.rstrip(",")
+    is_list, without = takes(key, Experiment, list) or (kind is None and value.startswith("[")), value.rstrip(",")
     if without != value and not _is_text(key) and not takes_mapping(kind):
         return f"{word} ends in a comma; write {typed(f'{key}={without}')} without it"
     if kind is not None and not (is_list or _is_text(key) or takes_mapping(kind)):

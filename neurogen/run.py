@@ -14,8 +14,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ from yaml import YAMLError
 from hpc.errors import ClusterError
 from hpc.jobs.cluster import Cluster
 from hpc.ranks.zero import Zero
-from neurogen.arguments import asks_for_sweep, for_hydra, split, with_study
+from neurogen.arguments import asks_for_sweep, for_hydra, split, with_members, with_study
 from neurogen.choices import RESOLVERS, conf_folder, groups
 from neurogen.composition import explained
 from neurogen.errors import Interrupted, UserError, errors_in_one_line
@@ -57,9 +58,19 @@ def _register() -> None:
 
     for plugin in (StudySlurmLauncher, StudyLocalLauncher, StudySweeper):
         plugins.register(plugin)
-    for name, function in RESOLVERS.items():
-        OmegaConf.register_new_resolver(name, function, replace=True)
-    OmegaConf.register_new_resolver("stored_size", _stored_size, replace=True)
+    for name, function in (RESOLVERS | {"stored_size": _stored_size}).items():
+        OmegaConf.register_new_resolver(name, _as_node(function), replace=True)
+
+
+def _as_node(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function; a dictionary that it gives is a part of the config, which --resolve replaces and prints."""
+
+    @wraps(function)
+    def resolve(*arguments: Any, **keywords: Any) -> Any:
+        value = function(*arguments, **keywords)
+        return OmegaConf.create(value) if isinstance(value, dict) else value
+
+    return resolve
 
 
 def _stored_size(*, _parent_: Any) -> dict[str, Any] | None:
@@ -107,7 +118,7 @@ def compose(overrides: Sequence[str] = ()) -> Experiment:
         GlobalHydra.instance().clear()
         try:
             with user_errors(), hydra.initialize_config_dir(conf_folder(), version_base=VERSION_BASE):
-                composed = hydra.compose("config", with_study(overrides, is_sweep=False))
+                composed = hydra.compose("config", with_study(with_members(overrides), is_sweep=False))
         finally:
             GlobalHydra.instance().hydra, VersionBase.instance().version_base = outer, outer_base
     return experiment_from(composed)

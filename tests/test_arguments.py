@@ -58,6 +58,17 @@ def test_a_key_that_is_given_twice_says_what_counts(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().err == ""
 
 
+def test_members_of_a_cluster_need_no_sign() -> None:
+    """Hydra takes a key that the file does not have only with a + before it, and one that it has only without."""
+    words = ["cluster.steps.tune.nodes=2", "+cluster.additional.mem=0", "++cluster.environment.A=b=c"]
+    assert for_hydra(["run", *words]) == ["run", *(f"++{word.lstrip('+')}" for word in words)]
+    others = ["cluster.steps={}", "cluster.partition=a", "~cluster.steps.tune", "cluster.steps.tune={nodes: 2}"]
+    assert for_hydra(["run", *others]) == ["run", *others]
+    assert for_hydra(["run", "cluster.steps.tune.nodes=2", "+cluster.steps.tune.nodes=3"])[1:] == [
+        "++cluster.steps.tune.nodes=3"
+    ]
+
+
 def test_a_study_without_m_says_that_it_is_a_single_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert for_hydra(["run", "+study=x", "--cfg", "job"]) == ["run", "--cfg", "job", "+study=x"]
     assert capsys.readouterr().err == ""

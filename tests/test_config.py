@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, cast, get_args, get_type_hints
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -21,6 +22,8 @@ from neurogen import config
 from neurogen.arguments import for_hydra
 from neurogen.choices import conf_folder
 from neurogen.config import Experiment, GeneratorConfig, StepKind, TuneConfig, ZooInit
+from neurogen.data.arrays import store_splits
+from neurogen.data.raw import Labelled
 from neurogen.errors import UserError
 from neurogen.experiment import experiment_from, typed
 from neurogen.run import compose as experiment_of
@@ -28,6 +31,7 @@ from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.step import plain
 from neurogen.targets.networks import build_network
+from tests.test_docs import composed
 
 CHOICES = sorted(
     f"{path.parent.name}={path.stem}"
@@ -64,6 +68,17 @@ def test_cfg_job_shows_every_setting(dataset: str) -> None:
     with initialize_config_dir(conf_folder(), version_base="1.3"):
         composed = compose("config", [f"dataset={dataset}"])
     require_all(Experiment, OmegaConf.to_container(composed), "the experiment")
+
+
+@pytest.mark.parametrize("words", ["preset=named", "preset=few_shot", "dataset=kanji preset=named", "dataset=arrays"])
+def test_every_value_that_conf_computes_is_shown(tmp_path: Path, words: str) -> None:
+    """As --cfg job --resolve does: names of classes and the size of stored arrays are sections of their own."""
+    arrays = Labelled.of(np.zeros((10, 1, 8, 8), np.uint8), np.arange(10) % 2)
+    path = store_splits({"train": arrays}, ("a", "b"), tmp_path)
+    (config,) = composed([*words.split(), f"dataset.path={path}"])
+    OmegaConf.resolve(config)
+    assert "${" not in OmegaConf.to_yaml(config)
+    assert config.dataset.size.num_train == 8 if words == "dataset=arrays" else len(config.dataset.names) > 5
 
 
 @pytest.mark.parametrize("gpu", ["a100_40", "a100_80", "h100_80"])

@@ -24,6 +24,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import open_dict
 
+from hpc.jobs.cluster import cluster_from
 from hpc.jobs.points import compose
 from neurogen import aggregate, generate, status
 from neurogen.arguments import for_hydra
@@ -44,7 +45,10 @@ COMMAND = re.compile(r"(?:-m neurogen\.|(?:^|/)neurogen )(run|generate|status|ag
 EXPLANATION = re.compile(r" {3,}(?=[^\s#-])")  # behind a command, where there is no #
 PARSERS: dict[str, Callable[[str], object]] = {"python": ast.parse, "yaml": yaml.safe_load}
 SIDES = {"digits": 8, "mnist5k": 28}  # of the images of datasets that are installed
-PLACEHOLDERS = {"cluster=mysite": "cluster=a100"}  # files that the reader is told to write
+PLACEHOLDERS = {
+    "cluster=mysite": "cluster=a100",
+    "dataset=pets": "dataset=mnist5k",
+}  # files of the reader
 
 
 def text_of(page: Path) -> str:
@@ -172,3 +176,19 @@ def test_a_command_about_a_sweep_is_understood(
     with pytest.raises(SystemExit) as stopped:  # there is no sweep here
         {"status": status, "aggregate": aggregate}[module].main()
     assert stopped.value.code not in (None, 0, 2)  # argparse's own exit status is 2
+
+
+def words_about_sites() -> list[str]:
+    """Every cluster.KEY=VALUE of a page or of a file of conf/cluster, as a shell hands it on."""
+    texts = [text_of(page) for page in PAGES]
+    spans = [span for text in texts for span in INLINE.findall(text) + INDENTED.findall(text)]
+    spans += [path.read_text(encoding="utf-8").replace("#", "") for path in (ROOT / "conf/cluster").glob("*.yaml")]
+    lines = [line for span in spans for line in span.splitlines() if re.search(r"cluster\.[\w.{},]+=", line)]
+    words = {word for line in lines for word in shlex.split(line) if re.match(r"\+?cluster\.[^=]+=", word)}
+    return sorted(word for word in words if "KIND" not in word and "…" not in word)
+
+
+@pytest.mark.parametrize("word", words_about_sites())
+def test_a_setting_of_a_site_on_a_page_composes(word: str) -> None:
+    (config,) = composed(["cluster=a100", word])
+    cluster_from(experiment_from(config).cluster)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from neurogen.config.rules import validate
 from neurogen.config.task import NamesConfig
 from neurogen.data.images import CIFAR10_NAMES, DIGIT_NAMES
 from neurogen.errors import UserError
+from neurogen.run import compose
 from neurogen.stages.listed import MEANINGLESS
 from tests.conftest import Composed
 
@@ -35,7 +37,7 @@ def test_every_file_of_names_belongs_to_a_dataset() -> None:
 
 @pytest.mark.parametrize("dataset", CLASSES)
 def test_every_class_has_names_enough_and_no_name_is_there_twice(experiment: Composed, dataset: str) -> None:
-    names = {key: NamesConfig(**options) for key, options in names_of(dataset).items()}
+    names = {key: NamesConfig(**options) for key, options in names_of(dataset, None, [4, 8]).items()}
     assert tuple(names) == tuple(CLASSES[dataset])
     meaningless = {word for words in MEANINGLESS.values() for word in words}
     for options in names.values():
@@ -45,6 +47,16 @@ def test_every_class_has_names_enough_and_no_name_is_there_twice(experiment: Com
         assert not {name.casefold() for name in options.train + options.validation + options.test} & meaningless
     text = ["target=mlp"] if dataset == "ag_news" else []
     assert experiment(f"dataset={dataset}", NAMED, *text).dataset.names == names  # no name is refused
+
+
+def test_names_may_stand_in_the_file_of_a_dataset(tmp_path: Path) -> None:
+    (tmp_path / "dataset").mkdir()
+    names = {name: {"train": [name], "validation": [f"{name}s"], "test": [f"a {name}"]} for name in ("cat", "dog")}
+    file = {"defaults": ["image_folder"], "name": "pets", "path": "/tmp", "names": names}
+    (tmp_path / "dataset" / "pets.yaml").write_text(json.dumps(file))
+    words = [f"hydra.searchpath=[file://{tmp_path}]", "dataset=pets", "dataset.ways=[2,2]"]
+    assert compose([*words, NAMED]).dataset.names == {key: NamesConfig(**options) for key, options in names.items()}
+    assert compose(["dataset=kanji"]).dataset.names == {}  # no list is read without lists
 
 
 def test_a_dataset_without_names_says_what_to_do(experiment: Composed) -> None:

@@ -47,8 +47,8 @@ def classes_of_whole(part: Any, labels: Sequence[Any]) -> list[str] | None:
     beyond = [label for label in labels if isinstance(label, int) and not 0 <= label < len(classes)]
     if beyond:
         warnings.warn(
-            f"the classes of train ({some_of(list(classes))}) do not fit its labels, of which one is {beyond[0]}, so classes "
-            "are called by their labels; to name them give class_names",
+            f"the classes of train ({some_of(list(classes))}) do not fit its labels, of which one is {beyond[0]}, so "
+            "classes are called by their labels; to name them give class_names",
             stacklevel=3,
         )
         return None

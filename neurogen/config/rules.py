@@ -8,6 +8,9 @@ Rules for one part of the method have a module of their own: blocks.py, latent.p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from neurogen.config.backbone import BackboneConfig
 from neurogen.config.blocks import check_blocks
 from neurogen.config.experiment import Experiment, StepKind, StopAfter, TaskSharing
@@ -15,7 +18,7 @@ from neurogen.config.generator import GeneratorConfig, ProjectionKind, ScaleKind
 from neurogen.config.latent import check_latent
 from neurogen.config.named import check_few_shot, check_named
 from neurogen.config.places import check_names, check_places
-from neurogen.config.schema import written
+from neurogen.config.schema import unknown_value, written
 from neurogen.config.stages import StageConfig
 from neurogen.config.task import Modality
 from neurogen.errors import UserError
@@ -31,6 +34,7 @@ def validate(experiment: Experiment) -> None:
         raise UserError("fetch=false leaves out what `neurogen fetch` does; leave out one of them")
     if experiment.part >= experiment.num_parts:
         raise UserError(f"part={experiment.part} must be below num_parts={experiment.num_parts}")
+    check_kinds(experiment.cluster)
     check_modality(experiment)
     check_backbone(experiment.backbone)
     check_stage("recipe.inject", experiment.recipe.inject)
@@ -45,6 +49,14 @@ def validate(experiment: Experiment) -> None:
     check_named(experiment)
     check_few_shot(experiment)
     check_labels(experiment)
+
+
+def check_kinds(cluster: Mapping[str, Any]) -> None:
+    """Resources are given to kinds of steps that there are."""
+    allowed, steps = ["default", "check", *StepKind], cluster.get("steps")
+    for kind in steps if isinstance(steps, Mapping) else ():  # for what is none, cluster_from has a line
+        if kind not in allowed:
+            raise UserError(unknown_value(f"cluster.steps.{kind}", kind, allowed))
 
 
 def check_modality(e: Experiment) -> None:

@@ -65,7 +65,7 @@ def test_more_than_there_are_is_one_line(experiment: Composed) -> None:
         r"^dataset\.glyphs\.num_classes=9,000 is more than the 1,\d{3} characters of at most .*; lower the former$"
     )
     with pytest.raises(UserError, match=message):
-        experiment("dataset=kanji", "dataset.glyphs.num_classes=9000")
+        experiment("dataset=kanji", "preset=named", "dataset.glyphs.num_classes=9000")
 
 
 @pytest.mark.parametrize("what", ["strokes", "meanings"])
