@@ -34,15 +34,18 @@ def rng_of(*parts: int | str) -> torch.Generator:
 
 
 @contextmanager
-def global_generator(seed: int | None = None, devices: Sequence[torch.device] | None = ()) -> Iterator[None]:
+def global_generator(seed: int | None = None, devices: Sequence[torch.device] = ()) -> Iterator[None]:
     """Inside, torch's global generator draws from `seed`, for this thread alone; afterwards it is as it was before.
 
-    `devices` are the GPUs whose generators are meant too, None stands for all. Without the lock the end would also take
-    back what another thread has drawn in the meantime.
+    `devices` are the GPUs whose generators are meant too; those of others are the user's, and stay as they are. Without
+    the lock the end would also take back what another thread has drawn in the meantime.
     """
     import torch
 
-    with _OF_ALL_THREADS, torch.random.fork_rng(None if devices is None else list(devices)):
+    with _OF_ALL_THREADS, torch.random.fork_rng(list(devices)):
         if seed is not None:
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
+            for device in devices:
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(seed)
         yield

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from hpc.errors import ClusterError
 from hpc.ranks.engine import ZeroEngine
-from hpc.ranks.loading import gathered, sharded_loading, use_process_group
+from hpc.ranks.loading import end_process_group, gathered, sharded_loading, use_process_group
 from hpc.ranks.placement import Placement
 from hpc.ranks.watchdog import Watchdog
 from hpc.ranks.zero import Zero, require_usable
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 CONNECT_TIMEOUT_S = 300
+PATIENCE = timedelta(days=7)  # ranks may wait for long while one works alone; the watchdog ends what stands still
 NUM_RECORDED = "256"  # of the latest collectives; as text, for torch's flight recorder
 
 
@@ -82,10 +83,9 @@ def process_group(
     store = store_of(placement, CONNECT_TIMEOUT_S)
     watchdog = Watchdog(store, placement.rank, placement.size, timeout_s, when_lost, has_open_collective)
     os.environ.setdefault("TORCH_FR_BUFFER_SIZE", NUM_RECORDED)
-    patience = timedelta(days=7)  # ranks may wait for long while one works alone; the watchdog ends what stands still
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=placement.rank, world_size=placement.size, timeout=patience)
-    group = dist.new_group(backend="gloo", timeout=patience) if backend == "nccl" else None
+    dist.init_process_group(backend, store=store, rank=placement.rank, world_size=placement.size, timeout=PATIENCE)
+    group = dist.new_group(backend="gloo", timeout=PATIENCE) if backend == "nccl" else None
     with watchdog.watching():
         try:
             yield ProcessGroup(placement, group, watchdog)
@@ -96,7 +96,7 @@ def process_group(
                 raise ClusterError(gone) from error
             raise
     watchdog.leave()
-    dist.destroy_process_group()
+    end_process_group()
 
 
 def has_open_collective() -> bool:
@@ -160,7 +160,7 @@ def runtime_of_ranks(
     os.environ.setdefault("DS_ACCELERATOR", runtime.device.type)
     os.environ["LOCAL_RANK"] = str(gpu)  # DeepSpeed takes it as the index of the GPU
     with process_group(placement, runtime.device, zero.rank_timeout_s, when_lost) as ranks:
-        use_process_group()
+        use_process_group(runtime.device, PATIENCE)
         yield replace(
             runtime,
             ranks=ranks,

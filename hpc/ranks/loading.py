@@ -7,8 +7,10 @@ out: contexts, inside which a model is loaded sharded, or sharded parameters hav
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from hpc.ranks.zero import Zero, deepspeed_config
@@ -53,12 +55,20 @@ def return_memory_above(size: int) -> None:
         libc.mallopt(M_MMAP_THRESHOLD, size)
 
 
-def use_process_group() -> None:
-    """Make DeepSpeed use the process group that exists, and print only warnings."""
+def use_process_group(device: torch.device, patience: timedelta) -> None:
+    """Make DeepSpeed use the process group that exists, with the same patience, and print only warnings.
+
+    The ranks are together now. NCCL connects them at the first collective, and a rank that came to it minutes after
+    another, since it had to read a model, would find nobody.
+    """
     import logging
     import warnings
 
     import deepspeed
+    import torch
+    import torch.distributed as dist
+    from deepspeed.utils import groups
+    from torch.distributed import distributed_c10d
 
     # DeepSpeed would compile a reduction that only inference needs. That takes more memory than a small job has, and a
     # killed build leaves a lock that the next one waits for without end.
@@ -66,6 +76,21 @@ def use_process_group() -> None:
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")  # about DeepSpeed's calls
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
+    group = groups._get_data_parallel_group()
+    distributed_c10d._set_pg_timeout(patience, group)  # torch has a public name for it, but only lately
+    for connected in (dist.group.WORLD, group):
+        dist.all_reduce(torch.zeros(1, device=device), group=connected)
+
+
+def end_process_group() -> None:
+    """End it, and what DeepSpeed keeps of it, which it would take for that of the next one in this process."""
+    import torch.distributed as dist
+
+    deepspeed = sys.modules.get("deepspeed")
+    if deepspeed is not None and deepspeed.comm.is_initialized():
+        deepspeed.comm.destroy_process_group()
+    else:
+        dist.destroy_process_group()
 
 
 def gathered(parameters: Sequence[nn.Parameter]) -> Any:

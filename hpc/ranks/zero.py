@@ -90,5 +90,6 @@ def deepspeed_config(zero: Zero, num_batches: int, size: int, clip_norm: float, 
         "gradient_clipping": clip_norm,
         "zero_optimization": section,
         "zero_allow_untested_optimizer": True,
+        "timers": {"throughput": {"enabled": False}},  # it waits for the GPU in every step
         "zero_force_ds_cpu_optimizer": False,  # it would be compiled, and its last bits differ from torch's
     }

@@ -30,7 +30,8 @@ def load_backbone(config: BackboneConfig, runtime: Runtime, seed: int) -> Backbo
     """
     require_usable(config)
     # random weights are drawn in one piece: drawn shard by shard they would be others
-    sharded = runtime.sharded_loading(runtime.dtype) if config.random_seed is None else nullcontext()
+    is_random = config.random_seed is not None or config.reset_seed is not None
+    sharded = nullcontext() if is_random else runtime.sharded_loading(runtime.dtype)
     drawn_on = runtime.device if config.random_on_device else torch.device("cpu")
     attention = attention_of(config, runtime.device)
     with sharded:
@@ -88,10 +89,10 @@ def _keep_layers(model: Any, count: int) -> None:
 
 
 def _checkpoint_layers(model: Any) -> None:
-    """Keep no activations inside the layers; the backward pass computes them again."""
+    """Keep no activations inside the layers; the backward pass computes them again. They draw no random numbers."""
     from transformers.modeling_layers import GradientCheckpointingLayer
 
-    model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+    model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
     for module in model.modules():
         if isinstance(module, GradientCheckpointingLayer):
             module.training = True  # transformers checkpoints in this mode only; inner modules stay without dropout

@@ -122,7 +122,8 @@ def train_networks(
 def in_training_mode(networks: Sequence[nn.Module], train: Split, seed: int) -> Iterator[None]:
     """Inside, the networks are in training mode, and where they draw random numbers, these come from the seed."""
     is_random = draws_at_random(networks[0], train)
-    with global_generator(seed, devices=None) if is_random else nullcontext():
+    devices = [train.labels.device] if train.labels.device.type == "cuda" else []
+    with global_generator(seed, devices) if is_random else nullcontext():
         for network in networks:
             network.train()
         try:

@@ -63,15 +63,16 @@ class Lockstep:
         self.losses = torch.zeros(len(networks), dtype=torch.float64, device=device)  # sums since they were read
         self.num_updates = 0  # in these sums
         self.streams = [torch.cuda.Stream() for _ in networks] if device.type == "cuda" else []
-        self.update_all: Update = self._update_all
-        if record is not None:
-            self.update_all = Recorded(self._update_all, record)
-            if isinstance(train.samples, Texts):  # the shapes in a graph never change
-                self.train = replace(train, samples=train.samples.all_padded())
+        self.recorded = None if record is None else Recorded(record)
+        if record is not None and isinstance(train.samples, Texts):  # the shapes in a graph never change
+            self.train = replace(train, samples=train.samples.all_padded())
 
     def update(self, batches: Int64[Tensor, "networks batch"]) -> None:
         """One update of every network, by the samples with these indices."""
-        self.update_all(batches)
+        if self.recorded is None:
+            self._update_all(batches)
+        else:
+            self.recorded(self._update_all, batches)
         self.num_updates += 1
 
     def mean_losses(self) -> Float64[Tensor, " networks"]:
@@ -102,38 +103,48 @@ class Lockstep:
 
 
 class Recorded:
-    """An update that is recorded once for each size of batch, after some that warm up, and then replayed."""
+    """An update that is recorded once for each size of batch, after some that warm up, and then replayed.
 
-    def __init__(self, update: Update, record: Record) -> None:
-        self.update, self.record = update, record
+    It does not hold the update, which would hold it: in such a cycle graphs would keep their memory of the GPU.
+    """
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
         self.num_seen: Counter[int] = Counter()  # updates by size
-        self.replays: dict[int, tuple[Tensor, Work]] = {}  # by size, the indices that the graph reads, and the graph
+        # by size, the indices that the graph reads, and the graph; None where there can be none
+        self.replays: dict[int, tuple[Tensor, Work | None]] = {}
 
-    def __call__(self, batches: Int64[Tensor, "networks batch"]) -> None:
+    def __call__(self, update: Update, batches: Int64[Tensor, "networks batch"]) -> None:
         """One update, as written or by a graph."""
         size = batches.shape[1]
         self.num_seen[size] += 1
         if self.num_seen[size] <= WARM_UP:
             with warnings.catch_warnings():  # torch wonders why an optimiser for graphs runs outside of them
                 warnings.filterwarnings("ignore", "This instance was constructed with capturable", UserWarning)
-                self.update(batches)
+                update(batches)
             return
         if size not in self.replays:
             read = batches.clone()
-            self.replays[size] = read, self._recorded(partial(self.update, read))
+            self.replays[size] = read, self._recorded(partial(update, read))
         read, replay = self.replays[size]
-        read.copy_(batches)
-        replay()
+        if replay is None:
+            update(batches)
+        else:
+            read.copy_(batches)
+            replay()
 
-    def _recorded(self, work: Work) -> Work:
-        """The graph of `work`. Where torch cannot make one, it says why, and the work goes on as written."""
+    def _recorded(self, work: Work) -> Work | None:
+        """The graph of `work`. Where torch cannot make one, this says why."""
         try:
             return self.record(work)
         except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
-            print(f"  no CUDA graph of this target, which makes it slower ({one_line(error)})", file=sys.stderr)
-            return work
+            cause: BaseException = error
+            while cause.__context__ is not None:  # the end of a recording that has failed raises again
+                cause = cause.__context__
+            if is_out_of_memory(cause):
+                raise cause from None
+            print(f"  no CUDA graph of this target, which makes it slower ({one_line(cause)})", file=sys.stderr)
+            return None
 
 
 def as_graph(work: Work) -> Work:

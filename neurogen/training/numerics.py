@@ -26,6 +26,7 @@ import torch
 
 from neurogen.errors import UserError
 
+FILLING: Any = torch.utils.deterministic  # a module, whose setting its stubs do not know
 CUBLAS_KEY, CUBLAS_VALUE = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
 
 
@@ -58,8 +59,8 @@ class Numerics:
         """Where deterministic algorithms were asked for outside, they are used here too."""
         precisions = ("tf32" if self.tf32 else "ieee",) * len(outside.precisions)
         if self.deterministic:
-            return _Settings(precisions, deterministic=True, warn_only=False)
-        return replace(outside, precisions=precisions)
+            return _Settings(precisions, self.tf32, deterministic=True, warn_only=False, fills=False)
+        return replace(outside, precisions=precisions, allow_tf32=self.tf32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,21 +68,35 @@ class _Settings:
     """Those of torch for the process."""
 
     precisions: tuple[str, ...]
+    allow_tf32: bool | None  # the older flag for the same; None where it contradicts them, and torch does not show it
     deterministic: bool  # of cuDNN too
     warn_only: bool
+    fills: bool  # new memory, where algorithms are deterministic; that shows reads of such memory, and takes time
 
     @staticmethod
     def now() -> _Settings:
         return _Settings(
             tuple(kind.fp32_precision for kind in _kinds()),
+            _allows_tf32(),
             torch.are_deterministic_algorithms_enabled(),
             torch.is_deterministic_algorithms_warn_only_enabled(),
+            FILLING.fill_uninitialized_memory,
         )
 
     def apply(self) -> None:
+        if self.allow_tf32 is not None:  # first, since it sets the others
+            torch.backends.cudnn.allow_tf32 = self.allow_tf32
         for kind, precision in zip(_kinds(), self.precisions, strict=True):
             kind.fp32_precision = precision
         torch.use_deterministic_algorithms(self.deterministic, warn_only=self.warn_only)
+        FILLING.fill_uninitialized_memory = self.fills
+
+
+def _allows_tf32() -> bool | None:
+    try:
+        return bool(torch.backends.cudnn.allow_tf32)
+    except RuntimeError:
+        return None
 
 
 def _kinds() -> tuple[Any, ...]:

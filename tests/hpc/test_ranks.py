@@ -192,6 +192,30 @@ def test_no_rank_but_the_first_holds_the_whole_backbone_while_it_loads(tmp_path:
     assert peaks["stage3"][1] <= 0.75 * peaks["none"][0], peaks
 
 
+def test_ranks_draw_a_reset_backbone_alike_and_wait_for_each_other_as_long_as_the_watchdog_lets_them(
+    tmp_path: Path,
+) -> None:
+    """A second process group in one process, as a notebook has it, is a new one for DeepSpeed too."""
+    from transformers import LlamaConfig, LlamaModel
+
+    from neurogen.generator.pretrained import byte_tokenizer
+
+    config = LlamaConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, vocab_size=300
+    )
+    LlamaModel(config).save_pretrained(tmp_path / "llama")
+    byte_tokenizer(config).save_pretrained(tmp_path / "llama")
+    backbone = ["backbone=causal_lm", f"backbone.model={tmp_path}/llama", "backbone.reset_seed=3"]
+    shown = []
+    for zero, num_ranks in (("none", 1), ("stage3_offload", 1), ("stage3", 2)):
+        process = run_ranks("tests.hpc.groups", [f"zero={zero}", *backbone], num_ranks, tmp_path)
+        assert process.returncode == 0, process.stdout + process.stderr
+        shown += [json.loads(line) for line in re.findall(r"GROUPS (.*)", process.stdout)]
+    assert sorted(rank for rank, _, _ in shown) == [0, 0, 0, 0, 0, 1]
+    assert len({digest for _, digest, _ in shown}) == 1
+    assert [days for _, _, days in shown] == [[], [], *[[7, 7]] * 4]
+
+
 @pytest.mark.parametrize("modules", ["q_proj,k_proj,v_proj,o_proj", "all-linear"])
 def test_a_sharded_vision_backbone(one_process: Path, tmp_path: Path, modules: str) -> None:
     """Modules that only some contexts use, LoRA of the encoder among them, and a processor's pictures."""

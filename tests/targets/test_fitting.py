@@ -81,6 +81,20 @@ def test_no_thread_takes_back_what_another_one_drew(
     assert torch.equal(torch.cat([first, second]), alone)
 
 
+def test_a_seed_of_ours_leaves_the_generators_of_gpus_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.manual_seed, which draws the same on a CPU, would seed them too, and nothing would put them back."""
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    before = torch.get_rng_state()
+    with global_generator(5):
+        drawn = torch.rand(3)
+    assert seeded == []
+    assert torch.equal(torch.get_rng_state(), before)
+    with global_generator():
+        torch.manual_seed(5)
+        assert torch.equal(torch.rand(3), drawn)
+
+
 def test_a_builder_may_draw_from_the_global_generator_inside_of_it() -> None:
     with global_generator(1):
         alone = torch.rand(2)

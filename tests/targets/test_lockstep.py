@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -160,13 +162,28 @@ def test_what_cannot_be_recorded_is_said_and_goes_on(
     training: TrainingConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(_: Work) -> Work:
-        raise RuntimeError("operation not permitted\nwhen stream is capturing")
+        try:
+            raise RuntimeError("operation not permitted\nwhen stream is capturing")
+        finally:  # as torch ends a recording
+            raise RuntimeError("failed due to a previous error")
 
     refused, written = (recorded_updates("cnn", training, how) for how in (refuse, None))
     assert torch.equal(flat(refused.networks), flat(written.networks))
     said = capsys.readouterr().err
     assert said.count("no CUDA graph of this target") == 2  # for both sizes of batch
     assert "(operation not permitted when stream is capturing)" in said
+
+
+def test_a_recorded_update_is_gone_with_its_networks(training: TrainingConfig) -> None:
+    """At once, and not when Python looks for cycles: graphs keep memory of the GPU."""
+    gc.disable()
+    try:
+        lockstep = recorded_updates("cnn", training, lambda work: lambda: None)
+        gone = weakref.ref(lockstep)
+        del lockstep
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_want_of_memory_is_no_reason_to_go_on(training: TrainingConfig) -> None:

@@ -53,6 +53,27 @@ def test_settings_hold_inside_and_are_put_back_even_after_an_error(
     assert settings() == before
 
 
+def test_the_older_flags_of_cudnn_work_inside() -> None:
+    """As in a target that leaves cuDNN out. Before and after they are what they were, also where they contradict."""
+    cudnn: Any = torch.backends.cudnn
+    for deterministic in (False, True):
+        with Numerics(deterministic).applied():
+            assert cudnn.allow_tf32 is False
+            assert torch.utils.deterministic.fill_uninitialized_memory is not deterministic
+            with cudnn.flags(enabled=False, allow_tf32=False):
+                assert not cudnn.enabled
+        assert cudnn.allow_tf32 is True
+        assert torch.utils.deterministic.fill_uninitialized_memory
+    before = cudnn.conv.fp32_precision
+    cudnn.conv.fp32_precision = "ieee"
+    try:
+        with Numerics().applied():
+            assert settings()[1:] == ("ieee", "ieee")
+        assert settings()[1:] == ("ieee", before)
+    finally:
+        cudnn.allow_tf32 = True
+
+
 def test_what_the_user_asked_of_torch_stays() -> None:
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
