@@ -6,7 +6,8 @@ out: the networks at the epoch that the schedule keeps; loss and accuracy of eve
 On a CPU every network is trained by itself, one on each core. On a GPU all are trained in lockstep (lockstep.py).
 
 A network is trained in training mode, and judged and left in evaluation mode. One with dropout draws from torch's
-global generator, which all threads share: such networks are trained one after the other, each from a seed of its own.
+global generator, which all threads share: on a CPU such networks are trained one after the other, each from a seed of
+its own; on a GPU all draw from one.
 """
 
 from __future__ import annotations
@@ -81,9 +82,9 @@ def train_networks(
     Progress counts an epoch of each network. Raises UserError when a loss is no longer finite, Interrupted when the
     stop flag is set.
     """
-    memory_format = torch.channels_last if takes_channels_last(networks[0], train) else torch.preserve_format
+    is_faster = runtime.device.type == "cpu" and takes_channels_last(networks[0], train)  # max pooling, on a CPU
     for network in networks:
-        network.to(runtime.device).to(memory_format=memory_format)  # max pooling is faster with the channels last
+        network.to(runtime.device).to(memory_format=torch.channels_last if is_faster else torch.preserve_format)
     if episodes is None:
         lockstep = Lockstep(networks, train, training, as_graph if runtime.device.type == "cuda" else None)
     else:  # an episode is drawn anew in every update, which a graph cannot do
