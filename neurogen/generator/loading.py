@@ -101,8 +101,8 @@ def _checkpoint_layers(model: Any) -> None:
 def attention_of(config: BackboneConfig, device: torch.device) -> str:
     """The implementation of attention. Raises UserError for one that is missing.
 
-    `auto` is sdpa also on a GPU, where torch chooses among its own kernels and cuDNN's. The package flash-attn makes the
-    CPU wait for the GPU in every layer of a batch of one sequence.
+    `auto` is sdpa also on a GPU, where torch chooses among its own kernels and cuDNN's. The package flash-attn makes
+    the CPU wait for the GPU in every layer of a batch of one sequence.
     """
     from transformers.utils import is_flash_attn_2_available
 
