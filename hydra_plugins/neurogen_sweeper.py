@@ -88,6 +88,9 @@ class StudySweeper(BasicSweeper):
         ]
         return list(self.split_overrides_to_chunks(experiments, max_batch_size))
 
+    def _parse_config(self) -> list[str]:
+        return with_members(super()._parse_config())
+
     def _overrides(self, kind: str, name: str, given: Any) -> dict[str, str]:
         """The overrides of a point or a variant, by their keys."""
         assert self.hydra_context is not None

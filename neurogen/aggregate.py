@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neurogen.errors import Incomplete, UserError, advising, errors_in_one_line
+from neurogen.errors import Incomplete, UserError, advising, errors_in_one_line, one_line
 from neurogen.parser import Parser
 from neurogen.progress import when_slow
 from neurogen.store import Unwritable, is_done, mark_done, write_json
@@ -191,13 +191,18 @@ def experiments_in(folder: Path) -> list[Experiment]:
     Raises UserError where a config is broken, or refers to something outside, for example a variable.
     """
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from neurogen.experiment import experiment_from
 
     folder = folder.resolve()
     experiments = []
     for path in sorted((folder / "configs").glob("*.yaml")):
-        config = OmegaConf.create(path.read_text(encoding="utf-8"))
+        try:
+            config = OmegaConf.create(path.read_text(encoding="utf-8"))
+        except (OmegaConfBaseException, YAMLError) as error:
+            raise UserError(f"{path} is broken ({one_line(error)}); run the sweep again") from error
         if any(map(REFERENCE.search, texts_in(OmegaConf.to_container(config)))):
             raise UserError(f"{path} has a ${{…}}, which no sweep has written; run the sweep again")
         experiments.append(experiment_from(config))

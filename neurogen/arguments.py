@@ -30,7 +30,11 @@ SLURM, LOCAL = "hydra/launcher=slurm", "hydra/launcher=local"
 FETCHES_ONLY = {"stop_after=fetch"}
 CHOOSERS = {"point=": "points", "variant=": "variants"}  # of a study, by their keys below hydra.sweeper.only
 # A key of a dictionary in conf/cluster, also one that it does not have yet.
-MEMBER = re.compile(r"\+?(?=cluster\.(?:steps\.(?!default\.)\w+|environment|additional)\.[^.=]+=)")
+RESOURCES = ("nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "mem_gb", "timeout_min")
+PLACES = ("partition", "account", "qos", "constraint")
+MEMBER = re.compile(
+    rf"\+?(?=cluster\.(?:steps\.\w+\.(?:{'|'.join(RESOURCES + PLACES)})|(?:environment|additional)\.[^.=]+)=)"
+)
 
 REMOVED = {
     "cell=": "a study names its points, and point=NAME,NAME chooses among them: -m +study=table1_small "
@@ -109,7 +113,7 @@ def last_of_each(overrides: Sequence[str]) -> list[str]:
         key = word.partition("=")[0]
         earlier = kept.pop(key, word)
         if earlier != word:
-            print(f"  {earlier} does not count, since {word} comes after it", file=sys.stderr)
+            print(f"  {earlier.lstrip('+')} does not count, since {word.lstrip('+')} comes after it", file=sys.stderr)
         kept[key] = word
     return list(kept.values())
 

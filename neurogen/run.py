@@ -58,12 +58,17 @@ def _register() -> None:
 
     for plugin in (StudySlurmLauncher, StudyLocalLauncher, StudySweeper):
         plugins.register(plugin)
+    register_functions()
+
+
+def register_functions(as_nodes: bool = False) -> None:
+    """What conf/ calls as ${NAME:…}. With `as_nodes`, which takes longer, --resolve can print what they give."""
     for name, function in (RESOLVERS | {"stored_size": _stored_size}).items():
-        OmegaConf.register_new_resolver(name, _as_node(function), replace=True)
+        OmegaConf.register_new_resolver(name, _as_node(function) if as_nodes else function, replace=True)
 
 
 def _as_node(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function; a dictionary that it gives is a part of the config, which --resolve replaces and prints."""
+    """The same function; a dictionary that it gives is a part of the config."""
 
     @wraps(function)
     def resolve(*arguments: Any, **keywords: Any) -> Any:
@@ -95,6 +100,7 @@ def main() -> None:
             return
         require_readable(overrides, groups(), asks_for_sweep(flags))
         require_no_secrets(overrides)
+        register_functions(as_nodes="--resolve" in flags)
         sys.argv[:] = for_hydra(sys.argv)
         try:
             compose_and_run()

@@ -86,8 +86,8 @@ def modules_of(key: str | None, name: str) -> dict[str, ast.Module]:
                 continue
             parsed[spec.name] = tree = source_of(spec, key, name)
             waiting += imports_of(tree, spec)
-    if module not in parsed:
-        raise UserError(f"{key}={name} is no importable function: there is no module {module}")
+    if module not in parsed and not (key is None and parsed):  # a package may say that what it has lies elsewhere
+        raise UserError(f"{key or 'target'}={name} is no importable function: there is no module {module}")
     return dict(sorted(parsed.items()))
 
 
@@ -151,7 +151,7 @@ def source_of(spec: ModuleSpec, key: str | None, name: str) -> ast.Module:
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError) as error:
-        if key is None:
+        if key is None and spec.name not in sys.modules:
             return _bytes_of(path)
         raise UserError(f"{what} needs {path}, which is no valid Python ({error})") from error
     require_as_loaded(spec.name, str(path), tree)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from hpc.jobs.cluster import Resources
 from neurogen.arguments import for_hydra
 from neurogen.errors import UserError
 
@@ -62,7 +65,15 @@ def test_members_of_a_cluster_need_no_sign() -> None:
     """Hydra takes a key that the file does not have only with a + before it, and one that it has only without."""
     words = ["cluster.steps.tune.nodes=2", "+cluster.additional.mem=0", "++cluster.environment.A=b=c"]
     assert for_hydra(["run", *words]) == ["run", *(f"++{word.lstrip('+')}" for word in words)]
-    others = ["cluster.steps={}", "cluster.partition=a", "~cluster.steps.tune", "cluster.steps.tune={nodes: 2}"]
+    fields = [f"cluster.steps.tune.{field.name}=1" for field in dataclasses.fields(Resources)]
+    assert for_hydra(["run", *fields]) == ["run", *(f"++{word}" for word in fields)]
+    others = [
+        "cluster.steps.tune.nodez=2",
+        "cluster.steps={}",
+        "cluster.partition=a",
+        "~cluster.steps.tune",
+        "cluster.steps.tune={nodes: 2}",
+    ]
     assert for_hydra(["run", *others]) == ["run", *others]
     assert for_hydra(["run", "cluster.steps.tune.nodes=2", "+cluster.steps.tune.nodes=3"])[1:] == [
         "++cluster.steps.tune.nodes=3"

@@ -27,6 +27,7 @@ from neurogen.data.raw import Labelled
 from neurogen.errors import UserError
 from neurogen.experiment import experiment_from, typed
 from neurogen.run import compose as experiment_of
+from neurogen.run import register_functions
 from neurogen.study.execution import in_order
 from neurogen.study.graph import steps_of
 from neurogen.study.step import plain
@@ -75,8 +76,12 @@ def test_every_value_that_conf_computes_is_shown(tmp_path: Path, words: str) -> 
     """As --cfg job --resolve does: names of classes and the size of stored arrays are sections of their own."""
     arrays = Labelled.of(np.zeros((10, 1, 8, 8), np.uint8), np.arange(10) % 2)
     path = store_splits({"train": arrays}, ("a", "b"), tmp_path)
-    (config,) = composed([*words.split(), f"dataset.path={path}"])
-    OmegaConf.resolve(config)
+    register_functions(as_nodes=True)
+    try:
+        (config,) = composed([*words.split(), f"dataset.path={path}"])
+        OmegaConf.resolve(config)
+    finally:
+        register_functions()
     assert "${" not in OmegaConf.to_yaml(config)
     assert config.dataset.size.num_train == 8 if words == "dataset=arrays" else len(config.dataset.names) > 5
 

@@ -61,7 +61,7 @@ def shared_folder(path: Path) -> Path:
     """The folder, which is made where it is missing, and in which every account may only rename what is its own.
 
     Its owner can rename everything. So that must be this account, or the owner of the folder above. Raises ClusterError
-    where it is another one, or a link.
+    where another account owns it, or a link stands in its place.
     """
     path = path.absolute()
     parent = path.parent

@@ -199,9 +199,9 @@ class Queue:
         """None for an intent of which SLURM knows no job."""
         if record.job_id is not None:
             return record
-        is_ours = self.batch_folder(record.name).stat().st_uid == os.geteuid() and record.cluster == cluster()
+        is_ours = self.batch_folder(record.name).stat().st_uid == os.geteuid()
         if not tasks:
-            if is_ours:
+            if is_ours and record.cluster == cluster():  # another one may know it
                 self.forget(record)
             return None
         job_id = tasks[-1].job_id

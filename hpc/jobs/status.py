@@ -132,7 +132,7 @@ class Cancelled:
 
     taken_out: list[str]
     shared: list[str]  # another sweep beside it waits for them, so they stay
-    foreign: list[str]  # submitted by other accounts, also without an id on record, so they stay
+    foreign: list[str]  # submitted by other accounts, so they stay
 
 
 def cancel(folder: Path) -> Cancelled:
@@ -142,13 +142,12 @@ def cancel(folder: Path) -> Cancelled:
     """
     queue = Queue(Path(Manifest.read(folder).root))
     with queue.locked():
-        overview = Overview.of(folder)
-        if overview.silence:
-            raise Unanswered(f"{overview.silence}; nothing was cancelled, try again when it answers")
         records = queue.records()
         if not all(record.job_id for record in records):  # a submission was interrupted after SLURM had taken a job
             records = queue.settle(states_of(records))
-            overview = Overview.of(folder)
+        overview = Overview.of(folder)
+        if overview.silence:
+            raise Unanswered(f"{overview.silence}; nothing was cancelled, try again when it answers")
         submitted = {step for record in records for step in record.steps}
         shared = _needed_beside(folder.absolute(), queue)
         in_queue = [step for step in overview.steps if step.identity in submitted]  # a local process ends with its own

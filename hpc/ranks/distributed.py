@@ -129,7 +129,7 @@ def store_of(placement: Placement, timeout_s: float) -> Any:
         if placement.rank == 0 and "EADDRINUSE" in str(error):
             raise ClusterError(
                 f"rank 0 cannot listen on port {placement.port} of {socket.gethostname()}, it is in use; set another "
-                "one, +cluster.environment.MASTER_PORT=…"
+                "one, cluster.environment.MASTER_PORT=…"
             ) from error
         address = f"{placement.address}:{placement.port}"
         raise ClusterError(

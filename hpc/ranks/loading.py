@@ -77,7 +77,8 @@ def use_process_group(device: torch.device, patience: timedelta) -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")  # about DeepSpeed's calls
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False)
     group = groups._get_data_parallel_group()
-    distributed_c10d._set_pg_timeout(patience, group)  # torch has a public name for it, but only lately
+    set_timeout = getattr(dist, "set_timeout", None) or distributed_c10d._set_pg_timeout  # the former only lately
+    set_timeout(patience, group)
     for connected in (dist.group.WORLD, group):
         dist.all_reduce(torch.zeros(1, device=device), group=connected)
 

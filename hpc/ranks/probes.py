@@ -117,7 +117,7 @@ def meet(placement: Placement, has_gpus: bool, timeout_s: float) -> None:
             raise ClusterError(
                 f"the ranks meet at {placement.address}:{placement.port}, but exchange nothing over {backend} "
                 f"({str(error).splitlines()[0]}); name a network that all nodes share: "
-                f"+cluster.environment.{backend.upper()}_SOCKET_IFNAME=NAME"
+                f"cluster.environment.{backend.upper()}_SOCKET_IFNAME=NAME"
             ) from error
         if reached != expected:
             raise ClusterError(f"the ranks' numbers add up to {reached} over {backend}, and not to {expected}")
@@ -140,5 +140,5 @@ def _reach_rank_0(placement: Placement, timeout_s: float) -> None:
     raise ClusterError(
         f"does not reach rank 0 at {placement.address}:{placement.port} within {timeout_s:.0f} s; let the nodes "
         f"reach each other at the ports {FIRST_PORT}-{FIRST_PORT + NUM_PORTS - 1}, or let the ranks meet "
-        "elsewhere: +cluster.environment.MASTER_ADDR=…, MASTER_PORT=…"
+        "elsewhere: cluster.environment.MASTER_ADDR=…, MASTER_PORT=…"
     )

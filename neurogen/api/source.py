@@ -45,10 +45,13 @@ WRAPPED: dict[type, Callable[[Any], Any]] = {  # what an object is made of that 
     MappingProxyType: dict,
     partial: lambda value: [value.func, value.args, value.keywords],
 }
+OF_WRAPPERS = {"func", "attrname", "lock", "dispatcher"}  # attributes that the wrappers above set themselves
 DISPATCHER: Any = singledispatch(len)  # all functions that singledispatch makes have the same code
 MADE = {"<locals>", "<lambda>"}  # in the names of functions and classes that no module has by these names
 GLOBAL_NAMES = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}  # and not names of attributes
-ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM"}
+ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
+STORES = {"STORE_FAST", "STORE_DEREF", "STORE_NAME", "STORE_GLOBAL"}
+LOADS = {"LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_BORROW", "LOAD_DEREF", "LOAD_CLASSDEREF"}
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 END = "end"  # no text of a plain value, which has quotes where it is a str
 
@@ -118,7 +121,7 @@ def _inside(value: Any, seen: Seen) -> Iterator[str]:
         for member in value.items() if isinstance(value, dict) else value:
             yield from _parts(member, seen)
     elif kind := next((base for base in type(value).__mro__ if base in WRAPPED), None):
-        yield from _parts([type(value), WRAPPED[kind](value)], seen)
+        yield from _parts([type(value), WRAPPED[kind](value), _attributes(value)], seen)
     elif isinstance(value, FunctionType) and value.__code__ is DISPATCHER.__code__:  # calls fill its cache
         yield from _parts(vars(value)["registry"], seen)
     elif isinstance(value, FunctionType) and value.__module__ == MAIN:
@@ -150,6 +153,12 @@ def _parts_of_class(value: type, seen: Seen) -> Iterator[str]:
         if name not in FOLLOWS and not _is_generated(attribute):
             yield name
             yield from _parts(attribute, seen)
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """What an object that wraps others has beside them, as a subclass or a partial may."""
+    attributes = getattr(value, "__dict__", {}) if not isinstance(value, MethodType) else {}
+    return {name: part for name, part in sorted(attributes.items()) if name not in OF_WRAPPERS and name[:2] != "__"}
 
 
 def _is_generated(attribute: object) -> bool:
@@ -228,18 +237,24 @@ def _names(code: CodeType) -> set[str]:
 
 def _modules(function: FunctionType) -> set[str]:
     """The modules that a function imports when it is called, or reaches through a package, as far as they are there."""
-    names, package = set[str](), ""
+    names, variables, package, bound = set[str](), dict[str, str](), "", ""
     for step in (step for part in _codes(function.__code__) for step in dis.get_instructions(part)):
         if step.opname == "IMPORT_NAME":
-            package = step.argval
+            package, bound = step.argval, step.argval.partition(".")[0]  # `import a.b` gives a
             names.add(package)
+        elif step.opname == "IMPORT_FROM":  # several may follow each other
+            bound = f"{package}.{step.argval}"
+            names.add(bound)
+        elif step.opname in STORES and bound:
+            variables[step.argval], bound = bound, ""
+        elif step.opname in LOADS:
+            package = variables.get(step.argval, "")
         elif step.opname in GLOBAL_NAMES:
             value = function.__globals__.get(step.argval)
-            package = value.__name__ if isinstance(value, ModuleType) else ""
+            package = value.__name__ if isinstance(value, ModuleType) else variables.get(step.argval, "")
         elif step.opname in ATTRIBUTES and package:
-            name = f"{package}.{step.argval}"
-            names.add(name)
-            package = package if step.opname == "IMPORT_FROM" else name  # `from a import b, c`, but a.b.c
+            package = f"{package}.{step.argval}"
+            names.add(package)
     return {name for name in names if name and len(source.specs_along(name)) == len(name.split("."))}
 
 

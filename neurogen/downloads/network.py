@@ -7,6 +7,7 @@ out: the cause in words; a proxy is named with the variable that sets it
 from __future__ import annotations
 
 import os
+import re
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass
 
@@ -31,10 +32,8 @@ def cause_of(error: BaseException, address: str) -> str:
     account, at, place = value.rpartition("@")  # a scheme may be missing, and a password may have any sign in it
     if at:
         place = f"…@{place}"
-        for secret in (account, account.rpartition("//")[2]):  # some errors leave the scheme out
-            said = said.replace(f"{secret}@", "…@")
-            if ":" in secret:  # and others the @; a short account alone may be a part of any word
-                said = said.replace(secret, "…")
+        for secret in filter(None, (account, account.rpartition("//")[2])):  # some errors leave the scheme out
+            said = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "…", said)  # a short one may be a part of any word
     if isinstance(error, HfHubHTTPError):
         return said
     return f"{said}, asked through the proxy {variable}={place}; correct or unset that variable"

@@ -89,10 +89,10 @@ def _keep_layers(model: Any, count: int) -> None:
 
 
 def _checkpoint_layers(model: Any) -> None:
-    """Keep no activations inside the layers; the backward pass computes them again. They draw no random numbers."""
+    """Keep no activations inside the layers; the backward pass computes them again."""
     from transformers.modeling_layers import GradientCheckpointingLayer
 
-    model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
+    model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
     for module in model.modules():
         if isinstance(module, GradientCheckpointingLayer):
             module.training = True  # transformers checkpoints in this mode only; inner modules stay without dropout

@@ -71,7 +71,7 @@ def latex(table: Table) -> str:
 
 def slug(row: Row) -> str:
     """A cell as a part of a file's name, not too long for any file system. No other cell has it: where the name does
-    not say all signs of the cell, a digest does."""
+    not say all characters of the cell, a digest does."""
     *names, settings = (getattr(row, name) for name in NAMES)
     words = "-".join(filter(None, (*names, settings)))
     name = "".join(letter if _is_kept(letter) else "-" for letter in words)

@@ -135,13 +135,20 @@ class Recorded:
 
     def _recorded(self, work: Work) -> Work | None:
         """The graph of `work`. Where torch cannot make one, this says why."""
+        causes = list[BaseException]()
+
+        def remembered() -> None:
+            try:
+                work()
+            except BaseException as error:
+                causes.append(error)
+                raise
+
         try:
-            return self.record(work)
+            return self.record(remembered)
         except RuntimeError as error:
-            cause: BaseException = error
-            while cause.__context__ is not None:  # the end of a recording that has failed raises again
-                cause = cause.__context__
-            if is_out_of_memory(cause):
+            cause = next(iter(causes), error)  # the end of a recording that has failed raises an error of its own
+            if is_out_of_memory(cause) or not isinstance(cause, Exception):
                 raise cause from None
             print(f"  no CUDA graph of this target, which makes it slower ({one_line(cause)})", file=sys.stderr)
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from neurogen.api.source import dotted_name, source_digest
 from neurogen.errors import UserError
+from neurogen.source import module_digest
 from neurogen.targets.networks import lenet
 
 SCRIPT = """
@@ -226,6 +228,10 @@ def late():
     from blocks import WIDTH
     return WIDTH
 
+def inside():
+    from pack import inner
+    return inner.deep.act()
+
 def tried():
     try:
         import extension, broken
@@ -261,7 +267,16 @@ class Registered:
 class class_property(property):
     factor = 211
 
+class Setting(property):
+    def __init__(self, getter):
+        super().__init__(getter)
+        self.default = 251
+
 class Classy:
+    @Setting
+    def height(self):
+        return 5
+
     @class_property
     def width(self):
         return 221
@@ -304,7 +319,8 @@ class Block(torch.nn.Module):
 MODULES = {
     "blocks.py": BLOCKS,
     "pack/__init__.py": "",
-    "pack/inner.py": "def act():\n    return 231",
+    "pack/inner/__init__.py": "def act():\n    return 231",
+    "pack/inner/deep.py": "def act():\n    return 261",
     f"extension{EXTENSION_SUFFIXES[0]}": "no code at all: 241",
     "broken.py": "nor here =",
 }
@@ -349,6 +365,8 @@ def test_what_it_uses_of_helpers_counts(tmp_path: Path) -> None:
         ("Classy", "221", "222"),
         ("pack.inner.act()", "231", "232"),
         ("tried()", "241", "242"),
+        ("Classy", "251", "252"),
+        ("inside()", "261", "262"),
         ("SCALED", "121", "122"),
         ("SIZED", "131", "132"),
         ("Static", "staticmethod", "classmethod"),
@@ -362,6 +380,19 @@ def test_what_it_uses_of_helpers_counts(tmp_path: Path) -> None:
     after = digests(tmp_path / "changed", *(helped(*change) for change in changes))
     pairs = zip(changes, before, after, strict=True)
     assert [change for change, first, second in pairs if first == second] == []
+
+
+def test_a_module_that_was_broken_after_its_import_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs is not what the file says; one that could not be imported at all counts with its bytes."""
+    module = tmp_path / "edited_later.py"
+    module.write_text("WIDTH = 3")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("edited_later")
+    module.write_text("WIDTH =")
+    with pytest.raises(UserError, match=r"the target needs .*edited_later.py, which is no valid Python"):
+        module_digest("edited_later")
+    monkeypatch.delitem(sys.modules, "edited_later")
+    assert module_digest("edited_later")
 
 
 def test_an_attribute_is_no_global_of_the_same_name(tmp_path: Path) -> None:

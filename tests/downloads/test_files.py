@@ -121,3 +121,7 @@ def test_no_password_is_shown_where_an_error_leaves_the_scheme_out(monkeypatch: 
     assert "secret" not in cause_of(OSError("me:secret was refused"), "http://example.org/file")
     monkeypatch.setenv("http_proxy", "u@proxy.example.org:3128")
     assert cause_of(OSError("a tunnel"), "http://example.org/file").startswith("a tunnel, asked through")
+    monkeypatch.setenv("http_proxy", "http://token@proxy.example.org:3128")
+    assert cause_of(OSError("no token, said token@proxy"), "http://example.org/file").startswith("no …, said …@proxy")
+    monkeypatch.setenv("http_proxy", "http://@proxy.example.org:3128")
+    assert cause_of(OSError("a: b@c"), "http://example.org/file").startswith("a: b@c, asked through")

@@ -103,7 +103,7 @@ def test_a_port_in_use_is_named(program: Program) -> None:
             "MASTER_PORT": str(taken.getsockname()[1]),
         }
         process = program("run", *TINY, "zero=stage3_offload", **meeting)
-    assert "is in use; set another one, +cluster.environment.MASTER_PORT" in error_line(process)
+    assert "is in use; set another one, cluster.environment.MASTER_PORT" in error_line(process)
 
 
 def test_a_rank_that_does_not_reach_the_first_says_so_itself() -> None:

@@ -150,6 +150,14 @@ def test_a_note_that_is_a_link_to_nothing_keeps_no_job_waiting(tmp_path: Path, m
     assert not (tmp_path / "gone").exists()
 
 
+def test_an_intent_for_another_cluster_is_kept_and_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be this one by another name; only where squeue does not list the job, the other one may know it."""
+    queue = queue_of(tmp_path, record("a", None), record("b", None))
+    monkeypatch.setenv("SLURM_CLUSTERS", "elsewhere")
+    queue.settle({"a": [TaskState("7", None, "PENDING", "", 0)]})
+    assert sorted((item.name, item.job_id) for item in queue.records()) == [("a", "7"), ("b", None)]
+
+
 @pytest.mark.parametrize("is_own", [True, pytest.param(False, marks=needs_root)])
 def test_intents_are_settled_on_the_disk_by_their_own_account(tmp_path: Path, is_own: bool) -> None:
     """Another account may not write there, and knows all the same what waits or runs."""

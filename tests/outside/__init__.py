@@ -9,7 +9,7 @@
 
 `environment` points huggingface_hub at the server, and gives torchvision the addresses and digests of the small files:
 its PYTHONPATH has a sitecustomize that does so when torchvision is imported. Jobs get these variables from what sbatch
-was called with, or from `+cluster.environment.NAME=VALUE`; the scripts of jobs put the code before PYTHONPATH and keep
+was called with, or from `cluster.environment.NAME=VALUE`; the scripts of jobs put the code before PYTHONPATH and keep
 the rest of it. `python -m tests.outside FOLDER` is the same as a program of its own.
 
 `use_here` does the same to the process of a test.

@@ -151,6 +151,14 @@ def test_a_text_that_a_sweep_has_escaped_is_no_reference(tmp_path: Path, before:
     assert experiments_in(folder)[0].dataset.title == f"{before}${{HOME}}"
 
 
+def test_a_config_with_half_a_reference_is_broken(tmp_path: Path) -> None:
+    folder = with_config(tmp_path / "runs" / "sweeps" / "s")
+    (path,) = (folder / "configs").iterdir()
+    path.write_text("name: '${x'")
+    with pytest.raises(UserError, match=r"0000.yaml is broken \("):
+        experiments_in(folder)
+
+
 def test_a_reference_is_one_however_it_is_written(tmp_path: Path) -> None:
     folder = with_config(tmp_path / "runs" / "sweeps" / "s", "dataset.title=HERE")
     (path,) = (folder / "configs").iterdir()

@@ -165,6 +165,10 @@ def test_a_study_of_the_users_is_one_file(tmp_path: Path) -> None:
     )
     words = [f"hydra.searchpath=[file://{tmp_path}]", "+study=mine"]
     assert sweep_of(*words) == [["target=cnn", "seed=0", "+study=mine"], ["target=cnn", "seed=1", "+study=mine"]]
+    study.write_text(study.read_text().replace("seed: '0,1'", "cluster.steps.tune.mem_gb: '64,128'"))
+    members = [f"++cluster.steps.tune.mem_gb={size}" for size in (64, 128, 256)]
+    assert sweep_of(*words) == [["target=cnn", member, "+study=mine"] for member in members[:2]]
+    assert sweep_of(*words, members[2]) == [["target=cnn", members[2], "+study=mine"]]
     study.write_text(study.read_text().replace("points", "pionts"))
     with pytest.raises(HydraException, match="'pionts' not in 'StudySweeperConf'"):
         sweep_of(*words)

@@ -7,6 +7,7 @@ import gc
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from neurogen.data.preparation import ImageShape, Normalisation, Texts, TextShap
 from neurogen.progress import Progress
 from neurogen.study.results import Curve
 from neurogen.targets.fitting import side_by_side, train_networks
-from neurogen.targets.lockstep import WARM_UP, Lockstep, Work
+from neurogen.targets.lockstep import WARM_UP, Lockstep, Recorded, Work
 from neurogen.targets.networks import cnn, mlp, rnn
 from neurogen.targets.prediction import Batches
 from neurogen.training.runtime import Runtime
@@ -162,16 +163,47 @@ def test_what_cannot_be_recorded_is_said_and_goes_on(
     training: TrainingConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(_: Work) -> Work:
-        try:
-            raise RuntimeError("operation not permitted\nwhen stream is capturing")
-        finally:  # as torch ends a recording
-            raise RuntimeError("failed due to a previous error")
+        raise RuntimeError("operation not permitted\nwhen stream is capturing")
 
     refused, written = (recorded_updates("cnn", training, how) for how in (refuse, None))
     assert torch.equal(flat(refused.networks), flat(written.networks))
     said = capsys.readouterr().err
     assert said.count("no CUDA graph of this target") == 2  # for both sizes of batch
     assert "(operation not permitted when stream is capturing)" in said
+
+
+def test_a_recording_that_is_stopped_is_stopped(training: TrainingConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its end raises another error. One of before, in whose handling all this runs, is none of its own."""
+
+    def stop(work: Work) -> Work:
+        try:
+            work()
+        finally:
+            raise RuntimeError("unjoined work")
+
+    def interrupted(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    def unfit(*_: object) -> NoReturn:
+        raise RuntimeError("waits for results")
+
+    def refuse(_: Work) -> Work:
+        raise RuntimeError("not permitted")
+
+    try:
+        raise torch.OutOfMemoryError("an earlier run")
+    except torch.OutOfMemoryError:
+        recorded_updates("cnn", training, refuse)
+    assert "no CUDA graph of this target, which makes it slower (not permitted)" in capsys.readouterr().err
+    recorded = Recorded(stop)
+    batches = torch.zeros(1, 2, dtype=torch.int64)
+    for _ in range(WARM_UP):
+        recorded(lambda _: None, batches)
+    with pytest.raises(KeyboardInterrupt):
+        recorded(interrupted, batches)
+    with pytest.raises(RuntimeError, match="waits for results"):  # as it is written, it cannot run either
+        recorded(unfit, batches)
+    assert "which makes it slower (waits for results)" in capsys.readouterr().err
 
 
 def test_a_recorded_update_is_gone_with_its_networks(training: TrainingConfig) -> None:

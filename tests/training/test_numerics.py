@@ -54,7 +54,7 @@ def test_settings_hold_inside_and_are_put_back_even_after_an_error(
 
 
 def test_the_older_flags_of_cudnn_work_inside() -> None:
-    """As in a target that leaves cuDNN out. Before and after they are what they were, also where they contradict."""
+    """As in a target that leaves cuDNN out. Where the flag contradicts the kinds, these are put back, and it is not."""
     cudnn: Any = torch.backends.cudnn
     for deterministic in (False, True):
         with Numerics(deterministic).applied():
